@@ -1,0 +1,78 @@
+//! The attacks: the trait, the registry, and parameters checked against it.
+//!
+//! An attack proposes images through the [`Oracle`]; the judge decides. To add one: a file, a `mod` line, a line in
+//! [`ATTACKS`] (`docs/adding-an-attack.md`).
+
+mod descent;
+mod fgsm;
+mod noise;
+mod params;
+mod pgd;
+
+use crate::data::Batch;
+use crate::error::{Error, Result, hint};
+use crate::oracle::Oracle;
+use crate::rng::Streams;
+use crate::threat::{Norm, Threat};
+
+pub use params::{Kind, Param, Params};
+
+/// Searches the threat set of each image of a batch.
+pub trait Attack: Send + Sync {
+    /// Proposes images for every row of `batch` through [`Oracle::propose`], until each is settled or the attack's
+    /// budget is spent.
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()>;
+
+    /// Gradient steps an unbroken image costs, at least 1: for estimates of time only.
+    fn cost(&self) -> u64;
+}
+
+/// What a cell asks of an attack.
+pub struct Task {
+    /// The allowed images.
+    pub threat: Threat,
+    /// The cell's random streams.
+    pub streams: Streams,
+}
+
+/// A line of the registry.
+pub struct Entry {
+    /// Name in sweep files.
+    pub name: &'static str,
+    /// Raise it whenever the same parameters begin to give another result: stored cells are then computed anew.
+    pub revision: u32,
+    /// One line for `foolproof attacks`, with the paper.
+    pub summary: &'static str,
+    /// Norms it can work in.
+    pub norms: &'static [Norm],
+    /// Its parameters.
+    pub params: &'static [Param],
+    /// Builds it from complete, checked parameters.
+    build: fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>,
+}
+
+/// Every attack.
+pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY];
+
+/// The attack of this name.
+pub fn find(name: &str) -> Result<&'static Entry> {
+    ATTACKS.iter().copied().find(|a| a.name == name).ok_or_else(|| {
+        Error::usage(format!("unknown attack `{name}`{}", hint(name, ATTACKS.iter().map(|a| a.name))))
+    })
+}
+
+impl Entry {
+    /// The attack with these parameters at this budget. Refuses a threat it does not support.
+    pub fn build(&self, params: &Params, threat: &Threat) -> Result<Box<dyn Attack>, String> {
+        if !self.norms.contains(&threat.norm) {
+            let norms: Vec<_> = self.norms.iter().map(|n| format!("`{}`", n.name())).collect();
+            return Err(format!(
+                "attack `{}` does not support threat `{}` (hint: use {})",
+                self.name,
+                threat.norm.name(),
+                norms.join(" or ")
+            ));
+        }
+        (self.build)(params, threat).map_err(|problem| format!("attack `{}`: {problem}", self.name))
+    }
+}

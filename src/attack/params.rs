@@ -1,0 +1,154 @@
+//! Parameters of attacks: declared by the registry, given as text, completed with defaults, checked.
+
+use crate::error::hint;
+use crate::ratio::Ratio;
+use std::collections::BTreeMap;
+
+/// A parameter an attack declares.
+pub struct Param {
+    /// Key in the sweep file.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Value where the sweep file has none.
+    pub default: &'static str,
+    /// One line, with the origin of the default.
+    pub summary: &'static str,
+}
+
+/// What values a parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number from 1 to 1,000,000.
+    Count,
+    /// `true` or `false`.
+    Flag,
+    /// A product of numbers, `eps` and `steps`: `2/255`, `2.5*eps/steps`.
+    StepSize,
+}
+
+/// All parameters of an attack, as text in normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Params(BTreeMap<String, String>);
+
+/// Most iterations or restarts: a sweep of more is a slip of the pen.
+const MOST: u64 = 1_000_000;
+
+impl Params {
+    /// Completes what the sweep file gave with the defaults. All problems, each with the index into `given`.
+    pub fn resolve(declared: &[Param], given: &[(&str, &str)]) -> Result<Params, Vec<(usize, String)>> {
+        let mut problems = Vec::new();
+        let mut values: BTreeMap<String, String> =
+            declared.iter().map(|p| (p.name.to_string(), p.default.to_string())).collect();
+        for (i, (key, text)) in given.iter().enumerate() {
+            match declared.iter().find(|p| p.name == *key) {
+                None if declared.is_empty() => problems.push((i, format!("unknown key `{key}` (this attack has no parameters)"))),
+                None => problems.push((i, format!("unknown key `{key}`{}", hint(key, declared.iter().map(|p| p.name))))),
+                Some(param) => match param.kind.normal(text) {
+                    Ok(text) => drop(values.insert(param.name.to_string(), text)),
+                    Err(expected) => problems.push((i, format!("`{key}`: expected {expected}, found `{text}`"))),
+                },
+            }
+        }
+        if problems.is_empty() { Ok(Params(values)) } else { Err(problems) }
+    }
+
+    /// All of them, sorted by name.
+    pub fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// A declared [`Kind::Count`].
+    pub fn count(&self, name: &str) -> usize {
+        self.0[name].parse().expect("checked when resolved")
+    }
+
+    /// A declared [`Kind::Flag`].
+    pub fn flag(&self, name: &str) -> bool {
+        self.0[name] == "true"
+    }
+
+    /// A declared [`Kind::StepSize`] at this budget and step count.
+    pub fn step_size(&self, name: &str, eps: Ratio, steps: usize) -> Result<Ratio, String> {
+        let text = &self.0[name];
+        let value = product(text, |word| match word {
+            "eps" => Some(eps),
+            "steps" => Ratio::new(steps as u128, 1),
+            _ => None,
+        });
+        value.ok_or_else(|| format!("`{name}` = \"{text}\" has no value at eps {eps} and {steps} steps"))
+    }
+}
+
+impl Kind {
+    /// The value in normal form, or what was expected.
+    fn normal(self, text: &str) -> Result<String, String> {
+        match self {
+            Kind::Count => match text.parse::<u64>() {
+                Ok(n) if (1..=MOST).contains(&n) => Ok(n.to_string()),
+                _ => Err(format!("a whole number from 1 to {MOST}")),
+            },
+            Kind::Flag => match text {
+                "true" | "false" => Ok(text.to_string()),
+                _ => Err("true or false".into()),
+            },
+            Kind::StepSize => {
+                let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+                let one = Ratio::new(1, 1);
+                let sound = product(&text, |word| if ["eps", "steps"].contains(&word) { one } else { None });
+                match sound.filter(|v| v.num() > 0) {
+                    Some(_) => Ok(text),
+                    None => Err("a product as \"2/255\" or \"2.5*eps/steps\"".into()),
+                }
+            }
+        }
+    }
+}
+
+/// Value of factors joined by `*` and `/`, from the left; words through `value`.
+fn product(text: &str, value: impl Fn(&str) -> Option<Ratio>) -> Option<Ratio> {
+    let factor = |word: &str| value(word).or_else(|| Ratio::parse(word));
+    let mut rest = text;
+    let mut total = Ratio::new(1, 1)?;
+    let mut divide = false;
+    loop {
+        let end = rest.find(['*', '/']).unwrap_or(rest.len());
+        let f = factor(&rest[..end])?;
+        total = if divide { total.over(f)? } else { total.times(f)? };
+        match rest.as_bytes().get(end) {
+            None => return Some(total),
+            Some(operator) => divide = *operator == b'/',
+        }
+        rest = &rest[end + 1..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLARED: &[Param] = &[
+        Param { name: "steps", kind: Kind::Count, default: "10", summary: "" },
+        Param { name: "step_size", kind: Kind::StepSize, default: "2.5*eps/steps", summary: "" },
+        Param { name: "random_start", kind: Kind::Flag, default: "true", summary: "" },
+    ];
+
+    #[test]
+    fn step_sizes_are_exact() {
+        let at = |text: &str, eps: &str, steps| {
+            let params = Params::resolve(DECLARED, &[("step_size", text)]).unwrap();
+            params.step_size("step_size", Ratio::parse(eps).unwrap(), steps).unwrap()
+        };
+        assert_eq!(at("2.5*eps/steps", "8/255", 10), Ratio::parse("2/255").unwrap());
+        assert_eq!(at("2/255", "8/255", 10), Ratio::parse("2/255").unwrap());
+        assert_eq!(at("eps / 4", "1", 3), Ratio::parse("0.25").unwrap());
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let given = [("stepss", "1"), ("steps", "0"), ("step_size", "2*epsilon"), ("random_start", "yes"), ("step_size", "eps/0")];
+        let problems = Params::resolve(DECLARED, &given).unwrap_err();
+        assert_eq!(problems.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert!(problems[0].1.contains("did you mean `steps`"), "{}", problems[0].1);
+    }
+}

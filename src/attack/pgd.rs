@@ -1,0 +1,48 @@
+//! Projected gradient descent (Kurakin et al. 2016 without random start, Madry et al. 2018 with):
+//! x ← clip(project(x + α·sign(∇ loss))); for L2 the gradient over its length instead of its sign.
+
+use super::descent::Descent;
+use super::{Attack, Entry, Kind, Param, Task};
+use crate::data::Batch;
+use crate::error::Result;
+use crate::oracle::Oracle;
+use crate::threat::Norm;
+
+pub const ENTRY: Entry = Entry {
+    name: "pgd",
+    revision: 1,
+    summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
+    norms: &[Norm::Linf, Norm::L2],
+    params: &[
+        Param { name: "steps", kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
+        Param {
+            name: "step_size",
+            kind: Kind::StepSize,
+            default: "2.5*eps/steps",
+            summary: "length of a step; the default reaches the far side of the ball (Madry et al. 2018)",
+        },
+        Param { name: "random_start", kind: Kind::Flag, default: "true", summary: "begin at a random point of the ball" },
+        Param { name: "restarts", kind: Kind::Count, default: "1", summary: "runs; an image counts as broken if one breaks it" },
+    ],
+    build: |params, threat| {
+        let (steps, restarts) = (params.count("steps"), params.count("restarts"));
+        let random_start = params.flag("random_start");
+        if restarts > 1 && !random_start {
+            return Err("restarts above 1 repeat the same run without random_start = true".into());
+        }
+        let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
+        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, restarts })))
+    },
+};
+
+struct Pgd(Descent);
+
+impl Attack for Pgd {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        self.0.run(oracle, batch, task)
+    }
+
+    fn cost(&self) -> u64 {
+        (self.0.steps * self.0.restarts) as u64
+    }
+}

@@ -1,0 +1,40 @@
+//! `list CONFIG`: the plan as CSV.
+
+use super::{Options, registries};
+use crate::error::Result;
+use crate::store::{State, Store};
+use crate::sweep::plan;
+use std::path::Path;
+
+/// Prints one row a cell, with what the store has of it.
+pub fn list(config: &Path, options: &Options) -> Result<()> {
+    let plan = plan::load(config, &options.source())?;
+    let store = Store::open(&options.out.join(&plan.name)).ok();
+    let state = |id: &str| store.as_ref().map_or(Ok(State::Missing), |s| s.state(id));
+    let mut rows = Vec::new();
+    for planned in &plan.cells {
+        let c = &planned.cell;
+        let state = match state(&planned.id)? {
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Missing => "missing",
+        };
+        let data = format!("{}:{}[{}..{}]", c.data.name, c.data.split, c.data.first, c.data.first + c.data.take);
+        rows.push(vec![
+            planned.id.clone(),
+            c.model.name.clone(),
+            data,
+            c.attack.name.clone(),
+            c.params(),
+            c.threat.norm.clone(),
+            c.threat.eps.clone(),
+            c.goal.clone(),
+            c.mode.clone(),
+            c.witness.clone(),
+            c.seed.to_string(),
+            state.to_string(),
+        ]);
+    }
+    let columns = ["cell", "model", "dataset", "attack", "params", "norm", "eps", "goal", "mode", "witness", "seed", "state"];
+    registries::print_csv(&columns, rows)
+}

@@ -1,0 +1,155 @@
+//! The command line: arguments, and one file a verb.
+
+mod list;
+mod progress;
+mod registries;
+mod run;
+mod verify;
+
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::sweep::run::Machine;
+use candle_core::Device;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// Measures how easily an image classifier is fooled, and keeps the proof.
+///
+/// `foolproof --config sweeps/pgd.toml` runs a sweep and reports; run it again and only what is missing is computed.
+#[derive(Parser)]
+#[command(name = "foolproof", version, subcommand_negates_reqs = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Sweep file to run and report; tried as it stands, then under configs/
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+/// How to compute and where to write; none of it changes a result.
+#[derive(clap::Args)]
+struct Options {
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, global = true, default_value = "auto")]
+    device: String,
+    /// Threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Images a batch [default: as many as 1 GiB holds, at most 512]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Folder of all runs
+    #[arg(long, global = true, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// No progress on stderr
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Compute what a sweep lacks, without a report
+    Run {
+        /// Sweep file
+        config: PathBuf,
+    },
+    /// Print the plan of a sweep as CSV, without computing
+    List {
+        /// Sweep file
+        config: PathBuf,
+    },
+    /// Write tables and figures of a run from its stored cells
+    Report {
+        /// Name below --out, or path
+        run: PathBuf,
+    },
+    /// Check every claim of a run from witnesses, weights and data alone
+    Verify {
+        /// Name below --out, or path
+        run: PathBuf,
+    },
+    /// Print the built-in models as CSV
+    Models,
+    /// Print the datasets as CSV
+    Datasets,
+    /// Print the attacks and their parameters as CSV
+    Attacks,
+    /// Print a completion script
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn execute(&self) -> Result<()> {
+        match &self.verb {
+            None => {
+                let config = self.config.as_ref().ok_or_else(|| Error::usage("no --config given"))?;
+                run::run_and_report(&find_config(config)?, &self.options)
+            }
+            Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
+            Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
+            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
+            Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
+            Some(Verb::Models) => registries::models(),
+            Some(Verb::Datasets) => registries::datasets(),
+            Some(Verb::Attacks) => registries::attacks(),
+            Some(Verb::Completions { shell }) => {
+                clap_complete::generate(*shell, &mut Cli::command(), "foolproof", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A sweep file as it stands, then under `configs/`.
+fn find_config(path: &Path) -> Result<PathBuf> {
+    let candidates = [path.to_path_buf(), Path::new("configs").join(path)];
+    candidates.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+        Error::usage(format!("no sweep file {} or {}", candidates[0].display(), candidates[1].display()))
+    })
+}
+
+/// A run by its path, or by its name below `--out`.
+fn find_run(run: &Path, options: &Options) -> PathBuf {
+    let below = options.out.join(run);
+    if !run.join("cells").is_dir() && below.join("cells").is_dir() { below } else { run.to_path_buf() }
+}
+
+impl Options {
+    fn source(&self) -> Source {
+        Source::from_env()
+    }
+
+    /// Opens the device and sets the number of threads, once a process.
+    fn machine(&self) -> Result<Machine> {
+        let threads = self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::usage(e.to_string()))?;
+        let (device, device_name) = open_device(&self.device)?;
+        Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
+    }
+}
+
+fn open_device(text: &str) -> Result<(Device, String)> {
+    let cpu = || (Device::Cpu, "cpu".to_string());
+    let cuda = |i: usize| match Device::new_cuda(i) {
+        Ok(device) => Ok((device, format!("cuda:{i}"))),
+        Err(problem) => Err(Error::usage(format!(
+            "no device `{text}`: {problem} (hint: --device cpu; CUDA needs a build with --features cuda)"
+        ))),
+    };
+    match text {
+        "cpu" => Ok(cpu()),
+        "auto" => Ok(cuda(0).unwrap_or_else(|_| cpu())),
+        "cuda" => cuda(0),
+        _ => match text.strip_prefix("cuda:").and_then(|i| i.parse().ok()) {
+            Some(i) => cuda(i),
+            None => Err(Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"))),
+        },
+    }
+}

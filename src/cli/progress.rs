@@ -1,0 +1,118 @@
+//! Progress on stderr: a bar on a terminal, a plain line now and then elsewhere.
+
+use crate::sweep::run::{Event, Machine};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Time between plain lines.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Counts what has happened and shows it.
+pub struct Progress {
+    quiet: bool,
+    machine: String,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    last_line: Instant,
+    cells: usize,
+    cached: usize,
+    stored: usize,
+    images: usize,
+    work: u64,
+    work_done: u64,
+}
+
+impl Progress {
+    /// Nothing shown yet.
+    pub fn new(quiet: bool, machine: &Machine) -> Progress {
+        let now = Instant::now();
+        let machine = format!("{}, {} threads", machine.device_name, machine.threads);
+        Progress {
+            quiet,
+            machine,
+            bar: None,
+            began: now,
+            last_line: now,
+            cells: 0,
+            cached: 0,
+            stored: 0,
+            images: 0,
+            work: 0,
+            work_done: 0,
+        }
+    }
+
+    /// Takes note of an event.
+    pub fn tell(&mut self, event: Event) {
+        match event {
+            Event::Begin { cells, cached, work } => self.begin(cells, cached, work),
+            Event::Settled { images, work } => {
+                self.images += images;
+                self.work_done += work;
+            }
+            Event::Stored => self.stored += 1,
+            Event::Failed(problem) => match &self.bar {
+                Some(bar) => bar.println(format!("failed: {problem}")),
+                None => eprintln!("failed: {problem}"),
+            },
+        }
+        self.show();
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        if !self.quiet && self.images > 0 {
+            eprintln!("{}", self.line());
+        }
+    }
+
+    fn begin(&mut self, cells: usize, cached: usize, work: u64) {
+        (self.cells, self.cached, self.work, self.began) = (cells, cached, work, Instant::now());
+        if self.quiet || work == 0 {
+            return;
+        }
+        eprintln!("{cells} cells, {cached} cached; computing on {}", self.machine);
+        if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(work);
+            bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a sound template"));
+            self.bar = Some(bar);
+        }
+    }
+
+    fn show(&mut self) {
+        if self.quiet || self.work == 0 {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(self.work_done);
+                bar.set_message(self.line());
+            }
+            None if self.last_line.elapsed() >= EVERY => {
+                self.last_line = Instant::now();
+                eprintln!("{}", self.line());
+            }
+            None => {}
+        }
+    }
+
+    /// `3/40 cells, 12 cached, 812 images/s, 14 s left`.
+    fn line(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = self.images as f64 / seconds.max(1e-3);
+        let left = match self.work_done {
+            0 => "?".to_string(),
+            done => format!("{:.0}", seconds * self.work.saturating_sub(done) as f64 / done as f64),
+        };
+        format!(
+            "{}/{} cells, {} cached, {rate:.0} images/s, {left} s left",
+            self.cached + self.stored,
+            self.cells,
+            self.cached
+        )
+    }
+}

@@ -1,0 +1,75 @@
+//! `--config`, `run` and `report`.
+
+use super::Options;
+use super::progress::Progress;
+use crate::error::{Error, Result};
+use crate::report;
+use crate::store::Store;
+use crate::sweep::plan::{self, Plan};
+use crate::sweep::run::{self, Done};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs a sweep, then writes its reports.
+pub fn run_and_report(config: &Path, options: &Options) -> Result<()> {
+    let (store, plan, done) = compute(config, options)?;
+    let files = report::write(&store)?;
+    print_done(&done);
+    for file in files {
+        println!("{}", store.dir().join(file).display());
+    }
+    fail_if_cells_failed(&store, &plan)
+}
+
+/// Runs a sweep without a report.
+pub fn run(config: &Path, options: &Options) -> Result<()> {
+    let (store, plan, done) = compute(config, options)?;
+    print_done(&done);
+    fail_if_cells_failed(&store, &plan)
+}
+
+/// Writes the reports of a run.
+pub fn report(dir: &Path, _: &Options) -> Result<()> {
+    Store::open(dir)?; // a clear error before a folder is made
+    let store = Store::create(dir)?;
+    for file in report::write(&store)? {
+        println!("{}", store.dir().join(file).display());
+    }
+    Ok(())
+}
+
+fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
+    let plan = plan::load(config, &options.source())?;
+    let machine = options.machine()?;
+    let store = Store::create(&options.out.join(&plan.name))?;
+    let stop = stop_on_signals()?;
+    let mut progress = Progress::new(options.quiet, &machine);
+    let done = run::run(&plan, &store, &machine, &stop, &mut |event| progress.tell(event));
+    progress.finish();
+    Ok((store, plan, done?))
+}
+
+fn print_done(done: &Done) {
+    println!("{} cells computed, {} cached, {} failed", done.computed, done.cached, done.failed);
+}
+
+/// Exit code 2 where a table would show a failed cell, computed now or before.
+fn fail_if_cells_failed(store: &Store, plan: &Plan) -> Result<()> {
+    let summaries = report::Run::read(store)?.cells;
+    let failed = summaries.iter().filter(|s| s.status == "failed").count();
+    if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: plan.cells.len() }) }
+}
+
+/// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(stop)
+}

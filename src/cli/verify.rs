@@ -1,0 +1,43 @@
+//! `verify RUN`.
+
+use super::Options;
+use crate::error::{Error, Result};
+use crate::report;
+use crate::store::Store;
+use crate::sweep::verify;
+
+/// Problems printed one by one; the rest are counted.
+const SHOWN: usize = 50;
+
+/// Checks cells, tables and figures of a run; says on stdout what was checked.
+pub fn verify(store: &Store, options: &Options) -> Result<()> {
+    let mut findings = verify::verify(store, &options.source(), &options.machine()?)?;
+    if findings.problems.is_empty() {
+        findings.problems.extend(stale_reports(store)?);
+    }
+    for problem in findings.problems.iter().take(SHOWN) {
+        eprintln!("{problem}");
+    }
+    println!(
+        "{} cells, {} witnesses, {} successes verified, {} problems",
+        findings.cells,
+        findings.witnesses,
+        findings.successes,
+        findings.problems.len()
+    );
+    match findings.problems.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
+    }
+}
+
+/// Tables and figures that are not what the cells give. A report that was never written is none.
+fn stale_reports(store: &Store) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (path, bytes) in report::render(&report::Run::read(store)?)? {
+        if store.dir().join(&path).exists() && store.read_bytes(&path)? != bytes {
+            problems.push(format!("{path} is not what the cells give (hint: `foolproof report` writes it anew)"));
+        }
+    }
+    Ok(problems)
+}

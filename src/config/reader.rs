@@ -1,0 +1,294 @@
+//! Reads TOML tables by hand, so that *all* errors of a file are found in one go, each with its line, and an unknown
+//! key comes with the nearest known one. (serde stops at the first.)
+
+use crate::error::{Error, Result, hint};
+use std::cell::RefCell;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A value and the line it stands on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+/// The problems of one file, collected while it is read.
+pub struct Problems {
+    path: String,
+    text: String,
+    found: RefCell<Vec<(usize, String)>>,
+}
+
+impl Problems {
+    /// No problem yet.
+    pub fn new(path: &Path, text: &str) -> Problems {
+        Problems { path: path.display().to_string(), text: text.to_string(), found: RefCell::default() }
+    }
+
+    /// Adds a problem.
+    pub fn add(&self, line: usize, problem: impl Into<String>) {
+        self.found.borrow_mut().push((line, problem.into()));
+    }
+
+    /// Ok where there are none, else all of them by line.
+    pub fn into_result(self) -> Result<()> {
+        let mut found = self.found.into_inner();
+        found.sort();
+        found.dedup();
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Config(found.into_iter().map(|(l, p)| format!("{}:{l}: {p}", self.path)).collect())),
+        }
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
+    }
+
+    fn at<T, U>(&self, spanned: &Spanned<T>, value: U) -> At<U> {
+        At { value, line: self.line(spanned.span().start) }
+    }
+}
+
+/// Parses `text` and hands its top table to `read`. Syntax errors stand among the problems.
+pub(super) fn read<T>(problems: &Problems, read: impl FnOnce(&Table) -> T) -> T {
+    let text = problems.text.clone();
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    for error in errors {
+        problems.add(problems.line(error.span().map_or(0, |s| s.start)), error.message());
+    }
+    let table = Table::new(problems, String::new(), document.get_ref(), 1);
+    let value = read(&table);
+    table.finish();
+    value
+}
+
+/// A table under reading. Keys that nobody asks for are errors.
+pub(super) struct Table<'a> {
+    problems: &'a Problems,
+    /// Where it stands, for messages: `sweep[0].data`; empty: the top.
+    place: String,
+    entries: &'a DeTable<'a>,
+    /// First line.
+    pub line: usize,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    fn new(problems: &'a Problems, place: String, entries: &'a DeTable<'a>, line: usize) -> Table<'a> {
+        Table { problems, place, entries, line, asked: RefCell::default() }
+    }
+
+    /// Adds a problem that concerns the whole table.
+    pub fn problem(&self, line: usize, problem: impl Into<String>) {
+        self.problems.add(line, problem);
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.place.is_empty() { format!("`{key}`") } else { format!("`{key}` in `{}`", self.place) }
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.borrow_mut().push(key);
+        self.entries.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
+    }
+
+    /// `key` through `convert`, which names what it expected.
+    fn value<T>(&self, key: &'static str, expected: &str, convert: impl Fn(&DeValue<'a>) -> Option<T>) -> Option<At<T>> {
+        let value = self.get(key)?;
+        let at = self.problems.at(value, ());
+        match convert(value.get_ref()) {
+            Some(v) => Some(At { value: v, line: at.line }),
+            None => {
+                self.problem(at.line, format!("{}: expected {expected}, found {}", self.key(key), describe(value.get_ref())));
+                None
+            }
+        }
+    }
+
+    /// Text, if the key is there.
+    pub fn text(&self, key: &'static str) -> Option<At<String>> {
+        self.value(key, "a text", |v| v.as_str().map(String::from))
+    }
+
+    /// Text, or a problem.
+    pub fn required_text(&self, key: &'static str) -> Option<At<String>> {
+        self.required(key)?;
+        self.text(key)
+    }
+
+    /// A whole number from 0, if the key is there.
+    pub fn count(&self, key: &'static str) -> Option<At<u64>> {
+        self.value(key, "a whole number from 0", integer)
+    }
+
+    /// A decimal or whole number, if the key is there.
+    pub fn number(&self, key: &'static str) -> Option<At<f64>> {
+        self.value(key, "a number", number)
+    }
+
+    /// Numbers, if the key is there.
+    pub fn numbers(&self, key: &'static str) -> Option<At<Vec<f64>>> {
+        self.value(key, "a list of numbers", |v| v.as_array()?.iter().map(|e| number(e.get_ref())).collect())
+    }
+
+    /// Problem where the key is missing.
+    fn required(&self, key: &'static str) -> Option<()> {
+        let found = self.get(key).is_some();
+        if !found {
+            self.problem(self.line, format!("missing key {}", self.key(key)));
+        }
+        found.then_some(())
+    }
+
+    /// A list of texts, not empty; problems otherwise.
+    pub fn texts(&self, key: &'static str) -> Vec<At<String>> {
+        let mut texts = Vec::new();
+        self.each(key, "a text", |element, at, _| match element.as_str() {
+            Some(text) => texts.push(At { value: text.to_string(), line: at }),
+            None => {
+                let found = describe(element);
+                self.problem(at, format!("{}: expected a list of texts (as \"8/255\"), found {found}", self.key(key)));
+            }
+        });
+        texts
+    }
+
+    /// Calls `read` for each table of a list, not empty; problems otherwise.
+    pub fn tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
+        self.each(key, "a table", |element, line, i| match element.as_table() {
+            Some(entries) => {
+                let table = Table::new(self.problems, self.within(&format!("{key}[{i}]")), entries, line);
+                read(&table);
+                table.finish();
+            }
+            None => self.problem(line, format!("{}: expected a table, found {}", self.key(key), describe(element))),
+        });
+    }
+
+    /// Calls `read` for a table.
+    pub fn table<T>(&self, key: &'static str, read: impl FnOnce(&Table) -> T) -> Option<T> {
+        let value = self.get(key)?;
+        let line = self.problems.at(value, ()).line;
+        let Some(entries) = value.get_ref().as_table() else {
+            self.problem(line, format!("{}: expected a table, found {}", self.key(key), describe(value.get_ref())));
+            return None;
+        };
+        let table = Table::new(self.problems, self.within(key), entries, line);
+        let result = read(&table);
+        table.finish();
+        Some(result)
+    }
+
+    /// A table that must be there.
+    pub fn required_table<T>(&self, key: &'static str, read: impl FnOnce(&Table) -> T) -> Option<T> {
+        self.required(key)?;
+        self.table(key, read)
+    }
+
+    /// All entries but those asked for already, values as text: parameters whose names only a registry knows.
+    pub fn rest(&self) -> Vec<(At<String>, String)> {
+        let mut rest = Vec::new();
+        for (key, value) in self.entries.iter() {
+            let name = key.get_ref().as_ref();
+            if self.asked.borrow().contains(&name) {
+                continue;
+            }
+            let at = self.problems.at(key, name.to_string());
+            match scalar(value.get_ref()) {
+                Some(text) => rest.push((at, text)),
+                None => {
+                    let found = describe(value.get_ref());
+                    self.problem(at.line, format!("{}: expected a number, true, false or a text, found {found}", self.key(name)));
+                }
+            }
+        }
+        rest
+    }
+
+    fn within(&self, inner: &str) -> String {
+        if self.place.is_empty() { inner.to_string() } else { format!("{}.{inner}", self.place) }
+    }
+
+    fn each(&self, key: &'static str, what: &str, mut visit: impl FnMut(&'a DeValue<'a>, usize, usize)) {
+        let Some(value) = self.required(key).and_then(|()| self.get(key)) else { return };
+        let line = self.problems.at(value, ()).line;
+        match value.get_ref().as_array() {
+            Some(list) if list.is_empty() => self.problem(line, format!("{}: the list is empty", self.key(key))),
+            Some(list) => {
+                for (i, element) in list.iter().enumerate() {
+                    visit(element.get_ref(), self.problems.at(element, ()).line, i);
+                }
+            }
+            None => {
+                let found = describe(value.get_ref());
+                self.problem(line, format!("{}: expected a list, each {what}, found {found}", self.key(key)));
+            }
+        }
+    }
+
+    /// Reports the keys nobody asked for. Not called after [`Table::rest`] took them.
+    fn finish(&self) {
+        let asked = self.asked.borrow();
+        if asked.contains(&REST) {
+            return;
+        }
+        for key in self.entries.keys() {
+            let name = key.get_ref().as_ref();
+            if !asked.contains(&name) {
+                let mut known: Vec<&str> = asked.clone();
+                known.sort();
+                known.dedup();
+                let line = self.problems.at(key, ()).line;
+                self.problem(line, format!("unknown key {}{}", self.key(name), hint(name, known)));
+            }
+        }
+    }
+
+    /// Says that unknown keys are somebody else's to judge.
+    pub fn leave_rest(&self) {
+        self.asked.borrow_mut().push(REST);
+    }
+}
+
+/// No TOML bare key asked for in our files is empty.
+const REST: &str = "";
+
+fn integer(value: &DeValue) -> Option<u64> {
+    let integer = value.as_integer()?;
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn number(value: &DeValue) -> Option<f64> {
+    let parsed: Option<f64> = match value.as_float() {
+        Some(f) => f.as_str().parse().ok(),
+        None => value.as_integer().filter(|i| i.radix() == 10).and_then(|i| i.as_str().parse().ok()),
+    };
+    parsed.filter(|v| v.is_finite())
+}
+
+fn scalar(value: &DeValue) -> Option<String> {
+    match value {
+        DeValue::String(s) => Some(s.to_string()),
+        DeValue::Boolean(b) => Some(b.to_string()),
+        DeValue::Integer(i) if i.radix() == 10 => Some(i.as_str().to_string()),
+        DeValue::Float(f) => Some(f.as_str().to_string()),
+        _ => None,
+    }
+}
+
+fn describe(value: &DeValue) -> String {
+    match scalar(value) {
+        Some(text) if value.is_str() => format!("the text \"{}\"", shorten(&text)),
+        Some(text) => format!("{} `{}`", value.type_str(), shorten(&text)),
+        None => format!("a value of type {}", value.type_str()),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 40 { text.to_string() } else { text.chars().take(39).chain(['…']).collect() }
+}

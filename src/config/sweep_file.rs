@@ -1,0 +1,130 @@
+//! The sweep file: blocks, each a full product of models, goals, threats and attacks over one data subset.
+
+use super::reader::{self, At, Problems, Table};
+
+/// A sweep file as written.
+#[derive(Debug, Clone)]
+pub struct SweepFile {
+    /// Name of the folder below `results/`.
+    pub name: String,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// In order.
+    pub blocks: Vec<Block>,
+}
+
+/// One `[[sweep]]`.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Line it begins on.
+    pub line: usize,
+    /// Names of models or paths of model files.
+    pub models: Vec<At<String>>,
+    /// The images.
+    pub data: Option<DataSpec>,
+    /// `untargeted`, `target:…`.
+    pub goals: Vec<At<String>>,
+    /// Norms with their budgets.
+    pub threats: Vec<ThreatSpec>,
+    /// Attacks with their parameters.
+    pub attacks: Vec<AttackSpec>,
+    /// `at` if not given.
+    pub mode: At<String>,
+    /// `u8` if not given.
+    pub witness: At<String>,
+}
+
+/// `data = { name, split, first, take }`.
+#[derive(Debug, Clone)]
+pub struct DataSpec {
+    /// Name in the registry.
+    pub name: At<String>,
+    /// The dataset's first split if not given.
+    pub split: Option<At<String>>,
+    /// 0 if not given.
+    pub first: usize,
+    /// All if not given.
+    pub take: Option<usize>,
+}
+
+/// `{ norm, eps = [..] }`.
+#[derive(Debug, Clone)]
+pub struct ThreatSpec {
+    /// `linf` or `l2`.
+    pub norm: At<String>,
+    /// Exact budgets, as text.
+    pub eps: Vec<At<String>>,
+}
+
+/// `{ name, … }`.
+#[derive(Debug, Clone)]
+pub struct AttackSpec {
+    /// Name in the registry.
+    pub name: At<String>,
+    /// Everything else, values as text.
+    pub params: Vec<(At<String>, String)>,
+}
+
+impl SweepFile {
+    /// Reads a sweep file; what is wrong goes to `problems`, what is right is returned all the same, so that names can
+    /// be checked too.
+    pub fn parse(problems: &Problems) -> SweepFile {
+        reader::read(problems, |top| {
+            let name = top.required_text("name");
+            if let Some(name) = name.as_ref().filter(|n| !is_folder_name(&n.value)) {
+                top.problem(name.line, "`name` becomes a folder: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit");
+            }
+            let seed = top.count("seed").map_or(0, |s| s.value);
+            let mut blocks = Vec::new();
+            top.tables("sweep", |table| blocks.push(Block::parse(table)));
+            SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks }
+        })
+    }
+}
+
+impl Block {
+    fn parse(table: &Table) -> Block {
+        let or = |key, default: &str| table.text(key).unwrap_or(At { value: default.into(), line: table.line });
+        let mut threats = Vec::new();
+        table.tables("threats", |t| {
+            if let Some(norm) = t.required_text("norm") {
+                threats.push(ThreatSpec { norm, eps: t.texts("eps") });
+            } else {
+                t.texts("eps");
+            }
+        });
+        let mut attacks = Vec::new();
+        table.tables("attacks", |t| {
+            let name = t.required_text("name");
+            let params = t.rest();
+            t.leave_rest();
+            attacks.extend(name.map(|name| AttackSpec { name, params }));
+        });
+        Block {
+            line: table.line,
+            models: table.texts("models"),
+            data: table.required_table("data", DataSpec::parse).flatten(),
+            goals: table.texts("goals"),
+            threats,
+            attacks,
+            mode: or("mode", "at"),
+            witness: or("witness", "u8"),
+        }
+    }
+}
+
+impl DataSpec {
+    fn parse(table: &Table) -> Option<DataSpec> {
+        let (name, split) = (table.required_text("name"), table.text("split"));
+        let (first, take) = (table.count("first"), table.count("take"));
+        let size = |n: Option<At<u64>>| n.map(|n| usize::try_from(n.value).unwrap_or(usize::MAX));
+        Some(DataSpec { name: name?, split, first: size(first).unwrap_or(0), take: size(take) })
+    }
+}
+
+/// Safe as one folder name on every system.
+fn is_folder_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}

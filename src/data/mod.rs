@@ -1,0 +1,134 @@
+//! Labelled 8-bit images: the registry of datasets, and subsets pinned by a digest.
+
+mod cifar10;
+mod cifar10_sample;
+
+use crate::digest;
+use crate::error::{Error, Result, hint};
+use candle_core::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// A dataset a sweep can name. To add one: a file, a `mod` line, a line in [`DATASETS`].
+pub struct Dataset {
+    /// Name in sweep files.
+    pub name: &'static str,
+    /// One line for `foolproof datasets`.
+    pub summary: &'static str,
+    /// Names of its splits; the first is the default.
+    pub splits: &'static [&'static str],
+    /// Names of its classes, by label.
+    pub classes: &'static [&'static str],
+    /// Height and width of its images in pixels.
+    pub side: usize,
+    /// Which published clean accuracies speak of this data (see `model::Published`), by split.
+    pub population: fn(split: &str) -> Option<&'static str>,
+    /// Labels and pixels (N×3×side×side) of a whole split.
+    load: fn(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)>,
+}
+
+/// Every dataset.
+pub const DATASETS: &[&Dataset] = &[&cifar10_sample::DATASET, &cifar10::DATASET];
+
+/// Where datasets that are not built in lie.
+#[derive(Debug, Clone)]
+pub struct Source(PathBuf);
+
+impl Source {
+    /// The folder in the environment variable `FOOLPROOF_DATA`, else `datasets`.
+    pub fn from_env() -> Source {
+        Source(std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from))
+    }
+
+    /// This folder.
+    pub fn new(folder: impl AsRef<Path>) -> Source {
+        Source(folder.as_ref().to_path_buf())
+    }
+}
+
+/// Consecutive images of one split.
+#[derive(Debug, Clone)]
+pub struct Subset {
+    /// Index of each image in its split: its stable name.
+    pub examples: Vec<usize>,
+    /// True classes.
+    pub labels: Vec<usize>,
+    /// N×3×side×side, RGB.
+    pub pixels: Vec<u8>,
+    /// Height and width of an image in pixels.
+    pub side: usize,
+    /// SHA-256 of indices, labels and pixels.
+    pub digest: String,
+}
+
+/// The dataset of this name.
+pub fn find(name: &str) -> Result<&'static Dataset> {
+    DATASETS.iter().copied().find(|d| d.name == name).ok_or_else(|| {
+        Error::usage(format!("unknown dataset `{name}`{}", hint(name, DATASETS.iter().map(|d| d.name))))
+    })
+}
+
+impl Dataset {
+    /// Images `first..first+take` of a split; `take` = `None`: all from `first` on.
+    pub fn subset(&self, source: &Source, split: &str, first: usize, take: Option<usize>) -> Result<Subset> {
+        if !self.splits.contains(&split) {
+            let known = hint(split, self.splits.iter().copied());
+            return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
+        }
+        let (labels, pixels) = (self.load)(source, split)?;
+        let take = take.unwrap_or(labels.len().saturating_sub(first));
+        let end = first.checked_add(take).filter(|end| take > 0 && *end <= labels.len()).ok_or_else(|| {
+            let n = labels.len();
+            Error::usage(format!("dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit", self.name))
+        })?;
+        let values = 3 * self.side * self.side;
+        Ok(Subset::new((first..end).collect(), labels[first..end].to_vec(), pixels[first * values..end * values].to_vec(), self.side))
+    }
+}
+
+impl Subset {
+    /// A subset with its digest.
+    pub fn new(examples: Vec<usize>, labels: Vec<usize>, pixels: Vec<u8>, side: usize) -> Subset {
+        let mut text = format!("3x{side}x{side}\n").into_bytes();
+        for (example, label) in examples.iter().zip(&labels) {
+            text.extend_from_slice(format!("{example} {label}\n").as_bytes());
+        }
+        text.extend_from_slice(&pixels);
+        Subset { digest: digest::sha256(&text), examples, labels, pixels, side }
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of values of one image, 3·side².
+    pub fn values(&self) -> usize {
+        3 * self.side * self.side
+    }
+
+    /// The 8-bit pixels of image `i`, 3×side×side.
+    pub fn image(&self, i: usize) -> &[u8] {
+        &self.pixels[i * self.values()..(i + 1) * self.values()]
+    }
+}
+
+/// Images on their way through an attack.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// N×3×H×W, f32 in [0,1].
+    pub images: Tensor,
+    /// Index of each image in its split.
+    pub examples: Vec<usize>,
+}
+
+/// 8-bit images as a tensor N×3×side×side in [0,1]: `v / 255` in f32, as PyTorch's `ToTensor`.
+pub fn to_tensor(pixels: &[u8], side: usize, device: &Device) -> Result<Tensor> {
+    let values: Vec<f32> = pixels.iter().map(|v| f32::from(*v) / 255.0).collect();
+    let n = pixels.len() / (3 * side * side);
+    Ok(Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu)?.to_device(device)?)
+}

@@ -1,0 +1,52 @@
+//! SHA-256, and the seal that lets a JSON file notice that one of its own bytes was changed.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&sha256_bytes(bytes))
+}
+
+/// SHA-256 of `bytes` as 32 bytes.
+pub fn sha256_bytes(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Last member of a sealed JSON object, up to the digest.
+const SEAL: &str = ",\n  \"seal\": \"";
+
+/// Adds a last member `seal` to a pretty-printed JSON object: the SHA-256 of the text before it.
+pub fn seal(object: &str) -> String {
+    let body = object.trim_end().strip_suffix("\n}").expect("a pretty-printed JSON object");
+    format!("{body}{SEAL}{}\"\n}}\n", sha256(body.as_bytes()))
+}
+
+/// Whether `text` is exactly what [`seal`] wrote: any changed byte, in the seal too, says no.
+pub fn is_sealed(text: &str) -> bool {
+    text.rfind(SEAL).is_some_and(|at| seal(&format!("{}\n}}", &text[..at])) == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sha256_of_abc_is_the_value_in_fips_180() {
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_seal_notices_every_changed_byte() {
+        let sealed = seal("{\n  \"a\": 1\n}");
+        assert!(is_sealed(&sealed));
+        for i in 0..sealed.len() {
+            let mut bytes = sealed.clone().into_bytes();
+            bytes[i] ^= 1;
+            assert!(!String::from_utf8(bytes).is_ok_and(|t| is_sealed(&t)), "byte {i}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Every way in which something can go wrong, in words a user can act on.
+
+use std::path::{Path, PathBuf};
+
+/// The one error type. Messages name the thing and a way out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Wrong use: a name that does not exist, a value out of range, a missing file.
+    #[error("{0}")]
+    Usage(String),
+    /// All problems of one sweep or model file, one a line: `file:line: text`.
+    #[error("{}", .0.join("\n"))]
+    Config(Vec<String>),
+    /// A weight file that does not hold what its model needs.
+    #[error("weights of `{model}`: {problem}")]
+    Weights {
+        /// Name of the model.
+        model: String,
+        /// What was expected and what was found.
+        problem: String,
+    },
+    /// A stored file that is damaged, foreign, or of another schema.
+    #[error("store: {0}")]
+    Store(String),
+    /// A claim in the store that does not hold when it is recomputed.
+    #[error("verification failed: {0}")]
+    Verify(String),
+    /// The operating system refused.
+    #[error("{action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb: "read", "write", …
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A tensor operation failed.
+    #[error("tensor: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A chart could not be drawn.
+    #[error("figure: {0}")]
+    Figure(String),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
+    /// The run ended, but some of its cells failed.
+    #[error("{failed} of {total} cells failed; `tables/summary.csv` names the errors")]
+    CellsFailed {
+        /// Number of failed cells.
+        failed: usize,
+        /// Number of cells in the plan.
+        total: usize,
+    },
+}
+
+/// `Result` with our [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Wraps an I/O error with what was tried on which file.
+    pub fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
+        move |source| Error::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Shorthand for [`Error::Usage`].
+    pub fn usage(text: impl Into<String>) -> Error {
+        Error::Usage(text.into())
+    }
+
+    /// Process exit code: 1 user error, 2 some cells failed, 3 a gate failed, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::CellsFailed { .. } => 2,
+            Error::Verify(_) => 3,
+            Error::Interrupted => 130,
+            _ => 1,
+        }
+    }
+}
+
+/// The known name nearest to `name` by edit distance, if one is near enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (edit_distance(name, k), k))
+        .filter(|(d, k)| *d <= 1 + k.len().max(name.len()) / 3)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, k)| k)
+}
+
+/// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near.
+pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(name, known.iter().copied()) {
+        Some(k) => format!(" (hint: did you mean `{k}`?)"),
+        None => format!(" (known: {})", known.join(", ")),
+    }
+}
+
+/// Levenshtein distance over characters, with names longer than 64 characters cut off.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_the_meant_key_and_nothing_far_away() {
+        let keys = ["steps", "step_size", "random_start", "restarts"];
+        assert_eq!(nearest("stepsize", keys), Some("step_size"));
+        assert_eq!(nearest("step", keys), Some("steps"));
+        assert_eq!(nearest("randomstart", keys), Some("random_start"));
+        assert_eq!(nearest("zzzzzz", keys), None);
+    }
+}

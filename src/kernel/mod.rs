@@ -1,0 +1,126 @@
+//! The numeric core: networks as plain data, and engines that compute their logits and input gradients.
+//!
+//! Weights never change here, so a gradient with respect to the *image* needs no kernel gradients: the gradient of a
+//! 3×3 stride-1 convolution is another 3×3 convolution with flipped, transposed weights; ReLU needs one bit a value
+//! and max-pool two bits a window. [`cpu`] is the fast engine, [`plain`] the reference it is held against, written
+//! with tensor operations that run on any device.
+
+pub mod cpu;
+pub mod plain;
+
+use crate::error::Result;
+use candle_core::Tensor;
+
+/// One step of a sequential network.
+#[derive(Debug, Clone)]
+pub enum Step<T> {
+    /// 3×3 convolution, stride 1, zero padding 1, then bias, then ReLU. Batch norm is folded in already.
+    Conv {
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+        /// outputs × inputs × 3 × 3.
+        weight: Vec<T>,
+        /// outputs.
+        bias: Vec<T>,
+    },
+    /// 2×2 maximum, stride 2; an odd last row or column is dropped, as in PyTorch. Ties go to the first.
+    MaxPool,
+    /// Average over windows so that the map becomes `side`×`side` (PyTorch's AdaptiveAvgPool2d).
+    AveragePool {
+        /// Side after the step.
+        side: usize,
+    },
+    /// Fully connected over the flattened map (channel, row, column), then bias, then ReLU if asked for.
+    Linear {
+        /// Values in.
+        inputs: usize,
+        /// Values out.
+        outputs: usize,
+        /// outputs × inputs.
+        weight: Vec<T>,
+        /// outputs.
+        bias: Vec<T>,
+        /// Whether a ReLU follows.
+        relu: bool,
+    },
+}
+
+/// A sequential network for square RGB images in [0,1]; normalisation is its first layer.
+#[derive(Debug, Clone)]
+pub struct Net<T> {
+    /// Height and width of the images.
+    pub side: usize,
+    /// Subtracted from each channel.
+    pub mean: [T; 3],
+    /// Divides each channel after that.
+    pub std: [T; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// From the first convolution to the logits.
+    pub steps: Vec<Step<T>>,
+}
+
+/// Channels and side of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Channels.
+    pub channels: usize,
+    /// Height and width.
+    pub side: usize,
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn values(self) -> usize {
+        self.channels * self.side * self.side
+    }
+}
+
+impl<T> Net<T> {
+    /// Shape of the input of each step, and of the logits last.
+    pub fn shapes(&self) -> Vec<Shape> {
+        let mut shapes = vec![Shape { channels: 3, side: self.side }];
+        for step in &self.steps {
+            let Shape { channels, side } = *shapes.last().expect("never empty");
+            shapes.push(match step {
+                Step::Conv { outputs, .. } => Shape { channels: *outputs, side },
+                Step::MaxPool => Shape { channels, side: side / 2 },
+                Step::AveragePool { side } => Shape { channels, side: *side },
+                Step::Linear { outputs, .. } => Shape { channels: *outputs, side: 1 },
+            });
+        }
+        shapes
+    }
+}
+
+/// Writes the gradient of a loss with respect to the logits of image `row`: `(row, logits, gradient)`.
+pub type LogitGradient<'a> = dyn Fn(usize, &[f32], &mut [f32]) + Sync + 'a;
+
+/// Computes a network. The result for an image does not depend on the other images of the batch.
+pub trait Engine: Send + Sync {
+    /// Images N×3×H×W in [0,1] to logits N×classes.
+    fn logits(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Logits N×classes, and the gradient N×3×H×W with respect to the images of the loss whose gradient with respect
+    /// to the logits `seed` gives.
+    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)>;
+}
+
+/// First and last+1 input row of output row `i` of an average pool from `side` to `out` (PyTorch's rule).
+fn window(i: usize, side: usize, out: usize) -> std::ops::Range<usize> {
+    i * side / out..((i + 1) * side).div_ceil(out)
+}
+
+/// Weights outputs×inputs×3×3 of the convolution that takes output gradients to input gradients:
+/// inputs×outputs×3×3, each 3×3 kernel turned by 180°.
+fn transposed<T: Copy>(weight: &[T], inputs: usize, outputs: usize) -> Vec<T> {
+    let mut turned = Vec::with_capacity(weight.len());
+    for i in 0..inputs {
+        for o in 0..outputs {
+            turned.extend((0..9).map(|k| weight[(o * inputs + i) * 9 + 8 - k]));
+        }
+    }
+    turned
+}

@@ -1,0 +1,20 @@
+//! foolproof
+pub mod attack;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod digest;
+pub mod error;
+pub mod goal;
+pub mod judge;
+pub mod kernel;
+pub mod loss;
+pub mod model;
+pub mod oracle;
+pub mod ratio;
+pub mod record;
+pub mod report;
+pub mod rng;
+pub mod store;
+pub mod sweep;
+pub mod threat;

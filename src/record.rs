@@ -1,0 +1,308 @@
+//! Plain data that is stored: what a cell is, what came out for each image, where it was computed.
+
+use crate::digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of everything written below `results/`; readers refuse any other.
+pub const SCHEMA: u32 = 1;
+
+/// First 16 hexadecimal digits of the SHA-256 of a cell's canonical description.
+pub type CellId = String;
+
+/// One measurement: everything that may change an outcome, and nothing else. Device, threads, batch size, paths and
+/// time stay out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The net under attack.
+    pub model: ModelRecord,
+    /// The images.
+    pub data: DataRecord,
+    /// The attack with every parameter filled in.
+    pub attack: AttackRecord,
+    /// The budget.
+    pub threat: ThreatRecord,
+    /// `untargeted`, `target:3`, `target:next`, `target:least-likely` or `target:random`.
+    pub goal: String,
+    /// `at`: attacked at this budget alone.
+    pub mode: String,
+    /// `u8`: the 8-bit image is judged; `f32`: the float image is.
+    pub witness: String,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// A model, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecord {
+    /// Name in the registry or of the model file.
+    pub name: String,
+    /// Everything but the weights that decides a logit: architecture, width, input side, normalisation.
+    pub network: String,
+    /// SHA-256 of the weight file.
+    pub weights: String,
+}
+
+/// A subset of a dataset, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecord {
+    /// Name in the registry.
+    pub name: String,
+    /// `train` or `test`.
+    pub split: String,
+    /// Index of the first image in the split.
+    pub first: usize,
+    /// Number of images.
+    pub take: usize,
+    /// SHA-256 of indices, labels and pixels.
+    pub digest: String,
+}
+
+/// An attack with every parameter filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackRecord {
+    /// Name in the registry.
+    pub name: String,
+    /// Raised whenever the same parameters begin to give another result.
+    pub revision: u32,
+    /// All parameters as text.
+    pub params: BTreeMap<String, String>,
+}
+
+/// A budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThreatRecord {
+    /// `linf` or `l2`.
+    pub norm: String,
+    /// Exact radius, in units of [0,1] pixels: `8/255`, `0.5`.
+    pub eps: String,
+}
+
+impl Cell {
+    /// The description in JSON with sorted keys: what is hashed, and what `cell.json` holds to the byte.
+    pub fn canonical(&self) -> String {
+        let value = serde_json::to_value(self).expect("a cell is plain data");
+        let mut text = String::new();
+        write_sorted(&value, 0, &mut text);
+        text.push('\n');
+        text
+    }
+
+    /// The id: equal descriptions have equal ids.
+    pub fn id(&self) -> CellId {
+        digest::sha256(self.canonical().as_bytes())[..16].to_string()
+    }
+
+    /// All parameters of the attack in one field: `steps=10;step_size=2.5*eps/steps`.
+    pub fn params(&self) -> String {
+        let all: Vec<String> = self.attack.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        all.join(";")
+    }
+}
+
+/// JSON with sorted keys, written by hand: serde_json's own order depends on features other crates switch on.
+fn write_sorted(value: &serde_json::Value, depth: usize, out: &mut String) {
+    let serde_json::Value::Object(map) = value else {
+        return out.push_str(&value.to_string());
+    };
+    if map.is_empty() {
+        return out.push_str("{}");
+    }
+    let mut keys: Vec<&String> = map.keys().collect();
+    keys.sort();
+    out.push('{');
+    for (i, key) in keys.into_iter().enumerate() {
+        out.push_str(if i == 0 { "\n" } else { ",\n" });
+        out.push_str(&"  ".repeat(depth + 1));
+        out.push_str(&serde_json::Value::String(key.clone()).to_string());
+        out.push_str(": ");
+        write_sorted(&map[key], depth + 1, out);
+    }
+    out.push('\n');
+    out.push_str(&"  ".repeat(depth));
+    out.push('}');
+}
+
+/// What came out for one image. Missing values are missing: `None` becomes an empty field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Index of the image in its split.
+    pub example: usize,
+    /// True class.
+    pub label: usize,
+    /// Class the attack was to reach; `None` when untargeted.
+    pub target: Option<usize>,
+    /// Class predicted for the clean image; `None` where its logits are not finite.
+    pub clean_prediction: Option<usize>,
+    /// Class predicted for the witness; `None` where the image is an error row.
+    pub adversarial_prediction: Option<usize>,
+    /// Whether the image was right before and fooled after; `None` for an error row.
+    pub success: Option<bool>,
+    /// Largest absolute change in grey levels, witness against clean image.
+    pub linf_255: Option<f64>,
+    /// Euclidean distance, witness to clean image, pixels in [0,1].
+    pub l2: Option<f64>,
+    /// True logit minus best other, clean image.
+    pub margin_clean: Option<f32>,
+    /// True logit minus best other, witness.
+    pub margin_adversarial: Option<f32>,
+    /// Softmax probability of the predicted class, clean image.
+    pub confidence_clean: Option<f32>,
+    /// Softmax probability of the predicted class, witness.
+    pub confidence_adversarial: Option<f32>,
+    /// Number of classes that score above the target, clean image (0: the target is predicted).
+    pub target_rank_clean: Option<usize>,
+    /// Number of classes that score above the target, witness.
+    pub target_rank_adversarial: Option<usize>,
+    /// Iteration that gave the witness, from 1; 0: the clean image stands.
+    pub step: usize,
+    /// Restart that gave the witness, from 0.
+    pub restart: usize,
+    /// Forward passes spent on the image, those of the judge's tests included.
+    pub forwards: u64,
+    /// Input gradients spent on the image.
+    pub backwards: u64,
+    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `nan`, `outside`.
+    pub flags: String,
+}
+
+/// Flag: wrong before any attack, so not attacked.
+pub const CLEAN_WRONG: &str = "clean-wrong";
+/// Flag: the witness's margin is below 1e-4, so another machine may decide otherwise.
+pub const BOUNDARY: &str = "boundary";
+/// Flag: at least one input gradient was zero everywhere.
+pub const ZERO_GRADIENT: &str = "zero-gradient";
+/// Flag: NaN or Inf in an image, its logits or its gradient; an error row.
+pub const NOT_FINITE: &str = "nan";
+/// Flag: the attack proposed an image outside its threat set; an error row.
+pub const OUTSIDE: &str = "outside";
+
+impl Outcome {
+    /// Whether `flag` is set.
+    pub fn has(&self, flag: &str) -> bool {
+        self.flags.split(' ').any(|f| f == flag)
+    }
+
+    /// Whether this row reports a fault instead of a result.
+    pub fn is_error(&self) -> bool {
+        self.success.is_none()
+    }
+}
+
+/// Where and how a cell was computed, and the digests of its files. Nothing here is a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `None`: the cell is complete. Otherwise why it failed, and there are no outcomes.
+    pub error: Option<String>,
+    /// File name to SHA-256 for the other files of the cell.
+    pub files: BTreeMap<String, String>,
+    /// Version of foolproof.
+    pub version: String,
+    /// Path of the model file; `None`: the model is compiled in.
+    pub model_file: Option<String>,
+    /// `cpu` or `cuda:0`.
+    pub device: String,
+    /// Threads of the CPU kernels.
+    pub threads: usize,
+    /// Images a batch.
+    pub batch: usize,
+    /// Seconds from the first attack step to the last judgement.
+    pub time_s: f64,
+    /// Seconds since 1970-01-01 UTC when the cell was finished.
+    pub finished_unix_s: u64,
+}
+
+/// One stored cell, as read back.
+#[derive(Debug, Clone)]
+pub struct StoredCell {
+    /// Its description.
+    pub cell: Cell,
+    /// Where it was computed, or why it failed.
+    pub provenance: Provenance,
+    /// One row an image; empty where the cell failed.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The plan of a run as stored: cells in the order of tables and charts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRecord {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the sweep.
+    pub name: String,
+    /// Cells in order.
+    pub cells: Vec<Cell>,
+}
+
+/// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Witnesses {
+    /// Judged as stored.
+    U8(Vec<u8>),
+    /// Judged as stored, pixels in [0,1].
+    F32(Vec<f32>),
+}
+
+/// The clean images that cells refer to, kept once a run so that a report needs nothing but the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs {
+    /// Index of each image in its split.
+    pub examples: Vec<usize>,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Height and width of an image in pixels.
+    pub side: usize,
+    /// N×3×side×side.
+    pub pixels: Vec<u8>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn cell() -> Cell {
+        Cell {
+            schema: SCHEMA,
+            model: ModelRecord { name: "m".into(), network: "vgg11_bn".into(), weights: "00".into() },
+            data: DataRecord { name: "d".into(), split: "test".into(), first: 0, take: 2, digest: "11".into() },
+            attack: AttackRecord {
+                name: "pgd".into(),
+                revision: 1,
+                params: [("steps", "10"), ("restarts", "1")].map(|(k, v)| (k.into(), v.into())).into(),
+            },
+            threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
+            goal: "untargeted".into(),
+            mode: "at".into(),
+            witness: "u8".into(),
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_cell_never_changes() {
+        assert_eq!(cell().id(), "GOLDEN_ID");
+        assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
+    }
+
+    #[test]
+    fn everything_in_a_cell_changes_its_id() {
+        let mut other = cell();
+        other.attack.params.insert("steps".into(), "11".into());
+        assert_ne!(other.id(), cell().id());
+        let mut other = cell();
+        other.seed = 1;
+        assert_ne!(other.id(), cell().id());
+    }
+}

@@ -1,0 +1,70 @@
+//! Tables and figures from the store alone. Nothing here computes a prediction; the same cells give the same bytes.
+//!
+//! To add a table or chart: a file, a `mod` line, a line in [`TABLES`] or [`CHARTS`].
+
+mod canvas;
+mod gallery;
+mod robust_accuracy;
+pub mod summary;
+mod tables;
+
+use crate::error::Result;
+use crate::store::Store;
+use summary::Summary;
+
+/// What reports are made of: one summary a planned cell, in the order of the plan.
+pub struct Run<'a> {
+    /// Where more is to be read.
+    pub store: &'a Store,
+    /// Cells in order.
+    pub cells: Vec<Summary>,
+}
+
+/// Draws nothing where there is nothing to show.
+type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
+
+/// An SVG and a PNG.
+type Chart = fn(&Run) -> Result<Option<canvas::Picture>>;
+
+/// Every table: path below the run, and what writes it.
+const TABLES: &[(&str, Table)] = &[
+    ("tables/summary.csv", tables::summary),
+    ("tables/images.csv", tables::images),
+    ("tables/targets.csv", tables::targets),
+];
+
+/// Every figure: path below the run without extension, and what draws it.
+const CHARTS: &[(&str, Chart)] =
+    &[("figures/robust-accuracy", robust_accuracy::draw), ("figures/gallery", gallery::draw)];
+
+impl Run<'_> {
+    /// Reads and summarises every cell of the run's plan.
+    pub fn read(store: &Store) -> Result<Run<'_>> {
+        let cells = store.read_plan()?.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
+        Ok(Run { store, cells })
+    }
+}
+
+/// Every report of a run: path below it, and bytes.
+pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for (path, table) in TABLES {
+        files.extend(table(run)?.map(|bytes| (path.to_string(), bytes)));
+    }
+    for (path, chart) in CHARTS {
+        if let Some(picture) = chart(run)? {
+            files.push((format!("{path}.svg"), picture.svg.into_bytes()));
+            files.push((format!("{path}.png"), picture.png));
+        }
+    }
+    Ok(files)
+}
+
+/// Writes every report; returns the paths below the run.
+pub fn write(store: &Store) -> Result<Vec<String>> {
+    let files = render(&Run::read(store)?)?;
+    for (path, bytes) in &files {
+        store.write(path, bytes)?;
+    }
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}

@@ -1,0 +1,170 @@
+//! Rates and intervals of one cell (`docs/methodology.md` says what each means and why).
+
+use crate::error::Result;
+use crate::record::{Cell, CellId, Outcome, ZERO_GRADIENT};
+use crate::store::{State, Store};
+
+/// A cell in one row.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Its description.
+    pub cell: Cell,
+    /// Its id.
+    pub id: CellId,
+    /// `ok`, `failed` or `missing`.
+    pub status: &'static str,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Number of images, those the goal drops left out; `None` where nothing is stored.
+    pub n: Option<usize>,
+    /// Rates; `None` unless `ok`.
+    pub rates: Option<Rates>,
+}
+
+/// What a complete cell says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates {
+    /// Number of images.
+    pub n: usize,
+    /// Right before the attack.
+    pub clean_correct: usize,
+    /// Right before, and not fooled.
+    pub robust_correct: usize,
+    /// Wrong class after the attack, whatever it was before.
+    pub wrong: usize,
+    /// 95 % Wilson interval of robust_correct / n.
+    pub robust_interval: (f64, f64),
+    /// Median over successes of the largest change in grey levels.
+    pub median_linf_255: Option<f64>,
+    /// Median over successes of the Euclidean distance.
+    pub median_l2: Option<f64>,
+    /// Forward passes an attacked image.
+    pub forwards: Option<f64>,
+    /// Input gradients an attacked image.
+    pub backwards: Option<f64>,
+    /// Share of attacked images that met an all-zero gradient.
+    pub zero_gradient: Option<f64>,
+}
+
+/// Two-sided 95 % quantile of the standard normal distribution.
+const Z_95: f64 = 1.959963984540054;
+
+impl Summary {
+    /// Reads and summarises a planned cell.
+    pub fn read(store: &Store, cell: &Cell) -> Result<Summary> {
+        let id = cell.id();
+        let blank = |status, error| Summary { cell: cell.clone(), id: id.clone(), status, error, n: None, rates: None };
+        match store.state(&id)? {
+            State::Missing => Ok(blank("missing", None)),
+            State::Failed => Ok(blank("failed", store.read(&id)?.provenance.error)),
+            State::Done => {
+                let outcomes = store.read(&id)?.outcomes;
+                let error = error_rows(&outcomes);
+                let status = if error.is_some() { "failed" } else { "ok" };
+                let rates = error.is_none().then(|| Rates::of(&outcomes));
+                Ok(Summary { n: Some(outcomes.len()), rates, ..blank(status, error) })
+            }
+        }
+    }
+}
+
+/// What is wrong with the cell if some of its rows are error rows: a failed attack is never shown as a weak one.
+fn error_rows(outcomes: &[Outcome]) -> Option<String> {
+    let faults: Vec<&Outcome> = outcomes.iter().filter(|o| o.is_error()).collect();
+    let first = faults.first()?;
+    Some(format!("{} of {} images are error rows, first example {}: {}", faults.len(), outcomes.len(), first.example, first.flags))
+}
+
+impl Rates {
+    /// Rates of a cell without error rows.
+    pub fn of(outcomes: &[Outcome]) -> Rates {
+        let n = outcomes.len();
+        let count = |test: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| test(o)).count();
+        let clean_correct = count(&|o| o.clean_prediction == Some(o.label));
+        let fooled = count(&|o| o.success == Some(true));
+        let successes = || outcomes.iter().filter(|o| o.success == Some(true));
+        let attacked = |total: u64| (clean_correct > 0).then(|| total as f64 / clean_correct as f64);
+        Rates {
+            n,
+            clean_correct,
+            robust_correct: clean_correct - fooled,
+            wrong: count(&|o| o.adversarial_prediction != Some(o.label)),
+            robust_interval: wilson(clean_correct - fooled, n),
+            median_linf_255: median(successes().filter_map(|o| o.linf_255).collect()),
+            median_l2: median(successes().filter_map(|o| o.l2).collect()),
+            forwards: attacked(outcomes.iter().map(|o| o.forwards).sum()),
+            backwards: attacked(outcomes.iter().map(|o| o.backwards).sum()),
+            zero_gradient: attacked(count(&|o| o.has(ZERO_GRADIENT)) as u64),
+        }
+    }
+
+    /// Right before the attack, of all.
+    pub fn clean_accuracy(&self) -> Option<f64> {
+        share(self.clean_correct, self.n)
+    }
+
+    /// Right before and not fooled, of all.
+    pub fn robust_accuracy(&self) -> Option<f64> {
+        share(self.robust_correct, self.n)
+    }
+
+    /// Fooled, of those right before.
+    pub fn attack_success_rate(&self) -> Option<f64> {
+        share(self.clean_correct - self.robust_correct, self.clean_correct)
+    }
+
+    /// Wrong after the attack, of all.
+    pub fn error_rate(&self) -> Option<f64> {
+        share(self.wrong, self.n)
+    }
+}
+
+fn share(k: usize, n: usize) -> Option<f64> {
+    (n > 0).then(|| k as f64 / n as f64)
+}
+
+/// 95 % score interval of k successes in n trials (Wilson 1927), exactly 0 below none and exactly 1 above all.
+pub fn wilson(k: usize, n: usize) -> (f64, f64) {
+    if n == 0 {
+        return (0.0, 1.0);
+    }
+    let (kf, nf, z2) = (k as f64, n as f64, Z_95 * Z_95);
+    let centre = (kf + z2 / 2.0) / (nf + z2);
+    let half = Z_95 / (nf + z2) * (kf * (nf - kf) / nf + z2 / 4.0).sqrt();
+    let low = if k == 0 { 0.0 } else { centre - half };
+    let high = if k == n { 1.0 } else { centre + half };
+    (low, high)
+}
+
+/// Middle value, or the mean of the two middle ones.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    (n > 0).then(|| (values[(n - 1) / 2] + values[n / 2]) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values from statsmodels 0.14 `proportion_confint(k, n, method="wilson")`.
+    #[test]
+    fn wilson_is_the_score_interval() {
+        for (k, n, low, high) in [
+            (0, 1000, 0.0, 0.003826758485555124),
+            (10, 20, 0.299298, 0.700702),
+            (181, 500, 0.321091, 0.405000),
+            (20, 20, 0.838875, 1.0),
+        ] {
+            let (l, h) = wilson(k, n);
+            assert!((l - low).abs() < 1e-5 && (h - high).abs() < 1e-5, "{k}/{n}: {l} {h}");
+        }
+    }
+
+    #[test]
+    fn the_median_of_an_even_count_lies_between() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+}

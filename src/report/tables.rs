@@ -1,0 +1,137 @@
+//! CSV tables. Rates are fractions with six digits; what is missing is an empty field.
+
+use super::Run;
+use super::summary::{Rates, Summary};
+use crate::error::{Error, Result};
+use crate::record::{Cell, Outcome};
+
+/// Columns of `summary.csv`, normative.
+const SUMMARY: [&str; 26] = [
+    "cell", "model", "dataset", "n", "attack", "params", "norm", "eps", "goal", "mode", "witness", "status",
+    "clean_correct", "robust_correct", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
+    "attack_success_rate", "error_rate", "median_linf_255", "median_l2", "forwards", "backwards", "zero_gradient",
+    "error",
+];
+
+/// Columns of `images.csv`, normative.
+const IMAGES: [&str; 15] = [
+    "cell", "example", "label", "clean_prediction", "adversarial_prediction", "success", "linf_255", "l2",
+    "margin_clean", "margin_adversarial", "step", "restart", "forwards", "backwards", "flags",
+];
+
+/// Columns of `targets.csv`: targeted cells only.
+const TARGETS: [&str; 12] = [
+    "cell", "model", "attack", "params", "norm", "eps", "goal", "n", "target_rate_before", "target_rate_after",
+    "target_top5_before", "target_top5_after",
+];
+
+/// One row a cell.
+pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
+    let rows = run.cells.iter().map(|s| {
+        let c = &s.cell;
+        let rates = |f: &dyn Fn(&Rates) -> String| s.rates.as_ref().map_or(String::new(), f);
+        let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
+        row.push(text(s.n));
+        row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
+        row.extend([c.goal.clone(), c.mode.clone(), c.witness.clone(), s.status.to_string()]);
+        row.push(rates(&|r| r.clean_correct.to_string()));
+        row.push(rates(&|r| r.robust_correct.to_string()));
+        row.push(rates(&|r| six(r.clean_accuracy())));
+        row.push(rates(&|r| six(r.robust_accuracy())));
+        row.push(rates(&|r| six(Some(r.robust_interval.0))));
+        row.push(rates(&|r| six(Some(r.robust_interval.1))));
+        row.push(rates(&|r| six(r.attack_success_rate())));
+        row.push(rates(&|r| six(r.error_rate())));
+        row.push(rates(&|r| six(r.median_linf_255)));
+        row.push(rates(&|r| six(r.median_l2)));
+        row.push(rates(&|r| six(r.forwards)));
+        row.push(rates(&|r| six(r.backwards)));
+        row.push(rates(&|r| six(r.zero_gradient)));
+        row.push(s.error.clone().unwrap_or_default());
+        row
+    });
+    csv(&SUMMARY, rows).map(Some)
+}
+
+/// One row an image and cell.
+pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
+    let mut rows = Vec::new();
+    for s in stored(run) {
+        rows.extend(run.store.read(&s.id)?.outcomes.iter().map(|o| {
+            vec![
+                s.id.clone(),
+                o.example.to_string(),
+                o.label.to_string(),
+                text(o.clean_prediction),
+                text(o.adversarial_prediction),
+                text(o.success),
+                text(o.linf_255),
+                text(o.l2),
+                text(o.margin_clean),
+                text(o.margin_adversarial),
+                o.step.to_string(),
+                o.restart.to_string(),
+                o.forwards.to_string(),
+                o.backwards.to_string(),
+                o.flags.clone(),
+            ]
+        }));
+    }
+    csv(&IMAGES, rows.into_iter()).map(Some)
+}
+
+/// One row a targeted cell: how often the target is predicted, and among the five best, before and after.
+pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
+    let mut rows = Vec::new();
+    for s in stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted") {
+        let outcomes = run.store.read(&s.id)?.outcomes;
+        let share = |rank: &dyn Fn(&Outcome) -> Option<usize>, within: usize| {
+            let hits = outcomes.iter().filter(|o| rank(o).is_some_and(|r| r < within)).count();
+            six((!outcomes.is_empty()).then(|| hits as f64 / outcomes.len() as f64))
+        };
+        let c = &s.cell;
+        rows.push(vec![
+            s.id.clone(),
+            c.model.name.clone(),
+            c.attack.name.clone(),
+            c.params(),
+            c.threat.norm.clone(),
+            c.threat.eps.clone(),
+            c.goal.clone(),
+            outcomes.len().to_string(),
+            share(&|o| o.target_rank_clean, 1),
+            share(&|o| o.target_rank_adversarial, 1),
+            share(&|o| o.target_rank_clean, 5),
+            share(&|o| o.target_rank_adversarial, 5),
+        ]);
+    }
+    if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
+}
+
+fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
+    run.cells.iter().filter(|s| s.n.is_some())
+}
+
+/// `cifar10:test[0..1000]`.
+pub fn dataset(cell: &Cell) -> String {
+    let d = &cell.data;
+    format!("{}:{}[{}..{}]", d.name, d.split, d.first, d.first + d.take)
+}
+
+fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {
+    let problem = |e: csv::Error| Error::Store(format!("table: {e}"));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns).map_err(problem)?;
+    for row in rows {
+        writer.write_record(row).map_err(problem)?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("table: {e}")))
+}
+
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map_or(String::new(), |v| v.to_string())
+}
+
+fn six(value: Option<f64>) -> String {
+    value.map_or(String::new(), |v| format!("{v:.6}"))
+}

@@ -1,0 +1,350 @@
+//! `results/<run>/`: cells, the plan, the clean images, and what reports write.
+//!
+//! A cell's directory that exists is complete: it is written beside, synced, and renamed into place, so a kill at any
+//! instant leaves the old state or the new one. Every byte of a cell is covered: `cell.json` by the directory's name,
+//! `outcomes.csv` and the witnesses by digests in `provenance.json`, and that by its own seal.
+
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::record::{Cell, CellId, Inputs, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const CELL: &str = "cell.json";
+const OUTCOMES: &str = "outcomes.csv";
+const WITNESSES: &str = "witnesses.safetensors";
+const PROVENANCE: &str = "provenance.json";
+const PLAN: &str = "plan.json";
+
+/// One run's directory.
+pub struct Store {
+    dir: PathBuf,
+    /// Held while this process may write; the system drops it when the process dies.
+    _lock: Option<File>,
+}
+
+/// What the store has of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing.
+    Missing,
+    /// The record that it failed; it is tried again.
+    Failed,
+    /// All of it.
+    Done,
+}
+
+impl Store {
+    /// Opens a run for writing; creates it where there is none. Refuses while another process writes to it.
+    pub fn create(dir: &Path) -> Result<Store> {
+        fs::create_dir_all(dir.join("cells")).map_err(Error::io("create folder", dir))?;
+        let path = dir.join("lock");
+        let lock = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::Store(format!(
+                    "another foolproof is writing to {} (hint: wait for it, or choose another --out)",
+                    dir.display()
+                )));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+        }
+        let store = Store { dir: dir.to_path_buf(), _lock: Some(lock) };
+        store.sweep_leftovers()?;
+        Ok(store)
+    }
+
+    /// Opens a run for reading.
+    pub fn open(dir: &Path) -> Result<Store> {
+        match dir.join("cells").is_dir() {
+            true => Ok(Store { dir: dir.to_path_buf(), _lock: None }),
+            false => Err(Error::usage(format!("no run at {} (hint: a folder below --out, by its name or path)", dir.display()))),
+        }
+    }
+
+    /// The run's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Half-written files of a run that was killed.
+    fn sweep_leftovers(&self) -> Result<()> {
+        for folder in ["", "cells", "inputs", "tables", "figures"] {
+            let folder = self.dir.join(folder);
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    remove(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cell_dir(&self, id: &str) -> PathBuf {
+        self.dir.join("cells").join(id)
+    }
+
+    /// What is there of a cell.
+    pub fn state(&self, id: &str) -> Result<State> {
+        if !self.cell_dir(id).exists() {
+            return Ok(State::Missing);
+        }
+        let provenance = self.provenance(id)?;
+        Ok(if provenance.error.is_some() { State::Failed } else { State::Done })
+    }
+
+    /// Ids of all stored cells, sorted.
+    pub fn ids(&self) -> Result<Vec<CellId>> {
+        let cells = self.dir.join("cells");
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&cells).map_err(Error::io("read folder", &cells))? {
+            let name = entry.map_err(Error::io("read folder", &cells))?.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(TEMPORARY) {
+                ids.push(name);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Stores a complete cell.
+    pub fn put(&self, cell: &Cell, outcomes: &[Outcome], witnesses: &Witnesses, side: usize, provenance: Provenance) -> Result<()> {
+        let files = vec![
+            (CELL, cell.canonical().into_bytes()),
+            (OUTCOMES, outcomes_csv(outcomes)?),
+            (WITNESSES, witness_file(outcomes, witnesses, side)?),
+        ];
+        self.put_files(&cell.id(), files, provenance)
+    }
+
+    /// Stores that a cell failed; `provenance.error` says why.
+    pub fn put_failed(&self, cell: &Cell, provenance: Provenance) -> Result<()> {
+        self.put_files(&cell.id(), vec![(CELL, cell.canonical().into_bytes())], provenance)
+    }
+
+    fn put_files(&self, id: &str, files: Vec<(&str, Vec<u8>)>, mut provenance: Provenance) -> Result<()> {
+        provenance.files = files.iter().map(|(name, bytes)| (name.to_string(), digest::sha256(bytes))).collect();
+        let sealed = digest::seal(&serde_json::to_string_pretty(&provenance).expect("plain data"));
+        let beside = self.dir.join("cells").join(format!("{TEMPORARY}{id}"));
+        if beside.exists() {
+            remove(&beside)?;
+        }
+        fs::create_dir(&beside).map_err(Error::io("create folder", &beside))?;
+        for (name, bytes) in files.iter().map(|(n, b)| (*n, b.as_slice())).chain([(PROVENANCE, sealed.as_bytes())]) {
+            write_synced(&beside.join(name), bytes)?;
+        }
+        sync_dir(&beside)?;
+        let place = self.cell_dir(id);
+        if place.exists() {
+            remove(&place)?; // only ever a failed cell
+        }
+        fs::rename(&beside, &place).map_err(Error::io("rename into", &place))?;
+        sync_dir(&self.dir.join("cells"))
+    }
+
+    /// Reads a cell; every byte but the witnesses' is checked.
+    pub fn read(&self, id: &str) -> Result<StoredCell> {
+        let provenance = self.provenance(id)?;
+        let text = self.checked(id, CELL, &provenance)?;
+        let cell: Cell = serde_json::from_slice(&text).map_err(|e| self.damaged(id, CELL, e))?;
+        if cell.schema != SCHEMA {
+            return Err(Error::Store(format!("cell {id} has schema {}, this foolproof reads {SCHEMA}", cell.schema)));
+        }
+        if cell.id() != id || cell.canonical().as_bytes() != text {
+            return Err(self.damaged(id, CELL, "its digest is not the folder's name"));
+        }
+        let outcomes = match provenance.error {
+            Some(_) => Vec::new(),
+            None => {
+                let bytes = self.checked(id, OUTCOMES, &provenance)?;
+                let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
+                rows.collect::<Result<_, _>>().map_err(|e| self.damaged(id, OUTCOMES, e))?
+            }
+        };
+        Ok(StoredCell { cell, provenance, outcomes })
+    }
+
+    /// Reads the witnesses of a complete cell; every byte is checked.
+    pub fn read_witnesses(&self, id: &str) -> Result<Witnesses> {
+        let bytes = self.checked(id, WITNESSES, &self.provenance(id)?)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| self.damaged(id, WITNESSES, e))?;
+        let images = file.tensor("images").map_err(|e| self.damaged(id, WITNESSES, e))?;
+        match images.dtype() {
+            Dtype::U8 => Ok(Witnesses::U8(images.data().to_vec())),
+            Dtype::F32 => {
+                Ok(Witnesses::F32(images.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+            }
+            other => Err(self.damaged(id, WITNESSES, format!("images of type {other:?}"))),
+        }
+    }
+
+    fn provenance(&self, id: &str) -> Result<Provenance> {
+        let path = self.cell_dir(id).join(PROVENANCE);
+        let text = fs::read_to_string(&path).map_err(|e| self.damaged(id, PROVENANCE, e))?;
+        if !digest::is_sealed(&text) {
+            return Err(self.damaged(id, PROVENANCE, "its seal does not fit"));
+        }
+        unsealed(&text).map_err(|e| self.damaged(id, PROVENANCE, e))
+    }
+
+    fn checked(&self, id: &str, file: &str, provenance: &Provenance) -> Result<Vec<u8>> {
+        let path = self.cell_dir(id).join(file);
+        let bytes = fs::read(&path).map_err(|e| self.damaged(id, file, e))?;
+        match provenance.files.get(file) {
+            Some(expected) if *expected == digest::sha256(&bytes) => Ok(bytes),
+            _ => Err(self.damaged(id, file, "its digest is not the one in provenance.json")),
+        }
+    }
+
+    fn damaged(&self, id: &str, file: &str, problem: impl std::fmt::Display) -> Error {
+        Error::Store(format!(
+            "cell {id}: {file} is damaged: {problem} (hint: delete {} and run again)",
+            self.cell_dir(id).display()
+        ))
+    }
+
+    /// Stores the plan: which cells belong to the run, in which order.
+    pub fn put_plan(&self, plan: &PlanRecord) -> Result<()> {
+        let sealed = digest::seal(&serde_json::to_string_pretty(plan).expect("plain data"));
+        self.write(PLAN, sealed.as_bytes())
+    }
+
+    /// Reads the plan.
+    pub fn read_plan(&self) -> Result<PlanRecord> {
+        let path = self.dir.join(PLAN);
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let problem = |p: String| Error::Store(format!("{}: {p} (hint: run the sweep again, it rewrites the plan)", path.display()));
+        if !digest::is_sealed(&text) {
+            return Err(problem("its seal does not fit".into()));
+        }
+        let plan: PlanRecord = unsealed(&text).map_err(|e| problem(e.to_string()))?;
+        match plan.schema {
+            SCHEMA => Ok(plan),
+            other => Err(problem(format!("schema {other}, this foolproof reads {SCHEMA}"))),
+        }
+    }
+
+    /// Stores the clean images of a data subset under its digest, once.
+    pub fn put_inputs(&self, data_digest: &str, inputs: &Inputs) -> Result<()> {
+        let bytes = input_file(inputs)?;
+        let name = input_name(data_digest);
+        if fs::read(self.dir.join(&name)).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        self.write(&name, &bytes)
+    }
+
+    /// Reads the clean images of a data subset.
+    pub fn read_inputs(&self, data_digest: &str) -> Result<Inputs> {
+        let path = self.dir.join(input_name(data_digest));
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        parse_inputs(&bytes).map_err(|p| Error::Store(format!("{}: {p} (hint: run the sweep again)", path.display())))
+    }
+
+    /// Bytes of a file of the run.
+    pub fn read_bytes(&self, relative: &str) -> Result<Vec<u8>> {
+        let path = self.dir.join(relative);
+        fs::read(&path).map_err(Error::io("read", &path))
+    }
+
+    /// Writes a file of the run, all of it or nothing.
+    pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.dir.join(relative);
+        let folder = path.parent().expect("below the run");
+        fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let beside = folder.join(format!("{TEMPORARY}{name}"));
+        write_synced(&beside, bytes)?;
+        fs::rename(&beside, &path).map_err(Error::io("rename into", &path))?;
+        sync_dir(folder)
+    }
+}
+
+/// Prefix of files and folders that are still being written.
+const TEMPORARY: &str = ".tmp-";
+
+fn input_name(data_digest: &str) -> String {
+    format!("inputs/{data_digest}.safetensors")
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(Error::io("remove", path))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
+fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync folder", path))
+}
+
+/// A sealed JSON object without its seal.
+fn unsealed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    object.remove("seal");
+    serde_json::from_value(object.into())
+}
+
+fn outcomes_csv(outcomes: &[Outcome]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for outcome in outcomes {
+        writer.serialize(outcome).map_err(|e| Error::Store(format!("outcomes: {e}")))?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("outcomes: {e}")))
+}
+
+fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Result<Vec<u8>> {
+    let examples = little_endian(outcomes.iter().map(|o| o.example));
+    let (dtype, bytes) = match witnesses {
+        Witnesses::U8(v) => (Dtype::U8, v.clone()),
+        Witnesses::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+    };
+    let n = outcomes.len();
+    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, side, side], bytes)])
+}
+
+fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
+    let n = inputs.examples.len();
+    let classes = inputs.classes.join("\n").into_bytes();
+    tensor_file(vec![
+        ("classes", Dtype::U8, vec![classes.len()], classes),
+        ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
+        ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
+    ])
+}
+
+fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let tensor = |name: &str| file.tensor(name).map_err(|e| e.to_string());
+    let images = tensor("images")?;
+    let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
+    let examples = tensor("examples")?.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
+    Ok(Inputs {
+        examples,
+        classes: classes.split('\n').map(String::from).collect(),
+        side: images.shape().last().copied().unwrap_or(0),
+        pixels: images.data().to_vec(),
+    })
+}
+
+fn little_endian(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
+    numbers.flat_map(|n| (n as i64).to_le_bytes()).collect()
+}
+
+fn tensor_file(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Result<Vec<u8>> {
+    let mut views = BTreeMap::new();
+    for (name, dtype, shape, bytes) in &tensors {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::Store(format!("{name}: {e}")))?;
+        views.insert(*name, view);
+    }
+    safetensors::serialize(views, None).map_err(|e| Error::Store(e.to_string()))
+}

@@ -1,0 +1,6 @@
+//! From a sweep file to stored cells: [`plan`] resolves, [`run`] computes what is missing, [`verify`] checks what is
+//! claimed.
+
+pub mod plan;
+pub mod run;
+pub mod verify;

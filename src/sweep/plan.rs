@@ -1,0 +1,291 @@
+//! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
+
+use crate::attack::{self, Attack, Params};
+use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile};
+use crate::data::{self, Dataset, Source, Subset};
+use crate::error::{Error, Result, hint};
+use crate::goal::Goal;
+use crate::judge::{WITNESS_KINDS, WitnessKind};
+use crate::model::{self, ModelSource};
+use crate::ratio::Ratio;
+use crate::record::{AttackRecord, Cell, CellId, DataRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord};
+use crate::threat::{NORMS, Norm, Threat};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Every cell of a sweep, with what is needed to compute it.
+pub struct Plan {
+    /// Name of the sweep.
+    pub name: String,
+    /// Models that cells refer to.
+    pub models: Vec<ModelSource>,
+    /// Data subsets that cells refer to.
+    pub data: Vec<LoadedData>,
+    /// In the order of tables and charts.
+    pub cells: Vec<PlannedCell>,
+}
+
+/// A subset with its dataset.
+pub struct LoadedData {
+    /// The dataset.
+    pub dataset: &'static Dataset,
+    /// Its split.
+    pub split: String,
+    /// The images.
+    pub subset: Subset,
+}
+
+/// A cell with what is needed to compute it.
+pub struct PlannedCell {
+    /// What is stored.
+    pub cell: Cell,
+    /// Its id.
+    pub id: CellId,
+    /// Index into [`Plan::models`].
+    pub model: usize,
+    /// Index into [`Plan::data`].
+    pub data: usize,
+    /// The attack at this budget.
+    pub attack: Box<dyn Attack>,
+    /// The budget.
+    pub threat: Threat,
+    /// What the attack wants.
+    pub goal: Goal,
+    /// What is judged and stored.
+    pub witness: WitnessKind,
+}
+
+/// More cells than this are a slip of the pen, and are refused before anything is allocated.
+const MOST_CELLS: usize = 100_000;
+
+/// Reads and resolves a sweep file. The error holds all its problems.
+pub fn load(path: &Path, source: &Source) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    parse(path, &text, source)
+}
+
+/// [`load`] from text; `path` is for messages and for model files beside it.
+pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
+    let problems = Problems::new(path, text);
+    let file = SweepFile::parse(&problems);
+    let beside = path.parent().unwrap_or(Path::new("."));
+    let mut resolver = Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new(), wanted: Vec::new() };
+    let mut cells = Vec::new();
+    let mut seen = BTreeSet::new();
+    for block in &file.blocks {
+        for planned in resolver.block(block, file.seed) {
+            if seen.insert(planned.id.clone()) {
+                cells.push(planned);
+            }
+        }
+    }
+    let Resolver { models, data, .. } = resolver;
+    problems.into_result()?;
+    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells })
+}
+
+impl Plan {
+    /// The plan as it is stored.
+    pub fn record(&self) -> PlanRecord {
+        let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
+        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
+    }
+}
+
+struct Resolver<'a> {
+    problems: &'a Problems,
+    source: &'a Source,
+    beside: &'a Path,
+    models: Vec<(String, ModelSource)>,
+    data: Vec<LoadedData>,
+    /// What each of `data` was asked for as.
+    wanted: Vec<(String, String, usize, Option<usize>)>,
+}
+
+/// An attack of a block: its registry line, complete parameters, line in the file.
+struct ResolvedAttack {
+    entry: &'static attack::Entry,
+    params: Params,
+    line: usize,
+}
+
+impl Resolver<'_> {
+    fn problem(&self, line: usize, problem: impl Into<String>) {
+        self.problems.add(line, problem);
+    }
+
+    fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
+        let data = block.data.as_ref().and_then(|d| self.data(d));
+        let models: Vec<usize> = block.models.iter().filter_map(|m| self.model(m, data)).collect();
+        let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
+        let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
+        let threats = self.threats(block);
+        let attacks: Vec<ResolvedAttack> = block.attacks.iter().filter_map(|a| self.attack(a)).collect();
+        if block.mode.value != "at" {
+            self.problem(block.mode.line, format!("unknown mode `{}`{}", block.mode.value, hint(&block.mode.value, ["at"])));
+        }
+        let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
+        let Some((data, witness)) = data.zip(witness) else { return Vec::new() };
+        let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
+        let product = [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
+        if product.is_none_or(|p| p > MOST_CELLS) {
+            self.problem(block.line, format!("this block has more than {MOST_CELLS} cells"));
+            return Vec::new();
+        }
+        let mut cells = Vec::new();
+        for &model in &models {
+            for &goal in &goals {
+                for (norm, budgets) in &threats {
+                    for attack in &attacks {
+                        for eps in budgets {
+                            let threat = Threat { norm: *norm, eps: *eps };
+                            match attack.entry.build(&attack.params, &threat) {
+                                Ok(built) => {
+                                    let cell = self.cell(model, data, attack, &threat, goal, block, seed);
+                                    let id = cell.id();
+                                    cells.push(PlannedCell { cell, id, model, data, attack: built, threat, goal, witness });
+                                }
+                                Err(problem) => self.problem(attack.line, problem),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+
+    #[allow(clippy::too_many_arguments)] // one a field of the cell
+    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: &Threat, goal: Goal, block: &Block, seed: u64) -> Cell {
+        let (model, data) = (&self.models[model].1, &self.data[data]);
+        Cell {
+            schema: SCHEMA,
+            model: ModelRecord { name: model.name.clone(), network: model.network(), weights: model.digest.clone() },
+            data: DataRecord {
+                name: data.dataset.name.to_string(),
+                split: data.split.clone(),
+                first: data.subset.examples[0],
+                take: data.subset.len(),
+                digest: data.subset.digest.clone(),
+            },
+            attack: AttackRecord {
+                name: attack.entry.name.to_string(),
+                revision: attack.entry.revision,
+                params: attack.params.all().clone(),
+            },
+            threat: ThreatRecord { norm: threat.norm.name().to_string(), eps: threat.eps_text() },
+            goal: goal.name(),
+            mode: block.mode.value.clone(),
+            witness: block.witness.value.clone(),
+            seed,
+        }
+    }
+
+    fn data(&mut self, spec: &DataSpec) -> Option<usize> {
+        let dataset = self.or_problem(spec.name.line, data::find(&spec.name.value))?;
+        let split = spec.split.as_ref().map_or(dataset.splits[0], |s| s.value.as_str());
+        let wanted = (dataset.name.to_string(), split.to_string(), spec.first, spec.take);
+        if let Some(known) = self.wanted.iter().position(|w| *w == wanted) {
+            return Some(known);
+        }
+        let subset = self.or_problem(spec.name.line, dataset.subset(self.source, split, spec.first, spec.take))?;
+        self.data.push(LoadedData { dataset, split: split.to_string(), subset });
+        self.wanted.push(wanted);
+        Some(self.data.len() - 1)
+    }
+
+    fn model(&mut self, name: &At<String>, data: Option<usize>) -> Option<usize> {
+        let known = self.models.iter().position(|(n, _)| *n == name.value);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
+                if self.models.iter().any(|(_, m)| m.name == model.name) {
+                    self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
+                }
+                self.models.push((name.value.clone(), model));
+                self.models.len() - 1
+            }
+        };
+        let (file, dataset) = (&self.models[index].1.file, self.data[data?].dataset);
+        if file.side != dataset.side || file.classes != dataset.classes.len() {
+            self.problem(
+                name.line,
+                format!(
+                    "model `{}` takes side {} and has {} classes, dataset `{}` has side {} and {} classes",
+                    name.value,
+                    file.side,
+                    file.classes,
+                    dataset.name,
+                    dataset.side,
+                    dataset.classes.len()
+                ),
+            );
+            return None;
+        }
+        Some(index)
+    }
+
+    fn goal(&self, text: &At<String>, classes: usize) -> Option<Goal> {
+        let known = ["untargeted", "target:next", "target:least-likely", "target:random", "target:0"];
+        match Goal::parse(&text.value) {
+            None => {
+                self.problem(text.line, format!("unknown goal `{}`{}", text.value, hint(&text.value, known)));
+                None
+            }
+            Some(Goal::Class(class)) if class >= classes => {
+                self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
+                None
+            }
+            goal => goal,
+        }
+    }
+
+    fn threats(&self, block: &Block) -> Vec<(Norm, Vec<Ratio>)> {
+        let mut threats = Vec::new();
+        for spec in &block.threats {
+            let budgets = spec.eps.iter().filter_map(|e| self.eps(e)).collect();
+            threats.extend(self.choose(&spec.norm, "norm", NORMS).map(|norm| (norm, budgets)));
+        }
+        threats
+    }
+
+    fn eps(&self, text: &At<String>) -> Option<Ratio> {
+        match Ratio::parse(&text.value) {
+            None => self.problem(text.line, format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value)),
+            // an L2 ball of radius 1000 holds every image up to side 577
+            Some(eps) if eps.to_f64() > 1000.0 => {
+                self.problem(text.line, format!("eps `{}`: pixels lie in [0,1], so this is more than everything", text.value));
+            }
+            eps => return eps,
+        }
+        None
+    }
+
+    fn attack(&self, spec: &AttackSpec) -> Option<ResolvedAttack> {
+        let entry = self.or_problem(spec.name.line, attack::find(&spec.name.value))?;
+        let given: Vec<(&str, &str)> = spec.params.iter().map(|(k, v)| (k.value.as_str(), v.as_str())).collect();
+        match Params::resolve(entry.params, &given) {
+            Ok(params) => Some(ResolvedAttack { entry, params, line: spec.name.line }),
+            Err(problems) => {
+                for (i, problem) in problems {
+                    self.problem(spec.params[i].0.line, format!("attack `{}`: {problem}", entry.name));
+                }
+                None
+            }
+        }
+    }
+
+    fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {
+        let found = known.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
+        if found.is_none() {
+            let hint = hint(&text.value, known.iter().map(|(name, _)| *name));
+            self.problem(text.line, format!("unknown {what} `{}`{hint}", text.value));
+        }
+        found
+    }
+
+    fn or_problem<T>(&self, line: usize, result: Result<T>) -> Option<T> {
+        result.map_err(|e| self.problem(line, e.to_string())).ok()
+    }
+}

@@ -1,0 +1,225 @@
+//! Checks what a run claims, from witnesses, weights and data alone: no attack code takes part.
+
+use super::run::Machine;
+use crate::data::{self, Source, Subset};
+use crate::error::{Error, Result};
+use crate::goal::{Aim, Goal};
+use crate::judge::{self, Verdict};
+use crate::model;
+use crate::ratio::Ratio;
+use crate::record::{Cell, NOT_FINITE, OUTSIDE, Outcome, StoredCell, Witnesses};
+use crate::store::Store;
+use crate::threat::{NORMS, Threat};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Margins and confidences may differ by this much (relative to 1 + |value|) on another machine.
+const TOLERANCE: f32 = 1e-4;
+
+/// What was checked, and what does not hold.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Cells looked at.
+    pub cells: usize,
+    /// Witnesses predicted again.
+    pub witnesses: usize,
+    /// Successes among them that hold.
+    pub successes: usize,
+    /// Each names its cell.
+    pub problems: Vec<String>,
+}
+
+/// Models and subsets that cells share, loaded once.
+struct Loaded<'a> {
+    source: &'a Source,
+    machine: &'a Machine,
+    /// By weights and data digest: the net, the images, the net's verdicts on them.
+    benches: BTreeMap<(String, String), Bench>,
+}
+
+struct Bench {
+    engine: Box<dyn crate::kernel::Engine>,
+    subset: Subset,
+    clean: Vec<Verdict>,
+}
+
+/// Checks every cell of the run's plan, and every stored cell besides.
+pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
+    let mut findings = Findings::default();
+    let mut loaded = Loaded { source, machine, benches: BTreeMap::new() };
+    let mut ids = store.ids()?;
+    match store.read_plan() {
+        Ok(plan) => {
+            for id in plan.cells.iter().map(Cell::id).filter(|id| !ids.contains(id)).collect::<Vec<_>>() {
+                findings.problems.push(format!("cell {id} is in the plan, but missing"));
+            }
+            let planned: Vec<String> = plan.cells.iter().map(Cell::id).collect();
+            ids.sort_by_key(|id| planned.iter().position(|p| p == id).unwrap_or(usize::MAX));
+        }
+        Err(problem) => findings.problems.push(format!("all cells: {problem}")),
+    }
+    for id in ids {
+        findings.cells += 1;
+        if let Err(problem) = loaded.check_cell(store, &id, &mut findings) {
+            let text = problem.to_string();
+            findings.problems.push(if text.contains(&id) { text } else { format!("cell {id}: {text}") });
+        }
+    }
+    Ok(findings)
+}
+
+impl Loaded<'_> {
+    fn check_cell(&mut self, store: &Store, id: &str, findings: &mut Findings) -> Result<()> {
+        let stored = store.read(id)?;
+        if let Some(error) = &stored.provenance.error {
+            return Err(Error::Store(format!("cell {id} failed when it was run: {error}")));
+        }
+        let witnesses = store.read_witnesses(id)?;
+        self.check_inputs(store, &stored.cell)?;
+        let machine = self.machine;
+        let bench = self.bench(&stored)?;
+        let side = bench.subset.side;
+        let batch = machine.batch_size(bench.subset.values());
+        let count = match &witnesses {
+            Witnesses::U8(v) => v.len(),
+            Witnesses::F32(v) => v.len(),
+        };
+        if count != stored.outcomes.len() * bench.subset.values() {
+            return Err(Error::Store(format!("cell {id}: {} outcomes, but {count} witness values", stored.outcomes.len())));
+        }
+        let verdicts = judge::predict_stored(bench.engine.as_ref(), &witnesses, side, &machine.device, batch)?;
+        let claim = Claim::new(&stored.cell, bench)?;
+        claim.check_rows(&stored.outcomes)?;
+        for (k, (outcome, verdict)) in stored.outcomes.iter().zip(&verdicts).enumerate() {
+            findings.witnesses += 1;
+            let image = slice(&witnesses, k, bench.subset.values());
+            match claim.check(outcome, &image, verdict) {
+                Ok(()) => findings.successes += usize::from(outcome.success == Some(true)),
+                Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored copy of the clean images, which figures show, is what the cell was computed on.
+    fn check_inputs(&self, store: &Store, cell: &Cell) -> Result<()> {
+        let inputs = store.read_inputs(&cell.data.digest)?;
+        let dataset = data::find(&cell.data.name)?;
+        let subset = self.subset(cell)?;
+        let same = inputs.pixels == subset.pixels
+            && inputs.examples == subset.examples
+            && inputs.classes.iter().map(String::as_str).eq(dataset.classes.iter().copied());
+        if same { Ok(()) } else { Err(Error::Store(format!("inputs/{}.safetensors differs from the data", cell.data.digest))) }
+    }
+
+    fn subset(&self, cell: &Cell) -> Result<Subset> {
+        let d = &cell.data;
+        data::find(&d.name)?.subset(self.source, &d.split, d.first, Some(d.take))
+    }
+
+    fn bench(&mut self, stored: &StoredCell) -> Result<&Bench> {
+        let cell = &stored.cell;
+        let key = (cell.model.weights.clone(), cell.data.digest.clone());
+        if !self.benches.contains_key(&key) {
+            let name = stored.provenance.model_file.as_deref().unwrap_or(&cell.model.name);
+            let source = model::find(name, Path::new("."))?;
+            if source.digest != cell.model.weights || source.network() != cell.model.network {
+                return Err(Error::Store(format!("model `{}` is another one than the cell's", cell.model.name)));
+            }
+            let subset = self.subset(cell)?;
+            if subset.digest != cell.data.digest {
+                return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
+            }
+            let engine = source.engine(&self.machine.device)?;
+            let batch = self.machine.batch_size(subset.values());
+            let pixels = Witnesses::U8(subset.pixels.clone());
+            let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
+            self.benches.insert(key.clone(), Bench { engine, subset, clean });
+        }
+        Ok(&self.benches[&key])
+    }
+}
+
+/// What a cell claims about its rows.
+struct Claim<'a> {
+    threat: Threat,
+    aims: Vec<Option<Aim>>,
+    bench: &'a Bench,
+}
+
+/// One witness as stored.
+enum Image<'a> {
+    U8(&'a [u8]),
+    F32(&'a [f32]),
+}
+
+fn slice(witnesses: &Witnesses, k: usize, values: usize) -> Image<'_> {
+    match witnesses {
+        Witnesses::U8(v) => Image::U8(&v[k * values..(k + 1) * values]),
+        Witnesses::F32(v) => Image::F32(&v[k * values..(k + 1) * values]),
+    }
+}
+
+impl Claim<'_> {
+    fn new<'a>(cell: &Cell, bench: &'a Bench) -> Result<Claim<'a>> {
+        let norm = NORMS.iter().find(|(name, _)| *name == cell.threat.norm).map(|(_, n)| *n);
+        let threat = norm.zip(Ratio::parse(&cell.threat.eps)).map(|(norm, eps)| Threat { norm, eps });
+        let Some((threat, goal)) = threat.zip(Goal::parse(&cell.goal)) else {
+            return Err(Error::Store(format!("threat or goal unknown to this foolproof: {:?} {}", cell.threat, cell.goal)));
+        };
+        let subset = &bench.subset;
+        let aim = |i: usize| goal.aim(subset.examples[i], subset.labels[i], &bench.clean[i].logits, cell.seed);
+        Ok(Claim { threat, aims: (0..subset.len()).map(aim).collect(), bench })
+    }
+
+    /// One row for every image that the goal does not drop, in order.
+    fn check_rows(&self, outcomes: &[Outcome]) -> Result<()> {
+        let kept = (0..self.aims.len()).filter(|i| self.aims[*i].is_some()).map(|i| self.bench.subset.examples[i]);
+        match kept.eq(outcomes.iter().map(|o| o.example)) {
+            true => Ok(()),
+            false => Err(Error::Store("its rows are not the images of its subset".into())),
+        }
+    }
+
+    fn check(&self, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<(), String> {
+        let i = self.bench.subset.examples.iter().position(|e| *e == o.example).ok_or("no such image")?;
+        let (clean, pixels) = (&self.bench.clean[i], self.bench.subset.image(i));
+        let aim = self.aims[i].ok_or("the goal drops this image")?;
+        expect("label", o.label, aim.label)?;
+        expect("target", o.target, aim.target)?;
+        expect("clean prediction", o.clean_prediction, clean.prediction)?;
+        near("clean margin", o.margin_clean, clean.margin(aim.label))?;
+        let (inside, (linf, l2)) = match image {
+            Image::U8(v) => (self.threat.contains_u8(v, pixels), judge::distances_u8(v, pixels)),
+            Image::F32(v) => (self.threat.contains(v, &judge::to_floats(pixels)), judge::distances_f32(v, pixels)),
+        };
+        if !inside {
+            return Err("the witness lies outside its threat set".into());
+        }
+        if o.is_error() {
+            return match o.has(NOT_FINITE) || o.has(OUTSIDE) {
+                true => Ok(()),
+                false => Err("an error row without its reason".into()),
+            };
+        }
+        expect("prediction on the witness", o.adversarial_prediction, verdict.prediction)?;
+        near("margin of the witness", o.margin_adversarial, verdict.margin(aim.label))?;
+        near("clean confidence", o.confidence_clean, clean.confidence())?;
+        near("confidence on the witness", o.confidence_adversarial, verdict.confidence())?;
+        expect("success", o.success, Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)))?;
+        expect("linf_255", o.linf_255, Some(linf))?;
+        expect("l2", o.l2, Some(l2))
+    }
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, stored: T, found: T) -> Result<(), String> {
+    if stored == found { Ok(()) } else { Err(format!("{what}: stored {stored:?}, recomputed {found:?}")) }
+}
+
+fn near(what: &str, stored: Option<f32>, found: Option<f32>) -> Result<(), String> {
+    match (stored, found) {
+        (None, None) => Ok(()),
+        (Some(a), Some(b)) if (a - b).abs() <= TOLERANCE * (1.0 + b.abs()) => Ok(()),
+        _ => Err(format!("{what}: stored {stored:?}, recomputed {found:?}")),
+    }
+}

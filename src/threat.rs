@@ -1,0 +1,202 @@
+//! The set of images an attack may return: the ball of a norm around the clean image, cut with the box [0,1].
+//!
+//! Float images are projected; stored images are judged in exact integers, because `x + 8/255` in f32 leaves the ball
+//! of radius 8/255 for 36 of the 256 grey levels.
+
+use crate::error::{Error, Result};
+use crate::ratio::Ratio;
+use crate::rng::Stream;
+use candle_core::{DType, Tensor};
+
+/// Float images may leave their ball by this much (times max(1, eps)): the rounding of f32.
+pub const FLOAT_TOLERANCE: f64 = 1e-6;
+
+/// Smallest divisor of a norm, as in foolbox and torchattacks.
+const TINY: f64 = 1e-12;
+
+/// A norm; data, not a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// Largest absolute change of a channel of a pixel.
+    Linf,
+    /// Euclidean length of the change over all pixels and channels.
+    L2,
+}
+
+/// Names of the norms in sweep files.
+pub const NORMS: &[(&str, Norm)] = &[("linf", Norm::Linf), ("l2", Norm::L2)];
+
+impl Norm {
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        NORMS.iter().find(|(_, n)| *n == self).expect("every norm is listed").0
+    }
+}
+
+/// All images within `eps` of the clean image and inside [0,1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threat {
+    /// How distance is measured.
+    pub norm: Norm,
+    /// Radius in units of [0,1] pixels.
+    pub eps: Ratio,
+}
+
+impl Threat {
+    /// `eps` as it stands in tables: in grey levels for Linf, as a decimal for L2.
+    pub fn eps_text(&self) -> String {
+        match self.norm {
+            Norm::Linf => self.eps.in_grey_levels(),
+            Norm::L2 => self.eps.to_string(),
+        }
+    }
+
+    /// The nearest allowed images to `x_adv`, N×3×H×W, around `x`. For L2 the ball comes first, the box last
+    /// (clipping toward an image inside the box never lengthens a change).
+    pub fn project(&self, x_adv: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let eps = self.eps.to_f64();
+        let in_ball = match self.norm {
+            Norm::Linf => x_adv.minimum(&x.affine(1.0, eps)?)?.maximum(&x.affine(1.0, -eps)?)?,
+            Norm::L2 => {
+                let delta = (x_adv - x)?;
+                let length = l2_length(&delta)?;
+                let scale = length.maximum(TINY)?.recip()?.affine(eps, 0.0)?.minimum(1.0)?;
+                (x + delta.broadcast_mul(&scale)?)?
+            }
+        };
+        Ok(in_ball.clamp(0f32, 1f32)?)
+    }
+
+    /// Direction of steepest ascent of length 1 in this norm, for a gradient N×3×H×W: its sign (with sign(0) = 0) for
+    /// Linf, the gradient over its length for L2.
+    pub fn steepest(&self, gradient: &Tensor) -> Result<Tensor> {
+        match self.norm {
+            Norm::Linf => {
+                let zero = gradient.zeros_like()?;
+                let dtype = gradient.dtype();
+                Ok((gradient.gt(&zero)?.to_dtype(dtype)? - gradient.lt(&zero)?.to_dtype(dtype)?)?)
+            }
+            Norm::L2 => Ok(gradient.broadcast_div(&l2_length(gradient)?.maximum(TINY)?)?),
+        }
+    }
+
+    /// A random change of `values` numbers: uniform in the Linf cube, uniform in the L2 ball (a Gaussian direction of
+    /// radius eps·u^(1/d)). Not yet clipped to the box.
+    pub fn random_change(&self, values: usize, stream: &mut Stream) -> Vec<f32> {
+        let eps = self.eps.to_f64();
+        match self.norm {
+            Norm::Linf => (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect(),
+            Norm::L2 => {
+                let direction: Vec<f64> = (0..values).map(|_| stream.normal()).collect();
+                let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt().max(TINY);
+                let radius = eps * f64::from(stream.uniform()).powf(1.0 / values as f64);
+                direction.into_iter().map(|v| (v * (radius / length)) as f32).collect()
+            }
+        }
+    }
+
+    /// Whether a float image lies in the threat set, up to [`FLOAT_TOLERANCE`]. NaN never does.
+    pub fn contains(&self, x_adv: &[f32], x: &[f32]) -> bool {
+        let slack = FLOAT_TOLERANCE * self.eps.to_f64().max(1.0);
+        x_adv.iter().all(|v| (-slack..=1.0 + slack).contains(&f64::from(*v)))
+            && self.distance(x_adv, x) <= self.eps.to_f64() + slack
+    }
+
+    /// Distance of a float image in this norm.
+    pub fn distance(&self, x_adv: &[f32], x: &[f32]) -> f64 {
+        let changes = x_adv.iter().zip(x).map(|(a, b)| f64::from(*a) - f64::from(*b));
+        match self.norm {
+            Norm::Linf => changes.fold(0.0, |m: f64, d| m.max(d.abs())),
+            Norm::L2 => changes.map(|d| d * d).sum::<f64>().sqrt(),
+        }
+    }
+
+    /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den or Σd²/255² ≤ num²/den².
+    pub fn contains_u8(&self, x_adv: &[u8], x: &[u8]) -> bool {
+        let change = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b));
+        let pairs = x_adv.iter().zip(x);
+        match self.norm {
+            Norm::Linf => pairs.map(change).max().unwrap_or(0) <= self.grey_levels(),
+            Norm::L2 => self.holds_square(pairs.map(change).map(|d| d * d).sum()),
+        }
+    }
+
+    /// Largest whole number of grey levels a pixel may change under Linf.
+    fn grey_levels(&self) -> u64 {
+        (255 * u128::from(self.eps.num()) / u128::from(self.eps.den())).min(255) as u64
+    }
+
+    /// Whether a sum of squared grey-level changes lies in the L2 ball.
+    fn holds_square(&self, sum: u64) -> bool {
+        // sum < 2^40 for images up to 2048² and den < 2^40, so nothing wraps; what would wrap is outside anyway
+        let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
+        d.checked_mul(d).and_then(|d2| d2.checked_mul(u128::from(sum))).is_some_and(|left| left <= 255 * 255 * n * n)
+    }
+
+    /// Rounds an image of the threat set to 8 bits *inside* the set, keeping as much of the attack as it can.
+    ///
+    /// Rounding to nearest (ties to even, as PyTorch) leaves an L2 ball almost always, by about sqrt(d/12)/255. Then
+    /// coordinates move back toward `x` one grey level at a time, first those that cost the least first-order loss
+    /// (`gradient`, if the attack had one) per unit of squared length.
+    pub fn quantise(&self, x_adv: &[f32], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
+        let nearest = x_adv.iter().map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
+        let mut d: Vec<i32> = nearest.zip(x).map(|(q, &c)| q - i32::from(c)).collect();
+        match self.norm {
+            Norm::Linf => {
+                let most = self.grey_levels() as i32;
+                d.iter_mut().for_each(|d| *d = (*d).clamp(-most, most));
+            }
+            Norm::L2 => self.shorten(&mut d, gradient),
+        }
+        d.into_iter().zip(x).map(|(d, &c)| (d + i32::from(c)) as u8).collect()
+    }
+
+    /// Greedy part of [`Threat::quantise`] for L2.
+    fn shorten(&self, d: &mut [i32], gradient: Option<&[f32]>) {
+        let mut sum: u64 = d.iter().map(|d| (d * d) as u64).sum();
+        if self.holds_square(sum) {
+            return;
+        }
+        // price of one step of coordinate i toward 0: lost loss per squared length won (2|d|-1)
+        let price = |i: usize, d: i32| {
+            let lost = gradient.map_or(0.0, |g| g[i] * d.signum() as f32);
+            Price(lost / (2 * d.abs() - 1) as f32, d.abs(), i)
+        };
+        let moved = (0..d.len()).filter(|&i| d[i] != 0);
+        let mut heap: std::collections::BinaryHeap<_> = moved.map(|i| std::cmp::Reverse(price(i, d[i]))).collect();
+        while !self.holds_square(sum) {
+            let std::cmp::Reverse(Price(_, _, i)) = heap.pop().expect("the clean image is inside");
+            sum -= (2 * d[i].abs() - 1) as u64;
+            d[i] -= d[i].signum();
+            if d[i] != 0 {
+                heap.push(std::cmp::Reverse(price(i, d[i])));
+            }
+        }
+    }
+}
+
+/// Ordered by price, then smallest change first, then place: a total order, so the result is one.
+#[derive(PartialEq)]
+struct Price(f32, i32, usize);
+
+impl Eq for Price {}
+
+impl Ord for Price {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1)).then(self.2.cmp(&other.2))
+    }
+}
+
+impl PartialOrd for Price {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Euclidean length of each image's change: N×C×H×W to N×1×1×1.
+fn l2_length(delta: &Tensor) -> Result<Tensor> {
+    if !matches!(delta.dtype(), DType::F32 | DType::F64) {
+        return Err(Error::usage("changes are measured in f32 or f64"));
+    }
+    Ok(delta.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()?)
+}
