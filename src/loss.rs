@@ -42,7 +42,13 @@ mod tests {
     #[test]
     fn gradient_is_that_of_the_loss() {
         let z = [1.5f32, -0.3, 0.8, 2.0];
-        for aim in [Aim { label: 1, target: None }, Aim { label: 1, target: Some(3) }] {
+        for aim in [
+            Aim { label: 1, target: None },
+            Aim {
+                label: 1,
+                target: Some(3),
+            },
+        ] {
             let mut g = [0.0; 4];
             cross_entropy(&aim, &z, &mut g);
             for i in 0..4 {
@@ -50,7 +56,8 @@ mod tests {
                 let h = 1e-2;
                 up[i] += h;
                 down[i] -= h;
-                let slope = (cross_entropy(&aim, &up, &mut [0.0; 4]) - cross_entropy(&aim, &down, &mut [0.0; 4])) / (2.0 * h);
+                let slope =
+                    (cross_entropy(&aim, &up, &mut [0.0; 4]) - cross_entropy(&aim, &down, &mut [0.0; 4])) / (2.0 * h);
                 assert!((slope - g[i]).abs() < 1e-4, "{aim:?} {i}: {slope} {}", g[i]);
             }
         }

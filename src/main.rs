@@ -4,7 +4,15 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match foolproof::cli::Cli::parse().execute() {
+    let cli = match foolproof::cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // help and version are no errors; wrong arguments are the user's, as any other wrong use
+            usage.print().ok();
+            return ExitCode::from(u8::from(usage.use_stderr()));
+        }
+    };
+    match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -76,7 +76,14 @@ impl<'a> Oracle<'a> {
         at_clean: Option<&'a OnceCell<Tensor>>,
         stop: &'a AtomicBool,
     ) -> Oracle<'a> {
-        Oracle { engine, aims, referee, at_clean, stop, spent: vec![Spent::default(); aims.len()] }
+        Oracle {
+            engine,
+            aims,
+            referee,
+            at_clean,
+            stop,
+            spent: vec![Spent::default(); aims.len()],
+        }
     }
 
     /// Logits N×classes of one image for each of `rows`.
@@ -103,7 +110,9 @@ impl<'a> Oracle<'a> {
     /// counts as if it had been computed here: a cell's row does not depend on its neighbours.
     pub fn gradient_at_clean(&mut self, images: &Tensor) -> Result<Tensor> {
         let rows: Vec<usize> = (0..self.aims.len()).collect();
-        let Some(slot) = self.at_clean else { return self.gradient(&rows, images) };
+        let Some(slot) = self.at_clean else {
+            return self.gradient(&rows, images);
+        };
         if let Some(known) = slot.get() {
             let known = known.clone();
             self.account(&rows, &known)?;
@@ -119,7 +128,10 @@ impl<'a> Oracle<'a> {
         self.check_stop()?;
         rows.iter().for_each(|r| self.spent[*r].forwards += 1);
         let mut settled = self.referee.judge(rows, proposal)?;
-        settled.iter_mut().zip(rows).for_each(|(s, r)| *s |= self.spent[*r].not_finite);
+        settled
+            .iter_mut()
+            .zip(rows)
+            .for_each(|(s, r)| *s |= self.spent[*r].not_finite);
         Ok(settled)
     }
 
@@ -141,6 +153,10 @@ impl<'a> Oracle<'a> {
     }
 
     fn check_stop(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.stop.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }

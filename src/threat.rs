@@ -3,7 +3,7 @@
 //! Float images are projected; stored images are judged in exact integers, because `x + 8/255` in f32 leaves the ball
 //! of radius 8/255 for 36 of the 256 grey levels.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ratio::Ratio;
 use crate::rng::Stream;
 use candle_core::{DType, Tensor};
@@ -61,7 +61,7 @@ impl Threat {
                 let delta = (x_adv - x)?;
                 let length = l2_length(&delta)?;
                 let scale = length.maximum(TINY)?.recip()?.affine(eps, 0.0)?.minimum(1.0)?;
-                (x + delta.broadcast_mul(&scale)?)?
+                (x + delta.broadcast_mul(&scale.to_dtype(delta.dtype())?)?)?
             }
         };
         Ok(in_ball.clamp(0f32, 1f32)?)
@@ -76,7 +76,10 @@ impl Threat {
                 let dtype = gradient.dtype();
                 Ok((gradient.gt(&zero)?.to_dtype(dtype)? - gradient.lt(&zero)?.to_dtype(dtype)?)?)
             }
-            Norm::L2 => Ok(gradient.broadcast_div(&l2_length(gradient)?.maximum(TINY)?)?),
+            Norm::L2 => {
+                let length = l2_length(gradient)?.maximum(TINY)?.to_dtype(gradient.dtype())?;
+                Ok(gradient.broadcast_div(&length)?)
+            }
         }
     }
 
@@ -85,7 +88,9 @@ impl Threat {
     pub fn random_change(&self, values: usize, stream: &mut Stream) -> Vec<f32> {
         let eps = self.eps.to_f64();
         match self.norm {
-            Norm::Linf => (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect(),
+            Norm::Linf => (0..values)
+                .map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32)
+                .collect(),
             Norm::L2 => {
                 let direction: Vec<f64> = (0..values).map(|_| stream.normal()).collect();
                 let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt().max(TINY);
@@ -130,7 +135,9 @@ impl Threat {
     fn holds_square(&self, sum: u64) -> bool {
         // sum < 2^40 for images up to 2048² and den < 2^40, so nothing wraps; what would wrap is outside anyway
         let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
-        d.checked_mul(d).and_then(|d2| d2.checked_mul(u128::from(sum))).is_some_and(|left| left <= 255 * 255 * n * n)
+        d.checked_mul(d)
+            .and_then(|d2| d2.checked_mul(u128::from(sum)))
+            .is_some_and(|left| left <= 255 * 255 * n * n)
     }
 
     /// Rounds an image of the threat set to 8 bits *inside* the set, keeping as much of the attack as it can.
@@ -139,7 +146,9 @@ impl Threat {
     /// coordinates move back toward `x` one grey level at a time, first those that cost the least first-order loss
     /// (`gradient`, if the attack had one) per unit of squared length.
     pub fn quantise(&self, x_adv: &[f32], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
-        let nearest = x_adv.iter().map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
+        let nearest = x_adv
+            .iter()
+            .map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
         let mut d: Vec<i32> = nearest.zip(x).map(|(q, &c)| q - i32::from(c)).collect();
         match self.norm {
             Norm::Linf => {
@@ -183,7 +192,10 @@ impl Eq for Price {}
 
 impl Ord for Price {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1)).then(self.2.cmp(&other.2))
+        self.0
+            .total_cmp(&other.0)
+            .then(self.1.cmp(&other.1))
+            .then(self.2.cmp(&other.2))
     }
 }
 
@@ -193,10 +205,8 @@ impl PartialOrd for Price {
     }
 }
 
-/// Euclidean length of each image's change: N×C×H×W to N×1×1×1.
+/// Euclidean length of each image's change: N×C×H×W to N×1×1×1. Summed in f64: a sum of 150,000 squares in f32 would
+/// be off by more than the judge tolerates.
 fn l2_length(delta: &Tensor) -> Result<Tensor> {
-    if !matches!(delta.dtype(), DType::F32 | DType::F64) {
-        return Err(Error::usage("changes are measured in f32 or f64"));
-    }
-    Ok(delta.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()?)
+    Ok(delta.to_dtype(DType::F64)?.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()?)
 }

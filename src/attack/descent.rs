@@ -32,9 +32,16 @@ impl Descent {
                 };
                 let moved = (x_adv + (task.threat.steepest(&gradient)? * self.step_size)?)?;
                 x_adv = task.threat.project(&moved, &standing.x)?;
-                let proposal = Proposal { images: &x_adv, gradient: Some(&gradient), step, restart };
+                let proposal = Proposal {
+                    images: &x_adv,
+                    gradient: Some(&gradient),
+                    step,
+                    restart,
+                };
                 let settled = oracle.propose(&standing.rows, &proposal)?;
-                let Some(left) = standing.keep_unsettled(&settled, x_adv)? else { return Ok(()) };
+                let Some(left) = standing.keep_unsettled(&settled, x_adv)? else {
+                    return Ok(());
+                };
                 x_adv = left;
             }
         }
@@ -54,7 +61,10 @@ pub fn random_point(x: &Tensor, examples: &[usize], restart: usize, purpose: &st
     let values = x.elem_count() / examples.len();
     let change: Vec<f32> = examples
         .iter()
-        .flat_map(|e| task.threat.random_change(values, &mut task.streams.stream(*e, restart, purpose)))
+        .flat_map(|e| {
+            task.threat
+                .random_change(values, &mut task.streams.stream(*e, restart, purpose))
+        })
         .collect();
     let change = Tensor::from_vec(change, x.shape(), &Device::Cpu)?.to_device(x.device())?;
     task.threat.project(&(x + change)?, x)
@@ -71,7 +81,11 @@ struct Standing {
 
 impl Standing {
     fn new(batch: &Batch) -> Standing {
-        Standing { rows: (0..batch.examples.len()).collect(), examples: batch.examples.clone(), x: batch.images.clone() }
+        Standing {
+            rows: (0..batch.examples.len()).collect(),
+            examples: batch.examples.clone(),
+            x: batch.images.clone(),
+        }
     }
 
     /// Drops the settled images here and from `x_adv`; `None` when none is left.

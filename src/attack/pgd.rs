@@ -14,15 +14,30 @@ pub const ENTRY: Entry = Entry {
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
-        Param { name: "steps", kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
+        Param {
+            name: "steps",
+            kind: Kind::Count,
+            default: "40",
+            summary: "iterations (foolbox: 40)",
+        },
         Param {
             name: "step_size",
             kind: Kind::StepSize,
             default: "2.5*eps/steps",
             summary: "length of a step; the default reaches the far side of the ball (Madry et al. 2018)",
         },
-        Param { name: "random_start", kind: Kind::Flag, default: "true", summary: "begin at a random point of the ball" },
-        Param { name: "restarts", kind: Kind::Count, default: "1", summary: "runs; an image counts as broken if one breaks it" },
+        Param {
+            name: "random_start",
+            kind: Kind::Flag,
+            default: "true",
+            summary: "begin at a random point of the ball",
+        },
+        Param {
+            name: "restarts",
+            kind: Kind::Count,
+            default: "1",
+            summary: "runs; an image counts as broken if one breaks it",
+        },
     ],
     build: |params, threat| {
         let (steps, restarts) = (params.count("steps"), params.count("restarts"));
@@ -31,7 +46,12 @@ pub const ENTRY: Entry = Entry {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
         let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
-        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, restarts })))
+        Ok(Box::new(Pgd(Descent {
+            steps,
+            step_size,
+            random_start,
+            restarts,
+        })))
     },
 };
 

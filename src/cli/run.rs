@@ -51,14 +51,24 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
 }
 
 fn print_done(done: &Done) {
-    println!("{} cells computed, {} cached, {} failed", done.computed, done.cached, done.failed);
+    println!(
+        "{} cells computed, {} cached, {} failed",
+        done.computed, done.cached, done.failed
+    );
 }
 
 /// Exit code 2 where a table would show a failed cell, computed now or before.
 fn fail_if_cells_failed(store: &Store, plan: &Plan) -> Result<()> {
     let summaries = report::Run::read(store)?.cells;
     let failed = summaries.iter().filter(|s| s.status == "failed").count();
-    if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: plan.cells.len() }) }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Error::CellsFailed {
+            failed,
+            total: plan.cells.len(),
+        })
+    }
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole.

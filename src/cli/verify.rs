@@ -19,15 +19,19 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
         eprintln!("{problem}");
     }
     println!(
-        "{} cells, {} witnesses, {} successes verified, {} problems",
+        "{} cells, {} witnesses, {} successes verified, {} undecided at the boundary, {} problems",
         findings.cells,
         findings.witnesses,
         findings.successes,
+        findings.undecided,
         findings.problems.len()
     );
     match findings.problems.first() {
         None => Ok(()),
-        Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
+        Some(first) => Err(Error::Verify(format!(
+            "{} problems, first: {first}",
+            findings.problems.len()
+        ))),
     }
 }
 
@@ -35,9 +39,26 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
 fn stale_reports(store: &Store) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for (path, bytes) in report::render(&report::Run::read(store)?)? {
-        if store.dir().join(&path).exists() && store.read_bytes(&path)? != bytes {
-            problems.push(format!("{path} is not what the cells give (hint: `foolproof report` writes it anew)"));
+        if !store.dir().join(&path).exists() {
+            continue;
+        }
+        let stored = store.read_bytes(&path)?;
+        if stored != bytes {
+            let cell = first_cell_that_differs(&stored, &bytes).filter(|_| path.ends_with(".csv"));
+            let cell = cell.map_or(String::new(), |id| format!("cell {id}: "));
+            problems.push(format!(
+                "{cell}{path} is not what the cells give (hint: `foolproof report` writes it anew)"
+            ));
         }
     }
     Ok(problems)
+}
+
+/// First field of the first line of a table that is not as it should be.
+fn first_cell_that_differs(stored: &[u8], expected: &[u8]) -> Option<String> {
+    let mut stored = stored.split(|b| *b == b'\n');
+    let differs = expected
+        .split(|b| *b == b'\n')
+        .find(|line| stored.next() != Some(line))?;
+    String::from_utf8(differs.split(|b| *b == b',').next()?.to_vec()).ok()
 }

@@ -56,7 +56,10 @@ impl ModelFile {
                 let numbers = top.numbers(key);
                 let line = numbers.as_ref().map_or(top.line, |n| n.line);
                 numbers.and_then(|n| n.value.try_into().ok()).unwrap_or_else(|| {
-                    top.problem(line, format!("`{key}`: expected three numbers, one a channel (as [0.485, 0.456, 0.406])"));
+                    top.problem(
+                        line,
+                        format!("`{key}`: expected three numbers, one a channel (as [0.485, 0.456, 0.406])"),
+                    );
                     [1.0; 3]
                 })
             };
@@ -66,15 +69,21 @@ impl ModelFile {
             }
             let weights = top.required_text("weights");
             let sha256 = top.text("sha256");
-            if let Some(s) = sha256.as_ref().filter(|s| s.value.len() != 64) {
-                top.problem(s.line, "`sha256`: expected 64 hexadecimal digits");
+            if let Some(s) = sha256.as_ref().filter(|s| !is_sha256(&s.value)) {
+                top.problem(s.line, "`sha256`: expected 64 lower-case hexadecimal digits");
             }
             let published = top.table("clean_accuracy", |t| {
                 let (population, source) = (t.required_text("population"), t.required_text("source"));
                 let (correct, of) = (t.count("correct"), t.count("of"));
-                let sound = correct.as_ref().zip(of.as_ref()).is_some_and(|(c, n)| n.value > 0 && c.value <= n.value);
+                let sound = correct
+                    .as_ref()
+                    .zip(of.as_ref())
+                    .is_some_and(|(c, n)| n.value > 0 && c.value <= n.value);
                 if !sound {
-                    t.problem(t.line, "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of");
+                    t.problem(
+                        t.line,
+                        "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of",
+                    );
                 }
                 Some(PublishedSpec {
                     population: population?.value,
@@ -86,7 +95,10 @@ impl ModelFile {
             let size = |key: &'static str, found: Option<super::At<u64>>, most: u64| {
                 let value = found.as_ref().map_or(0, |v| v.value);
                 if value == 0 || value > most {
-                    top.problem(found.map_or(top.line, |v| v.line), format!("`{key}`: expected a whole number from 1 to {most}"));
+                    top.problem(
+                        found.map_or(top.line, |v| v.line),
+                        format!("`{key}`: expected a whole number from 1 to {most}"),
+                    );
                 }
                 value as usize
             };
@@ -106,4 +118,8 @@ impl ModelFile {
         problems.into_result()?;
         Ok(file.expect("without problems every required key is there"))
     }
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -5,6 +5,7 @@ mod cifar10_sample;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
+use crate::record::Inputs;
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub struct Dataset {
     pub classes: &'static [&'static str],
     /// Height and width of its images in pixels.
     pub side: usize,
-    /// Which published clean accuracies speak of this data (see `model::Published`), by split.
+    /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
     /// Labels and pixels (N×3×side×side) of a whole split.
     load: fn(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)>,
@@ -63,7 +64,10 @@ pub struct Subset {
 /// The dataset of this name.
 pub fn find(name: &str) -> Result<&'static Dataset> {
     DATASETS.iter().copied().find(|d| d.name == name).ok_or_else(|| {
-        Error::usage(format!("unknown dataset `{name}`{}", hint(name, DATASETS.iter().map(|d| d.name))))
+        Error::usage(format!(
+            "unknown dataset `{name}`{}",
+            hint(name, DATASETS.iter().map(|d| d.name))
+        ))
     })
 }
 
@@ -72,16 +76,30 @@ impl Dataset {
     pub fn subset(&self, source: &Source, split: &str, first: usize, take: Option<usize>) -> Result<Subset> {
         if !self.splits.contains(&split) {
             let known = hint(split, self.splits.iter().copied());
-            return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
+            return Err(Error::usage(format!(
+                "dataset `{}` has no split `{split}`{known}",
+                self.name
+            )));
         }
         let (labels, pixels) = (self.load)(source, split)?;
         let take = take.unwrap_or(labels.len().saturating_sub(first));
-        let end = first.checked_add(take).filter(|end| take > 0 && *end <= labels.len()).ok_or_else(|| {
-            let n = labels.len();
-            Error::usage(format!("dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit", self.name))
-        })?;
+        let end = first
+            .checked_add(take)
+            .filter(|end| take > 0 && *end <= labels.len())
+            .ok_or_else(|| {
+                let n = labels.len();
+                Error::usage(format!(
+                    "dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit",
+                    self.name
+                ))
+            })?;
         let values = 3 * self.side * self.side;
-        Ok(Subset::new((first..end).collect(), labels[first..end].to_vec(), pixels[first * values..end * values].to_vec(), self.side))
+        Ok(Subset::new(
+            (first..end).collect(),
+            labels[first..end].to_vec(),
+            pixels[first * values..end * values].to_vec(),
+            self.side,
+        ))
     }
 }
 
@@ -93,7 +111,13 @@ impl Subset {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
         text.extend_from_slice(&pixels);
-        Subset { digest: digest::sha256(&text), examples, labels, pixels, side }
+        Subset {
+            digest: digest::sha256(&text),
+            examples,
+            labels,
+            pixels,
+            side,
+        }
     }
 
     /// Number of images.
@@ -109,6 +133,16 @@ impl Subset {
     /// Number of values of one image, 3·side².
     pub fn values(&self) -> usize {
         3 * self.side * self.side
+    }
+
+    /// As it is kept beside the cells of a run.
+    pub fn inputs(&self, dataset: &Dataset) -> Inputs {
+        Inputs {
+            examples: self.examples.clone(),
+            classes: dataset.classes.iter().map(|c| c.to_string()).collect(),
+            side: self.side,
+            pixels: self.pixels.clone(),
+        }
     }
 
     /// The 8-bit pixels of image `i`, 3×side×side.

@@ -81,14 +81,26 @@ impl Shape {
 impl<T> Net<T> {
     /// Shape of the input of each step, and of the logits last.
     pub fn shapes(&self) -> Vec<Shape> {
-        let mut shapes = vec![Shape { channels: 3, side: self.side }];
+        let mut shapes = vec![Shape {
+            channels: 3,
+            side: self.side,
+        }];
         for step in &self.steps {
             let Shape { channels, side } = *shapes.last().expect("never empty");
             shapes.push(match step {
-                Step::Conv { outputs, .. } => Shape { channels: *outputs, side },
-                Step::MaxPool => Shape { channels, side: side / 2 },
+                Step::Conv { outputs, .. } => Shape {
+                    channels: *outputs,
+                    side,
+                },
+                Step::MaxPool => Shape {
+                    channels,
+                    side: side / 2,
+                },
                 Step::AveragePool { side } => Shape { channels, side: *side },
-                Step::Linear { outputs, .. } => Shape { channels: *outputs, side: 1 },
+                Step::Linear { outputs, .. } => Shape {
+                    channels: *outputs,
+                    side: 1,
+                },
             });
         }
         shapes

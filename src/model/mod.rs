@@ -12,6 +12,7 @@ use crate::kernel::{Engine, Net};
 use candle_core::Device;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub use weights::Weights;
 
@@ -23,6 +24,8 @@ pub struct Embedded {
     file: &'static str,
     /// Its weight file.
     weights: &'static [u8],
+    /// SHA-256 of that, computed once a process.
+    digest: OnceLock<String>,
 }
 
 macro_rules! embedded {
@@ -31,12 +34,13 @@ macro_rules! embedded {
             name: $name,
             file: include_str!(concat!("../../configs/models/", $name, ".toml")),
             weights: include_bytes!(concat!("../../configs/models/", $name, ".safetensors")),
+            digest: OnceLock::new(),
         }
     };
 }
 
 /// Every built-in model.
-pub const MODELS: &[Embedded] = &[embedded!("vgg11-half-cifar10"), embedded!("vgg11-half-cifar10-robust")];
+pub static MODELS: [Embedded; 2] = [embedded!("vgg11-half-cifar10"), embedded!("vgg11-half-cifar10-robust")];
 
 /// Folder of model files that a sweep names without a path.
 const MODEL_FOLDER: &str = "configs/models";
@@ -59,7 +63,8 @@ pub struct ModelSource {
 pub fn find(name: &str, beside: &Path) -> Result<ModelSource> {
     if let Some(embedded) = MODELS.iter().find(|m| m.name == name) {
         let file = ModelFile::parse(Path::new(name), embedded.file)?;
-        return ModelSource::new(name.to_string(), file, None, Cow::Borrowed(embedded.weights));
+        let digest = embedded.digest.get_or_init(|| digest::sha256(embedded.weights)).clone();
+        return ModelSource::with_digest(name.to_string(), file, None, Cow::Borrowed(embedded.weights), digest);
     }
     let candidates = match name.ends_with(".toml") {
         true => vec![PathBuf::from(name), beside.join(name)],
@@ -67,7 +72,10 @@ pub fn find(name: &str, beside: &Path) -> Result<ModelSource> {
     };
     let Some(path) = candidates.iter().find(|p| p.is_file()) else {
         let known = hint(name, MODELS.iter().map(|m| m.name));
-        return Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())));
+        return Err(Error::usage(format!(
+            "unknown model `{name}`: no file {}{known}",
+            candidates[0].display()
+        )));
     };
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let file = ModelFile::parse(path, &text)?;
@@ -81,12 +89,28 @@ impl ModelSource {
     /// A model from a description and the bytes of its weight file, whose digest is checked if the description has one.
     pub fn new(name: String, file: ModelFile, path: Option<PathBuf>, bytes: Cow<'static, [u8]>) -> Result<ModelSource> {
         let digest = digest::sha256(&bytes);
+        ModelSource::with_digest(name, file, path, bytes, digest)
+    }
+
+    fn with_digest(
+        name: String,
+        file: ModelFile,
+        path: Option<PathBuf>,
+        bytes: Cow<'static, [u8]>,
+        digest: String,
+    ) -> Result<ModelSource> {
         if let Some(pinned) = file.sha256.as_ref().filter(|p| **p != digest) {
             let problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
             return Err(Error::Weights { model: name, problem });
         }
         vgg::check(&file).map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
-        Ok(ModelSource { name, file, path, digest, bytes })
+        Ok(ModelSource {
+            name,
+            file,
+            path,
+            digest,
+            bytes,
+        })
     }
 
     /// Everything but the weights that decides a logit, in one line.
@@ -100,8 +124,11 @@ impl ModelSource {
 
     /// Unpacks and checks the weights.
     pub fn net(&self) -> Result<Net<f32>> {
-        vgg::build(&self.file, &Weights::parse(&self.bytes).map_err(|problem| self.weights_error(problem))?)
-            .map_err(|problem| self.weights_error(problem))
+        vgg::build(
+            &self.file,
+            &Weights::parse(&self.bytes).map_err(|problem| self.weights_error(problem))?,
+        )
+        .map_err(|problem| self.weights_error(problem))
     }
 
     /// Ready to compute on `device`: our kernels on the CPU, tensor operations elsewhere.
@@ -114,13 +141,21 @@ impl ModelSource {
     }
 
     fn weights_error(&self, problem: String) -> Error {
-        Error::Weights { model: self.name.clone(), problem }
+        Error::Weights {
+            model: self.name.clone(),
+            problem,
+        }
     }
 
     /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Two binomial
     /// proportions, pooled; 4 standard errors, so a right model is refused once in 16,000 runs.
     pub fn check_clean_accuracy(&self, population: Option<&str>, correct: usize, of: usize) -> Result<()> {
-        let Some(published) = self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population) else {
+        let Some(published) = self
+            .file
+            .published
+            .as_ref()
+            .filter(|p| Some(p.population.as_str()) == population)
+        else {
             return Ok(());
         };
         let (k, n, k0, n0) = (correct as f64, of as f64, published.correct as f64, published.of as f64);

@@ -34,13 +34,20 @@ const TABLES: &[(&str, Table)] = &[
 ];
 
 /// Every figure: path below the run without extension, and what draws it.
-const CHARTS: &[(&str, Chart)] =
-    &[("figures/robust-accuracy", robust_accuracy::draw), ("figures/gallery", gallery::draw)];
+const CHARTS: &[(&str, Chart)] = &[
+    ("figures/robust-accuracy", robust_accuracy::draw),
+    ("figures/gallery", gallery::draw),
+];
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.
     pub fn read(store: &Store) -> Result<Run<'_>> {
-        let cells = store.read_plan()?.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
+        let cells = store
+            .read_plan()?
+            .cells
+            .iter()
+            .map(|cell| Summary::read(store, cell))
+            .collect::<Result<_>>()?;
         Ok(Run { store, cells })
     }
 }
@@ -60,11 +67,23 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
+/// Every path a report may have.
+pub fn known_paths() -> impl Iterator<Item = String> {
+    let charts = CHARTS
+        .iter()
+        .flat_map(|(path, _)| [format!("{path}.svg"), format!("{path}.png")]);
+    TABLES.iter().map(|(path, _)| path.to_string()).chain(charts)
+}
+
 /// Writes every report; returns the paths below the run.
 pub fn write(store: &Store) -> Result<Vec<String>> {
     let files = render(&Run::read(store)?)?;
     for (path, bytes) in &files {
         store.write(path, bytes)?;
+    }
+    // what an earlier plan gave and this one does not
+    for path in known_paths().filter(|p| !files.iter().any(|(path, _)| path == p)) {
+        store.remove(&path)?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }

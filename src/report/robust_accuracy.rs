@@ -62,12 +62,20 @@ struct Line {
 /// The figure, or nothing where no cell is complete.
 pub fn draw(run: &Run) -> Result<Option<Picture>> {
     let figure = Figure::of(run)?;
-    if figure.panels.is_empty() { Ok(None) } else { render(&figure).map(Some) }
+    if figure.panels.is_empty() {
+        Ok(None)
+    } else {
+        render(&figure).map(Some)
+    }
 }
 
 impl Figure {
     fn of(run: &Run) -> Result<Figure> {
-        let complete: Vec<&Summary> = run.cells.iter().filter(|s| s.rates.is_some()).collect();
+        let complete: Vec<&Summary> = run
+            .cells
+            .iter()
+            .filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0))
+            .collect();
         let legend = legend(&complete);
         let mut panels = Vec::new();
         for group in grouped(&complete, panel_key) {
@@ -75,17 +83,27 @@ impl Figure {
             let linf = first.cell.threat.norm == "linf";
             let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
             let lines = grouped(&group, line_key).into_iter().map(|cells| Line {
-                style: legend.iter().position(|(key, _)| *key == line_key(cells[0])).expect("every line has a style"),
+                style: legend
+                    .iter()
+                    .position(|(key, _)| *key == line_key(cells[0]))
+                    .expect("every line has a style"),
                 points: points(&cells, linf),
             });
             panels.push(Panel {
                 title: title(first, &complete),
-                unit: if linf { "eps / 255 (Linf)" } else { "eps (L2, pixels in [0,1])" },
+                unit: if linf {
+                    "eps / 255 (Linf)"
+                } else {
+                    "eps (L2, pixels in [0,1])"
+                },
                 chance: (first.cell.goal == "untargeted").then(|| 100.0 / classes as f64),
                 lines: lines.collect(),
             });
         }
-        Ok(Figure { panels, legend: legend.into_iter().map(|(_, name)| name).collect() })
+        Ok(Figure {
+            panels,
+            legend: legend.into_iter().map(|(_, name)| name).collect(),
+        })
     }
 
     fn legend_mm(&self) -> f64 {
@@ -97,7 +115,16 @@ type Key = Vec<String>;
 
 fn panel_key(s: &Summary) -> Key {
     let c = &s.cell;
-    vec![c.model.name.clone(), c.model.weights.clone(), dataset(c), c.threat.norm.clone(), c.goal.clone(), c.mode.clone(), c.witness.clone(), c.seed.to_string()]
+    vec![
+        c.model.name.clone(),
+        c.model.weights.clone(),
+        dataset(c),
+        c.threat.norm.clone(),
+        c.goal.clone(),
+        c.mode.clone(),
+        c.witness.clone(),
+        c.seed.to_string(),
+    ]
 }
 
 fn line_key(s: &Summary) -> Key {
@@ -121,12 +148,35 @@ fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
     let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
     let name = |s: &&Summary| {
         let attack = &s.cell.attack;
-        let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
+        let same: Vec<_> = lines
+            .iter()
+            .map(|o| &o.cell.attack)
+            .filter(|a| a.name == attack.name)
+            .collect();
         let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
-        let shown: Vec<String> = attack.params.iter().filter(|(k, _)| differs(k)).map(|(k, v)| format!("{}={v}", k.replace('_', " "))).collect();
-        (line_key(s), [attack.name.clone(), shown.join(", ")].join(" ").trim_end().to_string())
+        let words = attack
+            .params
+            .iter()
+            .filter(|(k, _)| differs(k))
+            .map(|(k, v)| in_words(&k.replace('_', " "), v));
+        (
+            line_key(s),
+            [attack.name.clone()]
+                .into_iter()
+                .chain(words)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )
     };
     lines.iter().map(name).collect()
+}
+
+fn in_words(key: &str, value: &str) -> String {
+    match value {
+        "true" => key.to_string(),
+        "false" => format!("no {key}"),
+        _ => format!("{key} {value}"),
+    }
 }
 
 /// The model, and whatever else differs between panels.
@@ -157,7 +207,9 @@ fn points(cells: &[&Summary], linf: bool) -> Vec<(f64, f64, f64, f64)> {
     let unit = if linf { 255.0 } else { 1.0 };
     let mut points = Vec::new();
     for s in cells {
-        let Some((rates, eps)) = s.rates.as_ref().zip(Ratio::parse(&s.cell.threat.eps)) else { continue };
+        let Some((rates, eps)) = s.rates.as_ref().zip(Ratio::parse(&s.cell.threat.eps)) else {
+            continue;
+        };
         let percent = |k| {
             let (low, high) = super::summary::wilson(k, rates.n);
             (100.0 * k as f64 / rates.n as f64, 100.0 * low, 100.0 * high)
@@ -200,11 +252,13 @@ impl Figure {
             let ends = vec![(scale.mm(11.0), y), (scale.mm(19.0), y)];
             draw_line(area, &ends, style, scale)?;
             draw_marker(area, (scale.mm(15.0), y), style, scale)?;
-            area.draw(&Text::new(name.clone(), (scale.mm(20.5), y), &font)).map_err(figure_error)?;
+            area.draw(&Text::new(name.clone(), (scale.mm(20.5), y), &font))
+                .map_err(figure_error)?;
         }
         let y = scale.mm((self.legend.len() as f64 + 0.7) * LEGEND_ROW_MM);
         let note = "bands: 95 % Wilson intervals; dotted: guessing";
-        area.draw(&Text::new(note, (scale.mm(11.0), y), &font.color(&GREY))).map_err(figure_error)
+        area.draw(&Text::new(note, (scale.mm(11.0), y), &font.color(&GREY)))
+            .map_err(figure_error)
     }
 }
 
@@ -221,14 +275,21 @@ impl Panel {
         let right = ticks.last().copied().unwrap_or(1.0).max(1e-9);
         let text = TextStyle::from((FONT, scale.pt(FONT_PT)));
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, TextStyle::from((FONT, scale.pt(FONT_PT + 0.5))))
             .margin_right(scale.mm(3.0))
-            .margin_top(scale.mm(1.0))
-            .x_label_area_size(scale.mm(8.5))
-            .y_label_area_size(scale.mm(11.0))
+            .margin_top(scale.mm(6.0))
+            .margin_bottom(scale.mm(4.5))
+            .margin_left(scale.mm(4.0))
+            .x_label_area_size(scale.mm(4.0))
+            .y_label_area_size(scale.mm(7.0))
             .build_cartesian_2d(
-                Axis { end: right * 1.02, ticks: spaced(&ticks, right) },
-                Axis { end: 100.0, ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0] },
+                Axis {
+                    end: right * 1.02,
+                    ticks: spaced(&ticks, right),
+                },
+                Axis {
+                    end: 100.0,
+                    ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0],
+                },
             )
             .map_err(figure_error)?;
         chart
@@ -239,9 +300,6 @@ impl Panel {
             .axis_style(GREY.stroke_width(scale.pt(0.5) as u32))
             .set_all_tick_mark_size(scale.mm(0.8))
             .label_style(text.clone())
-            .axis_desc_style(text)
-            .x_desc(self.unit)
-            .y_desc("robust accuracy / %")
             .x_label_formatter(&|v| format!("{}", (v * 1e6).round() / 1e6))
             .y_label_formatter(&|v| format!("{v:.0}"))
             .draw()
@@ -251,9 +309,15 @@ impl Panel {
         let plane = area.clone();
         let origin = area.get_base_pixel();
         let local = |(x, y): (i32, i32)| (x - origin.0, y - origin.1);
+        self.draw_names(area, &text, scale)?;
         if let Some(chance) = self.chance {
             let ends = [local(at(0.0, chance)), local(at(right, chance))];
-            let dots = DashedPathElement::new(ends, scale.pt(0.6), scale.pt(1.8), GREY.stroke_width(scale.pt(0.6) as u32));
+            let dots = DashedPathElement::new(
+                ends,
+                scale.pt(0.6),
+                scale.pt(1.8),
+                GREY.stroke_width(scale.pt(0.6) as u32),
+            );
             plane.draw(&dots).map_err(figure_error)?;
         }
         for line in &self.lines {
@@ -271,6 +335,29 @@ impl Panel {
             }
         }
         Ok(())
+    }
+}
+
+impl Panel {
+    /// Title and names of the axes, by hand: plotters cuts the vertical one off.
+    fn draw_names<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, text: &TextStyle, scale: Scale) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let centred = text.pos(Pos::new(HPos::Center, VPos::Center));
+        let upright = centred.transform(FontTransform::Rotate270);
+        let middle = scale.mm((11.0 + WIDTH_MM - 3.0) / 2.0);
+        let put = |words: &str, at: (i32, i32), style: &TextStyle| {
+            area.draw(&Text::new(words.to_string(), at, style))
+                .map_err(figure_error)
+        };
+        put(&self.title, (middle, scale.mm(3.2)), &centred)?;
+        put(self.unit, (middle, scale.mm(PANEL_MM - 3.2)), &centred)?;
+        put(
+            "robust accuracy / %",
+            (scale.mm(2.5), scale.mm(6.0 + (PANEL_MM - 14.5) / 2.0)),
+            &upright,
+        )
     }
 }
 
@@ -309,19 +396,36 @@ fn spaced(ticks: &[f64], right: f64) -> Vec<f64> {
     kept
 }
 
-fn draw_line<B: DrawingBackend>(area: &DrawingArea<B, Shift>, points: &[(i32, i32)], style: usize, scale: Scale) -> Result<()>
+fn draw_line<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    points: &[(i32, i32)],
+    style: usize,
+    scale: Scale,
+) -> Result<()>
 where
     B::ErrorType: 'static,
 {
-    let stroke = PALETTE[style % PALETTE.len()].stroke_width(scale.pt(1.0) as u32);
+    // later lines are thinner, so that a line below one that coincides with it still shows
+    let width = (2.2 - 0.45 * style as f64).max(0.8);
+    let stroke = PALETTE[style % PALETTE.len()].stroke_width(scale.pt(width) as u32);
     let drawn = match style < PALETTE.len() {
         true => area.draw(&PathElement::new(points.to_vec(), stroke)),
-        false => area.draw(&DashedPathElement::new(points.to_vec(), scale.pt(4.0), scale.pt(2.5), stroke)),
+        false => area.draw(&DashedPathElement::new(
+            points.to_vec(),
+            scale.pt(4.0),
+            scale.pt(2.5),
+            stroke,
+        )),
     };
     drawn.map_err(figure_error)
 }
 
-fn draw_marker<B: DrawingBackend>(area: &DrawingArea<B, Shift>, at: (i32, i32), style: usize, scale: Scale) -> Result<()>
+fn draw_marker<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    at: (i32, i32),
+    style: usize,
+    scale: Scale,
+) -> Result<()>
 where
     B::ErrorType: 'static,
 {

@@ -33,7 +33,7 @@ pub struct Rates {
     /// Wrong class after the attack, whatever it was before.
     pub wrong: usize,
     /// 95 % Wilson interval of robust_correct / n.
-    pub robust_interval: (f64, f64),
+    pub robust_interval: Option<(f64, f64)>,
     /// Median over successes of the largest change in grey levels.
     pub median_linf_255: Option<f64>,
     /// Median over successes of the Euclidean distance.
@@ -53,7 +53,14 @@ impl Summary {
     /// Reads and summarises a planned cell.
     pub fn read(store: &Store, cell: &Cell) -> Result<Summary> {
         let id = cell.id();
-        let blank = |status, error| Summary { cell: cell.clone(), id: id.clone(), status, error, n: None, rates: None };
+        let blank = |status, error| Summary {
+            cell: cell.clone(),
+            id: id.clone(),
+            status,
+            error,
+            n: None,
+            rates: None,
+        };
         match store.state(&id)? {
             State::Missing => Ok(blank("missing", None)),
             State::Failed => Ok(blank("failed", store.read(&id)?.provenance.error)),
@@ -62,17 +69,27 @@ impl Summary {
                 let error = error_rows(&outcomes);
                 let status = if error.is_some() { "failed" } else { "ok" };
                 let rates = error.is_none().then(|| Rates::of(&outcomes));
-                Ok(Summary { n: Some(outcomes.len()), rates, ..blank(status, error) })
+                Ok(Summary {
+                    n: Some(outcomes.len()),
+                    rates,
+                    ..blank(status, error)
+                })
             }
         }
     }
 }
 
 /// What is wrong with the cell if some of its rows are error rows: a failed attack is never shown as a weak one.
-fn error_rows(outcomes: &[Outcome]) -> Option<String> {
+pub fn error_rows(outcomes: &[Outcome]) -> Option<String> {
     let faults: Vec<&Outcome> = outcomes.iter().filter(|o| o.is_error()).collect();
     let first = faults.first()?;
-    Some(format!("{} of {} images are error rows, first example {}: {}", faults.len(), outcomes.len(), first.example, first.flags))
+    Some(format!(
+        "{} of {} images are error rows, first example {}: {}",
+        faults.len(),
+        outcomes.len(),
+        first.example,
+        first.flags
+    ))
 }
 
 impl Rates {
@@ -89,7 +106,7 @@ impl Rates {
             clean_correct,
             robust_correct: clean_correct - fooled,
             wrong: count(&|o| o.adversarial_prediction != Some(o.label)),
-            robust_interval: wilson(clean_correct - fooled, n),
+            robust_interval: (n > 0).then(|| wilson(clean_correct - fooled, n)),
             median_linf_255: median(successes().filter_map(|o| o.linf_255).collect()),
             median_l2: median(successes().filter_map(|o| o.l2).collect()),
             forwards: attacked(outcomes.iter().map(|o| o.forwards).sum()),
@@ -123,11 +140,8 @@ fn share(k: usize, n: usize) -> Option<f64> {
     (n > 0).then(|| k as f64 / n as f64)
 }
 
-/// 95 % score interval of k successes in n trials (Wilson 1927), exactly 0 below none and exactly 1 above all.
+/// 95 % score interval of k successes in n ≥ 1 trials (Wilson 1927), exactly 0 below none and exactly 1 above all.
 pub fn wilson(k: usize, n: usize) -> (f64, f64) {
-    if n == 0 {
-        return (0.0, 1.0);
-    }
     let (kf, nf, z2) = (k as f64, n as f64, Z_95 * Z_95);
     let centre = (kf + z2 / 2.0) / (nf + z2);
     let half = Z_95 / (nf + z2) * (kf * (nf - kf) / nf + z2 / 4.0).sqrt();
@@ -147,17 +161,18 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Values from statsmodels 0.14 `proportion_confint(k, n, method="wilson")`.
+    /// Values of scipy 1.17.1: `binomtest(k, n).proportion_ci(method="wilson")`.
     #[test]
     fn wilson_is_the_score_interval() {
         for (k, n, low, high) in [
-            (0, 1000, 0.0, 0.003826758485555124),
-            (10, 20, 0.299298, 0.700702),
-            (181, 500, 0.321091, 0.405000),
-            (20, 20, 0.838875, 1.0),
+            (0, 1000, 0.0, 0.0038267584855551234),
+            (1, 3, 0.06149194472039626, 0.7923403991979523),
+            (10, 20, 0.2992980081982124, 0.7007019918017876),
+            (181, 500, 0.3210760441781857, 0.4050282737892027),
+            (20, 20, 0.8388748419471808, 1.0),
         ] {
             let (l, h) = wilson(k, n);
-            assert!((l - low).abs() < 1e-5 && (h - high).abs() < 1e-5, "{k}/{n}: {l} {h}");
+            assert!((l - low).abs() < 1e-12 && (h - high).abs() < 1e-12, "{k}/{n}: {l} {h}");
         }
     }
 

@@ -7,22 +7,67 @@ use crate::record::{Cell, Outcome};
 
 /// Columns of `summary.csv`, normative.
 const SUMMARY: [&str; 26] = [
-    "cell", "model", "dataset", "n", "attack", "params", "norm", "eps", "goal", "mode", "witness", "status",
-    "clean_correct", "robust_correct", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
-    "attack_success_rate", "error_rate", "median_linf_255", "median_l2", "forwards", "backwards", "zero_gradient",
+    "cell",
+    "model",
+    "dataset",
+    "n",
+    "attack",
+    "params",
+    "norm",
+    "eps",
+    "goal",
+    "mode",
+    "witness",
+    "status",
+    "clean_correct",
+    "robust_correct",
+    "clean_accuracy",
+    "robust_accuracy",
+    "robust_low",
+    "robust_high",
+    "attack_success_rate",
+    "error_rate",
+    "median_linf_255",
+    "median_l2",
+    "forwards",
+    "backwards",
+    "zero_gradient",
     "error",
 ];
 
 /// Columns of `images.csv`, normative.
 const IMAGES: [&str; 15] = [
-    "cell", "example", "label", "clean_prediction", "adversarial_prediction", "success", "linf_255", "l2",
-    "margin_clean", "margin_adversarial", "step", "restart", "forwards", "backwards", "flags",
+    "cell",
+    "example",
+    "label",
+    "clean_prediction",
+    "adversarial_prediction",
+    "success",
+    "linf_255",
+    "l2",
+    "margin_clean",
+    "margin_adversarial",
+    "step",
+    "restart",
+    "forwards",
+    "backwards",
+    "flags",
 ];
 
 /// Columns of `targets.csv`: targeted cells only.
 const TARGETS: [&str; 12] = [
-    "cell", "model", "attack", "params", "norm", "eps", "goal", "n", "target_rate_before", "target_rate_after",
-    "target_top5_before", "target_top5_after",
+    "cell",
+    "model",
+    "attack",
+    "params",
+    "norm",
+    "eps",
+    "goal",
+    "n",
+    "target_rate_before",
+    "target_rate_after",
+    "target_top5_before",
+    "target_top5_after",
 ];
 
 /// One row a cell.
@@ -32,14 +77,19 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         let rates = |f: &dyn Fn(&Rates) -> String| s.rates.as_ref().map_or(String::new(), f);
         let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
         row.push(text(s.n));
-        row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
+        row.extend([
+            c.attack.name.clone(),
+            c.params(),
+            c.threat.norm.clone(),
+            c.threat.eps.clone(),
+        ]);
         row.extend([c.goal.clone(), c.mode.clone(), c.witness.clone(), s.status.to_string()]);
         row.push(rates(&|r| r.clean_correct.to_string()));
         row.push(rates(&|r| r.robust_correct.to_string()));
         row.push(rates(&|r| six(r.clean_accuracy())));
         row.push(rates(&|r| six(r.robust_accuracy())));
-        row.push(rates(&|r| six(Some(r.robust_interval.0))));
-        row.push(rates(&|r| six(Some(r.robust_interval.1))));
+        row.push(rates(&|r| six(r.robust_interval.map(|i| i.0))));
+        row.push(rates(&|r| six(r.robust_interval.map(|i| i.1))));
         row.push(rates(&|r| six(r.attack_success_rate())));
         row.push(rates(&|r| six(r.error_rate())));
         row.push(rates(&|r| six(r.median_linf_255)));
@@ -105,7 +155,11 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             share(&|o| o.target_rank_adversarial, 5),
         ]);
     }
-    if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
+    if rows.is_empty() {
+        Ok(None)
+    } else {
+        csv(&TARGETS, rows.into_iter()).map(Some)
+    }
 }
 
 fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {

@@ -69,7 +69,14 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let problems = Problems::new(path, text);
     let file = SweepFile::parse(&problems);
     let beside = path.parent().unwrap_or(Path::new("."));
-    let mut resolver = Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new(), wanted: Vec::new() };
+    let mut resolver = Resolver {
+        problems: &problems,
+        source,
+        beside,
+        models: Vec::new(),
+        data: Vec::new(),
+        wanted: Vec::new(),
+    };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
     for block in &file.blocks {
@@ -81,14 +88,23 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     }
     let Resolver { models, data, .. } = resolver;
     problems.into_result()?;
-    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells })
+    Ok(Plan {
+        name: file.name,
+        models: models.into_iter().map(|(_, m)| m).collect(),
+        data,
+        cells,
+    })
 }
 
 impl Plan {
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
-        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
+        PlanRecord {
+            schema: SCHEMA,
+            name: self.name.clone(),
+            cells,
+        }
     }
 }
 
@@ -117,17 +133,28 @@ impl Resolver<'_> {
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
         let data = block.data.as_ref().and_then(|d| self.data(d));
         let models: Vec<usize> = block.models.iter().filter_map(|m| self.model(m, data)).collect();
-        let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
+        let classes = models
+            .iter()
+            .map(|m| self.models[*m].1.file.classes)
+            .min()
+            .unwrap_or(usize::MAX);
         let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().filter_map(|a| self.attack(a)).collect();
         if block.mode.value != "at" {
-            self.problem(block.mode.line, format!("unknown mode `{}`{}", block.mode.value, hint(&block.mode.value, ["at"])));
+            self.problem(
+                block.mode.line,
+                format!("unknown mode `{}`{}", block.mode.value, hint(&block.mode.value, ["at"])),
+            );
         }
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
-        let Some((data, witness)) = data.zip(witness) else { return Vec::new() };
+        let Some((data, witness)) = data.zip(witness) else {
+            return Vec::new();
+        };
         let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
-        let product = [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
+        let product = [models.len(), goals.len(), budgets, attacks.len()]
+            .iter()
+            .try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
             self.problem(block.line, format!("this block has more than {MOST_CELLS} cells"));
             return Vec::new();
@@ -143,7 +170,16 @@ impl Resolver<'_> {
                                 Ok(built) => {
                                     let cell = self.cell(model, data, attack, &threat, goal, block, seed);
                                     let id = cell.id();
-                                    cells.push(PlannedCell { cell, id, model, data, attack: built, threat, goal, witness });
+                                    cells.push(PlannedCell {
+                                        cell,
+                                        id,
+                                        model,
+                                        data,
+                                        attack: built,
+                                        threat,
+                                        goal,
+                                        witness,
+                                    });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),
                             }
@@ -156,11 +192,24 @@ impl Resolver<'_> {
     }
 
     #[allow(clippy::too_many_arguments)] // one a field of the cell
-    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: &Threat, goal: Goal, block: &Block, seed: u64) -> Cell {
+    fn cell(
+        &self,
+        model: usize,
+        data: usize,
+        attack: &ResolvedAttack,
+        threat: &Threat,
+        goal: Goal,
+        block: &Block,
+        seed: u64,
+    ) -> Cell {
         let (model, data) = (&self.models[model].1, &self.data[data]);
         Cell {
             schema: SCHEMA,
-            model: ModelRecord { name: model.name.clone(), network: model.network(), weights: model.digest.clone() },
+            model: ModelRecord {
+                name: model.name.clone(),
+                network: model.network(),
+                weights: model.digest.clone(),
+            },
             data: DataRecord {
                 name: data.dataset.name.to_string(),
                 split: data.split.clone(),
@@ -173,7 +222,10 @@ impl Resolver<'_> {
                 revision: attack.entry.revision,
                 params: attack.params.all().clone(),
             },
-            threat: ThreatRecord { norm: threat.norm.name().to_string(), eps: threat.eps_text() },
+            threat: ThreatRecord {
+                norm: threat.norm.name().to_string(),
+                eps: threat.eps_text(),
+            },
             goal: goal.name(),
             mode: block.mode.value.clone(),
             witness: block.witness.value.clone(),
@@ -188,8 +240,15 @@ impl Resolver<'_> {
         if let Some(known) = self.wanted.iter().position(|w| *w == wanted) {
             return Some(known);
         }
-        let subset = self.or_problem(spec.name.line, dataset.subset(self.source, split, spec.first, spec.take))?;
-        self.data.push(LoadedData { dataset, split: split.to_string(), subset });
+        let subset = self.or_problem(
+            spec.name.line,
+            dataset.subset(self.source, split, spec.first, spec.take),
+        )?;
+        self.data.push(LoadedData {
+            dataset,
+            split: split.to_string(),
+            subset,
+        });
         self.wanted.push(wanted);
         Some(self.data.len() - 1)
     }
@@ -201,13 +260,17 @@ impl Resolver<'_> {
             None => {
                 let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
                 if self.models.iter().any(|(_, m)| m.name == model.name) {
-                    self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
+                    self.problem(
+                        name.line,
+                        format!("two models are named `{}`: rename a model file", model.name),
+                    );
                 }
                 self.models.push((name.value.clone(), model));
                 self.models.len() - 1
             }
         };
-        let (file, dataset) = (&self.models[index].1.file, self.data[data?].dataset);
+        let Some(data) = data else { return Some(index) }; // reported where the data stands
+        let (file, dataset) = (&self.models[index].1.file, self.data[data].dataset);
         if file.side != dataset.side || file.classes != dataset.classes.len() {
             self.problem(
                 name.line,
@@ -227,14 +290,26 @@ impl Resolver<'_> {
     }
 
     fn goal(&self, text: &At<String>, classes: usize) -> Option<Goal> {
-        let known = ["untargeted", "target:next", "target:least-likely", "target:random", "target:0"];
+        let known = [
+            "untargeted",
+            "target:next",
+            "target:least-likely",
+            "target:random",
+            "target:0",
+        ];
         match Goal::parse(&text.value) {
             None => {
-                self.problem(text.line, format!("unknown goal `{}`{}", text.value, hint(&text.value, known)));
+                self.problem(
+                    text.line,
+                    format!("unknown goal `{}`{}", text.value, hint(&text.value, known)),
+                );
                 None
             }
             Some(Goal::Class(class)) if class >= classes => {
-                self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
+                self.problem(
+                    text.line,
+                    format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1),
+                );
                 None
             }
             goal => goal,
@@ -252,10 +327,19 @@ impl Resolver<'_> {
 
     fn eps(&self, text: &At<String>) -> Option<Ratio> {
         match Ratio::parse(&text.value) {
-            None => self.problem(text.line, format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value)),
+            None => self.problem(
+                text.line,
+                format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value),
+            ),
             // an L2 ball of radius 1000 holds every image up to side 577
             Some(eps) if eps.to_f64() > 1000.0 => {
-                self.problem(text.line, format!("eps `{}`: pixels lie in [0,1], so this is more than everything", text.value));
+                self.problem(
+                    text.line,
+                    format!(
+                        "eps `{}`: pixels lie in [0,1], so this is more than everything",
+                        text.value
+                    ),
+                );
             }
             eps => return eps,
         }
@@ -264,9 +348,17 @@ impl Resolver<'_> {
 
     fn attack(&self, spec: &AttackSpec) -> Option<ResolvedAttack> {
         let entry = self.or_problem(spec.name.line, attack::find(&spec.name.value))?;
-        let given: Vec<(&str, &str)> = spec.params.iter().map(|(k, v)| (k.value.as_str(), v.as_str())).collect();
+        let given: Vec<(&str, &str)> = spec
+            .params
+            .iter()
+            .map(|(k, v)| (k.value.as_str(), v.as_str()))
+            .collect();
         match Params::resolve(entry.params, &given) {
-            Ok(params) => Some(ResolvedAttack { entry, params, line: spec.name.line }),
+            Ok(params) => Some(ResolvedAttack {
+                entry,
+                params,
+                line: spec.name.line,
+            }),
             Err(problems) => {
                 for (i, problem) in problems {
                     self.problem(spec.params[i].0.line, format!("attack `{}`: {problem}", entry.name));
@@ -277,7 +369,10 @@ impl Resolver<'_> {
     }
 
     fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {
-        let found = known.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
+        let found = known
+            .iter()
+            .find(|(name, _)| *name == text.value)
+            .map(|(_, value)| *value);
         if found.is_none() {
             let hint = hint(&text.value, known.iter().map(|(name, _)| *name));
             self.problem(text.line, format!("unknown {what} `{}`{hint}", text.value));

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::judge::{self, Trial, Verdict};
 use crate::kernel::Engine;
 use crate::oracle::Memo;
-use crate::record::{Inputs, Provenance, SCHEMA, Witnesses};
+use crate::record::{Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use candle_core::Device;
@@ -83,8 +83,19 @@ struct Prepared {
 
 /// Computes and stores every cell that is missing or failed before. Ctrl-C (`stop`) ends it between two passes; what
 /// is stored stays.
-pub fn run(plan: &Plan, store: &Store, machine: &Machine, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<Done> {
-    let runner = Runner { plan, store, machine, stop };
+pub fn run(
+    plan: &Plan,
+    store: &Store,
+    machine: &Machine,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Done> {
+    let runner = Runner {
+        plan,
+        store,
+        machine,
+        stop,
+    };
     runner.store_inputs()?;
     let mut missing = Vec::new();
     for cell in &plan.cells {
@@ -94,8 +105,15 @@ pub fn run(plan: &Plan, store: &Store, machine: &Machine, stop: &AtomicBool, tel
     }
     let cached = plan.cells.len() - missing.len();
     let work = missing.iter().map(|c| c.cell.data.take as u64 * c.attack.cost()).sum();
-    tell(Event::Begin { cells: plan.cells.len(), cached, work });
-    let mut done = Done { cached, ..Done::default() };
+    tell(Event::Begin {
+        cells: plan.cells.len(),
+        cached,
+        work,
+    });
+    let mut done = Done {
+        cached,
+        ..Done::default()
+    };
     let mut prepared: Option<Prepared> = None;
     for cell in missing {
         let ready = match prepared.take().filter(|p| (p.model, p.data) == (cell.model, cell.data)) {
@@ -114,7 +132,10 @@ pub fn run(plan: &Plan, store: &Store, machine: &Machine, stop: &AtomicBool, tel
                 let text = problem.to_string();
                 store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
                 done.failed += 1;
-                tell(Event::Failed(format!("cell {} ({}): {text}", cell.id, cell.cell.attack.name)));
+                tell(Event::Failed(format!(
+                    "cell {} ({}): {text}",
+                    cell.id, cell.cell.attack.name
+                )));
             }
             Err(fatal) => return Err(fatal),
         }
@@ -134,13 +155,8 @@ impl Runner<'_> {
     fn store_inputs(&self) -> Result<()> {
         self.store.put_plan(&self.plan.record())?;
         for data in &self.plan.data {
-            let inputs = Inputs {
-                examples: data.subset.examples.clone(),
-                classes: data.dataset.classes.iter().map(|c| c.to_string()).collect(),
-                side: data.subset.side,
-                pixels: data.subset.pixels.clone(),
-            };
-            self.store.put_inputs(&data.subset.digest, &inputs)?;
+            self.store
+                .put_inputs(&data.subset.digest, &data.subset.inputs(data.dataset))?;
         }
         Ok(())
     }
@@ -153,7 +169,11 @@ impl Runner<'_> {
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
         let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
-        let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
+        let correct = clean
+            .iter()
+            .zip(&subset.labels)
+            .filter(|(v, label)| v.prediction == Some(**label))
+            .count();
         model.check_clean_accuracy((data.dataset.population)(&data.split), correct, subset.len())?;
         Ok(Prepared {
             model: cell.model,
@@ -178,13 +198,27 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.id.as_str()) };
+        let task = Task {
+            threat: cell.threat,
+            streams: Streams::new(cell.cell.seed, cell.id.as_str()),
+        };
         let began = Instant::now();
         let cost = cell.attack.cost();
-        let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
+        let mut tell_settled = |images: usize| {
+            tell(Event::Settled {
+                images,
+                work: images as u64 * cost,
+            })
+        };
         tell_settled(subset.len() - trial.attacked().len());
         let (outcomes, witnesses) = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
-        self.store.put(&cell.cell, &outcomes, &witnesses, subset.side, self.provenance(cell, began, None))
+        self.store.put(
+            &cell.cell,
+            &outcomes,
+            &witnesses,
+            subset.side,
+            self.provenance(cell, began, None),
+        )
     }
 
     fn new_memo(&self, cell: &PlannedCell) -> Memo {
@@ -199,7 +233,10 @@ impl Runner<'_> {
             error,
             files: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            model_file: self.plan.models[cell.model].path.as_ref().map(|p| p.display().to_string()),
+            model_file: self.plan.models[cell.model]
+                .path
+                .as_ref()
+                .map(|p| p.display().to_string()),
             device: self.machine.device_name.clone(),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),

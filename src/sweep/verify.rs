@@ -7,7 +7,7 @@ use crate::goal::{Aim, Goal};
 use crate::judge::{self, Verdict};
 use crate::model;
 use crate::ratio::Ratio;
-use crate::record::{Cell, NOT_FINITE, OUTSIDE, Outcome, StoredCell, Witnesses};
+use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Outcome, StoredCell, Witnesses};
 use crate::store::Store;
 use crate::threat::{NORMS, Threat};
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub struct Findings {
     pub witnesses: usize,
     /// Successes among them that hold.
     pub successes: usize,
+    /// Rows flagged `boundary` that this machine decides otherwise: their margin is below what binds another machine.
+    pub undecided: usize,
     /// Each names its cell.
     pub problems: Vec<String>,
 }
@@ -33,8 +35,8 @@ pub struct Findings {
 struct Loaded<'a> {
     source: &'a Source,
     machine: &'a Machine,
-    /// By weights and data digest: the net, the images, the net's verdicts on them.
-    benches: BTreeMap<(String, String), Bench>,
+    /// By weights, network and data digest: the net, the images, the net's verdicts on them.
+    benches: BTreeMap<[String; 3], Bench>,
 }
 
 struct Bench {
@@ -46,11 +48,21 @@ struct Bench {
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let mut loaded = Loaded { source, machine, benches: BTreeMap::new() };
+    let mut loaded = Loaded {
+        source,
+        machine,
+        benches: BTreeMap::new(),
+    };
     let mut ids = store.ids()?;
     match store.read_plan() {
         Ok(plan) => {
-            for id in plan.cells.iter().map(Cell::id).filter(|id| !ids.contains(id)).collect::<Vec<_>>() {
+            for id in plan
+                .cells
+                .iter()
+                .map(Cell::id)
+                .filter(|id| !ids.contains(id))
+                .collect::<Vec<_>>()
+            {
                 findings.problems.push(format!("cell {id} is in the plan, but missing"));
             }
             let planned: Vec<String> = plan.cells.iter().map(Cell::id).collect();
@@ -62,7 +74,11 @@ pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findi
         findings.cells += 1;
         if let Err(problem) = loaded.check_cell(store, &id, &mut findings) {
             let text = problem.to_string();
-            findings.problems.push(if text.contains(&id) { text } else { format!("cell {id}: {text}") });
+            findings.problems.push(if text.contains(&id) {
+                text
+            } else {
+                format!("cell {id}: {text}")
+            });
         }
     }
     Ok(findings)
@@ -84,8 +100,22 @@ impl Loaded<'_> {
             Witnesses::U8(v) => v.len(),
             Witnesses::F32(v) => v.len(),
         };
+        let kind = if matches!(witnesses, Witnesses::U8(_)) {
+            "u8"
+        } else {
+            "f32"
+        };
+        if kind != stored.cell.witness {
+            return Err(Error::Store(format!(
+                "cell {id} claims {} witnesses and stores {kind}",
+                stored.cell.witness
+            )));
+        }
         if count != stored.outcomes.len() * bench.subset.values() {
-            return Err(Error::Store(format!("cell {id}: {} outcomes, but {count} witness values", stored.outcomes.len())));
+            return Err(Error::Store(format!(
+                "cell {id}: {} outcomes, but {count} witness values",
+                stored.outcomes.len()
+            )));
         }
         let verdicts = judge::predict_stored(bench.engine.as_ref(), &witnesses, side, &machine.device, batch)?;
         let claim = Claim::new(&stored.cell, bench)?;
@@ -93,9 +123,12 @@ impl Loaded<'_> {
         for (k, (outcome, verdict)) in stored.outcomes.iter().zip(&verdicts).enumerate() {
             findings.witnesses += 1;
             let image = slice(&witnesses, k, bench.subset.values());
-            match claim.check(outcome, &image, verdict) {
-                Ok(()) => findings.successes += usize::from(outcome.success == Some(true)),
-                Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
+            match claim.check(claim.rows[k], outcome, &image, verdict) {
+                Ok(true) => findings.successes += usize::from(outcome.success == Some(true)),
+                Ok(false) => findings.undecided += 1,
+                Err(problem) => findings
+                    .problems
+                    .push(format!("cell {id}, example {}: {problem}", outcome.example)),
             }
         }
         Ok(())
@@ -103,13 +136,10 @@ impl Loaded<'_> {
 
     /// The stored copy of the clean images, which figures show, is what the cell was computed on.
     fn check_inputs(&self, store: &Store, cell: &Cell) -> Result<()> {
-        let inputs = store.read_inputs(&cell.data.digest)?;
-        let dataset = data::find(&cell.data.name)?;
-        let subset = self.subset(cell)?;
-        let same = inputs.pixels == subset.pixels
-            && inputs.examples == subset.examples
-            && inputs.classes.iter().map(String::as_str).eq(dataset.classes.iter().copied());
-        if same { Ok(()) } else { Err(Error::Store(format!("inputs/{}.safetensors differs from the data", cell.data.digest))) }
+        store.check_inputs(
+            &cell.data.digest,
+            &self.subset(cell)?.inputs(data::find(&cell.data.name)?),
+        )
     }
 
     fn subset(&self, cell: &Cell) -> Result<Subset> {
@@ -119,16 +149,30 @@ impl Loaded<'_> {
 
     fn bench(&mut self, stored: &StoredCell) -> Result<&Bench> {
         let cell = &stored.cell;
-        let key = (cell.model.weights.clone(), cell.data.digest.clone());
+        let key = [
+            cell.model.weights.clone(),
+            cell.model.network.clone(),
+            cell.data.digest.clone(),
+        ];
         if !self.benches.contains_key(&key) {
             let name = stored.provenance.model_file.as_deref().unwrap_or(&cell.model.name);
-            let source = model::find(name, Path::new("."))?;
+            let source = model::find(name, Path::new(".")).map_err(|e| {
+                Error::Store(format!(
+                    "{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"
+                ))
+            })?;
             if source.digest != cell.model.weights || source.network() != cell.model.network {
-                return Err(Error::Store(format!("model `{}` is another one than the cell's", cell.model.name)));
+                return Err(Error::Store(format!(
+                    "model `{}` is another one than the cell's",
+                    cell.model.name
+                )));
             }
             let subset = self.subset(cell)?;
             if subset.digest != cell.data.digest {
-                return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
+                return Err(Error::Store(format!(
+                    "dataset `{}` has other images than the cell's",
+                    cell.data.name
+                )));
             }
             let engine = source.engine(&self.machine.device)?;
             let batch = self.machine.batch_size(subset.values());
@@ -144,6 +188,8 @@ impl Loaded<'_> {
 struct Claim<'a> {
     threat: Threat,
     aims: Vec<Option<Aim>>,
+    /// Images that the goal does not drop.
+    rows: Vec<usize>,
     bench: &'a Bench,
 }
 
@@ -162,27 +208,42 @@ fn slice(witnesses: &Witnesses, k: usize, values: usize) -> Image<'_> {
 
 impl Claim<'_> {
     fn new<'a>(cell: &Cell, bench: &'a Bench) -> Result<Claim<'a>> {
-        let norm = NORMS.iter().find(|(name, _)| *name == cell.threat.norm).map(|(_, n)| *n);
-        let threat = norm.zip(Ratio::parse(&cell.threat.eps)).map(|(norm, eps)| Threat { norm, eps });
+        let norm = NORMS
+            .iter()
+            .find(|(name, _)| *name == cell.threat.norm)
+            .map(|(_, n)| *n);
+        let threat = norm
+            .zip(Ratio::parse(&cell.threat.eps))
+            .map(|(norm, eps)| Threat { norm, eps });
         let Some((threat, goal)) = threat.zip(Goal::parse(&cell.goal)) else {
-            return Err(Error::Store(format!("threat or goal unknown to this foolproof: {:?} {}", cell.threat, cell.goal)));
+            return Err(Error::Store(format!(
+                "threat or goal unknown to this foolproof: {:?} {}",
+                cell.threat, cell.goal
+            )));
         };
         let subset = &bench.subset;
         let aim = |i: usize| goal.aim(subset.examples[i], subset.labels[i], &bench.clean[i].logits, cell.seed);
-        Ok(Claim { threat, aims: (0..subset.len()).map(aim).collect(), bench })
+        let aims: Vec<Option<Aim>> = (0..subset.len()).map(aim).collect();
+        let rows = (0..aims.len()).filter(|i| aims[*i].is_some()).collect();
+        Ok(Claim {
+            threat,
+            aims,
+            rows,
+            bench,
+        })
     }
 
     /// One row for every image that the goal does not drop, in order.
     fn check_rows(&self, outcomes: &[Outcome]) -> Result<()> {
-        let kept = (0..self.aims.len()).filter(|i| self.aims[*i].is_some()).map(|i| self.bench.subset.examples[i]);
+        let kept = self.rows.iter().map(|i| self.bench.subset.examples[*i]);
         match kept.eq(outcomes.iter().map(|o| o.example)) {
             true => Ok(()),
             false => Err(Error::Store("its rows are not the images of its subset".into())),
         }
     }
 
-    fn check(&self, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<(), String> {
-        let i = self.bench.subset.examples.iter().position(|e| *e == o.example).ok_or("no such image")?;
+    /// Whether everything holds; `false`: it hangs on a margin too thin to bind this machine.
+    fn check(&self, i: usize, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<bool, String> {
         let (clean, pixels) = (&self.bench.clean[i], self.bench.subset.image(i));
         let aim = self.aims[i].ok_or("the goal drops this image")?;
         expect("label", o.label, aim.label)?;
@@ -191,29 +252,65 @@ impl Claim<'_> {
         near("clean margin", o.margin_clean, clean.margin(aim.label))?;
         let (inside, (linf, l2)) = match image {
             Image::U8(v) => (self.threat.contains_u8(v, pixels), judge::distances_u8(v, pixels)),
-            Image::F32(v) => (self.threat.contains(v, &judge::to_floats(pixels)), judge::distances_f32(v, pixels)),
+            Image::F32(v) => (
+                self.threat.contains(v, &judge::to_floats(pixels)),
+                judge::distances_f32(v, pixels),
+            ),
         };
         if !inside {
             return Err("the witness lies outside its threat set".into());
         }
         if o.is_error() {
-            return match o.has(NOT_FINITE) || o.has(OUTSIDE) {
-                true => Ok(()),
-                false => Err("an error row without its reason".into()),
-            };
+            return Err(format!("an error row: {}", o.flags));
         }
-        expect("prediction on the witness", o.adversarial_prediction, verdict.prediction)?;
+        expect(
+            "flag clean-wrong",
+            o.has(CLEAN_WRONG),
+            clean.prediction != Some(aim.label),
+        )?;
         near("margin of the witness", o.margin_adversarial, verdict.margin(aim.label))?;
         near("clean confidence", o.confidence_clean, clean.confidence())?;
-        near("confidence on the witness", o.confidence_adversarial, verdict.confidence())?;
-        expect("success", o.success, Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)))?;
+        near(
+            "confidence on the witness",
+            o.confidence_adversarial,
+            verdict.confidence(),
+        )?;
+        expect(
+            "clean rank of the target",
+            o.target_rank_clean,
+            aim.target.and_then(|t| clean.rank(t)),
+        )?;
         expect("linf_255", o.linf_255, Some(linf))?;
-        expect("l2", o.l2, Some(l2))
+        expect("l2", o.l2, Some(l2))?;
+        let decided = o.adversarial_prediction == verdict.prediction;
+        if !decided && o.has(BOUNDARY) {
+            return Ok(false);
+        }
+        expect(
+            "prediction on the witness",
+            o.adversarial_prediction,
+            verdict.prediction,
+        )?;
+        expect(
+            "success",
+            o.success,
+            Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)),
+        )?;
+        expect(
+            "rank of the target",
+            o.target_rank_adversarial,
+            aim.target.and_then(|t| verdict.rank(t)),
+        )?;
+        Ok(true)
     }
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, stored: T, found: T) -> Result<(), String> {
-    if stored == found { Ok(()) } else { Err(format!("{what}: stored {stored:?}, recomputed {found:?}")) }
+    if stored == found {
+        Ok(())
+    } else {
+        Err(format!("{what}: stored {stored:?}, recomputed {found:?}"))
+    }
 }
 
 fn near(what: &str, stored: Option<f32>, found: Option<f32>) -> Result<(), String> {

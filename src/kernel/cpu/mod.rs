@@ -23,7 +23,10 @@ pub struct Cpu<T> {
 /// Weights of one step as the loops want them.
 enum Packed<T> {
     /// Rows of the column matrix (ky, kx, channel) to outputs, and output gradients back to inputs.
-    Conv { forward: Panels<T>, backward: Panels<T> },
+    Conv {
+        forward: Panels<T>,
+        backward: Panels<T>,
+    },
     /// outputs × inputs with inputs in (row, column, channel) order.
     Linear(Vec<T>),
     Nothing,
@@ -54,7 +57,12 @@ impl<T: Real> Cpu<T> {
     pub fn new(net: Net<T>) -> Cpu<T> {
         let shapes = net.shapes();
         let pack = |(step, shape): (&Step<T>, &Shape)| match step {
-            Step::Conv { inputs, outputs, weight, bias } => Packed::Conv {
+            Step::Conv {
+                inputs,
+                outputs,
+                weight,
+                bias,
+            } => Packed::Conv {
                 forward: pack_conv(weight, *inputs, *outputs, bias),
                 backward: pack_conv(&transposed(weight, *inputs, *outputs), *outputs, *inputs, &[]),
             },
@@ -71,7 +79,12 @@ impl<T: Real> Cpu<T> {
         self.run(images, seed, &mut Workspace::new())
     }
 
-    fn run(&self, images: &[T], seed: Option<&dyn Fn(usize, &[T], &mut [T])>, w: &mut Workspace<T>) -> (Vec<T>, Vec<T>) {
+    fn run(
+        &self,
+        images: &[T],
+        seed: Option<&dyn Fn(usize, &[T], &mut [T])>,
+        w: &mut Workspace<T>,
+    ) -> (Vec<T>, Vec<T>) {
         let mut tapes = Vec::new();
         self.normalise(images, w);
         for i in 0..self.packed.len() {
@@ -82,17 +95,24 @@ impl<T: Real> Cpu<T> {
         let logits = w.map.clone();
         let Some(seed) = seed else { return (logits, Vec::new()) };
         let classes = self.net.classes;
-        for (i, (z, g)) in logits.chunks_exact(classes).zip(w.map.chunks_exact_mut(classes)).enumerate() {
+        for (i, (z, g)) in logits
+            .chunks_exact(classes)
+            .zip(w.map.chunks_exact_mut(classes))
+            .enumerate()
+        {
             seed(i, z, g);
         }
         for i in (0..self.packed.len()).rev() {
             self.backward(i, w, &tapes[i]);
         }
         let pixels = self.net.side * self.net.side;
-        let of_image = |map: &[T]| -> Vec<T> {
-            (0..3 * pixels).map(|j| map[j % pixels * 3 + j / pixels] / self.net.std[j / pixels]).collect()
-        };
-        (logits, w.map.chunks_exact(3 * pixels).flat_map(of_image).collect())
+        let mut gradients = Vec::with_capacity(w.map.len());
+        for map in w.map.chunks_exact(3 * pixels) {
+            for (c, std) in self.net.std.iter().enumerate() {
+                gradients.extend(map.iter().skip(c).step_by(3).map(|g| *g / *std));
+            }
+        }
+        (logits, gradients)
     }
 
     /// Images a thread takes at a time.
@@ -109,7 +129,8 @@ impl<T: Real> Cpu<T> {
         w.map.clear();
         for image in images.chunks_exact(3 * pixels) {
             for p in 0..pixels {
-                w.map.extend((0..3).map(|c| (image[c * pixels + p] - self.net.mean[c]) / self.net.std[c]));
+                w.map
+                    .extend((0..3).map(|c| (image[c * pixels + p] - self.net.mean[c]) / self.net.std[c]));
             }
         }
     }
@@ -124,7 +145,12 @@ impl<T: Real> Cpu<T> {
             }
             (Step::MaxPool, _) => max_pool(w, shape, tape),
             (Step::AveragePool { side }, _) => average_pool(w, shape, *side),
-            (Step::Linear { bias, relu: with_relu, .. }, Packed::Linear(weight)) => {
+            (
+                Step::Linear {
+                    bias, relu: with_relu, ..
+                },
+                Packed::Linear(weight),
+            ) => {
                 linear(weight, bias, w);
                 if *with_relu {
                     relu(&mut w.next, tape);
@@ -177,7 +203,11 @@ impl Engine for Cpu<f32> {
         let (mut logits, mut gradient) = (vec![0.0; n * classes], vec![0.0; n * values]);
         pixels
             .par_chunks(chunk * values)
-            .zip(logits.par_chunks_mut(chunk * classes).zip(gradient.par_chunks_mut(chunk * values)))
+            .zip(
+                logits
+                    .par_chunks_mut(chunk * classes)
+                    .zip(gradient.par_chunks_mut(chunk * values)),
+            )
             .enumerate()
             .for_each_init(Workspace::new, |w, (c, (images, (z, g)))| {
                 let of_image = |i: usize, z: &[f32], g: &mut [f32]| seed(c * chunk + i, z, g);
@@ -185,7 +215,10 @@ impl Engine for Cpu<f32> {
                 z.copy_from_slice(&chunk_logits);
                 g.copy_from_slice(&chunk_gradient);
             });
-        Ok((Tensor::from_vec(logits, (n, classes), &Device::Cpu)?, Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?))
+        Ok((
+            Tensor::from_vec(logits, (n, classes), &Device::Cpu)?,
+            Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?,
+        ))
     }
 }
 
@@ -198,20 +231,29 @@ impl Cpu<f32> {
 
 impl<T> Workspace<T> {
     fn new() -> Workspace<T> {
-        Workspace { images: 0, map: Vec::new(), next: Vec::new(), columns: Vec::new() }
+        Workspace {
+            images: 0,
+            map: Vec::new(),
+            next: Vec::new(),
+            columns: Vec::new(),
+        }
     }
 }
 
 /// outputs×inputs×3×3 to panels of (9·inputs)×outputs, rows in (ky, kx, input) order.
 fn pack_conv<T: Real>(weight: &[T], inputs: usize, outputs: usize, bias: &[T]) -> Panels<T> {
-    Panels::pack(9 * inputs, outputs, bias, |row, o| weight[(o * inputs + row % inputs) * 9 + row / inputs])
+    Panels::pack(9 * inputs, outputs, bias, |row, o| {
+        weight[(o * inputs + row % inputs) * 9 + row / inputs]
+    })
 }
 
 /// Rows over (channel, row, column) to rows over (row, column, channel).
 fn channels_last_rows<T: Real>(weight: &[T], shape: Shape) -> Vec<T> {
     let pixels = shape.side * shape.side;
     let reordered = |row: &[T]| -> Vec<T> {
-        (0..row.len()).map(|j| row[j % shape.channels * pixels + j / shape.channels]).collect()
+        (0..row.len())
+            .map(|j| row[j % shape.channels * pixels + j / shape.channels])
+            .collect()
     };
     weight.chunks_exact(shape.values()).flat_map(reordered).collect()
 }
@@ -288,7 +330,9 @@ fn relu<T: Real>(map: &mut [T], tape: Option<&mut Tape>) {
 }
 
 fn mask<T: Real>(map: &mut [T], tape: &Tape) {
-    map.iter_mut().zip(tape).for_each(|(v, keep)| *v = if *keep == 1 { *v } else { T::zero() });
+    map.iter_mut()
+        .zip(tape)
+        .for_each(|(v, keep)| *v = if *keep == 1 { *v } else { T::zero() });
 }
 
 /// Offsets of the corners of window (y, x) of a map, in reading order.
@@ -350,7 +394,11 @@ fn average_windows(shape: Shape, out: usize, mut visit: impl FnMut(usize, usize,
         let share = 1.0 / (rows.len() * columns.len()) as f64;
         for r in rows {
             for c in columns.clone() {
-                visit((y * out + x) * shape.channels, (r * shape.side + c) * shape.channels, share);
+                visit(
+                    (y * out + x) * shape.channels,
+                    (r * shape.side + c) * shape.channels,
+                    share,
+                );
             }
         }
     }

@@ -1,0 +1,311 @@
+//! Attacks on a linear two-class model, where everything is known on paper: logits (w·x + b, 0), margin w·x + b for
+//! label 0. FGSM moves by exactly eps·sign(w) and succeeds iff eps > margin/‖w‖₁; the L2 step iff eps > margin/‖w‖₂.
+
+mod support;
+
+use candle_core::{Device, Tensor};
+use foolproof::attack::{self, Attack, Params, Task};
+use foolproof::data::{Batch, Subset};
+use foolproof::error::Result;
+use foolproof::goal::Goal;
+use foolproof::judge::{Trial, WitnessKind, predict_stored};
+use foolproof::kernel::{Engine, LogitGradient};
+use foolproof::oracle::{Memo, Oracle, Proposal};
+use foolproof::ratio::Ratio;
+use foolproof::record::{Outcome, Witnesses};
+use foolproof::rng::Streams;
+use foolproof::threat::{Norm, Threat};
+use std::sync::atomic::AtomicBool;
+use support::{number, stream};
+
+const SIDE: usize = 8;
+const VALUES: usize = 3 * SIDE * SIDE;
+
+struct Linear {
+    w: Vec<f32>,
+    b: f32,
+}
+
+impl Linear {
+    fn margin(&self, x: &[f32]) -> f64 {
+        f64::from(self.b)
+            + self
+                .w
+                .iter()
+                .zip(x)
+                .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                .sum::<f64>()
+    }
+}
+
+impl Engine for Linear {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        let rows = images.flatten_from(1)?.to_vec2::<f32>()?;
+        let logits: Vec<f32> = rows.iter().flat_map(|x| [self.margin(x) as f32, 0.0]).collect();
+        Ok(Tensor::from_vec(logits, (rows.len(), 2), &Device::Cpu)?)
+    }
+
+    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
+        let logits = self.logits(images)?;
+        let mut gradient = Vec::new();
+        for (row, z) in logits.to_vec2::<f32>()?.iter().enumerate() {
+            let mut g = [0.0; 2];
+            seed(row, z, &mut g);
+            gradient.extend(self.w.iter().map(|w| w * g[0]));
+        }
+        Ok((logits, Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?))
+    }
+}
+
+/// Weights with some exact zeros, and images so far inside the box that no budget here reaches its edge.
+fn toy() -> (Linear, Subset) {
+    let mut s = stream("linear");
+    let w: Vec<f32> = (0..VALUES)
+        .map(|i| if i % 5 == 0 { 0.0 } else { number(&mut s) as f32 })
+        .collect();
+    let n = 60;
+    let pixels: Vec<u8> = (0..n * VALUES).map(|_| 40 + s.below(176) as u8).collect();
+    let mut model = Linear { w, b: 0.0 };
+    let margins: Vec<f64> = pixels.chunks(VALUES).map(|p| model.margin(&floats(p))).collect();
+    let lowest = margins.iter().copied().fold(f64::MAX, f64::min);
+    // every image is right, by margins from just above 0 to a few units
+    model.b = (0.01 - lowest) as f32;
+    (model, Subset::new((0..n).collect(), vec![0; n], pixels, SIDE))
+}
+
+fn floats(pixels: &[u8]) -> Vec<f32> {
+    pixels.iter().map(|v| f32::from(*v) / 255.0).collect()
+}
+
+fn run(
+    model: &Linear,
+    subset: &Subset,
+    name: &str,
+    given: &[(&str, &str)],
+    threat: Threat,
+    witness: WitnessKind,
+) -> (Vec<Outcome>, Witnesses) {
+    let entry = attack::find(name).unwrap();
+    let attack = entry
+        .build(&Params::resolve(entry.params, given).unwrap(), &threat)
+        .unwrap();
+    judge(model, subset, attack.as_ref(), threat, witness)
+}
+
+fn judge(
+    model: &Linear,
+    subset: &Subset,
+    attack: &dyn Attack,
+    threat: Threat,
+    witness: WitnessKind,
+) -> (Vec<Outcome>, Witnesses) {
+    let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 16).unwrap();
+    let stop = AtomicBool::new(false);
+    let trial = Trial {
+        engine: model,
+        device: &Device::Cpu,
+        subset,
+        clean: &clean,
+        goal: Goal::Untargeted,
+        seed: 0,
+        witness,
+        batch: 16,
+        stop: &stop,
+    };
+    let task = Task {
+        threat,
+        streams: Streams::new(0, "toy"),
+    };
+    trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap()
+}
+
+fn threat(norm: Norm, eps: &str) -> Threat {
+    Threat {
+        norm,
+        eps: Ratio::parse(eps).unwrap(),
+    }
+}
+
+/// Whether success is exactly where theory says, apart from images within `thin` of the boundary.
+fn check_successes(model: &Linear, subset: &Subset, outcomes: &[Outcome], reach: f64, thin: f64) {
+    let mut counts = [0, 0];
+    for o in outcomes {
+        let left = model.margin(&floats(subset.image(o.example))) - reach;
+        if left.abs() > thin {
+            assert_eq!(o.success, Some(left < 0.0), "example {}: margin left {left}", o.example);
+            counts[usize::from(left < 0.0)] += 1;
+        }
+    }
+    assert!(counts[0] >= 5 && counts[1] >= 5, "both answers occur: {counts:?}");
+}
+
+#[test]
+fn fgsm_moves_by_eps_sign_w_and_succeeds_iff_eps_exceeds_margin_over_l1() {
+    let (model, subset) = toy();
+    let (outcomes, witnesses) = run(
+        &model,
+        &subset,
+        "fgsm",
+        &[],
+        threat(Norm::Linf, "8/255"),
+        WitnessKind::U8,
+    );
+    let Witnesses::U8(pixels) = &witnesses else {
+        panic!("8-bit witnesses")
+    };
+    for (witness, clean) in pixels.chunks(VALUES).zip(subset.pixels.chunks(VALUES)) {
+        for ((a, x), w) in witness.iter().zip(clean).zip(&model.w) {
+            // against the label's logit, so against w; not at all where w is 0
+            let step = if *w > 0.0 {
+                -8
+            } else if *w < 0.0 {
+                8
+            } else {
+                0
+            };
+            assert_eq!(i32::from(*a) - i32::from(*x), step);
+        }
+    }
+    let l1: f64 = model.w.iter().map(|w| f64::from(w.abs())).sum();
+    check_successes(&model, &subset, &outcomes, 8.0 / 255.0 * l1, 1e-4);
+    assert!(outcomes.iter().all(|o| (o.forwards, o.backwards, o.step) == (2, 1, 1)));
+}
+
+#[test]
+fn pgd_reaches_the_same_corner_and_stops_at_the_first_success() {
+    let (model, subset) = toy();
+    let given = [("steps", "4"), ("step_size", "eps/4"), ("random_start", "false")];
+    let (outcomes, _) = run(
+        &model,
+        &subset,
+        "pgd",
+        &given,
+        threat(Norm::Linf, "8/255"),
+        WitnessKind::U8,
+    );
+    let l1: f64 = model.w.iter().map(|w| f64::from(w.abs())).sum();
+    check_successes(&model, &subset, &outcomes, 8.0 / 255.0 * l1, 1e-4);
+    for o in &outcomes {
+        let margin = model.margin(&floats(subset.image(o.example)));
+        let needed = (margin / (2.0 / 255.0 * l1)).ceil().max(1.0) as usize;
+        let expected = if needed > 4 { 4 } else { needed };
+        assert_eq!(o.step, expected, "margin {margin}");
+        assert_eq!((o.forwards, o.backwards), (2 * expected as u64, expected as u64));
+    }
+}
+
+#[test]
+fn l2_steps_succeed_iff_eps_exceeds_margin_over_l2() {
+    let (model, subset) = toy();
+    let l2: f64 = model.w.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+    let eps = "0.5";
+    for (name, given) in [
+        ("fgsm", vec![]),
+        ("pgd", vec![("steps", "10"), ("random_start", "false")]),
+    ] {
+        let (outcomes, _) = run(&model, &subset, name, &given, threat(Norm::L2, eps), WitnessKind::F32);
+        check_successes(&model, &subset, &outcomes, 0.5 * l2, 1e-3);
+        // 8 bits: the ball is not left, and at most what rounding costs is lost
+        let (rounded, _) = run(&model, &subset, name, &given, threat(Norm::L2, eps), WitnessKind::U8);
+        for (float, grid) in outcomes.iter().zip(&rounded) {
+            assert!(grid.l2.unwrap() <= 0.5);
+            let margin = model.margin(&floats(subset.image(float.example)));
+            if margin < 0.95 * 0.5 * l2 {
+                assert_eq!(grid.success, Some(true), "{name}: margin {margin} of {}", 0.5 * l2);
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_of_the_same_budget_is_far_weaker() {
+    let (model, subset) = toy();
+    let (outcomes, _) = run(
+        &model,
+        &subset,
+        "noise",
+        &[],
+        threat(Norm::Linf, "8/255"),
+        WitnessKind::U8,
+    );
+    let (fgsm, _) = run(
+        &model,
+        &subset,
+        "fgsm",
+        &[],
+        threat(Norm::Linf, "8/255"),
+        WitnessKind::U8,
+    );
+    let successes = |o: &[Outcome]| o.iter().filter(|o| o.success == Some(true)).count();
+    assert!(
+        successes(&outcomes) * 3 < successes(&fgsm),
+        "{} against {}",
+        successes(&outcomes),
+        successes(&fgsm)
+    );
+}
+
+/// Proposes what no attack may: on odd examples an image outside the ball, on every third one with NaN.
+struct Cheat;
+
+impl Attack for Cheat {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, _: &Task) -> Result<()> {
+        let mut images = batch.images.flatten_all()?.to_vec1::<f32>()?;
+        for (example, image) in batch.examples.iter().zip(images.chunks_mut(VALUES)) {
+            match example % 6 {
+                1 | 5 => image.fill(0.0),
+                0 | 3 => image[7] = f32::NAN,
+                _ => {}
+            }
+        }
+        let images = Tensor::from_vec(images, batch.images.shape(), &Device::Cpu)?;
+        let rows: Vec<usize> = (0..batch.examples.len()).collect();
+        for step in 1..=2 {
+            let settled = oracle.propose(
+                &rows,
+                &Proposal {
+                    images: &images,
+                    gradient: None,
+                    step,
+                    restart: 0,
+                },
+            )?;
+            for (example, settled) in batch.examples.iter().zip(settled) {
+                assert_eq!(settled, ![2, 4].contains(&(example % 6)));
+            }
+        }
+        Ok(())
+    }
+
+    fn cost(&self) -> u64 {
+        1
+    }
+}
+
+#[test]
+fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
+    let (model, subset) = toy();
+    for witness in [WitnessKind::U8, WitnessKind::F32] {
+        let (outcomes, witnesses) = judge(&model, &subset, &Cheat, threat(Norm::Linf, "8/255"), witness);
+        for o in &outcomes {
+            let flags = match o.example % 6 {
+                1 | 5 => "outside",
+                0 | 3 => "nan",
+                _ => "",
+            };
+            assert_eq!(o.flags.replace("boundary", "").trim(), flags, "{o:?}");
+            let expected = if flags.is_empty() { Some(false) } else { None };
+            assert_eq!(
+                (o.success, o.adversarial_prediction.is_none()),
+                (expected, !flags.is_empty()),
+                "{o:?}"
+            );
+        }
+        // and nothing outside is ever stored
+        if let Witnesses::U8(pixels) = witnesses {
+            assert_eq!(pixels, subset.pixels);
+        }
+        let rates = foolproof::report::summary::error_rows(&outcomes).unwrap();
+        assert!(rates.contains("40 of 60 images are error rows"), "{rates}");
+    }
+}

@@ -1,0 +1,229 @@
+//! Sweep files: every error of a file at once, with line, key and a hint; no file makes the parser panic.
+
+mod support;
+
+use foolproof::data::Source;
+use foolproof::error::Error;
+use foolproof::rng::Stream;
+use foolproof::sweep::plan::{self, Plan};
+use std::path::Path;
+use support::stream;
+
+fn parse(text: &str) -> Result<Plan, Error> {
+    plan::parse(Path::new("x.toml"), text, &Source::new("nowhere"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(Error::Config(problems)) => problems,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("no error"),
+    }
+}
+
+const GOOD: &str = include_str!("../configs/sweeps/pgd.toml");
+
+#[test]
+fn the_main_sweep_has_forty_cells_in_a_fixed_order() {
+    let plan = parse(GOOD).unwrap();
+    assert_eq!((plan.name.as_str(), plan.cells.len()), ("pgd", 40));
+    let first = &plan.cells[0].cell;
+    assert_eq!(
+        (first.attack.name.as_str(), first.threat.eps.as_str()),
+        ("noise", "1/255")
+    );
+    let last = &plan.cells[39].cell;
+    assert_eq!(
+        last.params(),
+        "random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40"
+    );
+    assert_eq!(last.model.name, "vgg11-half-cifar10-robust");
+}
+
+#[test]
+fn ids_survive_rewriting_and_change_with_meaning() {
+    let ids = |text: &str| {
+        parse(text)
+            .unwrap()
+            .cells
+            .iter()
+            .map(|c| c.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let rewritten = GOOD.replace(
+        "steps = 10, step_size = \"2.5*eps/steps\"",
+        "step_size = \"2.5 * eps / steps\", steps=10",
+    );
+    assert_eq!(ids(GOOD), ids(&rewritten));
+    assert_eq!(
+        ids(GOOD),
+        ids(&GOOD.replace("\"1/255\"", "\"2/510\"")),
+        "equal budgets are one cell"
+    );
+    assert!(
+        ids(GOOD)
+            .iter()
+            .zip(ids(&GOOD.replace("seed = 0", "seed = 1")))
+            .all(|(a, b)| *a != b)
+    );
+    let twice = format!("{GOOD}{}", &GOOD[GOOD.find("[[sweep]]").unwrap()..]);
+    assert_eq!(ids(GOOD), ids(&twice), "a cell that two blocks name is one cell");
+}
+
+#[test]
+fn every_error_of_a_file_is_reported_at_once_with_its_line() {
+    let text = r#"nam = "pgd"
+seed = -1
+[[sweep]]
+models  = ["vgg11-half-cifar", "vgg11-half-cifar10"]
+data    = { name = "cifar10-sampel", takes = 3 }
+goals   = ["untargetted", "target:10"]
+threats = [{ norm = "l3", eps = ["8/0", 0.5] }, { eps = ["1"] }]
+attacks = [
+  { name = "fgms" },
+  { name = "pgd", stepsize = "2/255", steps = 0 },
+  { name = "pgd", random_start = false, restarts = 2 },
+  { name = "noise", sigma = 1 },
+]
+mode = "with"
+witness = "u16"
+colour = 1
+"#;
+    let found = problems(text);
+    let expected = [
+        (1, "missing key `name`"),
+        (1, "unknown key `nam` (hint: did you mean `name`?)"),
+        (2, "`seed`: expected a whole number from 0, found integer `-1`"),
+        (4, "unknown model `vgg11-half-cifar`"),
+        (
+            5,
+            "unknown dataset `cifar10-sampel` (hint: did you mean `cifar10-sample`?)",
+        ),
+        (5, "unknown key `takes` in `sweep[0].data` (hint: did you mean `take`?)"),
+        (6, "unknown goal `untargetted` (hint: did you mean `untargeted`?)"),
+        (6, "goal `target:10`: the classes are 0 to 9"),
+        (7, "unknown norm `l3`"),
+        (7, "eps `8/0`: expected a number"),
+        (7, "expected a list of texts (as \"8/255\"), found float `0.5`"),
+        (7, "missing key `norm` in `sweep[0].threats[1]`"),
+        (9, "unknown attack `fgms` (hint: did you mean `fgsm`?)"),
+        (
+            10,
+            "attack `pgd`: unknown key `stepsize` (hint: did you mean `step_size`?)",
+        ),
+        (
+            10,
+            "attack `pgd`: `steps`: expected a whole number from 1 to 1000000, found `0`",
+        ),
+        (
+            12,
+            "attack `noise`: unknown key `sigma` (this attack has no parameters)",
+        ),
+        (14, "unknown mode `with`"),
+        (15, "unknown witness `u16`"),
+        (16, "unknown key `colour` in `sweep[0]`"),
+    ];
+    for (line, text) in expected {
+        let prefix = format!("x.toml:{line}: ");
+        assert!(
+            found.iter().any(|p| p.starts_with(&prefix) && p.contains(text)),
+            "{line}: {text}\nin {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_only_shows_in_the_product_is_reported_too() {
+    let found = problems(&GOOD.replace("random_start = false", "random_start = false, restarts = 2"));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].contains("restarts above 1 repeat the same run without random_start = true"),
+        "{found:?}"
+    );
+
+    let many: Vec<String> = (0..30_000).map(|i| format!("\"{i}/100000\"")).collect();
+    let found = problems(&GOOD.replace("\"1/255\"", &many.join(", ")));
+    assert!(found[0].contains("more than 100000 cells"), "{found:?}");
+
+    let found = problems(&GOOD.replace(
+        "name = \"cifar10-sample\"",
+        "name = \"cifar10-sample\", first = 15, take = 6",
+    ));
+    assert!(
+        found[0].contains("20 images") && found[0].contains("does not fit"),
+        "{found:?}"
+    );
+
+    let found = problems(&GOOD.replace("name = \"pgd\"  ", "name = \"../pgd\""));
+    assert!(found[0].contains("becomes a folder"), "{found:?}");
+
+    let found = problems("name = \"a\"\n[[sweep]\n");
+    assert!(found[0].starts_with("x.toml:2: "), "{found:?}");
+}
+
+/// One random change to a text: a byte, a cut, a doubled or moved piece, or a word that means something elsewhere.
+fn mutate(text: &str, s: &mut Stream) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..1 + s.below(4) {
+        let at = s.below(bytes.len().max(1));
+        let piece = s.below(40).min(bytes.len() - at.min(bytes.len()));
+        match s.below(6) {
+            0 if !bytes.is_empty() => bytes[at] = s.below(256) as u8,
+            1 => bytes.truncate(at),
+            2 => drop(bytes.drain(at..at + piece)),
+            3 => {
+                let copy = bytes[at..at + piece].to_vec();
+                let to = s.below(bytes.len() + 1);
+                bytes.splice(to..to, copy);
+            }
+            _ => {
+                let words: [&[u8]; 16] = [
+                    b"1e999",
+                    b"-1",
+                    b"nan",
+                    b"\"\"",
+                    b"[]",
+                    b"{}",
+                    b"[[sweep]]",
+                    b"true",
+                    b"\"8/0\"",
+                    b"99999999999999999999",
+                    b"\"target:999999999999999999999\"",
+                    b"\"eps*eps*eps*eps\"",
+                    b"\"1/999999999999\"",
+                    b"'''",
+                    b"\xff",
+                    b"0x7f",
+                ];
+                bytes.splice(at..at, words[s.below(words.len())].iter().copied());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn ten_thousand_mutated_sweep_files_give_a_plan_or_a_clear_error() {
+    let mut s = stream("mutated sweep files");
+    let (mut plans, mut errors) = (0, 0);
+    for i in 0..10_000 {
+        let text = mutate(GOOD, &mut s);
+        match parse(&text) {
+            Ok(plan) => {
+                plans += 1;
+                assert!(plan.cells.len() <= 100_000);
+            }
+            Err(Error::Config(problems)) => {
+                errors += 1;
+                assert!(
+                    !problems.is_empty() && problems.iter().all(|p| p.starts_with("x.toml:")),
+                    "{i}: {problems:?}\n{text}"
+                );
+            }
+            Err(other) => panic!("{i}: {other}\n{text}"),
+        }
+    }
+    println!("{plans} plans, {errors} clear errors");
+    assert!(plans > 100 && errors > 5_000, "{plans} {errors}");
+}

@@ -1,0 +1,139 @@
+//! Every attack of the registry, in every norm it claims, must keep the laws. A new attack is tested here by its
+//! registry line alone.
+
+mod support;
+
+use foolproof::attack::ATTACKS;
+use foolproof::data::Source;
+use foolproof::record::{Outcome, Witnesses};
+use foolproof::store::Store;
+use foolproof::threat::Norm;
+use std::path::Path;
+use support::{stored, sweep};
+
+/// One block over the sample with every attack of the registry that works in `norm`, cut short where it has steps.
+fn block(norm: Norm, eps: &[&str], goal: &str, witness: &str, model: &str) -> String {
+    let attacks: Vec<String> = ATTACKS
+        .iter()
+        .filter(|a| a.norms.contains(&norm))
+        .map(|a| {
+            let short = if a.params.iter().any(|p| p.name == "steps") {
+                ", steps = 3"
+            } else {
+                ""
+            };
+            format!("{{ name = \"{}\"{short} }}", a.name)
+        })
+        .collect();
+    format!(
+        "[[sweep]]\nmodels = [\"{model}\"]\ndata = {{ name = \"cifar10-sample\" }}\ngoals = [\"{goal}\"]\n\
+         threats = [{{ norm = \"{}\", eps = {eps:?} }}]\nattacks = [{}]\nwitness = \"{witness}\"\n",
+        norm.name(),
+        attacks.join(", ")
+    )
+}
+
+fn everything() -> String {
+    let mut text = "name = \"conformance\"\nseed = 3\n".to_string();
+    for (norm, eps) in [(Norm::Linf, ["0", "8/255"]), (Norm::L2, ["0", "0.7"])] {
+        for goal in [
+            "untargeted",
+            "target:next",
+            "target:random",
+            "target:least-likely",
+            "target:3",
+        ] {
+            text += &block(norm, &eps, goal, "u8", "vgg11-half-cifar10");
+        }
+        text += &block(norm, &eps, "untargeted", "f32", "vgg11-half-cifar10-robust");
+    }
+    text
+}
+
+#[test]
+fn every_attack_keeps_the_laws() {
+    let (folder, cells) = sweep(&everything(), &Source::new("nowhere"), None);
+    let store = Store::open(folder.path()).unwrap();
+    for s in stored(folder.path(), &cells) {
+        let name = format!(
+            "{} {} {} {} {}",
+            s.cell.attack.name, s.cell.threat.norm, s.cell.threat.eps, s.cell.goal, s.cell.witness
+        );
+        assert_eq!(s.provenance.error, None, "{name}");
+        let count = match store.read_witnesses(&s.cell.id()).unwrap() {
+            Witnesses::U8(v) => v.len(),
+            Witnesses::F32(v) => v.len(),
+        };
+        assert_eq!(count, s.outcomes.len() * 3072, "{name}");
+        let dropped = 20 - s.outcomes.len();
+        assert!(
+            if s.cell.goal == "target:3" {
+                dropped == 2
+            } else {
+                dropped <= 1
+            },
+            "{name}: {dropped} dropped"
+        );
+        for o in &s.outcomes {
+            check(&name, &s.cell.threat.norm, &s.cell.threat.eps, o);
+        }
+    }
+    // what is claimed can be verified without any attack code
+    let findings = foolproof::sweep::verify::verify(&store, &Source::new("nowhere"), &support::machine(None)).unwrap();
+    assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+    assert!(findings.successes > 50, "{}", findings.successes);
+}
+
+fn check(name: &str, norm: &str, eps: &str, o: &Outcome) {
+    assert!(!o.is_error(), "{name}: {o:?}");
+    let right_before = o.clean_prediction == Some(o.label);
+    let fooled = match o.target {
+        None => o.adversarial_prediction != Some(o.label),
+        Some(target) => o.adversarial_prediction == Some(target),
+    };
+    assert_eq!(o.success, Some(right_before && fooled), "{name}: {o:?}");
+    assert!(o.target != Some(o.label), "{name}");
+    if !right_before {
+        assert_eq!(
+            (o.step, o.forwards, o.backwards, o.l2),
+            (0, 0, 0, Some(0.0)),
+            "{name}: wrong images are not attacked"
+        );
+    }
+    if eps.starts_with('0') && eps != "0.7" {
+        assert_eq!(o.success, Some(false), "{name}: no budget, no success");
+        assert_eq!(o.l2, Some(0.0), "{name}");
+    }
+    match norm {
+        "linf" => assert!(o.linf_255.unwrap() <= 8.0 + 1e-3, "{name}: {o:?}"),
+        _ => assert!(o.l2.unwrap() <= 0.7 + 1e-6, "{name}: {o:?}"),
+    }
+}
+
+#[test]
+fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
+    let run = |batch: Option<usize>, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (folder, cells) = pool.install(|| sweep(&everything(), &Source::new("nowhere"), batch));
+        let mut files = Vec::new();
+        for c in &cells {
+            for file in ["cell.json", "outcomes.csv", "witnesses.safetensors"] {
+                files.push(std::fs::read(folder.path().join("cells").join(&c.id).join(file)).unwrap());
+            }
+        }
+        for file in [
+            "tables/summary.csv",
+            "tables/images.csv",
+            "tables/targets.csv",
+            "figures/robust-accuracy.svg",
+            "figures/gallery.png",
+        ] {
+            files.push(std::fs::read(folder.path().join(Path::new(file))).unwrap());
+        }
+        files
+    };
+    let first = run(None, 2);
+    for (batch, threads) in [(Some(1), 1), (Some(7), 2), (Some(128), 1)] {
+        assert!(run(batch, threads) == first, "batch {batch:?}, {threads} threads");
+    }
+}

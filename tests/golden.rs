@@ -1,0 +1,244 @@
+//! Numbers of PyTorch, torchattacks and Foolbox on the same models and images (`../shared/reference`).
+
+mod support;
+
+use candle_core::{Device, Tensor};
+use foolproof::data::{self, Source};
+use foolproof::goal::{Aim, argmax};
+use foolproof::kernel::Engine;
+use foolproof::kernel::cpu::Cpu;
+use foolproof::loss::cross_entropy;
+use foolproof::model::{self, MODELS};
+use foolproof::report::summary::Summary;
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::path::Path;
+use support::{reference, shared_data, stored, sweep};
+
+fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
+    file.tensor(name)
+        .unwrap()
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
+}
+
+/// Relative L2 distance.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let square = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    square(&mut a.iter().zip(b).map(|(x, y)| f64::from(x - y))) / square(&mut b.iter().map(|y| f64::from(*y)))
+}
+
+#[test]
+fn the_sample_is_the_head_of_the_test_set() {
+    let Some(folder) = shared_data("the_sample_is_the_head_of_the_test_set") else {
+        return;
+    };
+    let source = Source::new(folder);
+    let sample = data::find("cifar10-sample")
+        .unwrap()
+        .subset(&source, "test", 0, None)
+        .unwrap();
+    let head = data::find("cifar10")
+        .unwrap()
+        .subset(&source, "test", 0, Some(20))
+        .unwrap();
+    assert_eq!((sample.labels, sample.pixels), (head.labels, head.pixels));
+}
+
+#[test]
+fn logits_and_gradients_equal_pytorch() {
+    let Some(folder) = shared_data("logits_and_gradients_equal_pytorch") else {
+        return;
+    };
+    let bytes = std::fs::read(reference(&folder).join("goldens.safetensors")).unwrap();
+    let goldens = SafeTensors::deserialize(&bytes).unwrap();
+    let subset = data::find("cifar10")
+        .unwrap()
+        .subset(&Source::new(folder), "test", 0, Some(32))
+        .unwrap();
+    let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
+    for entry in &MODELS {
+        let source = model::find(entry.name, Path::new(".")).unwrap();
+        let engine = Cpu::new(source.net().unwrap());
+        let seed = |row: usize, z: &[f32], g: &mut [f32]| {
+            cross_entropy(
+                &Aim {
+                    label: subset.labels[row],
+                    target: None,
+                },
+                z,
+                g,
+            );
+        };
+        let (logits, gradient) = engine.logits_and_gradient(&x, &seed).unwrap();
+        let (logits, gradient): (Vec<f32>, Vec<f32>) = (
+            logits.flatten_all().unwrap().to_vec1().unwrap(),
+            gradient.flatten_all().unwrap().to_vec1().unwrap(),
+        );
+        let expected = tensor(&goldens, &format!("{}.logits", entry.name));
+        let worst = logits
+            .iter()
+            .zip(&expected)
+            .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        println!("{}: logits within {worst:e} of PyTorch in f64", entry.name);
+        assert!(worst < 1e-4, "{}: logits {worst}", entry.name);
+
+        let expected = tensor(&goldens, &format!("{}.input_gradient", entry.name));
+        let errors: Vec<f64> = gradient
+            .chunks_exact(3072)
+            .zip(expected.chunks_exact(3072))
+            .map(|(a, b)| distance(a, b))
+            .collect();
+        let worst = errors.iter().fold(0.0, |m: f64, e| m.max(*e));
+        println!("{}: all 32 gradients within {worst:e} of PyTorch in f64", entry.name);
+        // a ReLU or argmax decision that flips would move a whole gradient by 1e-2: there is none among these images
+        assert!(worst < 1e-4, "{}: gradient errors {errors:?}", entry.name);
+        let expected = goldens
+            .tensor(&format!("{}.fgsm_8_prediction", entry.name))
+            .unwrap()
+            .data()
+            .as_chunks::<8>()
+            .0
+            .to_vec();
+        let moved: Vec<f32> = x
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+            .iter()
+            .zip(&gradient)
+            .map(|(x, g)| {
+                let sign = f32::from(*g > 0.0) - f32::from(*g < 0.0);
+                ((x + 8.0 / 255.0 * sign).clamp(0.0, 1.0) * 255.0).round_ties_even() / 255.0
+            })
+            .collect();
+        let rows = engine
+            .logits(&Tensor::from_vec(moved, (32, 3, 32, 32), &Device::Cpu).unwrap())
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        let differ = rows
+            .iter()
+            .zip(expected)
+            .filter(|(z, e)| argmax(z) as i64 != i64::from_le_bytes(*e))
+            .count();
+        assert!(differ <= 1, "{}: {differ} FGSM predictions differ", entry.name);
+    }
+}
+
+const LINF: &str = r#"
+name = "golden"
+[[sweep]]
+models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
+data    = { name = "cifar10", split = "test", first = 0, take = 500 }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["1/255", "2/255", "4/255", "8/255", "16/255"] }]
+attacks = [{ name = "fgsm" }, { name = "pgd", steps = 10, step_size = "2.5*eps/steps", random_start = false }]
+[[sweep]]
+models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
+data    = { name = "cifar10", split = "test", first = 0, take = 500 }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["8/255"] }]
+attacks = [{ name = "pgd", steps = 10, step_size = "2/255", random_start = true }]
+"#;
+
+#[test]
+fn counts_equal_pytorch_to_the_image() {
+    let Some(folder) = shared_data("counts_equal_pytorch_to_the_image") else {
+        return;
+    };
+    let text = std::fs::read_to_string(reference(&folder).join("goldens.json")).unwrap();
+    let goldens: Value = serde_json::from_str(&text).unwrap();
+    let (_kept, cells) = sweep(LINF, &Source::new(folder), None);
+    for s in &cells {
+        let golden = &goldens["models"][&s.cell.model.name];
+        let rates = s.rates.as_ref().unwrap();
+        let (ours, eps) = (rates.robust_correct as i64, s.cell.threat.eps.as_str());
+        assert_eq!(
+            rates.clean_correct as i64, golden["clean_correct"],
+            "{}",
+            s.cell.model.name
+        );
+        let random_start = s.cell.attack.params.get("random_start").is_some_and(|v| v == "true");
+        let (theirs, most) = match (s.cell.attack.name.as_str(), random_start) {
+            ("fgsm", _) => (golden["fgsm_correct"][eps].as_i64().unwrap(), 1),
+            (_, false) => (golden["pgd10_no_start_any_iterate_correct"][eps].as_i64().unwrap(), 1),
+            // one point of 500 images
+            (_, true) => (golden["torchattacks_pgd10_start_8_correct"].as_i64().unwrap(), 5),
+        };
+        println!(
+            "{} {} start={random_start} {eps}: {ours}, reference {theirs}",
+            s.cell.model.name, s.cell.attack.name
+        );
+        assert!(
+            (ours - theirs).abs() <= most,
+            "{} {} {eps}: {ours}, reference {theirs}",
+            s.cell.model.name,
+            s.cell.attack.name
+        );
+    }
+    assert_eq!(cells.len(), 22);
+}
+
+const L2: &str = r#"
+name = "l2"
+[[sweep]]
+models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
+data    = { name = "cifar10", split = "test", first = 0, take = 200 }
+goals   = ["untargeted"]
+threats = [{ norm = "l2", eps = ["0.25", "0.5"] }]
+attacks = [{ name = "pgd", steps = 20, step_size = "2.5*eps/steps", random_start = false }]
+witness = "u8"
+[[sweep]]
+models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
+data    = { name = "cifar10", split = "test", first = 0, take = 200 }
+goals   = ["untargeted"]
+threats = [{ norm = "l2", eps = ["0.25", "0.5"] }]
+attacks = [{ name = "pgd", steps = 20, step_size = "2.5*eps/steps", random_start = false }]
+witness = "f32"
+"#;
+
+#[test]
+fn eight_bit_l2_witnesses_stay_in_their_ball_and_lose_little() {
+    let Some(folder) = shared_data("eight_bit_l2_witnesses_stay_in_their_ball_and_lose_little") else {
+        return;
+    };
+    let (kept, cells) = sweep(L2, &Source::new(folder), None);
+    for (s, stored) in cells.iter().zip(stored(kept.path(), &cells)) {
+        let eps: f64 = s.cell.threat.eps.parse().unwrap();
+        let slack = if s.cell.witness == "f32" { 1e-6 } else { 0.0 };
+        for o in &stored.outcomes {
+            assert!(
+                o.l2.unwrap() <= eps + slack,
+                "example {} at {} of {eps}",
+                o.example,
+                o.l2.unwrap()
+            );
+        }
+    }
+    let robust = |s: &Summary| s.rates.as_ref().unwrap().robust_correct as i64;
+    let floats: Vec<&Summary> = cells.iter().filter(|s| s.cell.witness == "f32").collect();
+    for s in cells.iter().filter(|s| s.cell.witness == "u8") {
+        let same = |f: &&&Summary| f.cell.model == s.cell.model && f.cell.threat == s.cell.threat;
+        let float = floats.iter().find(same).unwrap();
+        println!(
+            "{} L2 {}: {} of 200 stand as 8-bit images, {} as floats",
+            s.cell.model.name,
+            s.cell.threat.eps,
+            robust(s),
+            robust(float)
+        );
+        // what the quantiser may cost: 2 points; it may never make an attack stronger by more than ties
+        assert!(
+            (robust(s) - robust(float)).abs() <= 4,
+            "{}: {} against {}",
+            s.cell.model.name,
+            robust(s),
+            robust(float)
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! What several tests need: where the shared data lies, runs in temporary folders, small random networks.
+#![allow(dead_code)] // each test binary uses its part
+
+use foolproof::data::Source;
+use foolproof::kernel::{Net, Step};
+use foolproof::record::StoredCell;
+use foolproof::report::summary::Summary;
+use foolproof::report::{self, Run};
+use foolproof::rng::{Stream, Streams};
+use foolproof::store::Store;
+use foolproof::sweep::plan;
+use foolproof::sweep::run::{self, Machine};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// The folder with real images and models: `FOOLPROOF_DATA`, else `../shared/data`. Says in one line where it is missing.
+pub fn shared_data(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let there = folder.join("cifar10/test.bin").is_file();
+    if !there {
+        eprintln!("skipped {test}: no data at {} (set FOOLPROOF_DATA)", folder.display());
+    }
+    there.then_some(folder)
+}
+
+/// The folder with numbers from other implementations, beside the data.
+pub fn reference(data: &Path) -> PathBuf {
+    data.join("../reference")
+}
+
+/// The CPU with this batch size.
+pub fn machine(batch: Option<usize>) -> Machine {
+    Machine {
+        device: candle_core::Device::Cpu,
+        device_name: "cpu".into(),
+        threads: rayon::current_num_threads(),
+        batch,
+    }
+}
+
+/// Runs a sweep from text into a new folder; returns the folder (kept while it is held) and one summary a cell.
+pub fn sweep(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::TempDir, Vec<Summary>) {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan::parse(Path::new("test.toml"), text, source).unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    run::run(&plan, &store, &machine(batch), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    report::write(&store).unwrap();
+    let cells = Run::read(&store).unwrap().cells;
+    (folder, cells)
+}
+
+/// All cells of a run with their outcomes.
+pub fn stored(folder: &Path, cells: &[Summary]) -> Vec<StoredCell> {
+    let store = Store::open(folder).unwrap();
+    cells.iter().map(|c| store.read(&c.id).unwrap()).collect()
+}
+
+/// A stream for test data.
+pub fn stream(purpose: &str) -> Stream {
+    Streams::new(0, "test").stream(0, 0, purpose)
+}
+
+/// A number in [-1, 1).
+pub fn number(stream: &mut Stream) -> f64 {
+    f64::from(stream.uniform()) * 2.0 - 1.0
+}
+
+/// A small VGG-like net with these convolution widths, a pool after every second, odd sides welcome.
+pub fn small_net(
+    side: usize,
+    widths: &[usize],
+    average: Option<usize>,
+    hidden: usize,
+    classes: usize,
+    seed: &str,
+) -> Net<f64> {
+    let mut s = stream(seed);
+    let mut steps = Vec::new();
+    let (mut channels, mut map) = (3, side);
+    for (i, &outputs) in widths.iter().enumerate() {
+        let scale = (2.0 / (9.0 * channels as f64)).sqrt() * 1.7;
+        steps.push(Step::Conv {
+            inputs: channels,
+            outputs,
+            weight: (0..outputs * channels * 9).map(|_| number(&mut s) * scale).collect(),
+            bias: (0..outputs).map(|_| number(&mut s) * 0.1).collect(),
+        });
+        channels = outputs;
+        if i % 2 == 1 && map > 1 {
+            steps.push(Step::MaxPool);
+            map /= 2;
+        }
+    }
+    if let Some(side) = average {
+        steps.push(Step::AveragePool { side });
+        map = side;
+    }
+    let mut inputs = channels * map * map;
+    for (outputs, relu) in [(hidden, true), (classes, false)] {
+        let scale = (1.0 / inputs as f64).sqrt() * 1.7;
+        steps.push(Step::Linear {
+            inputs,
+            outputs,
+            weight: (0..outputs * inputs).map(|_| number(&mut s) * scale).collect(),
+            bias: (0..outputs).map(|_| number(&mut s) * 0.1).collect(),
+            relu,
+        });
+        inputs = outputs;
+    }
+    Net {
+        side,
+        mean: [0.49, 0.48, 0.45],
+        std: [0.25, 0.24, 0.26],
+        classes,
+        steps,
+    }
+}
+
+/// The same net in f32.
+pub fn to_f32(net: &Net<f64>) -> Net<f32> {
+    let f = |v: &Vec<f64>| v.iter().map(|x| *x as f32).collect();
+    let steps = net.steps.iter().map(|step| match step {
+        Step::Conv {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        } => Step::Conv {
+            inputs: *inputs,
+            outputs: *outputs,
+            weight: f(weight),
+            bias: f(bias),
+        },
+        Step::Linear {
+            inputs,
+            outputs,
+            weight,
+            bias,
+            relu,
+        } => Step::Linear {
+            inputs: *inputs,
+            outputs: *outputs,
+            weight: f(weight),
+            bias: f(bias),
+            relu: *relu,
+        },
+        Step::MaxPool => Step::MaxPool,
+        Step::AveragePool { side } => Step::AveragePool { side: *side },
+    });
+    Net {
+        side: net.side,
+        mean: net.mean.map(|v| v as f32),
+        std: net.std.map(|v| v as f32),
+        classes: net.classes,
+        steps: steps.collect(),
+    }
+}
+
+/// Images in [0,1].
+pub fn images(n: usize, side: usize, seed: &str) -> Vec<f64> {
+    let mut s = stream(seed);
+    (0..n * 3 * side * side).map(|_| f64::from(s.uniform())).collect()
+}

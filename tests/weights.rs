@@ -1,0 +1,199 @@
+//! Weight files: what is missing, extra, wrongly shaped or not finite is named; damaged files never panic.
+
+mod support;
+
+use foolproof::config::ModelFile;
+use foolproof::error::Error;
+use foolproof::model::{self, ModelSource};
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use support::stream;
+
+const FILE: &str = include_str!("../configs/models/vgg11-half-cifar10.toml");
+const BYTES: &[u8] = include_bytes!("../configs/models/vgg11-half-cifar10.safetensors");
+
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn tensors() -> Tensors {
+    let file = SafeTensors::deserialize(BYTES).unwrap();
+    file.tensors()
+        .into_iter()
+        .map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec())))
+        .collect()
+}
+
+fn write(tensors: &Tensors) -> Vec<u8> {
+    let views: BTreeMap<&str, TensorView> = tensors
+        .iter()
+        .map(|(n, (d, s, b))| (n.as_str(), TensorView::new(*d, s.clone(), b).unwrap()))
+        .collect();
+    safetensors::serialize(views, None).unwrap()
+}
+
+/// The error of loading these bytes as the built-in model without its pinned digest.
+fn load(bytes: Vec<u8>) -> Result<foolproof::kernel::Net<f32>, Error> {
+    let mut file = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
+    file.sha256 = None;
+    ModelSource::new("m".into(), file, None, Cow::Owned(bytes))
+        .unwrap()
+        .net()
+}
+
+fn problem(change: impl Fn(&mut Tensors)) -> String {
+    let mut changed = tensors();
+    change(&mut changed);
+    load(write(&changed)).unwrap_err().to_string()
+}
+
+#[test]
+fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
+    let missing = problem(|t| drop(t.remove("features.8.weight")));
+    assert_eq!(
+        missing,
+        "weights of `m`: tensor `features.8.weight` is missing (expected shape [128, 64, 3, 3])"
+    );
+
+    let extra = problem(|t| drop(t.insert("features.99.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))));
+    assert_eq!(
+        extra,
+        "weights of `m`: tensor `features.99.weight` [1] has no place in vgg11_bn with head `linear`"
+    );
+
+    let shape = problem(|t| t.get_mut("features.4.weight").unwrap().1 = vec![32, 64, 3, 3]);
+    assert_eq!(
+        shape,
+        "weights of `m`: tensor `features.4.weight`: expected shape [64, 32, 3, 3], found [32, 64, 3, 3]"
+    );
+
+    let nan =
+        problem(|t| t.get_mut("features.1.running_mean").unwrap().2[4..8].copy_from_slice(&f32::NAN.to_le_bytes()));
+    assert_eq!(
+        nan,
+        "weights of `m`: tensor `features.1.running_mean`: expected finite numbers, found NaN at 1"
+    );
+
+    let negative =
+        problem(|t| t.get_mut("features.1.running_var").unwrap().2[0..4].copy_from_slice(&(-1f32).to_le_bytes()));
+    assert_eq!(
+        negative,
+        "weights of `m`: tensor `features.1.running_var`: expected variances from 0, found -1 at 0"
+    );
+
+    let dtype = problem(|t| t.get_mut("classifier.bias").unwrap().0 = Dtype::I32);
+    assert_eq!(
+        dtype,
+        "weights of `m`: tensor `classifier.bias`: expected F32, F16 or BF16, found I32"
+    );
+
+    let linear = problem(|t| t.get_mut("classifier.weight").unwrap().1 = vec![256, 10]);
+    assert_eq!(
+        linear,
+        "weights of `m`: tensor `classifier.weight`: expected shape [10, 256], found [256, 10]"
+    );
+
+    let wrong_digest = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
+    let error = ModelSource::new("m".into(), wrong_digest, None, Cow::Borrowed(&BYTES[1..]))
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("the model file pins af837e7c"), "{error}");
+}
+
+#[test]
+fn f32_f16_and_bf16_hold_the_same_network() {
+    // numbers that all three types hold exactly
+    let as_type = |dtype: Dtype| {
+        let mut all = tensors();
+        for (name, (d, shape, bytes)) in all.iter_mut() {
+            let n: usize = shape.iter().product();
+            let values = (0..n).map(|i| ((i * 5 + name.len()) % 9) as f32 / 8.0);
+            *bytes = match dtype {
+                Dtype::F32 => values.flat_map(|v| v.to_le_bytes()).collect(),
+                Dtype::F16 => values.flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
+                _ => values.flat_map(|v| bf16::from_f32(v).to_le_bytes()).collect(),
+            };
+            *d = dtype;
+        }
+        format!("{:?}", load(write(&all)).unwrap().steps)
+    };
+    let f32s = as_type(Dtype::F32);
+    assert!(as_type(Dtype::F16) == f32s && as_type(Dtype::BF16) == f32s);
+}
+
+#[test]
+fn a_thousand_damaged_files_load_or_say_why_not() {
+    let header = 8 + u64::from_le_bytes(BYTES[..8].try_into().unwrap()) as usize;
+    let mut s = stream("damaged weights");
+    let (mut loaded, mut refused) = (0, 0);
+    for i in 0..1000 {
+        let mut bytes = BYTES.to_vec();
+        match i % 4 {
+            // half of the truncations and flips hit the header, where structure lives
+            0 => bytes.truncate(s.below(header)),
+            1 => bytes.truncate(s.below(bytes.len())),
+            2 => bytes[s.below(header)] ^= 1 << s.below(8),
+            _ => {
+                let at = s.below(bytes.len());
+                bytes[at] ^= 1 << s.below(8);
+            }
+        }
+        match load(bytes) {
+            Ok(_) => loaded += 1,
+            Err(Error::Weights { problem, .. }) => {
+                refused += 1;
+                assert!(!problem.is_empty());
+            }
+            Err(other) => panic!("{i}: {other}"),
+        }
+    }
+    println!("{loaded} loaded (a flipped bit of a weight is another weight), {refused} refused");
+    assert!(refused >= 600, "{refused}");
+    // with the pinned digest, as the built-in models are loaded, none would be
+    assert!(
+        model::find("vgg11-half-cifar10", Path::new("."))
+            .unwrap()
+            .file
+            .sha256
+            .is_some()
+    );
+}
+
+#[test]
+fn model_files_report_all_their_errors() {
+    let error = ModelFile::parse(
+        Path::new("m.toml"),
+        "famly = \"vgg11\"\nmean = [1, 2]\nstd = [0.5, 0.5, 0.0]\nclasses = 0\nside = 32\n",
+    );
+    let text = error.unwrap_err().to_string();
+    for part in [
+        "m.toml:1: missing key `family`",
+        "m.toml:1: unknown key `famly` (hint: did you mean `family`?)",
+        "m.toml:1: missing key `weights`",
+        "m.toml:2: `mean`: expected three numbers",
+        "`std`: every channel must be above 0",
+        "m.toml:4: `classes`: expected a whole number from 1",
+    ] {
+        assert!(text.contains(part), "{part}\nin\n{text}");
+    }
+}
+
+#[test]
+fn a_wrong_clean_accuracy_stops_the_run() {
+    let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
+    assert!(source.check_clean_accuracy(Some("cifar10-test"), 451, 500).is_ok());
+    assert!(source.check_clean_accuracy(Some("cifar10-test"), 20, 20).is_ok());
+    let error = source
+        .check_clean_accuracy(Some("cifar10-test"), 50, 500)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no attack was run"), "{error}");
+    assert!(source.check_clean_accuracy(Some("cifar10-test"), 2, 20).is_err());
+    assert!(
+        source.check_clean_accuracy(None, 0, 500).is_ok(),
+        "other data is not compared"
+    );
+}
