@@ -48,8 +48,11 @@ pub struct Entry {
     /// Its parameters.
     pub params: &'static [Param],
     /// Builds it from complete, checked parameters.
-    build: fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>,
+    build: Build,
 }
+
+/// The attack at this budget, or what does not go together.
+type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
 pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY];

@@ -24,8 +24,11 @@ pub struct Dataset {
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
     /// Labels and pixels (N×3×side×side) of a whole split.
-    load: fn(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)>,
+    load: fn(source: &Source, split: &str) -> Result<Labelled>,
 }
+
+/// Labels, and pixels N×3×side×side.
+type Labelled = (Vec<usize>, Vec<u8>);
 
 /// Every dataset.
 pub const DATASETS: &[&Dataset] = &[&cifar10_sample::DATASET, &cifar10::DATASET];

@@ -257,7 +257,7 @@ impl Figure {
         }
         let y = scale.mm((self.legend.len() as f64 + 0.7) * LEGEND_ROW_MM);
         let note = "bands: 95 % Wilson intervals; dotted: guessing";
-        area.draw(&Text::new(note, (scale.mm(11.0), y), &font.color(&GREY)))
+        area.draw(&Text::new(note, (scale.mm(11.0), y), font.color(&GREY)))
             .map_err(figure_error)
     }
 }

@@ -35,6 +35,9 @@ enum Packed<T> {
 /// What a step leaves for its gradient: one byte a value.
 type Tape = Vec<u8>;
 
+/// Writes the gradient of a loss with respect to the logits of an image: (image, logits, gradient).
+pub type Seed<'a, T> = dyn Fn(usize, &[T], &mut [T]) + 'a;
+
 /// Buffers of one thread, for some images at a time, one after the other.
 struct Workspace<T> {
     images: usize,
@@ -75,16 +78,11 @@ impl<T: Real> Cpu<T> {
 
     /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `seed` gives those with
     /// respect to the logits (image, logits, gradient).
-    pub fn images(&self, images: &[T], seed: Option<&dyn Fn(usize, &[T], &mut [T])>) -> (Vec<T>, Vec<T>) {
+    pub fn images(&self, images: &[T], seed: Option<&Seed<T>>) -> (Vec<T>, Vec<T>) {
         self.run(images, seed, &mut Workspace::new())
     }
 
-    fn run(
-        &self,
-        images: &[T],
-        seed: Option<&dyn Fn(usize, &[T], &mut [T])>,
-        w: &mut Workspace<T>,
-    ) -> (Vec<T>, Vec<T>) {
+    fn run(&self, images: &[T], seed: Option<&Seed<T>>, w: &mut Workspace<T>) -> (Vec<T>, Vec<T>) {
         let mut tapes = Vec::new();
         self.normalise(images, w);
         for i in 0..self.packed.len() {
