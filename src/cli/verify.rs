@@ -44,21 +44,29 @@ fn stale_reports(store: &Store) -> Result<Vec<String>> {
         }
         let stored = store.read_bytes(&path)?;
         if stored != bytes {
-            let cell = first_cell_that_differs(&stored, &bytes).filter(|_| path.ends_with(".csv"));
-            let cell = cell.map_or(String::new(), |id| format!("cell {id}: "));
+            let csv = path.ends_with(".csv");
+            let cell = if csv {
+                first_cell_that_differs(&stored, &bytes)
+            } else {
+                "all cells".into()
+            };
             problems.push(format!(
-                "{cell}{path} is not what the cells give (hint: `foolproof report` writes it anew)"
+                "{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)"
             ));
         }
     }
     Ok(problems)
 }
 
-/// First field of the first line of a table that is not as it should be.
-fn first_cell_that_differs(stored: &[u8], expected: &[u8]) -> Option<String> {
+/// Names the cell in the first line of a table that is not as it should be; the heading speaks of all.
+fn first_cell_that_differs(stored: &[u8], expected: &[u8]) -> String {
     let mut stored = stored.split(|b| *b == b'\n');
-    let differs = expected
-        .split(|b| *b == b'\n')
-        .find(|line| stored.next() != Some(line))?;
-    String::from_utf8(differs.split(|b| *b == b',').next()?.to_vec()).ok()
+    let mut lines = expected.split(|b| *b == b'\n').enumerate();
+    match lines.find(|(_, line)| stored.next() != Some(line)) {
+        Some((i, line)) if i > 0 && !line.is_empty() => {
+            let id = line.split(|b| *b == b',').next().unwrap_or_default();
+            format!("cell {}", String::from_utf8_lossy(id))
+        }
+        _ => "all cells".into(),
+    }
 }
