@@ -48,7 +48,13 @@ while ((killed < kills)); do
     pid=$!
     sleep "0.$(printf '%03d' $((RANDOM % (duration_ms / 4 + 1) % 1000)))"
     if kill -KILL $pid 2> /dev/null; then
-      wait $pid 2> /dev/null && too_late=$((too_late + 1)) || killed=$((killed + 1))
+      rc=0
+      wait $pid 2> /dev/null || rc=$?
+      case $rc in
+        137) killed=$((killed + 1)) ;;
+        0) too_late=$((too_late + 1)) ;;
+        *) cat "$work/out"; exit 1 ;;
+      esac
     fi
     # what was complete before is complete still
     after=$(complete)

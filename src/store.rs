@@ -175,11 +175,14 @@ impl Store {
         }
         sync_dir(&beside)?;
         let place = self.cell_dir(id);
+        // only ever a failed cell; moved, not removed, so that a kill never leaves half of it
+        let old = self.dir.join("cells").join(format!("{TEMPORARY}old-{id}"));
         if place.exists() {
-            remove(&place)?; // only ever a failed cell
+            fs::rename(&place, &old).map_err(Error::io("rename", &place))?;
         }
         fs::rename(&beside, &place).map_err(Error::io("rename into", &place))?;
-        sync_dir(&self.dir.join("cells"))
+        sync_dir(&self.dir.join("cells"))?;
+        if old.exists() { remove(&old) } else { Ok(()) }
     }
 
     /// Reads a cell; every byte but the witnesses' is checked.

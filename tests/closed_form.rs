@@ -89,7 +89,7 @@ fn run(
     let attack = entry
         .build(&Params::resolve(entry.params, given).unwrap(), &threat)
         .unwrap();
-    judge(model, subset, attack.as_ref(), threat, witness)
+    judge(model, subset, attack.as_ref(), threat, witness, Goal::Untargeted)
 }
 
 fn judge(
@@ -98,6 +98,7 @@ fn judge(
     attack: &dyn Attack,
     threat: Threat,
     witness: WitnessKind,
+    goal: Goal,
 ) -> (Vec<Outcome>, Witnesses) {
     let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 16).unwrap();
     let stop = AtomicBool::new(false);
@@ -106,7 +107,7 @@ fn judge(
         device: &Device::Cpu,
         subset,
         clean: &clean,
-        goal: Goal::Untargeted,
+        goal,
         seed: 0,
         witness,
         batch: 16,
@@ -218,6 +219,26 @@ fn l2_steps_succeed_iff_eps_exceeds_margin_over_l2() {
 }
 
 #[test]
+fn with_two_classes_a_targeted_attack_is_the_untargeted_one() {
+    let (model, subset) = toy();
+    for (name, given) in [
+        ("fgsm", vec![]),
+        ("pgd", vec![("steps", "4"), ("random_start", "false")]),
+    ] {
+        let entry = attack::find(name).unwrap();
+        let threat = threat(Norm::Linf, "8/255");
+        let attack = entry
+            .build(&Params::resolve(entry.params, &given).unwrap(), &threat)
+            .unwrap();
+        let run = |goal| judge(&model, &subset, attack.as_ref(), threat, WitnessKind::U8, goal);
+        let ((any, any_images), (one, one_images)) = (run(Goal::Untargeted), run(Goal::Class(1)));
+        assert_eq!(any_images, one_images);
+        let successes = |o: &[Outcome]| o.iter().map(|o| o.success.unwrap()).collect::<Vec<_>>();
+        assert_eq!(successes(&any), successes(&one));
+    }
+}
+
+#[test]
 fn noise_of_the_same_budget_is_far_weaker() {
     let (model, subset) = toy();
     let (outcomes, _) = run(
@@ -286,7 +307,14 @@ impl Attack for Cheat {
 fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
     let (model, subset) = toy();
     for witness in [WitnessKind::U8, WitnessKind::F32] {
-        let (outcomes, witnesses) = judge(&model, &subset, &Cheat, threat(Norm::Linf, "8/255"), witness);
+        let (outcomes, witnesses) = judge(
+            &model,
+            &subset,
+            &Cheat,
+            threat(Norm::Linf, "8/255"),
+            witness,
+            Goal::Untargeted,
+        );
         for o in &outcomes {
             let flags = match o.example % 6 {
                 1 | 5 => "outside",

@@ -142,7 +142,7 @@ fn what_only_shows_in_the_product_is_reported_too() {
         "{found:?}"
     );
 
-    let many: Vec<String> = (0..30_000).map(|i| format!("\"{i}/100000\"")).collect();
+    let many: Vec<String> = (0..30_000).map(|i| format!("\"{}/100000\"", i + 1000)).collect();
     let found = problems(&GOOD.replace("\"1/255\"", &many.join(", ")));
     assert!(found[0].contains("more than 100000 cells"), "{found:?}");
 
@@ -157,6 +157,12 @@ fn what_only_shows_in_the_product_is_reported_too() {
 
     let found = problems(&GOOD.replace("name = \"pgd\"  ", "name = \"../pgd\""));
     assert!(found[0].contains("becomes a folder"), "{found:?}");
+
+    let found = problems(&GOOD.replace("\"1/255\"", "\"0.5/255\""));
+    assert!(
+        found.len() == 1 && found[0].contains("less than one grey level"),
+        "{found:?}"
+    );
 
     let found = problems("name = \"a\"\n[[sweep]\n");
     assert!(found[0].starts_with("x.toml:2: "), "{found:?}");

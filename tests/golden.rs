@@ -13,7 +13,7 @@ use foolproof::report::summary::Summary;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::Path;
-use support::{reference, shared_data, stored, sweep};
+use support::{shared_data, shared_reference, stored, sweep};
 
 fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
     file.tensor(name)
@@ -51,10 +51,10 @@ fn the_sample_is_the_head_of_the_test_set() {
 
 #[test]
 fn logits_and_gradients_equal_pytorch() {
-    let Some(folder) = shared_data("logits_and_gradients_equal_pytorch") else {
+    let Some((folder, reference)) = shared_reference("logits_and_gradients_equal_pytorch") else {
         return;
     };
-    let bytes = std::fs::read(reference(&folder).join("goldens.safetensors")).unwrap();
+    let bytes = std::fs::read(reference.join("goldens.safetensors")).unwrap();
     let goldens = SafeTensors::deserialize(&bytes).unwrap();
     let subset = data::find("cifar10")
         .unwrap()
@@ -79,6 +79,8 @@ fn logits_and_gradients_equal_pytorch() {
             logits.flatten_all().unwrap().to_vec1().unwrap(),
             gradient.flatten_all().unwrap().to_vec1().unwrap(),
         );
+        // maxima drop NaN
+        assert!(logits.iter().chain(&gradient).all(|v| v.is_finite()), "{}", entry.name);
         let expected = tensor(&goldens, &format!("{}.logits", entry.name));
         let worst = logits
             .iter()
@@ -148,10 +150,10 @@ attacks = [{ name = "pgd", steps = 10, step_size = "2/255", random_start = true 
 
 #[test]
 fn counts_equal_pytorch_to_the_image() {
-    let Some(folder) = shared_data("counts_equal_pytorch_to_the_image") else {
+    let Some((folder, reference)) = shared_reference("counts_equal_pytorch_to_the_image") else {
         return;
     };
-    let text = std::fs::read_to_string(reference(&folder).join("goldens.json")).unwrap();
+    let text = std::fs::read_to_string(reference.join("goldens.json")).unwrap();
     let goldens: Value = serde_json::from_str(&text).unwrap();
     let (_kept, cells) = sweep(LINF, &Source::new(folder), None);
     for s in &cells {

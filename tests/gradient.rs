@@ -23,6 +23,10 @@ fn seed_row(classes: usize) -> Vec<f64> {
 /// Largest |analytic − central difference| over some coordinates, relative to the largest |gradient|. A coordinate
 /// whose two one-sided slopes disagree sits on a kink of ReLU or max-pool and is left out; how many is returned too.
 fn difference_error(net: &Net<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize, usize) {
+    assert!(
+        gradient.len() == x.len() && gradient.iter().all(|g| g.is_finite()),
+        "maxima drop NaN"
+    );
     let cpu = Cpu::new(net.clone());
     let row = seed_row(net.classes);
     let loss = |x: &[f64]| cpu.images(x, None).0.iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();

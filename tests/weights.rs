@@ -186,6 +186,10 @@ fn a_wrong_clean_accuracy_stops_the_run() {
     let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 451, 500).is_ok());
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 20, 20).is_ok());
+    assert!(
+        source.check_clean_accuracy(Some("cifar10-test"), 0, 2).is_ok(),
+        "two hard images prove nothing"
+    );
     let error = source
         .check_clean_accuracy(Some("cifar10-test"), 50, 500)
         .unwrap_err()

@@ -15,6 +15,12 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
     if findings.problems.is_empty() {
         findings.problems.extend(stale_reports(store)?);
     }
+    if findings.unplanned > 0 {
+        eprintln!(
+            "{} stored cells are not in the plan: only their bytes were checked",
+            findings.unplanned
+        );
+    }
     for problem in findings.problems.iter().take(SHOWN) {
         eprintln!("{problem}");
     }

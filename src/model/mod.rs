@@ -147,8 +147,8 @@ impl ModelSource {
         }
     }
 
-    /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Two binomial
-    /// proportions, pooled; 4 standard errors, so a right model is refused once in 16,000 runs.
+    /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Fisher's exact
+    /// test (1935) on the two counts, at [`GATE`] on each side.
     pub fn check_clean_accuracy(&self, population: Option<&str>, correct: usize, of: usize) -> Result<()> {
         let Some(published) = self
             .file
@@ -158,10 +158,8 @@ impl ModelSource {
         else {
             return Ok(());
         };
-        let (k, n, k0, n0) = (correct as f64, of as f64, published.correct as f64, published.of as f64);
-        let pooled = (k + k0) / (n + n0);
-        let error = (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / n0)).sqrt();
-        if (k / n - k0 / n0).abs() <= 4.0 * error {
+        let (low, high) = tails(correct as u64, of as u64, published.correct, published.of);
+        if low.min(high) >= GATE {
             return Ok(());
         }
         Err(Error::usage(format!(
@@ -169,5 +167,46 @@ impl ModelSource {
              (hint: check weights, mean, std and channel order)",
             self.name, published.correct, published.of, published.source
         )))
+    }
+}
+
+/// Chance on each side at which a right model is refused: that of 4 standard errors of a normal distribution.
+const GATE: f64 = 3.17e-5;
+
+/// Chances that at most, and at least, k of n images are right when k + k0 of n + n0 are, whichever they be
+/// (hypergeometric distribution).
+fn tails(k: u64, n: u64, k0: u64, n0: u64) -> (f64, f64) {
+    let (right, all) = (k + k0, n + n0);
+    let mut ln_factorial = vec![0.0; all as usize + 1];
+    for i in 1..=all as usize {
+        ln_factorial[i] = ln_factorial[i - 1] + (i as f64).ln();
+    }
+    let ln_choose =
+        |n: u64, k: u64| ln_factorial[n as usize] - ln_factorial[k as usize] - ln_factorial[(n - k) as usize];
+    let chance = |x: u64| (ln_choose(right, x) + ln_choose(all - right, n - x) - ln_choose(all, n)).exp();
+    let (first, last) = (n.saturating_sub(all - right), n.min(right));
+    ((first..=k).map(chance).sum(), (k..=last).map(chance).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tails;
+
+    /// Values of scipy 1.17.1, `hypergeom(n + n0, k + k0, n)`: `cdf(k)` and `sf(k - 1)`.
+    #[test]
+    fn tails_are_those_of_the_hypergeometric_distribution() {
+        for (k, n, k0, n0, low, high) in [
+            (0, 2, 451, 500, 0.01013908438103872, 1.0),
+            (20, 20, 451, 500, 1.0, 0.13286030285517827),
+            (2, 20, 451, 500, 1.6346596422351369e-15, 1.0),
+            (885, 1000, 451, 500, 0.1826106013262266, 0.8607887989972487),
+            (50, 500, 451, 500, 2.2282699284027625e-162, 1.0),
+        ] {
+            let (l, h) = tails(k, n, k0, n0);
+            assert!(
+                (l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8,
+                "{k}/{n}: {l:e} {h:e}"
+            );
+        }
     }
 }

@@ -148,6 +148,9 @@ impl Resolver<'_> {
             );
         }
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
+        if witness == Some(WitnessKind::U8) {
+            self.refuse_less_than_a_grey_level(block, &threats);
+        }
         let Some((data, witness)) = data.zip(witness) else {
             return Vec::new();
         };
@@ -323,6 +326,20 @@ impl Resolver<'_> {
             threats.extend(self.choose(&spec.norm, "norm", NORMS).map(|norm| (norm, budgets)));
         }
         threats
+    }
+
+    /// An 8-bit image cannot change by less than a grey level: every attack would look weak, none would be.
+    fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[(Norm, Vec<Ratio>)]) {
+        for eps in threats
+            .iter()
+            .filter(|(norm, _)| *norm == Norm::Linf)
+            .flat_map(|(_, budgets)| budgets)
+        {
+            if eps.num() > 0 && eps.to_f64() * 255.0 < 1.0 {
+                let text = format!("eps {eps} is less than one grey level, 1/255 (hint: `witness = \"f32\"`)");
+                self.problem(block.threats.first().map_or(block.line, |t| t.norm.line), text);
+            }
+        }
     }
 
     fn eps(&self, text: &At<String>) -> Option<Ratio> {

@@ -11,7 +11,7 @@ use crate::rng::Streams;
 use crate::store::{State, Store};
 use candle_core::Device;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How to compute; none of it changes a result.
@@ -114,8 +114,19 @@ pub fn run(
         cached,
         ..Done::default()
     };
+    // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong
+    let mut tried: Vec<(usize, usize)> = Vec::new();
+    for cell in &missing {
+        if !tried.contains(&(cell.model, cell.data)) {
+            tried.push((cell.model, cell.data));
+            runner.prepare(cell)?;
+        }
+    }
     let mut prepared: Option<Prepared> = None;
     for cell in missing {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         let ready = match prepared.take().filter(|p| (p.model, p.data) == (cell.model, cell.data)) {
             Some(same) => prepared.insert(same),
             None => prepared.insert(runner.prepare(cell)?),

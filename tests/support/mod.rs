@@ -23,9 +23,17 @@ pub fn shared_data(test: &str) -> Option<PathBuf> {
     there.then_some(folder)
 }
 
-/// The folder with numbers from other implementations, beside the data.
-pub fn reference(data: &Path) -> PathBuf {
-    data.join("../reference")
+/// The data folder and the folder with numbers from other implementations beside it; says where either is missing.
+pub fn shared_reference(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let data = shared_data(test)?;
+    let reference = data.join("../reference");
+    let there = ["goldens.json", "goldens.safetensors"]
+        .iter()
+        .all(|f| reference.join(f).is_file());
+    if !there {
+        eprintln!("skipped {test}: no reference numbers at {}", reference.display());
+    }
+    there.then_some((data, reference))
 }
 
 /// The CPU with this batch size.
