@@ -34,7 +34,7 @@ pub struct Cli {
     verb: Option<Verb>,
 }
 
-/// How to compute and where to write; none of it changes a result.
+/// How to compute and where to write. Threads and batch change no result; another device changes last bits.
 #[derive(clap::Args)]
 struct Options {
     /// Where to compute: auto, cpu, cuda or cuda:N
@@ -104,14 +104,15 @@ impl Cli {
             }
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
-            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
+            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options)),
             Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),
             Some(Verb::Attacks) => registries::attacks(),
             Some(Verb::Completions { shell }) => {
-                clap_complete::generate(*shell, &mut Cli::command(), "foolproof", &mut std::io::stdout());
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "foolproof", &mut script);
+                registries::print(&script)
             }
         }
     }

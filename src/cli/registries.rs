@@ -4,6 +4,7 @@ use crate::attack::ATTACKS;
 use crate::data::DATASETS;
 use crate::error::{Error, Result};
 use crate::model::{self, MODELS};
+use std::io::Write;
 use std::path::Path;
 
 /// Prints the built-in models.
@@ -75,20 +76,22 @@ pub fn attacks() -> Result<()> {
     print_csv(&["attack", "norms", "param", "default", "summary"], rows)
 }
 
-/// Writes rows to stdout; a closed pipe is no error.
+/// Writes rows to stdout.
 pub fn print_csv(columns: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
-    let mut write = || -> std::result::Result<(), csv::Error> {
-        writer.write_record(columns)?;
-        for row in &rows {
-            writer.write_record(row)?;
-        }
-        writer.flush()?;
-        Ok(())
-    };
-    match write() {
-        Err(e) if matches!(e.kind(), csv::ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::BrokenPipe) => Ok(()),
-        Err(e) => Err(Error::usage(format!("write to stdout: {e}"))),
-        Ok(()) => Ok(()),
+    let problem = |e: &dyn std::fmt::Display| Error::usage(format!("write to stdout: {e}"));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns).map_err(|e| problem(&e))?;
+    for row in &rows {
+        writer.write_record(row).map_err(|e| problem(&e))?;
+    }
+    print(&writer.into_inner().map_err(|e| problem(&e))?)
+}
+
+/// Writes to stdout; a reader that has gone away is no error.
+pub fn print(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::usage(format!("write to stdout: {e}"))),
+        _ => Ok(()),
     }
 }

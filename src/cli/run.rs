@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::progress::Progress;
+use super::registries::print;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::store::Store;
@@ -15,28 +16,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub fn run_and_report(config: &Path, options: &Options) -> Result<()> {
     let (store, plan, done) = compute(config, options)?;
     let files = report::write(&store)?;
-    print_done(&done);
-    for file in files {
-        println!("{}", store.dir().join(file).display());
-    }
+    print_done(&done)?;
+    print_files(&store, &files)?;
     fail_if_cells_failed(&store, &plan)
 }
 
 /// Runs a sweep without a report.
 pub fn run(config: &Path, options: &Options) -> Result<()> {
     let (store, plan, done) = compute(config, options)?;
-    print_done(&done);
+    print_done(&done)?;
     fail_if_cells_failed(&store, &plan)
 }
 
 /// Writes the reports of a run.
-pub fn report(dir: &Path, _: &Options) -> Result<()> {
+pub fn report(dir: &Path) -> Result<()> {
     Store::open(dir)?; // a clear error before a folder is made
     let store = Store::create(dir)?;
-    for file in report::write(&store)? {
-        println!("{}", store.dir().join(file).display());
-    }
-    Ok(())
+    print_files(&store, &report::write(&store)?)
 }
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
@@ -50,11 +46,20 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     Ok((store, plan, done?))
 }
 
-fn print_done(done: &Done) {
-    println!(
-        "{} cells computed, {} cached, {} failed",
+fn print_done(done: &Done) -> Result<()> {
+    let line = format!(
+        "{} cells computed, {} cached, {} failed\n",
         done.computed, done.cached, done.failed
     );
+    print(line.as_bytes())
+}
+
+fn print_files(store: &Store, files: &[String]) -> Result<()> {
+    let lines: String = files
+        .iter()
+        .map(|f| format!("{}\n", store.dir().join(f).display()))
+        .collect();
+    print(lines.as_bytes())
 }
 
 /// Exit code 2 where a table would show a failed cell, computed now or before.

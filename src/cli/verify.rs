@@ -1,6 +1,7 @@
 //! `verify RUN`.
 
 use super::Options;
+use super::registries::print;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::store::Store;
@@ -24,14 +25,15 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
     for problem in findings.problems.iter().take(SHOWN) {
         eprintln!("{problem}");
     }
-    println!(
-        "{} cells, {} witnesses, {} successes verified, {} undecided at the boundary, {} problems",
+    let line = format!(
+        "{} cells, {} witnesses, {} successes verified, {} undecided at the boundary, {} problems\n",
         findings.cells,
         findings.witnesses,
         findings.successes,
         findings.undecided,
         findings.problems.len()
     );
+    print(line.as_bytes())?;
     match findings.problems.first() {
         None => Ok(()),
         Some(first) => Err(Error::Verify(format!(

@@ -134,7 +134,7 @@ fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
         small.mm(width) as u32 * OVERSAMPLING as u32,
         small.mm(height) as u32 * OVERSAMPLING as u32,
     );
-    let mut pixels = vec![255; (3 * w * h) as usize];
+    let mut pixels = vec![255; 3 * w as usize * h as usize];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (w, h)).into_drawing_area();
         area.fill(&WHITE).map_err(figure_error)?;

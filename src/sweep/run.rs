@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// How to compute; none of it changes a result.
+/// How to compute. Threads and batch change no result; another device changes last bits.
 pub struct Machine {
     /// Where tensors live.
     pub device: Device,
