@@ -21,17 +21,13 @@ const SEAL: &str = ",\n  \"seal\": \"";
 
 /// Adds a last member `seal` to a pretty-printed JSON object: the SHA-256 of the text before it.
 pub fn seal(object: &str) -> String {
-    let body = object
-        .trim_end()
-        .strip_suffix("\n}")
-        .expect("a pretty-printed JSON object");
+    let body = object.trim_end().strip_suffix("\n}").expect("a pretty-printed JSON object");
     format!("{body}{SEAL}{}\"\n}}\n", sha256(body.as_bytes()))
 }
 
 /// Whether `text` is exactly what [`seal`] wrote: any changed byte, in the seal too, says no.
 pub fn is_sealed(text: &str) -> bool {
-    text.rfind(SEAL)
-        .is_some_and(|at| seal(&format!("{}\n}}", &text[..at])) == text)
+    text.rfind(SEAL).is_some_and(|at| seal(&format!("{}\n}}", &text[..at])) == text)
 }
 
 #[cfg(test)]
@@ -40,10 +36,7 @@ mod tests {
 
     #[test]
     fn sha256_of_abc_is_the_value_in_fips_180() {
-        assert_eq!(
-            sha256(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

@@ -60,11 +60,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Wraps an I/O error with what was tried on which file.
     pub fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
-        move |source| Error::Io {
-            action,
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| Error::Io { action, path: path.to_path_buf(), source }
     }
 
     /// Shorthand for [`Error::Usage`].

@@ -25,11 +25,7 @@ impl Goal {
             Some("next") => Some(Goal::Next),
             Some("least-likely") => Some(Goal::LeastLikely),
             Some("random") => Some(Goal::Random),
-            Some(n) => n
-                .parse()
-                .ok()
-                .filter(|_| n.bytes().all(|b| b.is_ascii_digit()))
-                .map(Goal::Class),
+            Some(n) => n.parse().ok().filter(|_| n.bytes().all(|b| b.is_ascii_digit())).map(Goal::Class),
         }
     }
 
@@ -54,16 +50,11 @@ impl Goal {
             Goal::Next => (label + 1) % classes,
             Goal::LeastLikely => argmin(clean_logits),
             Goal::Random => {
-                let other = Streams::new(seed, "goal")
-                    .stream(example, 0, "target")
-                    .below(classes - 1);
+                let other = Streams::new(seed, "goal").stream(example, 0, "target").below(classes - 1);
                 other + usize::from(other >= label)
             }
         };
-        (target != label).then_some(Aim {
-            label,
-            target: Some(target),
-        })
+        (target != label).then_some(Aim { label, target: Some(target) })
     }
 }
 
@@ -115,13 +106,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for name in [
-            "untargeted",
-            "target:3",
-            "target:next",
-            "target:least-likely",
-            "target:random",
-        ] {
+        for name in ["untargeted", "target:3", "target:next", "target:least-likely", "target:random"] {
             assert_eq!(Goal::parse(name).unwrap().name(), name);
         }
         for name in ["", "target:", "target:-1", "target:+1", "target:x", "Untargeted"] {
@@ -136,9 +121,7 @@ mod tests {
         assert_eq!(Goal::LeastLikely.aim(0, 2, &logits, 0).unwrap().target, Some(1));
         assert_eq!(Goal::LeastLikely.aim(0, 1, &logits, 0), None);
         assert_eq!(Goal::Class(2).aim(0, 2, &logits, 0), None);
-        let drawn: Vec<_> = (0..300)
-            .map(|e| Goal::Random.aim(e, 1, &logits, 0).unwrap().target.unwrap())
-            .collect();
+        let drawn: Vec<_> = (0..300).map(|e| Goal::Random.aim(e, 1, &logits, 0).unwrap().target.unwrap()).collect();
         assert!(drawn.iter().all(|t| *t != 1));
         let zeros = drawn.iter().filter(|t| **t == 0).count();
         assert!((100..200).contains(&zeros), "{zeros} of 300 fair draws");

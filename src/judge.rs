@@ -58,19 +58,13 @@ impl Verdict {
 
     /// Number of classes above `class`.
     pub fn rank(&self, class: usize) -> Option<usize> {
-        self.prediction
-            .map(|_| self.logits.iter().filter(|z| **z > self.logits[class]).count())
+        self.prediction.map(|_| self.logits.iter().filter(|z| **z > self.logits[class]).count())
     }
 }
 
 /// The net's verdicts on images N×3×H×W.
 pub fn predict(engine: &dyn Engine, images: &Tensor) -> Result<Vec<Verdict>> {
-    Ok(engine
-        .logits(images)?
-        .to_vec2::<f32>()?
-        .into_iter()
-        .map(Verdict::new)
-        .collect())
+    Ok(engine.logits(images)?.to_vec2::<f32>()?.into_iter().map(Verdict::new).collect())
 }
 
 /// The net's verdicts on stored images, `batch` at a time.
@@ -92,10 +86,7 @@ pub fn predict_stored(
         Witnesses::F32(pixels) => {
             for chunk in pixels.chunks(batch * values) {
                 let shape = (chunk.len() / values, 3, side, side);
-                verdicts.extend(predict(
-                    engine,
-                    &Tensor::from_slice(chunk, shape, &Device::Cpu)?.to_device(device)?,
-                )?);
+                verdicts.extend(predict(engine, &Tensor::from_slice(chunk, shape, &Device::Cpu)?.to_device(device)?)?);
             }
         }
     }
@@ -146,14 +137,8 @@ enum Pixels {
 impl Trial<'_> {
     /// What the attack is to do with each image; `None` drops it.
     pub fn aims(&self) -> Vec<Option<Aim>> {
-        let aim = |i: usize| {
-            self.goal.aim(
-                self.subset.examples[i],
-                self.subset.labels[i],
-                &self.clean[i].logits,
-                self.seed,
-            )
-        };
+        let aim =
+            |i: usize| self.goal.aim(self.subset.examples[i], self.subset.labels[i], &self.clean[i].logits, self.seed);
         (0..self.subset.len()).map(aim).collect()
     }
 
@@ -177,10 +162,7 @@ impl Trial<'_> {
         let aims = self.aims();
         let mut best: Vec<Option<(Best, Spent)>> = vec![None; self.subset.len()];
         for (b, images) in self.attacked().chunks(self.batch).enumerate() {
-            let aims: Vec<Aim> = images
-                .iter()
-                .map(|i| aims[*i].expect("an attacked image has an aim"))
-                .collect();
+            let aims: Vec<Aim> = images.iter().map(|i| aims[*i].expect("an attacked image has an aim")).collect();
             let (found, spent) = self.run_batch(attack, task, images, &aims, memo, b)?;
             for ((i, found), spent) in images.iter().zip(found).zip(spent) {
                 best[*i] = Some((found, spent));
@@ -207,10 +189,7 @@ impl Trial<'_> {
         memo: &Memo,
         b: usize,
     ) -> Result<(Vec<Best>, Vec<Spent>)> {
-        let clean: Vec<u8> = images
-            .iter()
-            .flat_map(|i| self.subset.image(*i).iter().copied())
-            .collect();
+        let clean: Vec<u8> = images.iter().flat_map(|i| self.subset.image(*i).iter().copied()).collect();
         let batch = Batch {
             images: data::to_tensor(&clean, self.subset.side, self.device)?,
             examples: images.iter().map(|i| self.subset.examples[*i]).collect(),
@@ -226,12 +205,7 @@ impl Trial<'_> {
         attack.perturb(&mut oracle, &batch, task)?;
         let spent = oracle.spent().to_vec();
         let proposed = bench.best.into_iter().zip(images);
-        Ok((
-            proposed
-                .map(|(best, i)| best.unwrap_or_else(|| self.untouched(*i)))
-                .collect(),
-            spent,
-        ))
+        Ok((proposed.map(|(best, i)| best.unwrap_or_else(|| self.untouched(*i))).collect(), spent))
     }
 
     /// The clean image as its own witness.
@@ -327,9 +301,7 @@ impl Referee for Bench<'_> {
         let mut verdicts = predict_stored(self.trial.engine, &stored, side, device, rows.len().max(1))?.into_iter();
         let mut settled = Vec::new();
         for (row, judged) in rows.iter().zip(judged) {
-            let verdict = judged
-                .is_ok()
-                .then(|| verdicts.next().expect("one verdict a judged image"));
+            let verdict = judged.is_ok().then(|| verdicts.next().expect("one verdict a judged image"));
             settled.push(self.enter(*row, judged, verdict, proposal));
         }
         Ok(settled)
@@ -350,11 +322,7 @@ impl Bench<'_> {
             WitnessKind::F32 => Ok(Pixels::F32(image.to_vec())),
             WitnessKind::U8 => {
                 let rounded = self.threat.quantise(image, clean, gradient);
-                if self.threat.contains_u8(&rounded, clean) {
-                    Ok(Pixels::U8(rounded))
-                } else {
-                    Err(OUTSIDE)
-                }
+                if self.threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
             }
         }
     }
@@ -372,42 +340,26 @@ impl Bench<'_> {
         if best.as_ref().is_some_and(|b| b.reached || b.fault.is_some()) {
             return true; // the first success, or fault, stands
         }
-        let fault = judged.as_ref().err().copied().or_else(|| {
-            verdict
-                .as_ref()
-                .is_some_and(|v| v.prediction.is_none())
-                .then_some(NOT_FINITE)
-        });
+        let fault = judged
+            .as_ref()
+            .err()
+            .copied()
+            .or_else(|| verdict.as_ref().is_some_and(|v| v.prediction.is_none()).then_some(NOT_FINITE));
         if let Some(fault) = fault {
             // nothing outside the threat set is ever stored: an error row keeps the clean image
             let pixels = match self.trial.witness {
                 WitnessKind::U8 => Pixels::U8(self.clean[row].to_vec()),
                 WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
             };
-            *best = Some(Best {
-                pixels,
-                verdict: None,
-                distance: 0.0,
-                reached: false,
-                step,
-                restart,
-                fault: Some(fault),
-            });
+            *best =
+                Some(Best { pixels, verdict: None, distance: 0.0, reached: false, step, restart, fault: Some(fault) });
             return true;
         }
         let (pixels, verdict) = (judged.expect("no fault"), verdict.expect("no fault"));
         let aim = &self.aims[row];
         let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
         if reached || best.as_ref().is_none_or(|b| distance < b.distance) {
-            *best = Some(Best {
-                pixels,
-                verdict: Some(verdict),
-                distance,
-                reached,
-                step,
-                restart,
-                fault: None,
-            });
+            *best = Some(Best { pixels, verdict: Some(verdict), distance, reached, step, restart, fault: None });
         }
         reached
     }
@@ -420,18 +372,12 @@ pub fn to_floats(pixels: &[u8]) -> Vec<f32> {
 
 fn join(images: Vec<Pixels>, kind: WitnessKind) -> Witnesses {
     match kind {
-        WitnessKind::U8 => Witnesses::U8(
-            images
-                .into_iter()
-                .flat_map(|p| if let Pixels::U8(v) = p { v } else { vec![] })
-                .collect(),
-        ),
-        WitnessKind::F32 => Witnesses::F32(
-            images
-                .into_iter()
-                .flat_map(|p| if let Pixels::F32(v) = p { v } else { vec![] })
-                .collect(),
-        ),
+        WitnessKind::U8 => {
+            Witnesses::U8(images.into_iter().flat_map(|p| if let Pixels::U8(v) = p { v } else { vec![] }).collect())
+        }
+        WitnessKind::F32 => {
+            Witnesses::F32(images.into_iter().flat_map(|p| if let Pixels::F32(v) = p { v } else { vec![] }).collect())
+        }
     }
 }
 
@@ -453,12 +399,6 @@ pub fn distances_u8(pixels: &[u8], clean: &[u8]) -> (f64, f64) {
 
 /// [`distances`] of a float witness.
 pub fn distances_f32(pixels: &[f32], clean: &[u8]) -> (f64, f64) {
-    let changes = pixels
-        .iter()
-        .zip(clean)
-        .map(|(a, b)| (f64::from(*a) - f64::from(f32::from(*b) / 255.0)).abs());
-    (
-        changes.clone().fold(0.0, f64::max) * 255.0,
-        changes.map(|d| d * d).sum::<f64>().sqrt(),
-    )
+    let changes = pixels.iter().zip(clean).map(|(a, b)| (f64::from(*a) - f64::from(f32::from(*b) / 255.0)).abs());
+    (changes.clone().fold(0.0, f64::max) * 255.0, changes.map(|d| d * d).sum::<f64>().sqrt())
 }

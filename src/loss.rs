@@ -42,13 +42,7 @@ mod tests {
     #[test]
     fn gradient_is_that_of_the_loss() {
         let z = [1.5f32, -0.3, 0.8, 2.0];
-        for aim in [
-            Aim { label: 1, target: None },
-            Aim {
-                label: 1,
-                target: Some(3),
-            },
-        ] {
+        for aim in [Aim { label: 1, target: None }, Aim { label: 1, target: Some(3) }] {
             let mut g = [0.0; 4];
             cross_entropy(&aim, &z, &mut g);
             for i in 0..4 {

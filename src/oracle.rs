@@ -76,14 +76,7 @@ impl<'a> Oracle<'a> {
         at_clean: Option<&'a OnceCell<Tensor>>,
         stop: &'a AtomicBool,
     ) -> Oracle<'a> {
-        Oracle {
-            engine,
-            aims,
-            referee,
-            at_clean,
-            stop,
-            spent: vec![Spent::default(); aims.len()],
-        }
+        Oracle { engine, aims, referee, at_clean, stop, spent: vec![Spent::default(); aims.len()] }
     }
 
     /// Logits N×classes of one image for each of `rows`.
@@ -128,10 +121,7 @@ impl<'a> Oracle<'a> {
         self.check_stop()?;
         rows.iter().for_each(|r| self.spent[*r].forwards += 1);
         let mut settled = self.referee.judge(rows, proposal)?;
-        settled
-            .iter_mut()
-            .zip(rows)
-            .for_each(|(s, r)| *s |= self.spent[*r].not_finite);
+        settled.iter_mut().zip(rows).for_each(|(s, r)| *s |= self.spent[*r].not_finite);
         Ok(settled)
     }
 
@@ -153,10 +143,6 @@ impl<'a> Oracle<'a> {
     }
 
     fn check_stop(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) {
-            Err(Error::Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 }

@@ -19,10 +19,7 @@ impl Ratio {
     pub fn new(num: u128, den: u128) -> Option<Ratio> {
         let g = gcd(num, den);
         let (n, d) = (num.checked_div(g)?, den.checked_div(g)?);
-        (d > 0 && n < LIMIT && d < LIMIT).then_some(Ratio {
-            num: n as u64,
-            den: d as u64,
-        })
+        (d > 0 && n < LIMIT && d < LIMIT).then_some(Ratio { num: n as u64, den: d as u64 })
     }
 
     /// Reads `"8/255"`, `"0.25"`, `"2"` or `"0.5/255"`.
@@ -50,18 +47,12 @@ impl Ratio {
 
     /// `self · other`.
     pub fn times(self, other: Ratio) -> Option<Ratio> {
-        Ratio::new(
-            u128::from(self.num) * u128::from(other.num),
-            u128::from(self.den) * u128::from(other.den),
-        )
+        Ratio::new(u128::from(self.num) * u128::from(other.num), u128::from(self.den) * u128::from(other.den))
     }
 
     /// `self / other`.
     pub fn over(self, other: Ratio) -> Option<Ratio> {
-        Ratio::new(
-            u128::from(self.num) * u128::from(other.den),
-            u128::from(self.den) * u128::from(other.num),
-        )
+        Ratio::new(u128::from(self.num) * u128::from(other.den), u128::from(self.den) * u128::from(other.num))
     }
 
     /// `"k/255"` where that is exact, else like [`fmt::Display`].
@@ -82,13 +73,7 @@ impl fmt::Display for Ratio {
                 let digits = u128::from(self.num) * (scale / u128::from(self.den));
                 return match places {
                     0 => write!(f, "{digits}"),
-                    _ => write!(
-                        f,
-                        "{}.{:0width$}",
-                        digits / scale,
-                        digits % scale,
-                        width = places as usize
-                    ),
+                    _ => write!(f, "{}.{:0width$}", digits / scale, digits % scale, width = places as usize),
                 };
             }
         }
@@ -133,19 +118,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_number() {
-        for text in [
-            "",
-            "/",
-            "8/0",
-            "-1",
-            "1e3",
-            "nan",
-            "8/255/2",
-            ".",
-            "1.2.3",
-            "9999999999999999999999999",
-            "٣",
-        ] {
+        for text in ["", "/", "8/0", "-1", "1e3", "nan", "8/255/2", ".", "1.2.3", "9999999999999999999999999", "٣"] {
             assert_eq!(Ratio::parse(text), None, "{text}");
         }
     }

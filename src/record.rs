@@ -275,29 +275,14 @@ pub(crate) mod tests {
     pub(crate) fn cell() -> Cell {
         Cell {
             schema: SCHEMA,
-            model: ModelRecord {
-                name: "m".into(),
-                network: "vgg11_bn".into(),
-                weights: "00".into(),
-            },
-            data: DataRecord {
-                name: "d".into(),
-                split: "test".into(),
-                first: 0,
-                take: 2,
-                digest: "11".into(),
-            },
+            model: ModelRecord { name: "m".into(), network: "vgg11_bn".into(), weights: "00".into() },
+            data: DataRecord { name: "d".into(), split: "test".into(), first: 0, take: 2, digest: "11".into() },
             attack: AttackRecord {
                 name: "pgd".into(),
                 revision: 1,
-                params: [("steps", "10"), ("restarts", "1")]
-                    .map(|(k, v)| (k.into(), v.into()))
-                    .into(),
+                params: [("steps", "10"), ("restarts", "1")].map(|(k, v)| (k.into(), v.into())).into(),
             },
-            threat: ThreatRecord {
-                norm: "linf".into(),
-                eps: "8/255".into(),
-            },
+            threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
             goal: "untargeted".into(),
             mode: "at".into(),
             witness: "u8".into(),

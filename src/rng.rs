@@ -18,10 +18,7 @@ pub struct Streams {
 impl Streams {
     /// Streams of the cell with this description or id.
     pub fn new(seed: u64, cell: impl Into<String>) -> Streams {
-        Streams {
-            seed,
-            cell: cell.into(),
-        }
+        Streams { seed, cell: cell.into() }
     }
 
     /// The stream of one example, restart and purpose.

@@ -43,11 +43,7 @@ impl Store {
     pub fn create(dir: &Path) -> Result<Store> {
         fs::create_dir_all(dir.join("cells")).map_err(Error::io("create folder", dir))?;
         let path = dir.join("lock");
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let lock = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -58,10 +54,7 @@ impl Store {
             }
             Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
-        let store = Store {
-            dir: dir.to_path_buf(),
-            _lock: Some(lock),
-        };
+        let store = Store { dir: dir.to_path_buf(), _lock: Some(lock) };
         store.sweep_leftovers()?;
         Ok(store)
     }
@@ -69,10 +62,7 @@ impl Store {
     /// Opens a run for reading.
     pub fn open(dir: &Path) -> Result<Store> {
         match dir.join("cells").is_dir() {
-            true => Ok(Store {
-                dir: dir.to_path_buf(),
-                _lock: None,
-            }),
+            true => Ok(Store { dir: dir.to_path_buf(), _lock: None }),
             false => Err(Error::usage(format!(
                 "no run at {} (hint: a folder below --out, by its name or path)",
                 dir.display()
@@ -108,11 +98,7 @@ impl Store {
             return Ok(State::Missing);
         }
         let provenance = self.provenance(id)?;
-        Ok(if provenance.error.is_some() {
-            State::Failed
-        } else {
-            State::Done
-        })
+        Ok(if provenance.error.is_some() { State::Failed } else { State::Done })
     }
 
     /// Ids of all stored cells, sorted.
@@ -120,11 +106,7 @@ impl Store {
         let cells = self.dir.join("cells");
         let mut ids = Vec::new();
         for entry in fs::read_dir(&cells).map_err(Error::io("read folder", &cells))? {
-            let name = entry
-                .map_err(Error::io("read folder", &cells))?
-                .file_name()
-                .to_string_lossy()
-                .into_owned();
+            let name = entry.map_err(Error::io("read folder", &cells))?.file_name().to_string_lossy().into_owned();
             if !name.starts_with(TEMPORARY) {
                 ids.push(name);
             }
@@ -156,21 +138,14 @@ impl Store {
     }
 
     fn put_files(&self, id: &str, files: Vec<(&str, Vec<u8>)>, mut provenance: Provenance) -> Result<()> {
-        provenance.files = files
-            .iter()
-            .map(|(name, bytes)| (name.to_string(), digest::sha256(bytes)))
-            .collect();
+        provenance.files = files.iter().map(|(name, bytes)| (name.to_string(), digest::sha256(bytes))).collect();
         let sealed = digest::seal(&serde_json::to_string_pretty(&provenance).expect("plain data"));
         let beside = self.dir.join("cells").join(format!("{TEMPORARY}{id}"));
         if beside.exists() {
             remove(&beside)?;
         }
         fs::create_dir(&beside).map_err(Error::io("create folder", &beside))?;
-        for (name, bytes) in files
-            .iter()
-            .map(|(n, b)| (*n, b.as_slice()))
-            .chain([(PROVENANCE, sealed.as_bytes())])
-        {
+        for (name, bytes) in files.iter().map(|(n, b)| (*n, b.as_slice())).chain([(PROVENANCE, sealed.as_bytes())]) {
             write_synced(&beside.join(name), bytes)?;
         }
         sync_dir(&beside)?;
@@ -191,10 +166,7 @@ impl Store {
         let text = self.checked(id, CELL, &provenance)?;
         let cell: Cell = serde_json::from_slice(&text).map_err(|e| self.damaged(id, CELL, e))?;
         if cell.schema != SCHEMA {
-            return Err(Error::Store(format!(
-                "cell {id} has schema {}, this foolproof reads {SCHEMA}",
-                cell.schema
-            )));
+            return Err(Error::Store(format!("cell {id} has schema {}, this foolproof reads {SCHEMA}", cell.schema)));
         }
         if cell.id() != id || cell.canonical().as_bytes() != text {
             return Err(self.damaged(id, CELL, "its digest is not the folder's name"));
@@ -204,15 +176,10 @@ impl Store {
             None => {
                 let bytes = self.checked(id, OUTCOMES, &provenance)?;
                 let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
-                rows.collect::<Result<_, _>>()
-                    .map_err(|e| self.damaged(id, OUTCOMES, e))?
+                rows.collect::<Result<_, _>>().map_err(|e| self.damaged(id, OUTCOMES, e))?
             }
         };
-        Ok(StoredCell {
-            cell,
-            provenance,
-            outcomes,
-        })
+        Ok(StoredCell { cell, provenance, outcomes })
     }
 
     /// Reads the witnesses of a complete cell; every byte is checked.
@@ -222,15 +189,9 @@ impl Store {
         let images = file.tensor("images").map_err(|e| self.damaged(id, WITNESSES, e))?;
         match images.dtype() {
             Dtype::U8 => Ok(Witnesses::U8(images.data().to_vec())),
-            Dtype::F32 => Ok(Witnesses::F32(
-                images
-                    .data()
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| f32::from_le_bytes(*b))
-                    .collect(),
-            )),
+            Dtype::F32 => {
+                Ok(Witnesses::F32(images.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+            }
             other => Err(self.damaged(id, WITNESSES, format!("images of type {other:?}"))),
         }
     }
@@ -271,10 +232,7 @@ impl Store {
         let path = self.dir.join(PLAN);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let problem = |p: String| {
-            Error::Store(format!(
-                "{}: {p} (hint: run the sweep again, it rewrites the plan)",
-                path.display()
-            ))
+            Error::Store(format!("{}: {p} (hint: run the sweep again, it rewrites the plan)", path.display()))
         };
         if !digest::is_sealed(&text) {
             return Err(problem("its seal does not fit".into()));
@@ -301,9 +259,7 @@ impl Store {
         let name = input_name(data_digest);
         match self.read_bytes(&name)? == input_file(inputs)? {
             true => Ok(()),
-            false => Err(Error::Store(format!(
-                "{name} is not the data's (hint: run the sweep again)"
-            ))),
+            false => Err(Error::Store(format!("{name} is not the data's (hint: run the sweep again)"))),
         }
     }
 
@@ -347,11 +303,7 @@ fn input_name(data_digest: &str) -> String {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(Error::io("remove", path))
 }
 
@@ -362,9 +314,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|d| d.sync_all())
-        .map_err(Error::io("sync folder", path))
+    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync folder", path))
 }
 
 /// A sealed JSON object without its seal.
@@ -377,9 +327,7 @@ fn unsealed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json:
 fn outcomes_csv(outcomes: &[Outcome]) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for outcome in outcomes {
-        writer
-            .serialize(outcome)
-            .map_err(|e| Error::Store(format!("outcomes: {e}")))?;
+        writer.serialize(outcome).map_err(|e| Error::Store(format!("outcomes: {e}")))?;
     }
     writer.into_inner().map_err(|e| Error::Store(format!("outcomes: {e}")))
 }
@@ -391,10 +339,7 @@ fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Res
         Witnesses::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
     };
     let n = outcomes.len();
-    tensor_file(vec![
-        ("examples", Dtype::I64, vec![n], examples),
-        ("images", dtype, vec![n, 3, side, side], bytes),
-    ])
+    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, side, side], bytes)])
 }
 
 fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
@@ -402,18 +347,8 @@ fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
     let classes = inputs.classes.join("\n").into_bytes();
     tensor_file(vec![
         ("classes", Dtype::U8, vec![classes.len()], classes),
-        (
-            "examples",
-            Dtype::I64,
-            vec![n],
-            little_endian(inputs.examples.iter().copied()),
-        ),
-        (
-            "images",
-            Dtype::U8,
-            vec![n, 3, inputs.side, inputs.side],
-            inputs.pixels.clone(),
-        ),
+        ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
+        ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
     ])
 }
 
@@ -422,13 +357,8 @@ fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
     let tensor = |name: &str| file.tensor(name).map_err(|e| e.to_string());
     let images = tensor("images")?;
     let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
-    let examples = tensor("examples")?
-        .data()
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|b| i64::from_le_bytes(*b) as usize)
-        .collect();
+    let examples =
+        tensor("examples")?.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
     Ok(Inputs {
         examples,
         classes: classes.split('\n').map(String::from).collect(),

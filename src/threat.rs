@@ -88,9 +88,7 @@ impl Threat {
     pub fn random_change(&self, values: usize, stream: &mut Stream) -> Vec<f32> {
         let eps = self.eps.to_f64();
         match self.norm {
-            Norm::Linf => (0..values)
-                .map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32)
-                .collect(),
+            Norm::Linf => (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect(),
             Norm::L2 => {
                 let direction: Vec<f64> = (0..values).map(|_| stream.normal()).collect();
                 let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt().max(TINY);
@@ -135,9 +133,7 @@ impl Threat {
     fn holds_square(&self, sum: u64) -> bool {
         // sum < 2^40 for images up to 2048² and den < 2^40, so nothing wraps; what would wrap is outside anyway
         let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
-        d.checked_mul(d)
-            .and_then(|d2| d2.checked_mul(u128::from(sum)))
-            .is_some_and(|left| left <= 255 * 255 * n * n)
+        d.checked_mul(d).and_then(|d2| d2.checked_mul(u128::from(sum))).is_some_and(|left| left <= 255 * 255 * n * n)
     }
 
     /// Rounds an image of the threat set to 8 bits *inside* the set, keeping as much of the attack as it can.
@@ -146,9 +142,7 @@ impl Threat {
     /// coordinates move back toward `x` one grey level at a time, first those that cost the least first-order loss
     /// (`gradient`, if the attack had one) per unit of squared length.
     pub fn quantise(&self, x_adv: &[f32], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
-        let nearest = x_adv
-            .iter()
-            .map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
+        let nearest = x_adv.iter().map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
         let mut d: Vec<i32> = nearest.zip(x).map(|(q, &c)| q - i32::from(c)).collect();
         match self.norm {
             Norm::Linf => {
@@ -192,10 +186,7 @@ impl Eq for Price {}
 
 impl Ord for Price {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0
-            .total_cmp(&other.0)
-            .then(self.1.cmp(&other.1))
-            .then(self.2.cmp(&other.2))
+        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1)).then(self.2.cmp(&other.2))
     }
 }
 

@@ -28,13 +28,7 @@ struct Linear {
 
 impl Linear {
     fn margin(&self, x: &[f32]) -> f64 {
-        f64::from(self.b)
-            + self
-                .w
-                .iter()
-                .zip(x)
-                .map(|(w, x)| f64::from(*w) * f64::from(*x))
-                .sum::<f64>()
+        f64::from(self.b) + self.w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>()
     }
 }
 
@@ -60,9 +54,7 @@ impl Engine for Linear {
 /// Weights with some exact zeros, and images so far inside the box that no budget here reaches its edge.
 fn toy() -> (Linear, Subset) {
     let mut s = stream("linear");
-    let w: Vec<f32> = (0..VALUES)
-        .map(|i| if i % 5 == 0 { 0.0 } else { number(&mut s) as f32 })
-        .collect();
+    let w: Vec<f32> = (0..VALUES).map(|i| if i % 5 == 0 { 0.0 } else { number(&mut s) as f32 }).collect();
     let n = 60;
     let pixels: Vec<u8> = (0..n * VALUES).map(|_| 40 + s.below(176) as u8).collect();
     let mut model = Linear { w, b: 0.0 };
@@ -86,9 +78,7 @@ fn run(
     witness: WitnessKind,
 ) -> (Vec<Outcome>, Witnesses) {
     let entry = attack::find(name).unwrap();
-    let attack = entry
-        .build(&Params::resolve(entry.params, given).unwrap(), &threat)
-        .unwrap();
+    let attack = entry.build(&Params::resolve(entry.params, given).unwrap(), &threat).unwrap();
     judge(model, subset, attack.as_ref(), threat, witness, Goal::Untargeted)
 }
 
@@ -113,18 +103,12 @@ fn judge(
         batch: 16,
         stop: &stop,
     };
-    let task = Task {
-        threat,
-        streams: Streams::new(0, "toy"),
-    };
+    let task = Task { threat, streams: Streams::new(0, "toy") };
     trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap()
 }
 
 fn threat(norm: Norm, eps: &str) -> Threat {
-    Threat {
-        norm,
-        eps: Ratio::parse(eps).unwrap(),
-    }
+    Threat { norm, eps: Ratio::parse(eps).unwrap() }
 }
 
 /// Whether success is exactly where theory says, apart from images within `thin` of the boundary.
@@ -143,17 +127,8 @@ fn check_successes(model: &Linear, subset: &Subset, outcomes: &[Outcome], reach:
 #[test]
 fn fgsm_moves_by_eps_sign_w_and_succeeds_iff_eps_exceeds_margin_over_l1() {
     let (model, subset) = toy();
-    let (outcomes, witnesses) = run(
-        &model,
-        &subset,
-        "fgsm",
-        &[],
-        threat(Norm::Linf, "8/255"),
-        WitnessKind::U8,
-    );
-    let Witnesses::U8(pixels) = &witnesses else {
-        panic!("8-bit witnesses")
-    };
+    let (outcomes, witnesses) = run(&model, &subset, "fgsm", &[], threat(Norm::Linf, "8/255"), WitnessKind::U8);
+    let Witnesses::U8(pixels) = &witnesses else { panic!("8-bit witnesses") };
     for (witness, clean) in pixels.chunks(VALUES).zip(subset.pixels.chunks(VALUES)) {
         for ((a, x), w) in witness.iter().zip(clean).zip(&model.w) {
             // against the label's logit, so against w; not at all where w is 0
@@ -176,14 +151,7 @@ fn fgsm_moves_by_eps_sign_w_and_succeeds_iff_eps_exceeds_margin_over_l1() {
 fn pgd_reaches_the_same_corner_and_stops_at_the_first_success() {
     let (model, subset) = toy();
     let given = [("steps", "4"), ("step_size", "eps/4"), ("random_start", "false")];
-    let (outcomes, _) = run(
-        &model,
-        &subset,
-        "pgd",
-        &given,
-        threat(Norm::Linf, "8/255"),
-        WitnessKind::U8,
-    );
+    let (outcomes, _) = run(&model, &subset, "pgd", &given, threat(Norm::Linf, "8/255"), WitnessKind::U8);
     let l1: f64 = model.w.iter().map(|w| f64::from(w.abs())).sum();
     check_successes(&model, &subset, &outcomes, 8.0 / 255.0 * l1, 1e-4);
     for o in &outcomes {
@@ -200,10 +168,7 @@ fn l2_steps_succeed_iff_eps_exceeds_margin_over_l2() {
     let (model, subset) = toy();
     let l2: f64 = model.w.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
     let eps = "0.5";
-    for (name, given) in [
-        ("fgsm", vec![]),
-        ("pgd", vec![("steps", "10"), ("random_start", "false")]),
-    ] {
+    for (name, given) in [("fgsm", vec![]), ("pgd", vec![("steps", "10"), ("random_start", "false")])] {
         let (outcomes, _) = run(&model, &subset, name, &given, threat(Norm::L2, eps), WitnessKind::F32);
         check_successes(&model, &subset, &outcomes, 0.5 * l2, 1e-3);
         // 8 bits: the ball is not left, and at most what rounding costs is lost
@@ -221,15 +186,10 @@ fn l2_steps_succeed_iff_eps_exceeds_margin_over_l2() {
 #[test]
 fn with_two_classes_a_targeted_attack_is_the_untargeted_one() {
     let (model, subset) = toy();
-    for (name, given) in [
-        ("fgsm", vec![]),
-        ("pgd", vec![("steps", "4"), ("random_start", "false")]),
-    ] {
+    for (name, given) in [("fgsm", vec![]), ("pgd", vec![("steps", "4"), ("random_start", "false")])] {
         let entry = attack::find(name).unwrap();
         let threat = threat(Norm::Linf, "8/255");
-        let attack = entry
-            .build(&Params::resolve(entry.params, &given).unwrap(), &threat)
-            .unwrap();
+        let attack = entry.build(&Params::resolve(entry.params, &given).unwrap(), &threat).unwrap();
         let run = |goal| judge(&model, &subset, attack.as_ref(), threat, WitnessKind::U8, goal);
         let ((any, any_images), (one, one_images)) = (run(Goal::Untargeted), run(Goal::Class(1)));
         assert_eq!(any_images, one_images);
@@ -241,29 +201,10 @@ fn with_two_classes_a_targeted_attack_is_the_untargeted_one() {
 #[test]
 fn noise_of_the_same_budget_is_far_weaker() {
     let (model, subset) = toy();
-    let (outcomes, _) = run(
-        &model,
-        &subset,
-        "noise",
-        &[],
-        threat(Norm::Linf, "8/255"),
-        WitnessKind::U8,
-    );
-    let (fgsm, _) = run(
-        &model,
-        &subset,
-        "fgsm",
-        &[],
-        threat(Norm::Linf, "8/255"),
-        WitnessKind::U8,
-    );
+    let (outcomes, _) = run(&model, &subset, "noise", &[], threat(Norm::Linf, "8/255"), WitnessKind::U8);
+    let (fgsm, _) = run(&model, &subset, "fgsm", &[], threat(Norm::Linf, "8/255"), WitnessKind::U8);
     let successes = |o: &[Outcome]| o.iter().filter(|o| o.success == Some(true)).count();
-    assert!(
-        successes(&outcomes) * 3 < successes(&fgsm),
-        "{} against {}",
-        successes(&outcomes),
-        successes(&fgsm)
-    );
+    assert!(successes(&outcomes) * 3 < successes(&fgsm), "{} against {}", successes(&outcomes), successes(&fgsm));
 }
 
 /// Proposes what no attack may: on odd examples an image outside the ball, on every third one with NaN.
@@ -282,15 +223,7 @@ impl Attack for Cheat {
         let images = Tensor::from_vec(images, batch.images.shape(), &Device::Cpu)?;
         let rows: Vec<usize> = (0..batch.examples.len()).collect();
         for step in 1..=2 {
-            let settled = oracle.propose(
-                &rows,
-                &Proposal {
-                    images: &images,
-                    gradient: None,
-                    step,
-                    restart: 0,
-                },
-            )?;
+            let settled = oracle.propose(&rows, &Proposal { images: &images, gradient: None, step, restart: 0 })?;
             for (example, settled) in batch.examples.iter().zip(settled) {
                 assert_eq!(settled, ![2, 4].contains(&(example % 6)));
             }
@@ -307,14 +240,8 @@ impl Attack for Cheat {
 fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
     let (model, subset) = toy();
     for witness in [WitnessKind::U8, WitnessKind::F32] {
-        let (outcomes, witnesses) = judge(
-            &model,
-            &subset,
-            &Cheat,
-            threat(Norm::Linf, "8/255"),
-            witness,
-            Goal::Untargeted,
-        );
+        let (outcomes, witnesses) =
+            judge(&model, &subset, &Cheat, threat(Norm::Linf, "8/255"), witness, Goal::Untargeted);
         for o in &outcomes {
             let flags = match o.example % 6 {
                 1 | 5 => "outside",
@@ -323,11 +250,7 @@ fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
             };
             assert_eq!(o.flags.replace("boundary", "").trim(), flags, "{o:?}");
             let expected = if flags.is_empty() { Some(false) } else { None };
-            assert_eq!(
-                (o.success, o.adversarial_prediction.is_none()),
-                (expected, !flags.is_empty()),
-                "{o:?}"
-            );
+            assert_eq!((o.success, o.adversarial_prediction.is_none()), (expected, !flags.is_empty()), "{o:?}");
         }
         // and nothing outside is ever stored
         if let Witnesses::U8(pixels) = witnesses {

@@ -28,44 +28,20 @@ fn the_main_sweep_has_forty_cells_in_a_fixed_order() {
     let plan = parse(GOOD).unwrap();
     assert_eq!((plan.name.as_str(), plan.cells.len()), ("pgd", 40));
     let first = &plan.cells[0].cell;
-    assert_eq!(
-        (first.attack.name.as_str(), first.threat.eps.as_str()),
-        ("noise", "1/255")
-    );
+    assert_eq!((first.attack.name.as_str(), first.threat.eps.as_str()), ("noise", "1/255"));
     let last = &plan.cells[39].cell;
-    assert_eq!(
-        last.params(),
-        "random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40"
-    );
+    assert_eq!(last.params(), "random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40");
     assert_eq!(last.model.name, "vgg11-half-cifar10-robust");
 }
 
 #[test]
 fn ids_survive_rewriting_and_change_with_meaning() {
-    let ids = |text: &str| {
-        parse(text)
-            .unwrap()
-            .cells
-            .iter()
-            .map(|c| c.id.clone())
-            .collect::<Vec<_>>()
-    };
-    let rewritten = GOOD.replace(
-        "steps = 10, step_size = \"2.5*eps/steps\"",
-        "step_size = \"2.5 * eps / steps\", steps=10",
-    );
+    let ids = |text: &str| parse(text).unwrap().cells.iter().map(|c| c.id.clone()).collect::<Vec<_>>();
+    let rewritten =
+        GOOD.replace("steps = 10, step_size = \"2.5*eps/steps\"", "step_size = \"2.5 * eps / steps\", steps=10");
     assert_eq!(ids(GOOD), ids(&rewritten));
-    assert_eq!(
-        ids(GOOD),
-        ids(&GOOD.replace("\"1/255\"", "\"2/510\"")),
-        "equal budgets are one cell"
-    );
-    assert!(
-        ids(GOOD)
-            .iter()
-            .zip(ids(&GOOD.replace("seed = 0", "seed = 1")))
-            .all(|(a, b)| *a != b)
-    );
+    assert_eq!(ids(GOOD), ids(&GOOD.replace("\"1/255\"", "\"2/510\"")), "equal budgets are one cell");
+    assert!(ids(GOOD).iter().zip(ids(&GOOD.replace("seed = 0", "seed = 1"))).all(|(a, b)| *a != b));
     let twice = format!("{GOOD}{}", &GOOD[GOOD.find("[[sweep]]").unwrap()..]);
     assert_eq!(ids(GOOD), ids(&twice), "a cell that two blocks name is one cell");
 }
@@ -95,10 +71,7 @@ colour = 1
         (1, "unknown key `nam` (hint: did you mean `name`?)"),
         (2, "`seed`: expected a whole number from 0, found integer `-1`"),
         (4, "unknown model `vgg11-half-cifar`"),
-        (
-            5,
-            "unknown dataset `cifar10-sampel` (hint: did you mean `cifar10-sample`?)",
-        ),
+        (5, "unknown dataset `cifar10-sampel` (hint: did you mean `cifar10-sample`?)"),
         (5, "unknown key `takes` in `sweep[0].data` (hint: did you mean `take`?)"),
         (6, "unknown goal `untargetted` (hint: did you mean `untargeted`?)"),
         (6, "goal `target:10`: the classes are 0 to 9"),
@@ -107,28 +80,16 @@ colour = 1
         (7, "expected a list of texts (as \"8/255\"), found float `0.5`"),
         (7, "missing key `norm` in `sweep[0].threats[1]`"),
         (9, "unknown attack `fgms` (hint: did you mean `fgsm`?)"),
-        (
-            10,
-            "attack `pgd`: unknown key `stepsize` (hint: did you mean `step_size`?)",
-        ),
-        (
-            10,
-            "attack `pgd`: `steps`: expected a whole number from 1 to 1000000, found `0`",
-        ),
-        (
-            12,
-            "attack `noise`: unknown key `sigma` (this attack has no parameters)",
-        ),
+        (10, "attack `pgd`: unknown key `stepsize` (hint: did you mean `step_size`?)"),
+        (10, "attack `pgd`: `steps`: expected a whole number from 1 to 1000000, found `0`"),
+        (12, "attack `noise`: unknown key `sigma` (this attack has no parameters)"),
         (14, "unknown mode `with`"),
         (15, "unknown witness `u16`"),
         (16, "unknown key `colour` in `sweep[0]`"),
     ];
     for (line, text) in expected {
         let prefix = format!("x.toml:{line}: ");
-        assert!(
-            found.iter().any(|p| p.starts_with(&prefix) && p.contains(text)),
-            "{line}: {text}\nin {found:#?}"
-        );
+        assert!(found.iter().any(|p| p.starts_with(&prefix) && p.contains(text)), "{line}: {text}\nin {found:#?}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
@@ -137,32 +98,20 @@ colour = 1
 fn what_only_shows_in_the_product_is_reported_too() {
     let found = problems(&GOOD.replace("random_start = false", "random_start = false, restarts = 2"));
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].contains("restarts above 1 repeat the same run without random_start = true"),
-        "{found:?}"
-    );
+    assert!(found[0].contains("restarts above 1 repeat the same run without random_start = true"), "{found:?}");
 
     let many: Vec<String> = (0..30_000).map(|i| format!("\"{}/100000\"", i + 1000)).collect();
     let found = problems(&GOOD.replace("\"1/255\"", &many.join(", ")));
     assert!(found[0].contains("more than 100000 cells"), "{found:?}");
 
-    let found = problems(&GOOD.replace(
-        "name = \"cifar10-sample\"",
-        "name = \"cifar10-sample\", first = 15, take = 6",
-    ));
-    assert!(
-        found[0].contains("20 images") && found[0].contains("does not fit"),
-        "{found:?}"
-    );
+    let found = problems(&GOOD.replace("name = \"cifar10-sample\"", "name = \"cifar10-sample\", first = 15, take = 6"));
+    assert!(found[0].contains("20 images") && found[0].contains("does not fit"), "{found:?}");
 
     let found = problems(&GOOD.replace("name = \"pgd\"  ", "name = \"../pgd\""));
     assert!(found[0].contains("becomes a folder"), "{found:?}");
 
     let found = problems(&GOOD.replace("\"1/255\"", "\"0.5/255\""));
-    assert!(
-        found.len() == 1 && found[0].contains("less than one grey level"),
-        "{found:?}"
-    );
+    assert!(found.len() == 1 && found[0].contains("less than one grey level"), "{found:?}");
 
     let found = problems("name = \"a\"\n[[sweep]\n");
     assert!(found[0].starts_with("x.toml:2: "), "{found:?}");

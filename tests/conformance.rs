@@ -17,11 +17,7 @@ fn block(norm: Norm, eps: &[&str], goal: &str, witness: &str, model: &str) -> St
         .iter()
         .filter(|a| a.norms.contains(&norm))
         .map(|a| {
-            let short = if a.params.iter().any(|p| p.name == "steps") {
-                ", steps = 3"
-            } else {
-                ""
-            };
+            let short = if a.params.iter().any(|p| p.name == "steps") { ", steps = 3" } else { "" };
             format!("{{ name = \"{}\"{short} }}", a.name)
         })
         .collect();
@@ -36,13 +32,7 @@ fn block(norm: Norm, eps: &[&str], goal: &str, witness: &str, model: &str) -> St
 fn everything() -> String {
     let mut text = "name = \"conformance\"\nseed = 3\n".to_string();
     for (norm, eps) in [(Norm::Linf, ["0", "8/255"]), (Norm::L2, ["0", "0.7"])] {
-        for goal in [
-            "untargeted",
-            "target:next",
-            "target:random",
-            "target:least-likely",
-            "target:3",
-        ] {
+        for goal in ["untargeted", "target:next", "target:random", "target:least-likely", "target:3"] {
             text += &block(norm, &eps, goal, "u8", "vgg11-half-cifar10");
         }
         text += &block(norm, &eps, "untargeted", "f32", "vgg11-half-cifar10-robust");
@@ -66,14 +56,7 @@ fn every_attack_keeps_the_laws() {
         };
         assert_eq!(count, s.outcomes.len() * 3072, "{name}");
         let dropped = 20 - s.outcomes.len();
-        assert!(
-            if s.cell.goal == "target:3" {
-                dropped == 2
-            } else {
-                dropped <= 1
-            },
-            "{name}: {dropped} dropped"
-        );
+        assert!(if s.cell.goal == "target:3" { dropped == 2 } else { dropped <= 1 }, "{name}: {dropped} dropped");
         for o in &s.outcomes {
             check(&name, &s.cell.threat.norm, &s.cell.threat.eps, o);
         }

@@ -35,11 +35,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -86,10 +82,7 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     let first = ok(at, &["--config", "sweeps/quick.toml"]);
     assert!(first.starts_with("36 cells computed, 0 cached, 0 failed\n"), "{first}");
     let before = results(&at.join("results/quick"));
-    assert_eq!(
-        before.keys().filter(|p| p.ends_with("witnesses.safetensors")).count(),
-        QUICK_CELLS
-    );
+    assert_eq!(before.keys().filter(|p| p.ends_with("witnesses.safetensors")).count(), QUICK_CELLS);
     for file in [
         "tables/summary.csv",
         "tables/images.csv",
@@ -105,10 +98,7 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     fs::remove_dir_all(at.join("results/quick/tables")).unwrap();
     fs::remove_dir_all(at.join("results/quick/figures")).unwrap();
     ok(at, &["report", "quick"]);
-    assert!(
-        results(&at.join("results/quick")) == before,
-        "reports are re-made to the byte"
-    );
+    assert!(results(&at.join("results/quick")) == before, "reports are re-made to the byte");
 
     let summary = String::from_utf8(before[Path::new("tables/summary.csv")].clone()).unwrap();
     assert!(summary.starts_with(
@@ -131,31 +121,17 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
         "{verified}"
     );
     // a changed table is noticed too
-    fs::write(
-        at.join("results/quick/tables/summary.csv"),
-        summary.replace(",ok,", ",OK,"),
-    )
-    .unwrap();
+    fs::write(at.join("results/quick/tables/summary.csv"), summary.replace(",ok,", ",OK,")).unwrap();
     let (code, stderr) = fails(at, &["verify", "quick"]);
-    assert!(
-        code == 3 && stderr.contains("tables/summary.csv is not what the cells give"),
-        "{stderr}"
-    );
+    assert!(code == 3 && stderr.contains("tables/summary.csv is not what the cells give"), "{stderr}");
 
     // more cells in the file: only the new ones are computed; fewer: the table follows the plan
-    fs::write(
-        at.join("configs/sweeps/quick.toml"),
-        QUICK.replace("\"8/255\"", "\"8/255\", \"16/255\""),
-    )
-    .unwrap();
+    fs::write(at.join("configs/sweeps/quick.toml"), QUICK.replace("\"8/255\"", "\"8/255\", \"16/255\"")).unwrap();
     let more = ok(at, &["--config", "sweeps/quick.toml"]);
     assert!(more.starts_with("12 cells computed, 36 cached"), "{more}");
     fs::write(at.join("configs/sweeps/quick.toml"), QUICK).unwrap();
     ok(at, &["--config", "sweeps/quick.toml"]);
-    assert_eq!(
-        fs::read(at.join("results/quick/tables/summary.csv")).unwrap(),
-        summary.as_bytes()
-    );
+    assert_eq!(fs::read(at.join("results/quick/tables/summary.csv")).unwrap(), summary.as_bytes());
 }
 
 #[test]
@@ -164,20 +140,7 @@ fn results_are_the_same_bytes_for_any_threads_and_batch() {
     let at = folder.path();
     let with = |threads: &str, batch: &str| {
         let out = format!("out-{threads}-{batch}");
-        ok(
-            at,
-            &[
-                "--config",
-                "sweeps/quick.toml",
-                "--out",
-                &out,
-                "--threads",
-                threads,
-                "--batch",
-                batch,
-                "--quiet",
-            ],
-        );
+        ok(at, &["--config", "sweeps/quick.toml", "--out", &out, "--threads", threads, "--batch", batch, "--quiet"]);
         results(&at.join(out).join("quick"))
     };
     let first = with("1", "128");
@@ -192,9 +155,7 @@ fn one_flipped_byte_of_any_file_makes_verify_fail_and_name_the_cell() {
         .replace("\"vgg11-half-cifar10\", ", "")
         .replace("\"untargeted\", ", "")
         .replace("{ name = \"noise\" }, ", "");
-    let text = text
-        .replace("\"2/255\", ", "")
-        .replace(", { norm = \"l2\", eps = [\"0.5\"] }", "");
+    let text = text.replace("\"2/255\", ", "").replace(", { norm = \"l2\", eps = [\"0.5\"] }", "");
     let folder = folder_with(&text);
     let at = folder.path();
     ok(at, &["--config", "sweeps/quick.toml", "--quiet"]);
@@ -216,29 +177,15 @@ fn one_flipped_byte_of_any_file_makes_verify_fail_and_name_the_cell() {
             flipped[place] ^= 1 << s.below(8);
             fs::write(cell.join(file), &flipped).unwrap();
             let store = Store::open(&dir).unwrap();
-            let error = store
-                .read(&id)
-                .map(drop)
-                .and_then(|()| store.read_witnesses(&id).map(drop))
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains(&id) && error.contains("damaged"),
-                "{file} byte {place}: {error}"
-            );
+            let error =
+                store.read(&id).map(drop).and_then(|()| store.read_witnesses(&id).map(drop)).unwrap_err().to_string();
+            assert!(error.contains(&id) && error.contains("damaged"), "{file} byte {place}: {error}");
         }
         fs::write(cell.join(file), &sound).unwrap();
     }
 
     // and some of every file of the run through the command itself
-    let digest = fs::read_dir(dir.join("inputs"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .file_name()
-        .into_string()
-        .unwrap();
+    let digest = fs::read_dir(dir.join("inputs")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
     for file in [
         format!("cells/{id}/cell.json"),
         format!("cells/{id}/outcomes.csv"),
@@ -278,14 +225,11 @@ fn a_forged_success_is_found_out() {
     ok(at, &["--config", "sweeps/quick.toml", "--quiet"]);
     let dir = at.join("results/quick");
     let store = Store::create(&dir).unwrap();
-    let id = store.ids().unwrap().into_iter().find(|id| {
-        store
-            .read(id)
-            .unwrap()
-            .outcomes
-            .iter()
-            .any(|o| o.success == Some(false))
-    });
+    let id = store
+        .ids()
+        .unwrap()
+        .into_iter()
+        .find(|id| store.read(id).unwrap().outcomes.iter().any(|o| o.success == Some(false)));
     let id = id.unwrap();
     let mut stored = store.read(&id).unwrap();
     let witnesses = store.read_witnesses(&id).unwrap();
@@ -295,21 +239,10 @@ fn a_forged_success_is_found_out() {
     forged.adversarial_prediction = forged.clean_prediction.map(|p| (p + 1) % 10);
     forged.flags = "boundary".into();
     let example = forged.example;
-    store
-        .put(
-            &stored.cell,
-            &stored.outcomes,
-            &witnesses,
-            32,
-            stored.provenance.clone(),
-        )
-        .unwrap();
+    store.put(&stored.cell, &stored.outcomes, &witnesses, 32, stored.provenance.clone()).unwrap();
     drop(store);
     let (code, stderr) = fails(at, &["verify", "quick"]);
-    assert!(
-        code == 3 && stderr.contains(&format!("cell {id}, example {example}: prediction")),
-        "{stderr}"
-    );
+    assert!(code == 3 && stderr.contains(&format!("cell {id}, example {example}: prediction")), "{stderr}");
 }
 
 #[test]
@@ -321,10 +254,7 @@ fn a_failed_cell_is_shown_as_failed_and_tried_again() {
     let store = Store::create(&dir).unwrap();
     let id = store.read_plan().unwrap().cells[3].id();
     let stored = store.read(&id).unwrap();
-    let provenance = Provenance {
-        error: Some("out of memory".into()),
-        ..stored.provenance
-    };
+    let provenance = Provenance { error: Some("out of memory".into()), ..stored.provenance };
     store.put_failed(&stored.cell, provenance).unwrap();
     assert_eq!(store.state(&id).unwrap(), State::Failed);
     drop(store);
@@ -347,21 +277,11 @@ fn wait_until(what: &str, mut test: impl FnMut() -> bool) {
 }
 
 fn start(at: &Path, arguments: &[&str]) -> Child {
-    foolproof(at, arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    foolproof(at, arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn signal(child: &Child, name: &str) {
-    assert!(
-        Command::new("kill")
-            .args([&format!("-{name}"), &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
 }
 
 #[test]
@@ -373,9 +293,7 @@ fn killed_runs_go_on_where_they_stopped() {
     let cells = at.join("results/quick/cells");
     let complete = || {
         let names = fs::read_dir(&cells).into_iter().flatten().flatten();
-        names
-            .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
-            .count()
+        names.filter(|e| !e.file_name().to_string_lossy().starts_with('.')).count()
     };
     for enough in [1, 4, 9, 14] {
         let mut child = start(at, &["--config", "sweeps/quick.toml", "--quiet"]);
@@ -392,25 +310,18 @@ fn killed_runs_go_on_where_they_stopped() {
 #[test]
 fn one_writer_at_a_time_and_ctrl_c_loses_nothing() {
     // long enough to be interrupted: the robust net, thousands of steps
-    let text = QUICK
-        .replace("\"vgg11-half-cifar10\", ", "")
-        .replace("steps = 4", "steps = 3000");
+    let text = QUICK.replace("\"vgg11-half-cifar10\", ", "").replace("steps = 4", "steps = 3000");
     let folder = folder_with(&text);
     let at = folder.path();
     let mut child = start(at, &["--config", "sweeps/quick.toml"]);
     let cells = at.join("results/quick/cells");
     let finished = || {
         let names = fs::read_dir(&cells).into_iter().flatten().flatten();
-        names
-            .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
-            .count()
+        names.filter(|e| !e.file_name().to_string_lossy().starts_with('.')).count()
     };
     wait_until("a first cell", || finished() > 0);
     let (code, stderr) = fails(at, &["--config", "sweeps/quick.toml"]);
-    assert!(
-        code == 1 && stderr.contains("another foolproof is writing to"),
-        "{code} {stderr}"
-    );
+    assert!(code == 1 && stderr.contains("another foolproof is writing to"), "{code} {stderr}");
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let stored = finished();
@@ -418,10 +329,7 @@ fn one_writer_at_a_time_and_ctrl_c_loses_nothing() {
     assert_eq!(list.lines().filter(|l| l.ends_with(",done")).count(), stored);
     assert!(stored < 18, "it was interrupted before the end");
     assert!(
-        fs::read_dir(&cells)
-            .unwrap()
-            .flatten()
-            .all(|e| !e.file_name().to_string_lossy().starts_with('.')),
+        fs::read_dir(&cells).unwrap().flatten().all(|e| !e.file_name().to_string_lossy().starts_with('.')),
         "nothing half-written"
     );
 }
@@ -431,41 +339,22 @@ fn wrong_use_is_told_in_one_line_with_a_way_out() {
     let folder = folder_with(QUICK);
     let at = folder.path();
     let mut cases: Vec<(&[&str], &str)> = vec![
-        (
-            &["--config", "sweeps/none.toml"],
-            "no sweep file sweeps/none.toml or configs/sweeps/none.toml",
-        ),
+        (&["--config", "sweeps/none.toml"], "no sweep file sweeps/none.toml or configs/sweeps/none.toml"),
         (&["list", "sweeps/none.toml"], "no sweep file"),
         (&["verify", "nothing"], "no run at nothing"),
         (&["report", "nothing"], "no run at nothing"),
-        (
-            &["--config", "sweeps/quick.toml", "--device", "tpu"],
-            "unknown device `tpu`",
-        ),
-        (
-            &["--config", "sweeps/quick.toml", "--device", "cuda:0"],
-            "no device `cuda:0`",
-        ),
-        (
-            &["--config", "sweeps/quick.toml", "--out", "/dev/null/x"],
-            "create folder",
-        ),
+        (&["--config", "sweeps/quick.toml", "--device", "tpu"], "unknown device `tpu`"),
+        (&["--config", "sweeps/quick.toml", "--device", "cuda:0"], "no device `cuda:0`"),
+        (&["--config", "sweeps/quick.toml", "--out", "/dev/null/x"], "create folder"),
     ];
     if cfg!(not(feature = "cuda")) {
-        cases.push((
-            &["--config", "sweeps/quick.toml", "--device", "cuda:0"],
-            "no device `cuda:0`",
-        ));
+        cases.push((&["--config", "sweeps/quick.toml", "--device", "cuda:0"], "no device `cuda:0`"));
     }
     for (arguments, expected) in cases {
         let (code, stderr) = fails(at, arguments);
         assert!(code == 1 && stderr.contains(expected), "{arguments:?}: {code} {stderr}");
     }
-    fs::write(
-        at.join("configs/sweeps/quick.toml"),
-        QUICK.replace("cifar10-sample", "cifar10"),
-    )
-    .unwrap();
+    fs::write(at.join("configs/sweeps/quick.toml"), QUICK.replace("cifar10-sample", "cifar10")).unwrap();
     let (code, stderr) = fails(at, &["--config", "sweeps/quick.toml"]);
     assert!(
         code == 1 && stderr.contains("no file datasets/cifar10/test.bin") && stderr.contains("FOOLPROOF_DATA"),
@@ -474,10 +363,7 @@ fn wrong_use_is_told_in_one_line_with_a_way_out() {
     let (code, _) = fails(at, &["--config", "sweeps/quick.toml", "--threads", "0"]);
     assert_eq!(code, 1);
     let (code, stderr) = fails(at, &["--config", "sweeps/quick.toml", "models"]);
-    assert!(
-        code == 1 && stderr.contains("--config runs and reports by itself"),
-        "{stderr}"
-    );
+    assert!(code == 1 && stderr.contains("--config runs and reports by itself"), "{stderr}");
 }
 
 #[test]
@@ -493,30 +379,23 @@ fn registries_are_printed_as_tables() {
 
 #[test]
 fn a_model_of_the_users_own_stands_beside_the_sweep() {
-    let folder = folder_with(&QUICK.replace(
-        "\"vgg11-half-cifar10\", \"vgg11-half-cifar10-robust\"",
-        "\"vgg11-half-cifar10\", \"mine.toml\"",
-    ));
+    let folder = folder_with(
+        &QUICK
+            .replace("\"vgg11-half-cifar10\", \"vgg11-half-cifar10-robust\"", "\"vgg11-half-cifar10\", \"mine.toml\""),
+    );
     let at = folder.path();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/models");
     let text = fs::read_to_string(root.join("vgg11-half-cifar10.toml"))
         .unwrap()
         .replace("vgg11-half-cifar10.safetensors", "w.safetensors");
     fs::write(at.join("configs/sweeps/mine.toml"), text).unwrap();
-    fs::copy(
-        root.join("vgg11-half-cifar10.safetensors"),
-        at.join("configs/sweeps/w.safetensors"),
-    )
-    .unwrap();
+    fs::copy(root.join("vgg11-half-cifar10.safetensors"), at.join("configs/sweeps/w.safetensors")).unwrap();
     ok(at, &["--config", "sweeps/quick.toml", "--quiet"]);
     let summary = fs::read_to_string(at.join("results/quick/tables/summary.csv")).unwrap();
     let robust = |model: &str| -> Vec<String> {
         // random starts are keyed by cell, so only the attacks without randomness must agree
-        let rows = summary
-            .lines()
-            .filter(|l| l.contains(&format!(",{model},")) && l.contains(",fgsm,"));
-        rows.map(|l| l.split(',').skip(11).collect::<Vec<_>>().join(","))
-            .collect()
+        let rows = summary.lines().filter(|l| l.contains(&format!(",{model},")) && l.contains(",fgsm,"));
+        rows.map(|l| l.split(',').skip(11).collect::<Vec<_>>().join(",")).collect()
     };
     assert_eq!(robust("mine").len(), 6);
     assert_eq!(robust("mine"), robust("vgg11-half-cifar10"));

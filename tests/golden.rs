@@ -16,14 +16,7 @@ use std::path::Path;
 use support::{shared_data, shared_reference, stored, sweep};
 
 fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
-    file.tensor(name)
-        .unwrap()
-        .data()
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
-        .collect()
+    file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
 /// Relative L2 distance.
@@ -38,14 +31,8 @@ fn the_sample_is_the_head_of_the_test_set() {
         return;
     };
     let source = Source::new(folder);
-    let sample = data::find("cifar10-sample")
-        .unwrap()
-        .subset(&source, "test", 0, None)
-        .unwrap();
-    let head = data::find("cifar10")
-        .unwrap()
-        .subset(&source, "test", 0, Some(20))
-        .unwrap();
+    let sample = data::find("cifar10-sample").unwrap().subset(&source, "test", 0, None).unwrap();
+    let head = data::find("cifar10").unwrap().subset(&source, "test", 0, Some(20)).unwrap();
     assert_eq!((sample.labels, sample.pixels), (head.labels, head.pixels));
 }
 
@@ -56,56 +43,33 @@ fn logits_and_gradients_equal_pytorch() {
     };
     let bytes = std::fs::read(reference.join("goldens.safetensors")).unwrap();
     let goldens = SafeTensors::deserialize(&bytes).unwrap();
-    let subset = data::find("cifar10")
-        .unwrap()
-        .subset(&Source::new(folder), "test", 0, Some(32))
-        .unwrap();
+    let subset = data::find("cifar10").unwrap().subset(&Source::new(folder), "test", 0, Some(32)).unwrap();
     let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
     for entry in &MODELS {
         let source = model::find(entry.name, Path::new(".")).unwrap();
         let engine = Cpu::new(source.net().unwrap());
         let seed = |row: usize, z: &[f32], g: &mut [f32]| {
-            cross_entropy(
-                &Aim {
-                    label: subset.labels[row],
-                    target: None,
-                },
-                z,
-                g,
-            );
+            cross_entropy(&Aim { label: subset.labels[row], target: None }, z, g);
         };
         let (logits, gradient) = engine.logits_and_gradient(&x, &seed).unwrap();
-        let (logits, gradient): (Vec<f32>, Vec<f32>) = (
-            logits.flatten_all().unwrap().to_vec1().unwrap(),
-            gradient.flatten_all().unwrap().to_vec1().unwrap(),
-        );
+        let (logits, gradient): (Vec<f32>, Vec<f32>) =
+            (logits.flatten_all().unwrap().to_vec1().unwrap(), gradient.flatten_all().unwrap().to_vec1().unwrap());
         // maxima drop NaN
         assert!(logits.iter().chain(&gradient).all(|v| v.is_finite()), "{}", entry.name);
         let expected = tensor(&goldens, &format!("{}.logits", entry.name));
-        let worst = logits
-            .iter()
-            .zip(&expected)
-            .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        let worst = logits.iter().zip(&expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
         println!("{}: logits within {worst:e} of PyTorch in f64", entry.name);
         assert!(worst < 1e-4, "{}: logits {worst}", entry.name);
 
         let expected = tensor(&goldens, &format!("{}.input_gradient", entry.name));
-        let errors: Vec<f64> = gradient
-            .chunks_exact(3072)
-            .zip(expected.chunks_exact(3072))
-            .map(|(a, b)| distance(a, b))
-            .collect();
+        let errors: Vec<f64> =
+            gradient.chunks_exact(3072).zip(expected.chunks_exact(3072)).map(|(a, b)| distance(a, b)).collect();
         let worst = errors.iter().fold(0.0, |m: f64, e| m.max(*e));
         println!("{}: all 32 gradients within {worst:e} of PyTorch in f64", entry.name);
         // a ReLU or argmax decision that flips would move a whole gradient by 1e-2: there is none among these images
         assert!(worst < 1e-4, "{}: gradient errors {errors:?}", entry.name);
-        let expected = goldens
-            .tensor(&format!("{}.fgsm_8_prediction", entry.name))
-            .unwrap()
-            .data()
-            .as_chunks::<8>()
-            .0
-            .to_vec();
+        let expected =
+            goldens.tensor(&format!("{}.fgsm_8_prediction", entry.name)).unwrap().data().as_chunks::<8>().0.to_vec();
         let moved: Vec<f32> = x
             .flatten_all()
             .unwrap()
@@ -123,11 +87,7 @@ fn logits_and_gradients_equal_pytorch() {
             .unwrap()
             .to_vec2::<f32>()
             .unwrap();
-        let differ = rows
-            .iter()
-            .zip(expected)
-            .filter(|(z, e)| argmax(z) as i64 != i64::from_le_bytes(*e))
-            .count();
+        let differ = rows.iter().zip(expected).filter(|(z, e)| argmax(z) as i64 != i64::from_le_bytes(*e)).count();
         assert!(differ <= 1, "{}: {differ} FGSM predictions differ", entry.name);
     }
 }
@@ -160,11 +120,7 @@ fn counts_equal_pytorch_to_the_image() {
         let golden = &goldens["models"][&s.cell.model.name];
         let rates = s.rates.as_ref().unwrap();
         let (ours, eps) = (rates.robust_correct as i64, s.cell.threat.eps.as_str());
-        assert_eq!(
-            rates.clean_correct as i64, golden["clean_correct"],
-            "{}",
-            s.cell.model.name
-        );
+        assert_eq!(rates.clean_correct as i64, golden["clean_correct"], "{}", s.cell.model.name);
         let random_start = s.cell.attack.params.get("random_start").is_some_and(|v| v == "true");
         let (theirs, most) = match (s.cell.attack.name.as_str(), random_start) {
             ("fgsm", _) => (golden["fgsm_correct"][eps].as_i64().unwrap(), 1),
@@ -172,10 +128,7 @@ fn counts_equal_pytorch_to_the_image() {
             // one point of 500 images
             (_, true) => (golden["torchattacks_pgd10_start_8_correct"].as_i64().unwrap(), 5),
         };
-        println!(
-            "{} {} start={random_start} {eps}: {ours}, reference {theirs}",
-            s.cell.model.name, s.cell.attack.name
-        );
+        println!("{} {} start={random_start} {eps}: {ours}, reference {theirs}", s.cell.model.name, s.cell.attack.name);
         assert!(
             (ours - theirs).abs() <= most,
             "{} {} {eps}: {ours}, reference {theirs}",
@@ -214,12 +167,7 @@ fn eight_bit_l2_witnesses_stay_in_their_ball_and_lose_little() {
         let eps: f64 = s.cell.threat.eps.parse().unwrap();
         let slack = if s.cell.witness == "f32" { 1e-6 } else { 0.0 };
         for o in &stored.outcomes {
-            assert!(
-                o.l2.unwrap() <= eps + slack,
-                "example {} at {} of {eps}",
-                o.example,
-                o.l2.unwrap()
-            );
+            assert!(o.l2.unwrap() <= eps + slack, "example {} at {} of {eps}", o.example, o.l2.unwrap());
         }
     }
     let robust = |s: &Summary| s.rates.as_ref().unwrap().robust_correct as i64;

@@ -13,7 +13,7 @@ use foolproof::loss::cross_entropy;
 use foolproof::model::{Weights, vgg};
 use std::collections::HashMap;
 use std::path::Path;
-use support::{images, number, small_net, stream, to_f32};
+use support::{images, number, small_net, stream};
 
 /// Fixed weights of the logits: the loss of the difference test is their weighted sum, so its gradient is these.
 fn seed_row(classes: usize) -> Vec<f64> {
@@ -23,10 +23,7 @@ fn seed_row(classes: usize) -> Vec<f64> {
 /// Largest |analytic − central difference| over some coordinates, relative to the largest |gradient|. A coordinate
 /// whose two one-sided slopes disagree sits on a kink of ReLU or max-pool and is left out; how many is returned too.
 fn difference_error(net: &Net<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize, usize) {
-    assert!(
-        gradient.len() == x.len() && gradient.iter().all(|g| g.is_finite()),
-        "maxima drop NaN"
-    );
+    assert!(gradient.len() == x.len() && gradient.iter().all(|g| g.is_finite()), "maxima drop NaN");
     let cpu = Cpu::new(net.clone());
     let row = seed_row(net.classes);
     let loss = |x: &[f64]| cpu.images(x, None).0.iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();
@@ -61,9 +58,7 @@ fn odd_nets() -> Vec<Net<f64>> {
 
 fn cpu_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
     let row = seed_row(net.classes);
-    Cpu::new(net.clone())
-        .images(x, Some(&|_, _, g| g.copy_from_slice(&row)))
-        .1
+    Cpu::new(net.clone()).images(x, Some(&|_, _, g| g.copy_from_slice(&row))).1
 }
 
 fn plain_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
@@ -85,11 +80,7 @@ fn gradients_equal_central_differences_in_f64() {
         for (engine, gradient) in [("cpu", cpu_gradient(&net, &x)), ("plain", plain_gradient(&net, &x))] {
             let (worst, kinks, tried) = difference_error(&net, &gradient, &x);
             assert!(worst < 1e-6, "{engine}, side {}: relative error {worst}", net.side);
-            assert!(
-                kinks * 20 <= tried,
-                "{engine}, side {}: {kinks} of {tried} coordinates on kinks",
-                net.side
-            );
+            assert!(kinks * 20 <= tried, "{engine}, side {}: {kinks} of {tried} coordinates on kinks", net.side);
         }
     }
 }
@@ -131,7 +122,7 @@ fn ties_and_zeros_follow_pytorch() {
 
 #[test]
 fn results_do_not_depend_on_batch_or_threads() {
-    let net = to_f32(&small_net(17, &[8, 20, 5, 6], None, 7, 5, "batches"));
+    let net = small_net(17, &[8, 20, 5, 6], None, 7, 5, "batches").to_f32();
     let n = 37;
     let x: Vec<f32> = images(n, 17, "many").iter().map(|v| *v as f32).collect();
     let run = |size: usize, threads: usize| {
@@ -162,13 +153,10 @@ fn results_do_not_depend_on_batch_or_threads() {
 
 #[test]
 fn nan_stays_nan() {
-    let net = to_f32(&small_net(8, &[4, 4], None, 3, 2, "nan"));
+    let net = small_net(8, &[4, 4], None, 3, 2, "nan").to_f32();
     let mut x = vec![0.5f32; 2 * 192];
     x[0] = f32::NAN;
-    for engine in [
-        &Cpu::new(net.clone()) as &dyn Engine,
-        &Plain::new(&net, &Device::Cpu).unwrap(),
-    ] {
+    for engine in [&Cpu::new(net.clone()) as &dyn Engine, &Plain::new(&net, &Device::Cpu).unwrap()] {
         let images = Tensor::from_slice(&x, (2, 3, 8, 8), &Device::Cpu).unwrap();
         let logits = engine.logits(&images).unwrap().to_vec2::<f32>().unwrap();
         assert!(logits[0].iter().all(|z| z.is_nan()), "{logits:?}");
@@ -181,15 +169,7 @@ fn candle_still_has_the_trap_we_avoid() {
     // if this ever fails, candle's max-pool gradient was mended and `plain` may use autograd
     let x = candle_core::Var::new(&[[[[1f32, 2.], [3., 4.]]]], &Device::Cpu).unwrap();
     let pooled = x.max_pool2d(2).unwrap().sum_all().unwrap();
-    let gradient = pooled
-        .backward()
-        .unwrap()
-        .get(&x)
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .to_vec1::<f32>()
-        .unwrap();
+    let gradient = pooled.backward().unwrap().get(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(gradient, [0.0, 0.0, 0.0, 0.25]);
 }
 
@@ -224,9 +204,7 @@ fn random_vgg(
     let mut s = stream(family);
     let mut tensors: Vec<NamedTensor> = Vec::new();
     let mut add = |name: String, shape: Vec<usize>, centre: f64, spread: f64| {
-        let values = (0..shape.iter().product())
-            .map(|_| centre + spread * number(&mut s))
-            .collect();
+        let values = (0..shape.iter().product()).map(|_| centre + spread * number(&mut s)).collect();
         tensors.push((name, shape, values));
     };
     let (mut index, mut inputs) = (0, 3);
@@ -234,12 +212,7 @@ fn random_vgg(
         let outputs = ([64, 128, 256, 512, 512][stage] as f64 * width) as usize;
         for _ in 0..*count {
             let spread = (6.0 / (9 * inputs) as f64).sqrt();
-            add(
-                format!("features.{index}.weight"),
-                vec![outputs, inputs, 3, 3],
-                0.0,
-                spread,
-            );
+            add(format!("features.{index}.weight"), vec![outputs, inputs, 3, 3], 0.0, spread);
             add(format!("features.{index}.bias"), vec![outputs], 0.0, 0.1);
             if family.ends_with("_bn") {
                 let norm = index + 1;
@@ -261,12 +234,7 @@ fn random_vgg(
         }
         (_, Naming::Torchvision) => {
             for (name, outputs, inputs) in [("0", 4096, 49 * inputs), ("3", 4096, 4096), ("6", classes, 4096)] {
-                add(
-                    format!("classifier.{name}.weight"),
-                    vec![outputs, inputs],
-                    0.0,
-                    (6.0 / inputs as f64).sqrt(),
-                );
+                add(format!("classifier.{name}.weight"), vec![outputs, inputs], 0.0, (6.0 / inputs as f64).sqrt());
                 add(format!("classifier.{name}.bias"), vec![outputs], 0.0, 0.1);
             }
         }
@@ -290,22 +258,13 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
     let map: HashMap<String, Tensor> = tensors
         .iter()
         .map(|(name, shape, values)| {
-            (
-                name.clone(),
-                Tensor::from_slice(values, shape.as_slice(), &Device::Cpu).unwrap(),
-            )
+            (name.clone(), Tensor::from_slice(values, shape.as_slice(), &Device::Cpu).unwrap())
         })
         .collect();
     let vb = VarBuilder::from_tensors(map, DType::F64, &Device::Cpu);
     let batch_norm = file.family.ends_with("_bn");
-    let mean = Tensor::new(&file.mean, &Device::Cpu)
-        .unwrap()
-        .reshape((1, 3, 1, 1))
-        .unwrap();
-    let std = Tensor::new(&file.std, &Device::Cpu)
-        .unwrap()
-        .reshape((1, 3, 1, 1))
-        .unwrap();
+    let mean = Tensor::new(&file.mean, &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
+    let std = Tensor::new(&file.std, &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
     let mut y = x.broadcast_sub(&mean).unwrap().broadcast_div(&std).unwrap();
     let mut index = 0;
     let layers: &[usize] = match &file.family[..5] {
@@ -317,18 +276,9 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
     for (stage, count) in layers.iter().enumerate() {
         let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.width) as usize;
         for _ in 0..*count {
-            let config = Conv2dConfig {
-                padding: 1,
-                ..Default::default()
-            };
-            let conv = candle_nn::conv2d(
-                y.dim(1).unwrap(),
-                outputs,
-                3,
-                config,
-                vb.pp(format!("features.{index}")),
-            )
-            .unwrap();
+            let config = Conv2dConfig { padding: 1, ..Default::default() };
+            let conv =
+                candle_nn::conv2d(y.dim(1).unwrap(), outputs, 3, config, vb.pp(format!("features.{index}"))).unwrap();
             y = conv.forward(&y).unwrap();
             if batch_norm {
                 let norm = candle_nn::batch_norm(
@@ -347,11 +297,8 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         index += 1;
     }
     let mut y = y.flatten_from(1).unwrap();
-    let names: &[&str] = if file.head == "linear" {
-        &["classifier"]
-    } else {
-        &["classifier.0", "classifier.3", "classifier.6"]
-    };
+    let names: &[&str] =
+        if file.head == "linear" { &["classifier"] } else { &["classifier.0", "classifier.3", "classifier.6"] };
     for (i, name) in names.iter().enumerate() {
         let outputs = if i + 1 == names.len() { file.classes } else { 4096 };
         let linear = candle_nn::linear(y.dim(1).unwrap(), outputs, vb.pp(name)).unwrap();
@@ -370,11 +317,7 @@ fn every_vgg_equals_its_unfolded_form() {
         let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.clone())).unwrap();
         let x = images(2, 32, family);
         let ours = Cpu::new(net).images(&x, None).0;
-        let theirs = unfolded_logits(
-            &file,
-            &tensors,
-            &Tensor::from_vec(x, (2, 3, 32, 32), &Device::Cpu).unwrap(),
-        );
+        let theirs = unfolded_logits(&file, &tensors, &Tensor::from_vec(x, (2, 3, 32, 32), &Device::Cpu).unwrap());
         close(&ours, &theirs, 1e-10, family);
     }
 }
@@ -390,16 +333,8 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
         Cpu::new(net).images(&x, None).0
     };
     let ours = logits(&tensors);
-    assert_eq!(
-        ours,
-        logits(&timm),
-        "the two namings hold the same random numbers in the same order"
-    );
-    let theirs = unfolded_logits(
-        &file,
-        &tensors,
-        &Tensor::from_slice(&x, (1, 3, 224, 224), &Device::Cpu).unwrap(),
-    );
+    assert_eq!(ours, logits(&timm), "the two namings hold the same random numbers in the same order");
+    let theirs = unfolded_logits(&file, &tensors, &Tensor::from_slice(&x, (1, 3, 224, 224), &Device::Cpu).unwrap());
     close(&ours, &theirs, 1e-10, "vgg11 mlp");
     // another side is averaged to 7×7, as AdaptiveAvgPool2d does
     let mut other = file.clone();

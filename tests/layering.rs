@@ -13,11 +13,7 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
         .take_while(|l| l.starts_with('|'))
         .map(|l| {
             let fields: Vec<&str> = l.split('|').map(str::trim).collect();
-            let uses = fields[2]
-                .split_whitespace()
-                .filter(|w| *w != "nothing")
-                .map(String::from)
-                .collect();
+            let uses = fields[2].split_whitespace().filter(|w| *w != "nothing").map(String::from).collect();
             (fields[1].to_string(), uses)
         })
         .collect()
@@ -42,22 +38,12 @@ fn no_room_uses_what_it_may_not() {
     let mut found = Vec::new();
     sources(Path::new("src"), None, &mut found);
     let rooms: BTreeSet<&str> = found.iter().map(|(room, ..)| room.as_str()).collect();
-    assert_eq!(
-        rooms,
-        allowed.keys().map(String::as_str).collect(),
-        "the table lists every room once"
-    );
+    assert_eq!(rooms, allowed.keys().map(String::as_str).collect(), "the table lists every room once");
     let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (room, path, text) in &found {
         for part in text.split("crate::").skip(1) {
-            let other = part
-                .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                .next()
-                .unwrap();
-            assert!(
-                other == room || allowed[room].contains(other),
-                "{path} uses `{other}`, which `{room}` may not"
-            );
+            let other = part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap();
+            assert!(other == room || allowed[room].contains(other), "{path} uses `{other}`, which `{room}` may not");
             used.entry(room).or_default().insert(other);
         }
     }

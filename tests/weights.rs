@@ -20,17 +20,12 @@ type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 fn tensors() -> Tensors {
     let file = SafeTensors::deserialize(BYTES).unwrap();
-    file.tensors()
-        .into_iter()
-        .map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec())))
-        .collect()
+    file.tensors().into_iter().map(|(n, v)| (n, (v.dtype(), v.shape().to_vec(), v.data().to_vec()))).collect()
 }
 
 fn write(tensors: &Tensors) -> Vec<u8> {
-    let views: BTreeMap<&str, TensorView> = tensors
-        .iter()
-        .map(|(n, (d, s, b))| (n.as_str(), TensorView::new(*d, s.clone(), b).unwrap()))
-        .collect();
+    let views: BTreeMap<&str, TensorView> =
+        tensors.iter().map(|(n, (d, s, b))| (n.as_str(), TensorView::new(*d, s.clone(), b).unwrap())).collect();
     safetensors::serialize(views, None).unwrap()
 }
 
@@ -38,9 +33,7 @@ fn write(tensors: &Tensors) -> Vec<u8> {
 fn load(bytes: Vec<u8>) -> Result<foolproof::kernel::Net<f32>, Error> {
     let mut file = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
     file.sha256 = None;
-    ModelSource::new("m".into(), file, None, Cow::Owned(bytes))
-        .unwrap()
-        .net()
+    ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap().net()
 }
 
 fn problem(change: impl Fn(&mut Tensors)) -> String {
@@ -52,16 +45,10 @@ fn problem(change: impl Fn(&mut Tensors)) -> String {
 #[test]
 fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
     let missing = problem(|t| drop(t.remove("features.8.weight")));
-    assert_eq!(
-        missing,
-        "weights of `m`: tensor `features.8.weight` is missing (expected shape [128, 64, 3, 3])"
-    );
+    assert_eq!(missing, "weights of `m`: tensor `features.8.weight` is missing (expected shape [128, 64, 3, 3])");
 
     let extra = problem(|t| drop(t.insert("features.99.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))));
-    assert_eq!(
-        extra,
-        "weights of `m`: tensor `features.99.weight` [1] has no place in vgg11_bn with head `linear`"
-    );
+    assert_eq!(extra, "weights of `m`: tensor `features.99.weight` [1] has no place in vgg11_bn with head `linear`");
 
     let shape = problem(|t| t.get_mut("features.4.weight").unwrap().1 = vec![32, 64, 3, 3]);
     assert_eq!(
@@ -71,29 +58,17 @@ fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
 
     let nan =
         problem(|t| t.get_mut("features.1.running_mean").unwrap().2[4..8].copy_from_slice(&f32::NAN.to_le_bytes()));
-    assert_eq!(
-        nan,
-        "weights of `m`: tensor `features.1.running_mean`: expected finite numbers, found NaN at 1"
-    );
+    assert_eq!(nan, "weights of `m`: tensor `features.1.running_mean`: expected finite numbers, found NaN at 1");
 
     let negative =
         problem(|t| t.get_mut("features.1.running_var").unwrap().2[0..4].copy_from_slice(&(-1f32).to_le_bytes()));
-    assert_eq!(
-        negative,
-        "weights of `m`: tensor `features.1.running_var`: expected variances from 0, found -1 at 0"
-    );
+    assert_eq!(negative, "weights of `m`: tensor `features.1.running_var`: expected variances from 0, found -1 at 0");
 
     let dtype = problem(|t| t.get_mut("classifier.bias").unwrap().0 = Dtype::I32);
-    assert_eq!(
-        dtype,
-        "weights of `m`: tensor `classifier.bias`: expected F32, F16 or BF16, found I32"
-    );
+    assert_eq!(dtype, "weights of `m`: tensor `classifier.bias`: expected F32, F16 or BF16, found I32");
 
     let linear = problem(|t| t.get_mut("classifier.weight").unwrap().1 = vec![256, 10]);
-    assert_eq!(
-        linear,
-        "weights of `m`: tensor `classifier.weight`: expected shape [10, 256], found [256, 10]"
-    );
+    assert_eq!(linear, "weights of `m`: tensor `classifier.weight`: expected shape [10, 256], found [256, 10]");
 
     let wrong_digest = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
     let error = ModelSource::new("m".into(), wrong_digest, None, Cow::Borrowed(&BYTES[1..]))
@@ -153,13 +128,7 @@ fn a_thousand_damaged_files_load_or_say_why_not() {
     println!("{loaded} loaded (a flipped bit of a weight is another weight), {refused} refused");
     assert!(refused >= 600, "{refused}");
     // with the pinned digest, as the built-in models are loaded, none would be
-    assert!(
-        model::find("vgg11-half-cifar10", Path::new("."))
-            .unwrap()
-            .file
-            .sha256
-            .is_some()
-    );
+    assert!(model::find("vgg11-half-cifar10", Path::new(".")).unwrap().file.sha256.is_some());
 }
 
 #[test]
@@ -186,18 +155,9 @@ fn a_wrong_clean_accuracy_stops_the_run() {
     let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 451, 500).is_ok());
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 20, 20).is_ok());
-    assert!(
-        source.check_clean_accuracy(Some("cifar10-test"), 0, 2).is_ok(),
-        "two hard images prove nothing"
-    );
-    let error = source
-        .check_clean_accuracy(Some("cifar10-test"), 50, 500)
-        .unwrap_err()
-        .to_string();
+    assert!(source.check_clean_accuracy(Some("cifar10-test"), 0, 2).is_ok(), "two hard images prove nothing");
+    let error = source.check_clean_accuracy(Some("cifar10-test"), 50, 500).unwrap_err().to_string();
     assert!(error.contains("no attack was run"), "{error}");
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 2, 20).is_err());
-    assert!(
-        source.check_clean_accuracy(None, 0, 500).is_ok(),
-        "other data is not compared"
-    );
+    assert!(source.check_clean_accuracy(None, 0, 500).is_ok(), "other data is not compared");
 }

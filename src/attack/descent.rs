@@ -32,12 +32,7 @@ impl Descent {
                 };
                 let moved = (x_adv + (task.threat.steepest(&gradient)? * self.step_size)?)?;
                 x_adv = task.threat.project(&moved, &standing.x)?;
-                let proposal = Proposal {
-                    images: &x_adv,
-                    gradient: Some(&gradient),
-                    step,
-                    restart,
-                };
+                let proposal = Proposal { images: &x_adv, gradient: Some(&gradient), step, restart };
                 let settled = oracle.propose(&standing.rows, &proposal)?;
                 let Some(left) = standing.keep_unsettled(&settled, x_adv)? else {
                     return Ok(());
@@ -61,10 +56,7 @@ pub fn random_point(x: &Tensor, examples: &[usize], restart: usize, purpose: &st
     let values = x.elem_count() / examples.len();
     let change: Vec<f32> = examples
         .iter()
-        .flat_map(|e| {
-            task.threat
-                .random_change(values, &mut task.streams.stream(*e, restart, purpose))
-        })
+        .flat_map(|e| task.threat.random_change(values, &mut task.streams.stream(*e, restart, purpose)))
         .collect();
     let change = Tensor::from_vec(change, x.shape(), &Device::Cpu)?.to_device(x.device())?;
     task.threat.project(&(x + change)?, x)

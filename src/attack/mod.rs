@@ -59,12 +59,11 @@ pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY];
 
 /// The attack of this name.
 pub fn find(name: &str) -> Result<&'static Entry> {
-    ATTACKS.iter().copied().find(|a| a.name == name).ok_or_else(|| {
-        Error::usage(format!(
-            "unknown attack `{name}`{}",
-            hint(name, ATTACKS.iter().map(|a| a.name))
-        ))
-    })
+    ATTACKS
+        .iter()
+        .copied()
+        .find(|a| a.name == name)
+        .ok_or_else(|| Error::usage(format!("unknown attack `{name}`{}", hint(name, ATTACKS.iter().map(|a| a.name)))))
 }
 
 impl Entry {

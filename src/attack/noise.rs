@@ -23,15 +23,7 @@ impl Attack for Noise {
     fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
         let rows: Vec<usize> = (0..batch.examples.len()).collect();
         let images = random_point(&batch.images, &batch.examples, 0, "noise", task)?;
-        oracle.propose(
-            &rows,
-            &Proposal {
-                images: &images,
-                gradient: None,
-                step: 1,
-                restart: 0,
-            },
-        )?;
+        oracle.propose(&rows, &Proposal { images: &images, gradient: None, step: 1, restart: 0 })?;
         Ok(())
     }
 

@@ -38,30 +38,23 @@ impl Params {
     /// Completes what the sweep file gave with the defaults. All problems, each with the index into `given`.
     pub fn resolve(declared: &[Param], given: &[(&str, &str)]) -> Result<Params, Vec<(usize, String)>> {
         let mut problems = Vec::new();
-        let mut values: BTreeMap<String, String> = declared
-            .iter()
-            .map(|p| (p.name.to_string(), p.default.to_string()))
-            .collect();
+        let mut values: BTreeMap<String, String> =
+            declared.iter().map(|p| (p.name.to_string(), p.default.to_string())).collect();
         for (i, (key, text)) in given.iter().enumerate() {
             match declared.iter().find(|p| p.name == *key) {
                 None if declared.is_empty() => {
                     problems.push((i, format!("unknown key `{key}` (this attack has no parameters)")))
                 }
-                None => problems.push((
-                    i,
-                    format!("unknown key `{key}`{}", hint(key, declared.iter().map(|p| p.name))),
-                )),
+                None => {
+                    problems.push((i, format!("unknown key `{key}`{}", hint(key, declared.iter().map(|p| p.name)))))
+                }
                 Some(param) => match param.kind.normal(text) {
                     Ok(text) => drop(values.insert(param.name.to_string(), text)),
                     Err(expected) => problems.push((i, format!("`{key}`: expected {expected}, found `{text}`"))),
                 },
             }
         }
-        if problems.is_empty() {
-            Ok(Params(values))
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Params(values)) } else { Err(problems) }
     }
 
     /// All of them, sorted by name.
@@ -139,33 +132,16 @@ mod tests {
     use super::*;
 
     const DECLARED: &[Param] = &[
-        Param {
-            name: "steps",
-            kind: Kind::Count,
-            default: "10",
-            summary: "",
-        },
-        Param {
-            name: "step_size",
-            kind: Kind::StepSize,
-            default: "2.5*eps/steps",
-            summary: "",
-        },
-        Param {
-            name: "random_start",
-            kind: Kind::Flag,
-            default: "true",
-            summary: "",
-        },
+        Param { name: "steps", kind: Kind::Count, default: "10", summary: "" },
+        Param { name: "step_size", kind: Kind::StepSize, default: "2.5*eps/steps", summary: "" },
+        Param { name: "random_start", kind: Kind::Flag, default: "true", summary: "" },
     ];
 
     #[test]
     fn step_sizes_are_exact() {
         let at = |text: &str, eps: &str, steps| {
             let params = Params::resolve(DECLARED, &[("step_size", text)]).unwrap();
-            params
-                .step_size("step_size", Ratio::parse(eps).unwrap(), steps)
-                .unwrap()
+            params.step_size("step_size", Ratio::parse(eps).unwrap(), steps).unwrap()
         };
         assert_eq!(at("2.5*eps/steps", "8/255", 10), Ratio::parse("2/255").unwrap());
         assert_eq!(at("2/255", "8/255", 10), Ratio::parse("2/255").unwrap());

@@ -14,12 +14,7 @@ pub const ENTRY: Entry = Entry {
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
-        Param {
-            name: "steps",
-            kind: Kind::Count,
-            default: "40",
-            summary: "iterations (foolbox: 40)",
-        },
+        Param { name: "steps", kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
         Param {
             name: "step_size",
             kind: Kind::StepSize,
@@ -46,12 +41,7 @@ pub const ENTRY: Entry = Entry {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
         let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
-        Ok(Box::new(Pgd(Descent {
-            steps,
-            step_size,
-            random_start,
-            restarts,
-        })))
+        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, restarts })))
     },
 };
 

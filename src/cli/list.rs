@@ -19,13 +19,7 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
             State::Failed => "failed",
             State::Missing => "missing",
         };
-        let data = format!(
-            "{}:{}[{}..{}]",
-            c.data.name,
-            c.data.split,
-            c.data.first,
-            c.data.first + c.data.take
-        );
+        let data = format!("{}:{}[{}..{}]", c.data.name, c.data.split, c.data.first, c.data.first + c.data.take);
         rows.push(vec![
             planned.id.clone(),
             c.model.name.clone(),
@@ -41,8 +35,7 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
             state.to_string(),
         ]);
     }
-    let columns = [
-        "cell", "model", "dataset", "attack", "params", "norm", "eps", "goal", "mode", "witness", "seed", "state",
-    ];
+    let columns =
+        ["cell", "model", "dataset", "attack", "params", "norm", "eps", "goal", "mode", "witness", "seed", "state"];
     registries::print_csv(&columns, rows)
 }

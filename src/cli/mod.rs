@@ -18,12 +18,7 @@ use std::path::{Path, PathBuf};
 ///
 /// `foolproof --config sweeps/pgd.toml` runs a sweep and reports; run it again and only what is missing is computed.
 #[derive(Parser)]
-#[command(
-    name = "foolproof",
-    version,
-    subcommand_negates_reqs = true,
-    arg_required_else_help = true
-)]
+#[command(name = "foolproof", version, subcommand_negates_reqs = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Sweep file to run and report; tried as it stands, then under configs/
     #[arg(long, value_name = "FILE", required = true)]
@@ -93,9 +88,7 @@ impl Cli {
     /// Does what was asked.
     pub fn execute(&self) -> Result<()> {
         if self.config.is_some() && self.verb.is_some() {
-            return Err(Error::usage(
-                "--config runs and reports by itself; give a verb its file as its argument",
-            ));
+            return Err(Error::usage("--config runs and reports by itself; give a verb its file as its argument"));
         }
         match &self.verb {
             None => {
@@ -122,22 +115,14 @@ impl Cli {
 fn find_config(path: &Path) -> Result<PathBuf> {
     let candidates = [path.to_path_buf(), Path::new("configs").join(path)];
     candidates.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
-        Error::usage(format!(
-            "no sweep file {} or {}",
-            candidates[0].display(),
-            candidates[1].display()
-        ))
+        Error::usage(format!("no sweep file {} or {}", candidates[0].display(), candidates[1].display()))
     })
 }
 
 /// A run by its path, or by its name below `--out`.
 fn find_run(run: &Path, options: &Options) -> PathBuf {
     let below = options.out.join(run);
-    if !run.join("cells").is_dir() && below.join("cells").is_dir() {
-        below
-    } else {
-        run.to_path_buf()
-    }
+    if !run.join("cells").is_dir() && below.join("cells").is_dir() { below } else { run.to_path_buf() }
 }
 
 impl Options {
@@ -147,21 +132,11 @@ impl Options {
 
     /// Opens the device and sets the number of threads, once a process.
     fn machine(&self) -> Result<Machine> {
-        let threads = self.threads.map_or_else(
-            || std::thread::available_parallelism().map_or(1, usize::from),
-            usize::from,
-        );
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|e| Error::usage(e.to_string()))?;
+        let threads =
+            self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::usage(e.to_string()))?;
         let (device, device_name) = open_device(&self.device)?;
-        Ok(Machine {
-            device,
-            device_name,
-            threads,
-            batch: self.batch.map(|b| b as usize),
-        })
+        Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
     }
 }
 
@@ -179,9 +154,7 @@ fn open_device(text: &str) -> Result<(Device, String)> {
         "cuda" => cuda(0),
         _ => match text.strip_prefix("cuda:").and_then(|i| i.parse().ok()) {
             Some(i) => cuda(i),
-            None => Err(Error::usage(format!(
-                "unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"
-            ))),
+            None => Err(Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"))),
         },
     }
 }

@@ -13,9 +13,10 @@ pub fn models() -> Result<()> {
     for entry in &MODELS {
         let model = model::find(entry.name, Path::new("."))?;
         let f = &model.file;
-        let (accuracy, source) = f.published.as_ref().map_or(Default::default(), |p| {
-            (format!("{}/{} on {}", p.correct, p.of, p.population), p.source.clone())
-        });
+        let (accuracy, source) = f
+            .published
+            .as_ref()
+            .map_or(Default::default(), |p| (format!("{}/{} on {}", p.correct, p.of, p.population), p.source.clone()));
         rows.push(vec![
             model.name.clone(),
             f.family.clone(),
@@ -27,31 +28,13 @@ pub fn models() -> Result<()> {
             source,
         ]);
     }
-    print_csv(
-        &[
-            "model",
-            "family",
-            "width",
-            "side",
-            "classes",
-            "sha256",
-            "clean_accuracy",
-            "source",
-        ],
-        rows,
-    )
+    print_csv(&["model", "family", "width", "side", "classes", "sha256", "clean_accuracy", "source"], rows)
 }
 
 /// Prints the datasets.
 pub fn datasets() -> Result<()> {
     let rows = DATASETS.iter().map(|d| {
-        vec![
-            d.name.into(),
-            d.splits.join(" "),
-            d.side.to_string(),
-            d.classes.len().to_string(),
-            d.summary.into(),
-        ]
+        vec![d.name.into(), d.splits.join(" "), d.side.to_string(), d.classes.len().to_string(), d.summary.into()]
     });
     print_csv(&["dataset", "splits", "side", "classes", "summary"], rows.collect())
 }
@@ -62,13 +45,7 @@ pub fn attacks() -> Result<()> {
     for a in ATTACKS {
         let norms: Vec<&str> = a.norms.iter().map(|n| n.name()).collect();
         let row = |param: &str, default: &str, summary: &str| {
-            vec![
-                a.name.to_string(),
-                norms.join(" "),
-                param.to_string(),
-                default.to_string(),
-                summary.to_string(),
-            ]
+            vec![a.name.to_string(), norms.join(" "), param.to_string(), default.to_string(), summary.to_string()]
         };
         rows.push(row("", "", a.summary));
         rows.extend(a.params.iter().map(|p| row(p.name, p.default, p.summary)));

@@ -47,18 +47,12 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
 }
 
 fn print_done(done: &Done) -> Result<()> {
-    let line = format!(
-        "{} cells computed, {} cached, {} failed\n",
-        done.computed, done.cached, done.failed
-    );
+    let line = format!("{} cells computed, {} cached, {} failed\n", done.computed, done.cached, done.failed);
     print(line.as_bytes())
 }
 
 fn print_files(store: &Store, files: &[String]) -> Result<()> {
-    let lines: String = files
-        .iter()
-        .map(|f| format!("{}\n", store.dir().join(f).display()))
-        .collect();
+    let lines: String = files.iter().map(|f| format!("{}\n", store.dir().join(f).display())).collect();
     print(lines.as_bytes())
 }
 
@@ -66,14 +60,7 @@ fn print_files(store: &Store, files: &[String]) -> Result<()> {
 fn fail_if_cells_failed(store: &Store, plan: &Plan) -> Result<()> {
     let summaries = report::Run::read(store)?.cells;
     let failed = summaries.iter().filter(|s| s.status == "failed").count();
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(Error::CellsFailed {
-            failed,
-            total: plan.cells.len(),
-        })
-    }
+    if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: plan.cells.len() }) }
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole.

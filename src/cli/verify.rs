@@ -17,10 +17,7 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
         findings.problems.extend(stale_reports(store)?);
     }
     if findings.unplanned > 0 {
-        eprintln!(
-            "{} stored cells are not in the plan: only their bytes were checked",
-            findings.unplanned
-        );
+        eprintln!("{} stored cells are not in the plan: only their bytes were checked", findings.unplanned);
     }
     for problem in findings.problems.iter().take(SHOWN) {
         eprintln!("{problem}");
@@ -36,10 +33,7 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
     print(line.as_bytes())?;
     match findings.problems.first() {
         None => Ok(()),
-        Some(first) => Err(Error::Verify(format!(
-            "{} problems, first: {first}",
-            findings.problems.len()
-        ))),
+        Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
     }
 }
 
@@ -53,14 +47,9 @@ fn stale_reports(store: &Store) -> Result<Vec<String>> {
         let stored = store.read_bytes(&path)?;
         if stored != bytes {
             let csv = path.ends_with(".csv");
-            let cell = if csv {
-                first_cell_that_differs(&stored, &bytes)
-            } else {
-                "all cells".into()
-            };
-            problems.push(format!(
-                "{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)"
-            ));
+            let cell = if csv { first_cell_that_differs(&stored, &bytes) } else { "all cells".into() };
+            problems
+                .push(format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)"));
         }
     }
     Ok(problems)

@@ -75,15 +75,9 @@ impl ModelFile {
             let published = top.table("clean_accuracy", |t| {
                 let (population, source) = (t.required_text("population"), t.required_text("source"));
                 let (correct, of) = (t.count("correct"), t.count("of"));
-                let sound = correct
-                    .as_ref()
-                    .zip(of.as_ref())
-                    .is_some_and(|(c, n)| n.value > 0 && c.value <= n.value);
+                let sound = correct.as_ref().zip(of.as_ref()).is_some_and(|(c, n)| n.value > 0 && c.value <= n.value);
                 if !sound {
-                    t.problem(
-                        t.line,
-                        "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of",
-                    );
+                    t.problem(t.line, "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of");
                 }
                 Some(PublishedSpec {
                     population: population?.value,

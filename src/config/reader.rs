@@ -26,11 +26,7 @@ pub struct Problems {
 impl Problems {
     /// No problem yet.
     pub fn new(path: &Path, text: &str) -> Problems {
-        Problems {
-            path: path.display().to_string(),
-            text: text.to_string(),
-            found: RefCell::default(),
-        }
+        Problems { path: path.display().to_string(), text: text.to_string(), found: RefCell::default() }
     }
 
     /// Adds a problem.
@@ -45,27 +41,16 @@ impl Problems {
         found.dedup();
         match found.is_empty() {
             true => Ok(()),
-            false => Err(Error::Config(
-                found
-                    .into_iter()
-                    .map(|(l, p)| format!("{}:{l}: {p}", self.path))
-                    .collect(),
-            )),
+            false => Err(Error::Config(found.into_iter().map(|(l, p)| format!("{}:{l}: {p}", self.path)).collect())),
         }
     }
 
     fn line(&self, offset: usize) -> usize {
-        1 + self.text.as_bytes()[..offset.min(self.text.len())]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count()
+        1 + self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
     }
 
     fn at<T, U>(&self, spanned: &Spanned<T>, value: U) -> At<U> {
-        At {
-            value,
-            line: self.line(spanned.span().start),
-        }
+        At { value, line: self.line(spanned.span().start) }
     }
 }
 
@@ -95,13 +80,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(problems: &'a Problems, place: String, entries: &'a DeTable<'a>, line: usize) -> Table<'a> {
-        Table {
-            problems,
-            place,
-            entries,
-            line,
-            asked: RefCell::default(),
-        }
+        Table { problems, place, entries, line, asked: RefCell::default() }
     }
 
     /// Adds a problem that concerns the whole table.
@@ -110,19 +89,12 @@ impl<'a> Table<'a> {
     }
 
     fn key(&self, key: &str) -> String {
-        if self.place.is_empty() {
-            format!("`{key}`")
-        } else {
-            format!("`{key}` in `{}`", self.place)
-        }
+        if self.place.is_empty() { format!("`{key}`") } else { format!("`{key}` in `{}`", self.place) }
     }
 
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().push(key);
-        self.entries
-            .iter()
-            .find(|(k, _)| k.get_ref().as_ref() == key)
-            .map(|(_, v)| v)
+        self.entries.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
     }
 
     /// `key` through `convert`, which names what it expected.
@@ -135,18 +107,11 @@ impl<'a> Table<'a> {
         let value = self.get(key)?;
         let at = self.problems.at(value, ());
         match convert(value.get_ref()) {
-            Some(v) => Some(At {
-                value: v,
-                line: at.line,
-            }),
+            Some(v) => Some(At { value: v, line: at.line }),
             None => {
                 self.problem(
                     at.line,
-                    format!(
-                        "{}: expected {expected}, found {}",
-                        self.key(key),
-                        describe(value.get_ref())
-                    ),
+                    format!("{}: expected {expected}, found {}", self.key(key), describe(value.get_ref())),
                 );
                 None
             }
@@ -176,9 +141,7 @@ impl<'a> Table<'a> {
 
     /// Numbers, if the key is there.
     pub fn numbers(&self, key: &'static str) -> Option<At<Vec<f64>>> {
-        self.value(key, "a list of numbers", |v| {
-            v.as_array()?.iter().map(|e| number(e.get_ref())).collect()
-        })
+        self.value(key, "a list of numbers", |v| v.as_array()?.iter().map(|e| number(e.get_ref())).collect())
     }
 
     /// Problem where the key is missing.
@@ -194,19 +157,10 @@ impl<'a> Table<'a> {
     pub fn texts(&self, key: &'static str) -> Vec<At<String>> {
         let mut texts = Vec::new();
         self.each(key, "a text", |element, at, _| match element.as_str() {
-            Some(text) => texts.push(At {
-                value: text.to_string(),
-                line: at,
-            }),
+            Some(text) => texts.push(At { value: text.to_string(), line: at }),
             None => {
                 let found = describe(element);
-                self.problem(
-                    at,
-                    format!(
-                        "{}: expected a list of texts (as \"8/255\"), found {found}",
-                        self.key(key)
-                    ),
-                );
+                self.problem(at, format!("{}: expected a list of texts (as \"8/255\"), found {found}", self.key(key)));
             }
         });
         texts
@@ -220,10 +174,7 @@ impl<'a> Table<'a> {
                 read(&table);
                 table.finish();
             }
-            None => self.problem(
-                line,
-                format!("{}: expected a table, found {}", self.key(key), describe(element)),
-            ),
+            None => self.problem(line, format!("{}: expected a table, found {}", self.key(key), describe(element))),
         });
     }
 
@@ -232,14 +183,7 @@ impl<'a> Table<'a> {
         let value = self.get(key)?;
         let line = self.problems.at(value, ()).line;
         let Some(entries) = value.get_ref().as_table() else {
-            self.problem(
-                line,
-                format!(
-                    "{}: expected a table, found {}",
-                    self.key(key),
-                    describe(value.get_ref())
-                ),
-            );
+            self.problem(line, format!("{}: expected a table, found {}", self.key(key), describe(value.get_ref())));
             return None;
         };
         let table = Table::new(self.problems, self.within(key), entries, line);
@@ -269,10 +213,7 @@ impl<'a> Table<'a> {
                     let found = describe(value.get_ref());
                     self.problem(
                         at.line,
-                        format!(
-                            "{}: expected a number, true, false or a text, found {found}",
-                            self.key(name)
-                        ),
+                        format!("{}: expected a number, true, false or a text, found {found}", self.key(name)),
                     );
                 }
             }
@@ -281,11 +222,7 @@ impl<'a> Table<'a> {
     }
 
     fn within(&self, inner: &str) -> String {
-        if self.place.is_empty() {
-            inner.to_string()
-        } else {
-            format!("{}.{inner}", self.place)
-        }
+        if self.place.is_empty() { inner.to_string() } else { format!("{}.{inner}", self.place) }
     }
 
     fn each(&self, key: &'static str, what: &str, mut visit: impl FnMut(&'a DeValue<'a>, usize, usize)) {
@@ -302,10 +239,7 @@ impl<'a> Table<'a> {
             }
             None => {
                 let found = describe(value.get_ref());
-                self.problem(
-                    line,
-                    format!("{}: expected a list, each {what}, found {found}", self.key(key)),
-                );
+                self.problem(line, format!("{}: expected a list, each {what}, found {found}", self.key(key)));
             }
         }
     }
@@ -345,10 +279,7 @@ fn integer(value: &DeValue) -> Option<u64> {
 fn number(value: &DeValue) -> Option<f64> {
     let parsed: Option<f64> = match value.as_float() {
         Some(f) => f.as_str().parse().ok(),
-        None => value
-            .as_integer()
-            .filter(|i| i.radix() == 10)
-            .and_then(|i| i.as_str().parse().ok()),
+        None => value.as_integer().filter(|i| i.radix() == 10).and_then(|i| i.as_str().parse().ok()),
     };
     parsed.filter(|v| v.is_finite())
 }
@@ -372,9 +303,5 @@ fn describe(value: &DeValue) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    if text.chars().count() <= 40 {
-        text.to_string()
-    } else {
-        text.chars().take(39).chain(['…']).collect()
-    }
+    if text.chars().count() <= 40 { text.to_string() } else { text.chars().take(39).chain(['…']).collect() }
 }

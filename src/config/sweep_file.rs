@@ -80,30 +80,18 @@ impl SweepFile {
             let seed = top.count("seed").map_or(0, |s| s.value);
             let mut blocks = Vec::new();
             top.tables("sweep", |table| blocks.push(Block::parse(table)));
-            SweepFile {
-                name: name.map_or(String::new(), |n| n.value),
-                seed,
-                blocks,
-            }
+            SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks }
         })
     }
 }
 
 impl Block {
     fn parse(table: &Table) -> Block {
-        let or = |key, default: &str| {
-            table.text(key).unwrap_or(At {
-                value: default.into(),
-                line: table.line,
-            })
-        };
+        let or = |key, default: &str| table.text(key).unwrap_or(At { value: default.into(), line: table.line });
         let mut threats = Vec::new();
         table.tables("threats", |t| {
             if let Some(norm) = t.required_text("norm") {
-                threats.push(ThreatSpec {
-                    norm,
-                    eps: t.texts("eps"),
-                });
+                threats.push(ThreatSpec { norm, eps: t.texts("eps") });
             } else {
                 t.texts("eps");
             }
@@ -133,12 +121,7 @@ impl DataSpec {
         let (name, split) = (table.required_text("name"), table.text("split"));
         let (first, take) = (table.count("first"), table.count("take"));
         let size = |n: Option<At<u64>>| n.map(|n| usize::try_from(n.value).unwrap_or(usize::MAX));
-        Some(DataSpec {
-            name: name?,
-            split,
-            first: size(first).unwrap_or(0),
-            take: size(take),
-        })
+        Some(DataSpec { name: name?, split, first: size(first).unwrap_or(0), take: size(take) })
     }
 }
 

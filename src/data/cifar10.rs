@@ -5,18 +5,8 @@ use super::{Dataset, Source};
 use crate::error::{Error, Result};
 
 /// Names of the classes, by label.
-pub const CLASSES: &[&str] = &[
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+pub const CLASSES: &[&str] =
+    &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 pub const DATASET: Dataset = Dataset {
     name: "cifar10",
@@ -37,11 +27,7 @@ fn load(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)> {
             "dataset `cifar10`: no file {} (hint: put {} of CIFAR-10's binary version there, or name the folder above \
              cifar10/ in FOOLPROOF_DATA)",
             path.display(),
-            if split == "test" {
-                "test_batch.bin"
-            } else {
-                "data_batch_1.bin to data_batch_5.bin, joined,"
-            }
+            if split == "test" { "test_batch.bin" } else { "data_batch_1.bin to data_batch_5.bin, joined," }
         )),
         _ => Error::io("read", &path)(e),
     })?;
@@ -50,10 +36,7 @@ fn load(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)> {
 
 fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {
     if bytes.is_empty() || !bytes.len().is_multiple_of(1 + PIXELS) {
-        return Err(format!(
-            "{} bytes, expected a multiple of 3073 (a label and 3072 pixels an image)",
-            bytes.len()
-        ));
+        return Err(format!("{} bytes, expected a multiple of 3073 (a label and 3072 pixels an image)", bytes.len()));
     }
     let (mut labels, mut pixels) = (Vec::new(), Vec::with_capacity(bytes.len()));
     for (i, record) in bytes.chunks_exact(1 + PIXELS).enumerate() {

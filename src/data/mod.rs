@@ -66,12 +66,11 @@ pub struct Subset {
 
 /// The dataset of this name.
 pub fn find(name: &str) -> Result<&'static Dataset> {
-    DATASETS.iter().copied().find(|d| d.name == name).ok_or_else(|| {
-        Error::usage(format!(
-            "unknown dataset `{name}`{}",
-            hint(name, DATASETS.iter().map(|d| d.name))
-        ))
-    })
+    DATASETS
+        .iter()
+        .copied()
+        .find(|d| d.name == name)
+        .ok_or_else(|| Error::usage(format!("unknown dataset `{name}`{}", hint(name, DATASETS.iter().map(|d| d.name)))))
 }
 
 impl Dataset {
@@ -79,23 +78,17 @@ impl Dataset {
     pub fn subset(&self, source: &Source, split: &str, first: usize, take: Option<usize>) -> Result<Subset> {
         if !self.splits.contains(&split) {
             let known = hint(split, self.splits.iter().copied());
-            return Err(Error::usage(format!(
-                "dataset `{}` has no split `{split}`{known}",
-                self.name
-            )));
+            return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
         }
         let (labels, pixels) = (self.load)(source, split)?;
         let take = take.unwrap_or(labels.len().saturating_sub(first));
-        let end = first
-            .checked_add(take)
-            .filter(|end| take > 0 && *end <= labels.len())
-            .ok_or_else(|| {
-                let n = labels.len();
-                Error::usage(format!(
-                    "dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit",
-                    self.name
-                ))
-            })?;
+        let end = first.checked_add(take).filter(|end| take > 0 && *end <= labels.len()).ok_or_else(|| {
+            let n = labels.len();
+            Error::usage(format!(
+                "dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit",
+                self.name
+            ))
+        })?;
         let values = 3 * self.side * self.side;
         Ok(Subset::new(
             (first..end).collect(),
@@ -114,13 +107,7 @@ impl Subset {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
         text.extend_from_slice(&pixels);
-        Subset {
-            digest: digest::sha256(&text),
-            examples,
-            labels,
-            pixels,
-            side,
-        }
+        Subset { digest: digest::sha256(&text), examples, labels, pixels, side }
     }
 
     /// Number of images.

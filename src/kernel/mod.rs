@@ -78,29 +78,41 @@ impl Shape {
     }
 }
 
+impl Net<f64> {
+    /// Every number rounded once.
+    pub fn to_f32(&self) -> Net<f32> {
+        let f32s = |v: &[f64]| v.iter().map(|v| *v as f32).collect();
+        let round = |step: &Step<f64>| match step {
+            Step::Conv { inputs, outputs, weight, bias } => {
+                Step::Conv { inputs: *inputs, outputs: *outputs, weight: f32s(weight), bias: f32s(bias) }
+            }
+            Step::Linear { inputs, outputs, weight, bias, relu } => {
+                Step::Linear { inputs: *inputs, outputs: *outputs, weight: f32s(weight), bias: f32s(bias), relu: *relu }
+            }
+            Step::MaxPool => Step::MaxPool,
+            Step::AveragePool { side } => Step::AveragePool { side: *side },
+        };
+        Net {
+            side: self.side,
+            mean: self.mean.map(|v| v as f32),
+            std: self.std.map(|v| v as f32),
+            classes: self.classes,
+            steps: self.steps.iter().map(round).collect(),
+        }
+    }
+}
+
 impl<T> Net<T> {
     /// Shape of the input of each step, and of the logits last.
     pub fn shapes(&self) -> Vec<Shape> {
-        let mut shapes = vec![Shape {
-            channels: 3,
-            side: self.side,
-        }];
+        let mut shapes = vec![Shape { channels: 3, side: self.side }];
         for step in &self.steps {
             let Shape { channels, side } = *shapes.last().expect("never empty");
             shapes.push(match step {
-                Step::Conv { outputs, .. } => Shape {
-                    channels: *outputs,
-                    side,
-                },
-                Step::MaxPool => Shape {
-                    channels,
-                    side: side / 2,
-                },
+                Step::Conv { outputs, .. } => Shape { channels: *outputs, side },
+                Step::MaxPool => Shape { channels, side: side / 2 },
                 Step::AveragePool { side } => Shape { channels, side: *side },
-                Step::Linear { outputs, .. } => Shape {
-                    channels: *outputs,
-                    side: 1,
-                },
+                Step::Linear { outputs, .. } => Shape { channels: *outputs, side: 1 },
             });
         }
         shapes

@@ -47,12 +47,7 @@ impl Plain {
         let mut layers = Vec::new();
         for (step, shape) in net.steps.iter().zip(&shapes) {
             layers.push(match step {
-                Step::Conv {
-                    inputs,
-                    outputs,
-                    weight,
-                    bias,
-                } => Layer::Conv {
+                Step::Conv { inputs, outputs, weight, bias } => Layer::Conv {
                     weight: tensor(weight, &[*outputs, *inputs, 3, 3])?,
                     transposed: tensor(&transposed(weight, *inputs, *outputs), &[*inputs, *outputs, 3, 3])?,
                     bias: tensor(bias, &[1, *outputs, 1, 1])?,
@@ -67,24 +62,14 @@ impl Plain {
                     }
                     Layer::AveragePool(tensor(&rows, &[*side, shape.side])?)
                 }
-                Step::Linear {
-                    inputs,
-                    outputs,
-                    weight,
-                    bias,
-                    relu,
-                } => Layer::Linear {
+                Step::Linear { inputs, outputs, weight, bias, relu } => Layer::Linear {
                     weight: tensor(weight, &[*outputs, *inputs])?,
                     bias: tensor(bias, &[1, *outputs])?,
                     relu: *relu,
                 },
             });
         }
-        Ok(Plain {
-            mean: tensor(&net.mean, &[1, 3, 1, 1])?,
-            std: tensor(&net.std, &[1, 3, 1, 1])?,
-            layers,
-        })
+        Ok(Plain { mean: tensor(&net.mean, &[1, 3, 1, 1])?, std: tensor(&net.std, &[1, 3, 1, 1])?, layers })
     }
 
     fn forward(&self, images: &Tensor, tapes: &mut Vec<(Tape, Vec<usize>)>) -> Result<Tensor> {
@@ -136,17 +121,9 @@ impl Layer {
                 let y = x.contiguous()?.broadcast_matmul(&columns)?;
                 Ok((rows.broadcast_matmul(&y.contiguous()?)?, Tape::Nothing))
             }
-            Layer::Linear {
-                weight,
-                bias,
-                relu: with_relu,
-            } => {
+            Layer::Linear { weight, bias, relu: with_relu } => {
                 let y = x.flatten_from(1)?.matmul(&weight.t()?)?.broadcast_add(bias)?;
-                if *with_relu {
-                    relu(&y)
-                } else {
-                    Ok((y, Tape::Mask(None)))
-                }
+                if *with_relu { relu(&y) } else { Ok((y, Tape::Mask(None))) }
             }
         }
     }
@@ -178,17 +155,9 @@ fn relu(x: &Tensor) -> Result<(Tensor, Tape)> {
 fn corners(x: &Tensor) -> Result<[Tensor; 4]> {
     let (n, c, h, w) = x.dims4()?;
     let (h, w) = (h / 2, w / 2);
-    let windows = x
-        .narrow(2, 0, 2 * h)?
-        .narrow(3, 0, 2 * w)?
-        .contiguous()?
-        .reshape((n, c, h, 2, w, 2))?;
+    let windows = x.narrow(2, 0, 2 * h)?.narrow(3, 0, 2 * w)?.contiguous()?.reshape((n, c, h, 2, w, 2))?;
     let corner = |dy: usize, dx: usize| -> Result<Tensor> {
-        Ok(windows
-            .narrow(3, dy, 1)?
-            .narrow(5, dx, 1)?
-            .contiguous()?
-            .reshape((n, c, h, w))?)
+        Ok(windows.narrow(3, dy, 1)?.narrow(5, dx, 1)?.contiguous()?.reshape((n, c, h, w))?)
     };
     Ok([corner(0, 0)?, corner(0, 1)?, corner(1, 0)?, corner(1, 1)?])
 }
@@ -214,7 +183,5 @@ fn max_unpool(g: &Tensor, masks: &[Tensor; 4], before: &[usize]) -> Result<Tenso
     let top = Tensor::cat(&[part(0)?, part(1)?], 5)?;
     let bottom = Tensor::cat(&[part(2)?, part(3)?], 5)?;
     let full = Tensor::cat(&[top, bottom], 3)?.reshape((n, c, 2 * h, 2 * w))?;
-    Ok(full
-        .pad_with_zeros(2, 0, before[2] - 2 * h)?
-        .pad_with_zeros(3, 0, before[3] - 2 * w)?)
+    Ok(full.pad_with_zeros(2, 0, before[2] - 2 * h)?.pad_with_zeros(3, 0, before[3] - 2 * w)?)
 }

@@ -72,10 +72,7 @@ pub fn find(name: &str, beside: &Path) -> Result<ModelSource> {
     };
     let Some(path) = candidates.iter().find(|p| p.is_file()) else {
         let known = hint(name, MODELS.iter().map(|m| m.name));
-        return Err(Error::usage(format!(
-            "unknown model `{name}`: no file {}{known}",
-            candidates[0].display()
-        )));
+        return Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())));
     };
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let file = ModelFile::parse(path, &text)?;
@@ -104,13 +101,7 @@ impl ModelSource {
             return Err(Error::Weights { model: name, problem });
         }
         vgg::check(&file).map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
-        Ok(ModelSource {
-            name,
-            file,
-            path,
-            digest,
-            bytes,
-        })
+        Ok(ModelSource { name, file, path, digest, bytes })
     }
 
     /// Everything but the weights that decides a logit, in one line.
@@ -124,11 +115,8 @@ impl ModelSource {
 
     /// Unpacks and checks the weights.
     pub fn net(&self) -> Result<Net<f32>> {
-        vgg::build(
-            &self.file,
-            &Weights::parse(&self.bytes).map_err(|problem| self.weights_error(problem))?,
-        )
-        .map_err(|problem| self.weights_error(problem))
+        vgg::build(&self.file, &Weights::parse(&self.bytes).map_err(|problem| self.weights_error(problem))?)
+            .map_err(|problem| self.weights_error(problem))
     }
 
     /// Ready to compute on `device`: our kernels on the CPU, tensor operations elsewhere.
@@ -141,21 +129,13 @@ impl ModelSource {
     }
 
     fn weights_error(&self, problem: String) -> Error {
-        Error::Weights {
-            model: self.name.clone(),
-            problem,
-        }
+        Error::Weights { model: self.name.clone(), problem }
     }
 
     /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Fisher's exact
     /// test (1935) on the two counts, at [`GATE`] on each side.
     pub fn check_clean_accuracy(&self, population: Option<&str>, correct: usize, of: usize) -> Result<()> {
-        let Some(published) = self
-            .file
-            .published
-            .as_ref()
-            .filter(|p| Some(p.population.as_str()) == population)
-        else {
+        let Some(published) = self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population) else {
             return Ok(());
         };
         let (low, high) = tails(correct as u64, of as u64, published.correct, published.of);
@@ -203,10 +183,7 @@ mod tests {
             (50, 500, 451, 500, 2.2282699284027625e-162, 1.0),
         ] {
             let (l, h) = tails(k, n, k0, n0);
-            assert!(
-                (l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8,
-                "{k}/{n}: {l:e} {h:e}"
-            );
+            assert!((l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8, "{k}/{n}: {l:e} {h:e}");
         }
     }
 }

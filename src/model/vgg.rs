@@ -16,44 +16,8 @@ use V::{C, M};
 
 /// Configurations A, B, D and E of table 1 of the paper.
 const TABLES: [(&str, &[V]); 4] = [
-    (
-        "vgg11",
-        &[
-            C(64),
-            M,
-            C(128),
-            M,
-            C(256),
-            C(256),
-            M,
-            C(512),
-            C(512),
-            M,
-            C(512),
-            C(512),
-            M,
-        ],
-    ),
-    (
-        "vgg13",
-        &[
-            C(64),
-            C(64),
-            M,
-            C(128),
-            C(128),
-            M,
-            C(256),
-            C(256),
-            M,
-            C(512),
-            C(512),
-            M,
-            C(512),
-            C(512),
-            M,
-        ],
-    ),
+    ("vgg11", &[C(64), M, C(128), M, C(256), C(256), M, C(512), C(512), M, C(512), C(512), M]),
+    ("vgg13", &[C(64), C(64), M, C(128), C(128), M, C(256), C(256), M, C(512), C(512), M, C(512), C(512), M]),
     (
         "vgg16",
         &[
@@ -106,9 +70,7 @@ const TABLES: [(&str, &[V]); 4] = [
 ];
 
 /// All family names.
-pub const FAMILIES: [&str; 8] = [
-    "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn",
-];
+pub const FAMILIES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
 
 /// Head names: one linear layer (CIFAR), or ImageNet's three.
 pub const HEADS: [&str; 2] = ["linear", "mlp"];
@@ -125,20 +87,13 @@ const BATCH_NORM_EPS: f64 = 1e-5;
 /// Whether the description makes sense, before any weight is read.
 pub fn check(file: &ModelFile) -> Result<(), String> {
     if !FAMILIES.contains(&file.family.as_str()) {
-        return Err(format!(
-            "unknown family `{}`{}",
-            file.family,
-            hint(&file.family, FAMILIES)
-        ));
+        return Err(format!("unknown family `{}`{}", file.family, hint(&file.family, FAMILIES)));
     }
     if !HEADS.contains(&file.head.as_str()) {
         return Err(format!("unknown head `{}`{}", file.head, hint(&file.head, HEADS)));
     }
     if file.side < 32 {
-        return Err(format!(
-            "side {} leaves nothing after five pools (hint: at least 32)",
-            file.side
-        ));
+        return Err(format!("side {} leaves nothing after five pools (hint: at least 32)", file.side));
     }
     let whole = |c: usize| (c as f64 * file.width).fract() == 0.0;
     if !(file.width > 0.0 && file.width <= 16.0 && whole(64)) {
@@ -152,43 +107,7 @@ pub fn check(file: &ModelFile) -> Result<(), String> {
 
 /// The network of a checked description, every tensor of the file used and of the right shape.
 pub fn build(file: &ModelFile, weights: &Weights) -> Result<Net<f32>, String> {
-    let net = build_f64(file, weights)?;
-    let f32s = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect();
-    let round = |step| match step {
-        Step::Conv {
-            inputs,
-            outputs,
-            weight,
-            bias,
-        } => Step::Conv {
-            inputs,
-            outputs,
-            weight: f32s(weight),
-            bias: f32s(bias),
-        },
-        Step::Linear {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            relu,
-        } => Step::Linear {
-            inputs,
-            outputs,
-            weight: f32s(weight),
-            bias: f32s(bias),
-            relu,
-        },
-        Step::MaxPool => Step::MaxPool,
-        Step::AveragePool { side } => Step::AveragePool { side },
-    };
-    Ok(Net {
-        side: net.side,
-        mean: net.mean.map(|v| v as f32),
-        std: net.std.map(|v| v as f32),
-        classes: net.classes,
-        steps: net.steps.into_iter().map(round).collect(),
-    })
+    Ok(build_f64(file, weights)?.to_f32())
 }
 
 /// [`build`] before rounding to f32.
@@ -197,11 +116,7 @@ pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String
         Some(base) => (base, true),
         None => (file.family.as_str(), false),
     };
-    let table = TABLES
-        .iter()
-        .find(|(name, _)| *name == base)
-        .expect("a checked family")
-        .1;
+    let table = TABLES.iter().find(|(name, _)| *name == base).expect("a checked family").1;
     let mut used = Vec::new();
     let mut steps = Vec::new();
     let (mut channels, mut side, mut index) = (3, file.side, 0);
@@ -226,18 +141,9 @@ pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String
     }
     if let Some(extra) = weights.names().find(|n| !used.iter().any(|u| u == n)) {
         let shape = weights.shape(extra)?;
-        return Err(format!(
-            "tensor `{extra}` {shape:?} has no place in {} with head `{}`",
-            file.family, file.head
-        ));
+        return Err(format!("tensor `{extra}` {shape:?} has no place in {} with head `{}`", file.family, file.head));
     }
-    Ok(Net {
-        side: file.side,
-        mean: file.mean,
-        std: file.std,
-        classes: file.classes,
-        steps,
-    })
+    Ok(Net { side: file.side, mean: file.mean, std: file.std, classes: file.classes, steps })
 }
 
 /// Convolution `features.{index}` with its batch norm `features.{index+1}` folded in:
@@ -272,18 +178,11 @@ fn convolution(
         }
         for o in 0..outputs {
             let scale = gamma[o] / (variance[o] + BATCH_NORM_EPS).sqrt();
-            weight[o * inputs * 9..(o + 1) * inputs * 9]
-                .iter_mut()
-                .for_each(|w| *w *= scale);
+            weight[o * inputs * 9..(o + 1) * inputs * 9].iter_mut().for_each(|w| *w *= scale);
             bias[o] = (bias[o] - mean[o]) * scale + beta[o];
         }
     }
-    Ok(Step::Conv {
-        inputs,
-        outputs,
-        weight,
-        bias,
-    })
+    Ok(Step::Conv { inputs, outputs, weight, bias })
 }
 
 /// One linear layer `classifier` (or `classifier.0`, timm's `head.fc`) over the map averaged to the side its shape
@@ -304,12 +203,7 @@ fn linear_head(
     let linear = Step::Linear {
         inputs: channels * pooled * pooled,
         outputs: file.classes,
-        weight: take(
-            weights,
-            used,
-            format!("{name}.weight"),
-            &[file.classes, channels * pooled * pooled],
-        )?,
+        weight: take(weights, used, format!("{name}.weight"), &[file.classes, channels * pooled * pooled])?,
         bias: take(weights, used, format!("{name}.bias"), &[file.classes])?,
         relu: false,
     };
@@ -356,11 +250,7 @@ fn mlp_head(
 }
 
 fn average_to(wanted: usize, side: usize) -> Vec<Step<f64>> {
-    if wanted == side {
-        Vec::new()
-    } else {
-        vec![Step::AveragePool { side: wanted }]
-    }
+    if wanted == side { Vec::new() } else { vec![Step::AveragePool { side: wanted }] }
 }
 
 fn take(weights: &Weights, used: &mut Vec<String>, name: String, shape: &[usize]) -> Result<Vec<f64>, String> {

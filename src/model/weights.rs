@@ -27,10 +27,7 @@ impl Weights {
                 other => return Err(format!("tensor `{name}`: expected F32, F16 or BF16, found {other:?}")),
             };
             if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                return Err(format!(
-                    "tensor `{name}`: expected finite numbers, found {} at {i}",
-                    values[i]
-                ));
+                return Err(format!("tensor `{name}`: expected finite numbers, found {} at {i}", values[i]));
             }
             tensors.insert(name, (view.shape().to_vec(), values));
         }
@@ -39,12 +36,7 @@ impl Weights {
 
     /// Tensors made elsewhere: name, shape, values.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f64>)>) -> Weights {
-        Weights {
-            tensors: tensors
-                .into_iter()
-                .map(|(name, shape, values)| (name, (shape, values)))
-                .collect(),
-        }
+        Weights { tensors: tensors.into_iter().map(|(name, shape, values)| (name, (shape, values))).collect() }
     }
 
     /// Whether there is a tensor of this name.
@@ -70,10 +62,7 @@ impl Weights {
 
     /// Shape of a tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], String> {
-        self.tensors
-            .get(name)
-            .map(|(shape, _)| shape.as_slice())
-            .ok_or_else(|| format!("tensor `{name}` is missing"))
+        self.tensors.get(name).map(|(shape, _)| shape.as_slice()).ok_or_else(|| format!("tensor `{name}` is missing"))
     }
 }
 

@@ -81,10 +81,7 @@ pub fn render(drawing: &impl Drawing) -> Result<Picture> {
         register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).ok();
         register_font(FONT, FontStyle::Bold, dejavu::sans::bold()).ok();
     });
-    Ok(Picture {
-        svg: svg(drawing)?,
-        png: png(drawing)?,
-    })
+    Ok(Picture { svg: svg(drawing)?, png: png(drawing)? })
 }
 
 fn svg(drawing: &impl Drawing) -> Result<String> {
@@ -101,11 +98,7 @@ fn svg(drawing: &impl Drawing) -> Result<String> {
     let pixels = format!("width=\"{}\" height=\"{}\"", scale.mm(width), scale.mm(height));
     let mut text = text.replacen(&pixels, &format!("width=\"{width}mm\" height=\"{height}mm\""), 1);
     let end = text.rfind("</svg>").ok_or_else(|| figure_error("no end of the SVG"))?;
-    let images: String = drawing
-        .rasters()
-        .iter()
-        .map(|r| svg_image(r, scale))
-        .collect::<Result<_>>()?;
+    let images: String = drawing.rasters().iter().map(|r| svg_image(r, scale)).collect::<Result<_>>()?;
     text.insert_str(end, &images);
     Ok(text)
 }
@@ -113,12 +106,7 @@ fn svg(drawing: &impl Drawing) -> Result<String> {
 /// Pixels enlarged to whole squares, so that no viewer smooths them.
 fn svg_image(raster: &Raster, scale: Scale) -> Result<String> {
     let enlarged = (512 / raster.image.width()).max(1) * raster.image.width();
-    let png = encode(&imageops::resize(
-        &raster.image,
-        enlarged,
-        enlarged,
-        imageops::FilterType::Nearest,
-    ))?;
+    let png = encode(&imageops::resize(&raster.image, enlarged, enlarged, imageops::FilterType::Nearest))?;
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     let (x, y, side) = (scale.mm(raster.x), scale.mm(raster.y), scale.mm(raster.side));
     Ok(format!(
@@ -130,10 +118,7 @@ fn svg_image(raster: &Raster, scale: Scale) -> Result<String> {
 fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
     let (width, height) = drawing.size();
     let (small, large) = (Scale(1.0), Scale(OVERSAMPLING));
-    let (w, h) = (
-        small.mm(width) as u32 * OVERSAMPLING as u32,
-        small.mm(height) as u32 * OVERSAMPLING as u32,
-    );
+    let (w, h) = (small.mm(width) as u32 * OVERSAMPLING as u32, small.mm(height) as u32 * OVERSAMPLING as u32);
     let mut pixels = vec![255; 3 * w as usize * h as usize];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (w, h)).into_drawing_area();
@@ -154,12 +139,7 @@ fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
 fn encode(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image::codecs::png::PngEncoder::new(&mut bytes)
-        .write_image(
-            picture.as_raw(),
-            picture.width(),
-            picture.height(),
-            ExtendedColorType::Rgb8,
-        )
+        .write_image(picture.as_raw(), picture.width(), picture.height(), ExtendedColorType::Rgb8)
         .map_err(figure_error)?;
     Ok(bytes)
 }

@@ -48,11 +48,7 @@ pub fn draw(run: &Run) -> Result<Option<Picture>> {
     for cell in chosen(run) {
         blocks.extend(Block::of(run, cell)?);
     }
-    if blocks.is_empty() {
-        Ok(None)
-    } else {
-        render(&Figure(blocks)).map(Some)
-    }
+    if blocks.is_empty() { Ok(None) } else { render(&Figure(blocks)).map(Some) }
 }
 
 /// Cells with at least one picture.
@@ -63,10 +59,7 @@ fn complete<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
 /// For each model the cell that fools most at the usual budget; of equals, the first.
 fn chosen<'a>(run: &'a Run) -> Vec<&'a Summary> {
     let mut models: Vec<&str> = Vec::new();
-    for s in complete(run)
-        .filter(|s| s.cell.goal == "untargeted")
-        .chain(complete(run))
-    {
+    for s in complete(run).filter(|s| s.cell.goal == "untargeted").chain(complete(run)) {
         if !models.contains(&s.cell.model.name.as_str()) {
             models.push(&s.cell.model.name);
         }
@@ -75,21 +68,14 @@ fn chosen<'a>(run: &'a Run) -> Vec<&'a Summary> {
     let best = |model: &&str| {
         complete(run).filter(|s| s.cell.model.name == **model).min_by_key(|s| {
             let rates = s.rates.as_ref().expect("complete");
-            (
-                (distance_to_usual(s) * 1e6) as u64,
-                rates.robust_correct,
-                s.cell.goal != "untargeted",
-            )
+            ((distance_to_usual(s) * 1e6) as u64, rates.robust_correct, s.cell.goal != "untargeted")
         })
     };
     models.iter().filter_map(best).collect()
 }
 
 fn distance_to_usual(s: &Summary) -> f64 {
-    let usual = USUAL_EPS
-        .iter()
-        .find(|(norm, _)| *norm == s.cell.threat.norm)
-        .map_or(0.0, |(_, eps)| *eps);
+    let usual = USUAL_EPS.iter().find(|(norm, _)| *norm == s.cell.threat.norm).map_or(0.0, |(_, eps)| *eps);
     Ratio::parse(&s.cell.threat.eps).map_or(f64::MAX, |eps| (eps.to_f64() - usual).abs())
 }
 
@@ -109,10 +95,8 @@ impl Block {
         let amplification = (127.0 / changes.fold(1.0, f64::max)).floor().max(1.0) as u32;
         let shown = rows.iter().filter_map(|k| {
             let at = inputs.examples.iter().position(|e| *e == outcomes[*k].example)?;
-            let (clean, adversarial) = (
-                &inputs.pixels[at * values..(at + 1) * values],
-                &witnesses[k * values..(k + 1) * values],
-            );
+            let (clean, adversarial) =
+                (&inputs.pixels[at * values..(at + 1) * values], &witnesses[k * values..(k + 1) * values]);
             Some(Shown::of(&inputs, &outcomes[*k], clean, adversarial, amplification))
         });
         let c = &summary.cell;
@@ -127,11 +111,7 @@ impl Block {
         )
         .replace(" ()", "");
         let shown: Vec<Shown> = shown.collect();
-        Ok((!shown.is_empty()).then_some(Block {
-            title,
-            amplification,
-            shown,
-        }))
+        Ok((!shown.is_empty()).then_some(Block { title, amplification, shown }))
     }
 }
 
@@ -190,8 +170,7 @@ impl Drawing for Figure {
     {
         let style = |anchor| TextStyle::from((FONT, scale.pt(FONT_PT))).pos(Pos::new(anchor, VPos::Center));
         let put = |text: &str, x: f64, y: f64, style: &TextStyle| {
-            area.draw(&Text::new(text.to_string(), (scale.mm(x), scale.mm(y)), style))
-                .map_err(figure_error)
+            area.draw(&Text::new(text.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
         };
         for (b, block) in self.0.iter().enumerate() {
             let top = b as f64 * block_mm();
@@ -205,12 +184,7 @@ impl Drawing for Figure {
                 let [clean, adversarial, _] = row_tops().map(|row| top + row + PICTURE_MM + CAPTION_MM / 2.0);
                 let colour = if shown.fooled { FOOLED } else { BLACK };
                 put(&shown.clean_caption, centre, clean, &style(HPos::Center))?;
-                put(
-                    &shown.adversarial_caption,
-                    centre,
-                    adversarial,
-                    &style(HPos::Center).color(&colour),
-                )?;
+                put(&shown.adversarial_caption, centre, adversarial, &style(HPos::Center).color(&colour))?;
             }
         }
         Ok(())
@@ -221,16 +195,8 @@ impl Drawing for Figure {
         for (b, block) in self.0.iter().enumerate() {
             for (k, shown) in block.shown.iter().enumerate() {
                 let x = LEFT_MM + k as f64 * CELL_MM;
-                for (image, row) in [&shown.clean, &shown.adversarial, &shown.difference]
-                    .into_iter()
-                    .zip(row_tops())
-                {
-                    rasters.push(Raster {
-                        x,
-                        y: b as f64 * block_mm() + row,
-                        side: PICTURE_MM,
-                        image: image.clone(),
-                    });
+                for (image, row) in [&shown.clean, &shown.adversarial, &shown.difference].into_iter().zip(row_tops()) {
+                    rasters.push(Raster { x, y: b as f64 * block_mm() + row, side: PICTURE_MM, image: image.clone() });
                 }
             }
         }

@@ -34,20 +34,13 @@ const TABLES: &[(&str, Table)] = &[
 ];
 
 /// Every figure: path below the run without extension, and what draws it.
-const CHARTS: &[(&str, Chart)] = &[
-    ("figures/robust-accuracy", robust_accuracy::draw),
-    ("figures/gallery", gallery::draw),
-];
+const CHARTS: &[(&str, Chart)] =
+    &[("figures/robust-accuracy", robust_accuracy::draw), ("figures/gallery", gallery::draw)];
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.
     pub fn read(store: &Store) -> Result<Run<'_>> {
-        let cells = store
-            .read_plan()?
-            .cells
-            .iter()
-            .map(|cell| Summary::read(store, cell))
-            .collect::<Result<_>>()?;
+        let cells = store.read_plan()?.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
         Ok(Run { store, cells })
     }
 }
@@ -69,9 +62,7 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
 
 /// Every path a report may have.
 pub fn known_paths() -> impl Iterator<Item = String> {
-    let charts = CHARTS
-        .iter()
-        .flat_map(|(path, _)| [format!("{path}.svg"), format!("{path}.png")]);
+    let charts = CHARTS.iter().flat_map(|(path, _)| [format!("{path}.svg"), format!("{path}.png")]);
     TABLES.iter().map(|(path, _)| path.to_string()).chain(charts)
 }
 

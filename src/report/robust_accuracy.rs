@@ -62,20 +62,12 @@ struct Line {
 /// The figure, or nothing where no cell is complete.
 pub fn draw(run: &Run) -> Result<Option<Picture>> {
     let figure = Figure::of(run)?;
-    if figure.panels.is_empty() {
-        Ok(None)
-    } else {
-        render(&figure).map(Some)
-    }
+    if figure.panels.is_empty() { Ok(None) } else { render(&figure).map(Some) }
 }
 
 impl Figure {
     fn of(run: &Run) -> Result<Figure> {
-        let complete: Vec<&Summary> = run
-            .cells
-            .iter()
-            .filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0))
-            .collect();
+        let complete: Vec<&Summary> = run.cells.iter().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0)).collect();
         let legend = legend(&complete);
         let mut panels = Vec::new();
         for group in grouped(&complete, panel_key) {
@@ -83,27 +75,17 @@ impl Figure {
             let linf = first.cell.threat.norm == "linf";
             let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
             let lines = grouped(&group, line_key).into_iter().map(|cells| Line {
-                style: legend
-                    .iter()
-                    .position(|(key, _)| *key == line_key(cells[0]))
-                    .expect("every line has a style"),
+                style: legend.iter().position(|(key, _)| *key == line_key(cells[0])).expect("every line has a style"),
                 points: points(&cells, linf),
             });
             panels.push(Panel {
                 title: title(first, &complete),
-                unit: if linf {
-                    "eps / 255 (Linf)"
-                } else {
-                    "eps (L2, pixels in [0,1])"
-                },
+                unit: if linf { "eps / 255 (Linf)" } else { "eps (L2, pixels in [0,1])" },
                 chance: (first.cell.goal == "untargeted").then(|| 100.0 / classes as f64),
                 lines: lines.collect(),
             });
         }
-        Ok(Figure {
-            panels,
-            legend: legend.into_iter().map(|(_, name)| name).collect(),
-        })
+        Ok(Figure { panels, legend: legend.into_iter().map(|(_, name)| name).collect() })
     }
 
     fn legend_mm(&self) -> f64 {
@@ -148,25 +130,10 @@ fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
     let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
     let name = |s: &&Summary| {
         let attack = &s.cell.attack;
-        let same: Vec<_> = lines
-            .iter()
-            .map(|o| &o.cell.attack)
-            .filter(|a| a.name == attack.name)
-            .collect();
+        let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
         let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
-        let words = attack
-            .params
-            .iter()
-            .filter(|(k, _)| differs(k))
-            .map(|(k, v)| in_words(&k.replace('_', " "), v));
-        (
-            line_key(s),
-            [attack.name.clone()]
-                .into_iter()
-                .chain(words)
-                .collect::<Vec<_>>()
-                .join(", "),
-        )
+        let words = attack.params.iter().filter(|(k, _)| differs(k)).map(|(k, v)| in_words(&k.replace('_', " "), v));
+        (line_key(s), [attack.name.clone()].into_iter().chain(words).collect::<Vec<_>>().join(", "))
     };
     lines.iter().map(name).collect()
 }
@@ -252,13 +219,11 @@ impl Figure {
             let ends = vec![(scale.mm(11.0), y), (scale.mm(19.0), y)];
             draw_line(area, &ends, style, scale)?;
             draw_marker(area, (scale.mm(15.0), y), style, scale)?;
-            area.draw(&Text::new(name.clone(), (scale.mm(20.5), y), &font))
-                .map_err(figure_error)?;
+            area.draw(&Text::new(name.clone(), (scale.mm(20.5), y), &font)).map_err(figure_error)?;
         }
         let y = scale.mm((self.legend.len() as f64 + 0.7) * LEGEND_ROW_MM);
         let note = "bands: 95 % Wilson intervals; dotted: guessing";
-        area.draw(&Text::new(note, (scale.mm(11.0), y), font.color(&GREY)))
-            .map_err(figure_error)
+        area.draw(&Text::new(note, (scale.mm(11.0), y), font.color(&GREY))).map_err(figure_error)
     }
 }
 
@@ -282,14 +247,8 @@ impl Panel {
             .x_label_area_size(scale.mm(4.0))
             .y_label_area_size(scale.mm(7.0))
             .build_cartesian_2d(
-                Axis {
-                    end: right * 1.02,
-                    ticks: spaced(&ticks, right),
-                },
-                Axis {
-                    end: 100.0,
-                    ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0],
-                },
+                Axis { end: right * 1.02, ticks: spaced(&ticks, right) },
+                Axis { end: 100.0, ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0] },
             )
             .map_err(figure_error)?;
         chart
@@ -312,12 +271,8 @@ impl Panel {
         self.draw_names(area, &text, scale)?;
         if let Some(chance) = self.chance {
             let ends = [local(at(0.0, chance)), local(at(right, chance))];
-            let dots = DashedPathElement::new(
-                ends,
-                scale.pt(0.6),
-                scale.pt(1.8),
-                GREY.stroke_width(scale.pt(0.6) as u32),
-            );
+            let dots =
+                DashedPathElement::new(ends, scale.pt(0.6), scale.pt(1.8), GREY.stroke_width(scale.pt(0.6) as u32));
             plane.draw(&dots).map_err(figure_error)?;
         }
         for line in &self.lines {
@@ -348,16 +303,11 @@ impl Panel {
         let upright = centred.transform(FontTransform::Rotate270);
         let middle = scale.mm((11.0 + WIDTH_MM - 3.0) / 2.0);
         let put = |words: &str, at: (i32, i32), style: &TextStyle| {
-            area.draw(&Text::new(words.to_string(), at, style))
-                .map_err(figure_error)
+            area.draw(&Text::new(words.to_string(), at, style)).map_err(figure_error)
         };
         put(&self.title, (middle, scale.mm(3.2)), &centred)?;
         put(self.unit, (middle, scale.mm(PANEL_MM - 3.2)), &centred)?;
-        put(
-            "robust accuracy / %",
-            (scale.mm(2.5), scale.mm(6.0 + (PANEL_MM - 14.5) / 2.0)),
-            &upright,
-        )
+        put("robust accuracy / %", (scale.mm(2.5), scale.mm(6.0 + (PANEL_MM - 14.5) / 2.0)), &upright)
     }
 }
 
@@ -410,12 +360,7 @@ where
     let stroke = PALETTE[style % PALETTE.len()].stroke_width(scale.pt(width) as u32);
     let drawn = match style < PALETTE.len() {
         true => area.draw(&PathElement::new(points.to_vec(), stroke)),
-        false => area.draw(&DashedPathElement::new(
-            points.to_vec(),
-            scale.pt(4.0),
-            scale.pt(2.5),
-            stroke,
-        )),
+        false => area.draw(&DashedPathElement::new(points.to_vec(), scale.pt(4.0), scale.pt(2.5), stroke)),
     };
     drawn.map_err(figure_error)
 }

@@ -53,14 +53,7 @@ impl Summary {
     /// Reads and summarises a planned cell.
     pub fn read(store: &Store, cell: &Cell) -> Result<Summary> {
         let id = cell.id();
-        let blank = |status, error| Summary {
-            cell: cell.clone(),
-            id: id.clone(),
-            status,
-            error,
-            n: None,
-            rates: None,
-        };
+        let blank = |status, error| Summary { cell: cell.clone(), id: id.clone(), status, error, n: None, rates: None };
         match store.state(&id)? {
             State::Missing => Ok(blank("missing", None)),
             State::Failed => Ok(blank("failed", store.read(&id)?.provenance.error)),
@@ -69,11 +62,7 @@ impl Summary {
                 let error = error_rows(&outcomes);
                 let status = if error.is_some() { "failed" } else { "ok" };
                 let rates = error.is_none().then(|| Rates::of(&outcomes));
-                Ok(Summary {
-                    n: Some(outcomes.len()),
-                    rates,
-                    ..blank(status, error)
-                })
+                Ok(Summary { n: Some(outcomes.len()), rates, ..blank(status, error) })
             }
         }
     }

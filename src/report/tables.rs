@@ -77,12 +77,7 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         let rates = |f: &dyn Fn(&Rates) -> String| s.rates.as_ref().map_or(String::new(), f);
         let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
         row.push(text(s.n));
-        row.extend([
-            c.attack.name.clone(),
-            c.params(),
-            c.threat.norm.clone(),
-            c.threat.eps.clone(),
-        ]);
+        row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
         row.extend([c.goal.clone(), c.mode.clone(), c.witness.clone(), s.status.to_string()]);
         row.push(rates(&|r| r.clean_correct.to_string()));
         row.push(rates(&|r| r.robust_correct.to_string()));
@@ -155,11 +150,7 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             share(&|o| o.target_rank_adversarial, 5),
         ]);
     }
-    if rows.is_empty() {
-        Ok(None)
-    } else {
-        csv(&TARGETS, rows.into_iter()).map(Some)
-    }
+    if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
 }
 
 fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {

@@ -69,14 +69,8 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let problems = Problems::new(path, text);
     let file = SweepFile::parse(&problems);
     let beside = path.parent().unwrap_or(Path::new("."));
-    let mut resolver = Resolver {
-        problems: &problems,
-        source,
-        beside,
-        models: Vec::new(),
-        data: Vec::new(),
-        wanted: Vec::new(),
-    };
+    let mut resolver =
+        Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new(), wanted: Vec::new() };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
     for block in &file.blocks {
@@ -88,23 +82,14 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     }
     let Resolver { models, data, .. } = resolver;
     problems.into_result()?;
-    Ok(Plan {
-        name: file.name,
-        models: models.into_iter().map(|(_, m)| m).collect(),
-        data,
-        cells,
-    })
+    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells })
 }
 
 impl Plan {
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
-        PlanRecord {
-            schema: SCHEMA,
-            name: self.name.clone(),
-            cells,
-        }
+        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
     }
 }
 
@@ -133,11 +118,7 @@ impl Resolver<'_> {
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
         let data = block.data.as_ref().and_then(|d| self.data(d));
         let models: Vec<usize> = block.models.iter().filter_map(|m| self.model(m, data)).collect();
-        let classes = models
-            .iter()
-            .map(|m| self.models[*m].1.file.classes)
-            .min()
-            .unwrap_or(usize::MAX);
+        let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
         let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().filter_map(|a| self.attack(a)).collect();
@@ -155,9 +136,8 @@ impl Resolver<'_> {
             return Vec::new();
         };
         let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
-        let product = [models.len(), goals.len(), budgets, attacks.len()]
-            .iter()
-            .try_fold(1usize, |p, n| p.checked_mul(*n));
+        let product =
+            [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
             self.problem(block.line, format!("this block has more than {MOST_CELLS} cells"));
             return Vec::new();
@@ -208,11 +188,7 @@ impl Resolver<'_> {
         let (model, data) = (&self.models[model].1, &self.data[data]);
         Cell {
             schema: SCHEMA,
-            model: ModelRecord {
-                name: model.name.clone(),
-                network: model.network(),
-                weights: model.digest.clone(),
-            },
+            model: ModelRecord { name: model.name.clone(), network: model.network(), weights: model.digest.clone() },
             data: DataRecord {
                 name: data.dataset.name.to_string(),
                 split: data.split.clone(),
@@ -225,10 +201,7 @@ impl Resolver<'_> {
                 revision: attack.entry.revision,
                 params: attack.params.all().clone(),
             },
-            threat: ThreatRecord {
-                norm: threat.norm.name().to_string(),
-                eps: threat.eps_text(),
-            },
+            threat: ThreatRecord { norm: threat.norm.name().to_string(), eps: threat.eps_text() },
             goal: goal.name(),
             mode: block.mode.value.clone(),
             witness: block.witness.value.clone(),
@@ -243,15 +216,8 @@ impl Resolver<'_> {
         if let Some(known) = self.wanted.iter().position(|w| *w == wanted) {
             return Some(known);
         }
-        let subset = self.or_problem(
-            spec.name.line,
-            dataset.subset(self.source, split, spec.first, spec.take),
-        )?;
-        self.data.push(LoadedData {
-            dataset,
-            split: split.to_string(),
-            subset,
-        });
+        let subset = self.or_problem(spec.name.line, dataset.subset(self.source, split, spec.first, spec.take))?;
+        self.data.push(LoadedData { dataset, split: split.to_string(), subset });
         self.wanted.push(wanted);
         Some(self.data.len() - 1)
     }
@@ -263,10 +229,7 @@ impl Resolver<'_> {
             None => {
                 let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
                 if self.models.iter().any(|(_, m)| m.name == model.name) {
-                    self.problem(
-                        name.line,
-                        format!("two models are named `{}`: rename a model file", model.name),
-                    );
+                    self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
                 }
                 self.models.push((name.value.clone(), model));
                 self.models.len() - 1
@@ -293,26 +256,14 @@ impl Resolver<'_> {
     }
 
     fn goal(&self, text: &At<String>, classes: usize) -> Option<Goal> {
-        let known = [
-            "untargeted",
-            "target:next",
-            "target:least-likely",
-            "target:random",
-            "target:0",
-        ];
+        let known = ["untargeted", "target:next", "target:least-likely", "target:random", "target:0"];
         match Goal::parse(&text.value) {
             None => {
-                self.problem(
-                    text.line,
-                    format!("unknown goal `{}`{}", text.value, hint(&text.value, known)),
-                );
+                self.problem(text.line, format!("unknown goal `{}`{}", text.value, hint(&text.value, known)));
                 None
             }
             Some(Goal::Class(class)) if class >= classes => {
-                self.problem(
-                    text.line,
-                    format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1),
-                );
+                self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
                 None
             }
             goal => goal,
@@ -330,11 +281,7 @@ impl Resolver<'_> {
 
     /// An 8-bit image cannot change by less than a grey level: every attack would look weak, none would be.
     fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[(Norm, Vec<Ratio>)]) {
-        for eps in threats
-            .iter()
-            .filter(|(norm, _)| *norm == Norm::Linf)
-            .flat_map(|(_, budgets)| budgets)
-        {
+        for eps in threats.iter().filter(|(norm, _)| *norm == Norm::Linf).flat_map(|(_, budgets)| budgets) {
             if eps.num() > 0 && eps.to_f64() * 255.0 < 1.0 {
                 let text = format!("eps {eps} is less than one grey level, 1/255 (hint: `witness = \"f32\"`)");
                 self.problem(block.threats.first().map_or(block.line, |t| t.norm.line), text);
@@ -344,18 +291,12 @@ impl Resolver<'_> {
 
     fn eps(&self, text: &At<String>) -> Option<Ratio> {
         match Ratio::parse(&text.value) {
-            None => self.problem(
-                text.line,
-                format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value),
-            ),
+            None => self.problem(text.line, format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value)),
             // an L2 ball of radius 1000 holds every image up to side 577
             Some(eps) if eps.to_f64() > 1000.0 => {
                 self.problem(
                     text.line,
-                    format!(
-                        "eps `{}`: pixels lie in [0,1], so this is more than everything",
-                        text.value
-                    ),
+                    format!("eps `{}`: pixels lie in [0,1], so this is more than everything", text.value),
                 );
             }
             eps => return eps,
@@ -365,17 +306,9 @@ impl Resolver<'_> {
 
     fn attack(&self, spec: &AttackSpec) -> Option<ResolvedAttack> {
         let entry = self.or_problem(spec.name.line, attack::find(&spec.name.value))?;
-        let given: Vec<(&str, &str)> = spec
-            .params
-            .iter()
-            .map(|(k, v)| (k.value.as_str(), v.as_str()))
-            .collect();
+        let given: Vec<(&str, &str)> = spec.params.iter().map(|(k, v)| (k.value.as_str(), v.as_str())).collect();
         match Params::resolve(entry.params, &given) {
-            Ok(params) => Some(ResolvedAttack {
-                entry,
-                params,
-                line: spec.name.line,
-            }),
+            Ok(params) => Some(ResolvedAttack { entry, params, line: spec.name.line }),
             Err(problems) => {
                 for (i, problem) in problems {
                     self.problem(spec.params[i].0.line, format!("attack `{}`: {problem}", entry.name));
@@ -386,10 +319,7 @@ impl Resolver<'_> {
     }
 
     fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {
-        let found = known
-            .iter()
-            .find(|(name, _)| *name == text.value)
-            .map(|(_, value)| *value);
+        let found = known.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
         if found.is_none() {
             let hint = hint(&text.value, known.iter().map(|(name, _)| *name));
             self.problem(text.line, format!("unknown {what} `{}`{hint}", text.value));

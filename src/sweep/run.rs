@@ -90,12 +90,7 @@ pub fn run(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Done> {
-    let runner = Runner {
-        plan,
-        store,
-        machine,
-        stop,
-    };
+    let runner = Runner { plan, store, machine, stop };
     runner.store_inputs()?;
     let mut missing = Vec::new();
     for cell in &plan.cells {
@@ -105,15 +100,8 @@ pub fn run(
     }
     let cached = plan.cells.len() - missing.len();
     let work = missing.iter().map(|c| c.cell.data.take as u64 * c.attack.cost()).sum();
-    tell(Event::Begin {
-        cells: plan.cells.len(),
-        cached,
-        work,
-    });
-    let mut done = Done {
-        cached,
-        ..Done::default()
-    };
+    tell(Event::Begin { cells: plan.cells.len(), cached, work });
+    let mut done = Done { cached, ..Done::default() };
     // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong
     let mut tried: Vec<(usize, usize)> = Vec::new();
     for cell in &missing {
@@ -143,10 +131,7 @@ pub fn run(
                 let text = problem.to_string();
                 store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
                 done.failed += 1;
-                tell(Event::Failed(format!(
-                    "cell {} ({}): {text}",
-                    cell.id, cell.cell.attack.name
-                )));
+                tell(Event::Failed(format!("cell {} ({}): {text}", cell.id, cell.cell.attack.name)));
             }
             Err(fatal) => return Err(fatal),
         }
@@ -166,8 +151,7 @@ impl Runner<'_> {
     fn store_inputs(&self) -> Result<()> {
         self.store.put_plan(&self.plan.record())?;
         for data in &self.plan.data {
-            self.store
-                .put_inputs(&data.subset.digest, &data.subset.inputs(data.dataset))?;
+            self.store.put_inputs(&data.subset.digest, &data.subset.inputs(data.dataset))?;
         }
         Ok(())
     }
@@ -180,11 +164,7 @@ impl Runner<'_> {
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
         let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
-        let correct = clean
-            .iter()
-            .zip(&subset.labels)
-            .filter(|(v, label)| v.prediction == Some(**label))
-            .count();
+        let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
         model.check_clean_accuracy((data.dataset.population)(&data.split), correct, subset.len())?;
         Ok(Prepared {
             model: cell.model,
@@ -209,27 +189,13 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task {
-            threat: cell.threat,
-            streams: Streams::new(cell.cell.seed, cell.id.as_str()),
-        };
+        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.id.as_str()) };
         let began = Instant::now();
         let cost = cell.attack.cost();
-        let mut tell_settled = |images: usize| {
-            tell(Event::Settled {
-                images,
-                work: images as u64 * cost,
-            })
-        };
+        let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
         tell_settled(subset.len() - trial.attacked().len());
         let (outcomes, witnesses) = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
-        self.store.put(
-            &cell.cell,
-            &outcomes,
-            &witnesses,
-            subset.side,
-            self.provenance(cell, began, None),
-        )
+        self.store.put(&cell.cell, &outcomes, &witnesses, subset.side, self.provenance(cell, began, None))
     }
 
     fn new_memo(&self, cell: &PlannedCell) -> Memo {
@@ -244,10 +210,7 @@ impl Runner<'_> {
             error,
             files: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            model_file: self.plan.models[cell.model]
-                .path
-                .as_ref()
-                .map(|p| p.display().to_string()),
+            model_file: self.plan.models[cell.model].path.as_ref().map(|p| p.display().to_string()),
             device: self.machine.device_name.clone(),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),

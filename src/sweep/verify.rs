@@ -50,11 +50,7 @@ struct Bench {
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let mut loaded = Loaded {
-        source,
-        machine,
-        benches: BTreeMap::new(),
-    };
+    let mut loaded = Loaded { source, machine, benches: BTreeMap::new() };
     let stored = store.ids()?;
     let planned: Vec<String> = match store.read_plan() {
         Ok(plan) => plan.cells.iter().map(Cell::id).collect(),
@@ -92,8 +88,7 @@ impl Findings {
         let Err(problem) = checked else { return };
         let text = problem.to_string();
         let named = text.contains(id);
-        self.problems
-            .push(if named { text } else { format!("cell {id}: {text}") });
+        self.problems.push(if named { text } else { format!("cell {id}: {text}") });
     }
 }
 
@@ -115,16 +110,9 @@ impl Loaded<'_> {
             Witnesses::U8(v) => v.len(),
             Witnesses::F32(v) => v.len(),
         };
-        let kind = if matches!(witnesses, Witnesses::U8(_)) {
-            "u8"
-        } else {
-            "f32"
-        };
+        let kind = if matches!(witnesses, Witnesses::U8(_)) { "u8" } else { "f32" };
         if kind != stored.cell.witness {
-            return Err(Error::Store(format!(
-                "cell {id} claims {} witnesses and stores {kind}",
-                stored.cell.witness
-            )));
+            return Err(Error::Store(format!("cell {id} claims {} witnesses and stores {kind}", stored.cell.witness)));
         }
         if count != stored.outcomes.len() * bench.subset.values() {
             return Err(Error::Store(format!(
@@ -141,9 +129,7 @@ impl Loaded<'_> {
             match claim.check(claim.rows[k], outcome, &image, verdict) {
                 Ok(true) => findings.successes += usize::from(outcome.success == Some(true)),
                 Ok(false) => findings.undecided += 1,
-                Err(problem) => findings
-                    .problems
-                    .push(format!("cell {id}, example {}: {problem}", outcome.example)),
+                Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
             }
         }
         Ok(())
@@ -156,11 +142,7 @@ impl Loaded<'_> {
 
     fn bench(&mut self, stored: &StoredCell) -> Result<&Bench> {
         let cell = &stored.cell;
-        let key = [
-            cell.model.weights.clone(),
-            cell.model.network.clone(),
-            cell.data.digest.clone(),
-        ];
+        let key = [cell.model.weights.clone(), cell.model.network.clone(), cell.data.digest.clone()];
         if !self.benches.contains_key(&key) {
             let name = stored.provenance.model_file.as_deref().unwrap_or(&cell.model.name);
             let source = model::find(name, Path::new(".")).map_err(|e| {
@@ -169,17 +151,11 @@ impl Loaded<'_> {
                 ))
             })?;
             if source.digest != cell.model.weights || source.network() != cell.model.network {
-                return Err(Error::Store(format!(
-                    "model `{}` is another one than the cell's",
-                    cell.model.name
-                )));
+                return Err(Error::Store(format!("model `{}` is another one than the cell's", cell.model.name)));
             }
             let subset = self.subset(cell)?;
             if subset.digest != cell.data.digest {
-                return Err(Error::Store(format!(
-                    "dataset `{}` has other images than the cell's",
-                    cell.data.name
-                )));
+                return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
             }
             let engine = source.engine(&self.machine.device)?;
             let batch = self.machine.batch_size(subset.values());
@@ -215,13 +191,8 @@ fn slice(witnesses: &Witnesses, k: usize, values: usize) -> Image<'_> {
 
 impl Claim<'_> {
     fn new<'a>(cell: &Cell, bench: &'a Bench) -> Result<Claim<'a>> {
-        let norm = NORMS
-            .iter()
-            .find(|(name, _)| *name == cell.threat.norm)
-            .map(|(_, n)| *n);
-        let threat = norm
-            .zip(Ratio::parse(&cell.threat.eps))
-            .map(|(norm, eps)| Threat { norm, eps });
+        let norm = NORMS.iter().find(|(name, _)| *name == cell.threat.norm).map(|(_, n)| *n);
+        let threat = norm.zip(Ratio::parse(&cell.threat.eps)).map(|(norm, eps)| Threat { norm, eps });
         let Some((threat, goal)) = threat.zip(Goal::parse(&cell.goal)) else {
             return Err(Error::Store(format!(
                 "threat or goal unknown to this foolproof: {:?} {}",
@@ -232,12 +203,7 @@ impl Claim<'_> {
         let aim = |i: usize| goal.aim(subset.examples[i], subset.labels[i], &bench.clean[i].logits, cell.seed);
         let aims: Vec<Option<Aim>> = (0..subset.len()).map(aim).collect();
         let rows = (0..aims.len()).filter(|i| aims[*i].is_some()).collect();
-        Ok(Claim {
-            threat,
-            aims,
-            rows,
-            bench,
-        })
+        Ok(Claim { threat, aims, rows, bench })
     }
 
     /// One row for every image that the goal does not drop, in order.
@@ -259,10 +225,7 @@ impl Claim<'_> {
         near("clean margin", o.margin_clean, clean.margin(aim.label))?;
         let (inside, (linf, l2)) = match image {
             Image::U8(v) => (self.threat.contains_u8(v, pixels), judge::distances_u8(v, pixels)),
-            Image::F32(v) => (
-                self.threat.contains(v, &judge::to_floats(pixels)),
-                judge::distances_f32(v, pixels),
-            ),
+            Image::F32(v) => (self.threat.contains(v, &judge::to_floats(pixels)), judge::distances_f32(v, pixels)),
         };
         if !inside {
             return Err("the witness lies outside its threat set".into());
@@ -270,23 +233,11 @@ impl Claim<'_> {
         if o.is_error() {
             return Err(format!("an error row: {}", o.flags));
         }
-        expect(
-            "flag clean-wrong",
-            o.has(CLEAN_WRONG),
-            clean.prediction != Some(aim.label),
-        )?;
+        expect("flag clean-wrong", o.has(CLEAN_WRONG), clean.prediction != Some(aim.label))?;
         near("margin of the witness", o.margin_adversarial, verdict.margin(aim.label))?;
         near("clean confidence", o.confidence_clean, clean.confidence())?;
-        near(
-            "confidence on the witness",
-            o.confidence_adversarial,
-            verdict.confidence(),
-        )?;
-        expect(
-            "clean rank of the target",
-            o.target_rank_clean,
-            aim.target.and_then(|t| clean.rank(t)),
-        )?;
+        near("confidence on the witness", o.confidence_adversarial, verdict.confidence())?;
+        expect("clean rank of the target", o.target_rank_clean, aim.target.and_then(|t| clean.rank(t)))?;
         expect("linf_255", o.linf_255, Some(linf))?;
         expect("l2", o.l2, Some(l2))?;
         let decided = o.adversarial_prediction == verdict.prediction;
@@ -294,31 +245,15 @@ impl Claim<'_> {
         if !decided && o.has(BOUNDARY) && distance <= BOUNDARY_MARGIN + TOLERANCE * (1.0 + distance) {
             return Ok(false);
         }
-        expect(
-            "prediction on the witness",
-            o.adversarial_prediction,
-            verdict.prediction,
-        )?;
-        expect(
-            "success",
-            o.success,
-            Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)),
-        )?;
-        expect(
-            "rank of the target",
-            o.target_rank_adversarial,
-            aim.target.and_then(|t| verdict.rank(t)),
-        )?;
+        expect("prediction on the witness", o.adversarial_prediction, verdict.prediction)?;
+        expect("success", o.success, Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)))?;
+        expect("rank of the target", o.target_rank_adversarial, aim.target.and_then(|t| verdict.rank(t)))?;
         Ok(true)
     }
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, stored: T, found: T) -> Result<(), String> {
-    if stored == found {
-        Ok(())
-    } else {
-        Err(format!("{what}: stored {stored:?}, recomputed {found:?}"))
-    }
+    if stored == found { Ok(()) } else { Err(format!("{what}: stored {stored:?}, recomputed {found:?}")) }
 }
 
 fn near(what: &str, stored: Option<f32>, found: Option<f32>) -> Result<(), String> {

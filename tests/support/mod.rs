@@ -27,9 +27,7 @@ pub fn shared_data(test: &str) -> Option<PathBuf> {
 pub fn shared_reference(test: &str) -> Option<(PathBuf, PathBuf)> {
     let data = shared_data(test)?;
     let reference = data.join("../reference");
-    let there = ["goldens.json", "goldens.safetensors"]
-        .iter()
-        .all(|f| reference.join(f).is_file());
+    let there = ["goldens.json", "goldens.safetensors"].iter().all(|f| reference.join(f).is_file());
     if !there {
         eprintln!("skipped {test}: no reference numbers at {}", reference.display());
     }
@@ -115,53 +113,7 @@ pub fn small_net(
         });
         inputs = outputs;
     }
-    Net {
-        side,
-        mean: [0.49, 0.48, 0.45],
-        std: [0.25, 0.24, 0.26],
-        classes,
-        steps,
-    }
-}
-
-/// The same net in f32.
-pub fn to_f32(net: &Net<f64>) -> Net<f32> {
-    let f = |v: &Vec<f64>| v.iter().map(|x| *x as f32).collect();
-    let steps = net.steps.iter().map(|step| match step {
-        Step::Conv {
-            inputs,
-            outputs,
-            weight,
-            bias,
-        } => Step::Conv {
-            inputs: *inputs,
-            outputs: *outputs,
-            weight: f(weight),
-            bias: f(bias),
-        },
-        Step::Linear {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            relu,
-        } => Step::Linear {
-            inputs: *inputs,
-            outputs: *outputs,
-            weight: f(weight),
-            bias: f(bias),
-            relu: *relu,
-        },
-        Step::MaxPool => Step::MaxPool,
-        Step::AveragePool { side } => Step::AveragePool { side: *side },
-    });
-    Net {
-        side: net.side,
-        mean: net.mean.map(|v| v as f32),
-        std: net.std.map(|v| v as f32),
-        classes: net.classes,
-        steps: steps.collect(),
-    }
+    Net { side, mean: [0.49, 0.48, 0.45], std: [0.25, 0.24, 0.26], classes, steps }
 }
 
 /// Images in [0,1].

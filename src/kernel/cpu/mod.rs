@@ -60,12 +60,7 @@ impl<T: Real> Cpu<T> {
     pub fn new(net: Net<T>) -> Cpu<T> {
         let shapes = net.shapes();
         let pack = |(step, shape): (&Step<T>, &Shape)| match step {
-            Step::Conv {
-                inputs,
-                outputs,
-                weight,
-                bias,
-            } => Packed::Conv {
+            Step::Conv { inputs, outputs, weight, bias } => Packed::Conv {
                 forward: pack_conv(weight, *inputs, *outputs, bias),
                 backward: pack_conv(&transposed(weight, *inputs, *outputs), *outputs, *inputs, &[]),
             },
@@ -93,11 +88,7 @@ impl<T: Real> Cpu<T> {
         let logits = w.map.clone();
         let Some(seed) = seed else { return (logits, Vec::new()) };
         let classes = self.net.classes;
-        for (i, (z, g)) in logits
-            .chunks_exact(classes)
-            .zip(w.map.chunks_exact_mut(classes))
-            .enumerate()
-        {
+        for (i, (z, g)) in logits.chunks_exact(classes).zip(w.map.chunks_exact_mut(classes)).enumerate() {
             seed(i, z, g);
         }
         for i in (0..self.packed.len()).rev() {
@@ -127,8 +118,7 @@ impl<T: Real> Cpu<T> {
         w.map.clear();
         for image in images.chunks_exact(3 * pixels) {
             for p in 0..pixels {
-                w.map
-                    .extend((0..3).map(|c| (image[c * pixels + p] - self.net.mean[c]) / self.net.std[c]));
+                w.map.extend((0..3).map(|c| (image[c * pixels + p] - self.net.mean[c]) / self.net.std[c]));
             }
         }
     }
@@ -143,12 +133,7 @@ impl<T: Real> Cpu<T> {
             }
             (Step::MaxPool, _) => max_pool(w, shape, tape),
             (Step::AveragePool { side }, _) => average_pool(w, shape, *side),
-            (
-                Step::Linear {
-                    bias, relu: with_relu, ..
-                },
-                Packed::Linear(weight),
-            ) => {
+            (Step::Linear { bias, relu: with_relu, .. }, Packed::Linear(weight)) => {
                 linear(weight, bias, w);
                 if *with_relu {
                     relu(&mut w.next, tape);
@@ -201,11 +186,7 @@ impl Engine for Cpu<f32> {
         let (mut logits, mut gradient) = (vec![0.0; n * classes], vec![0.0; n * values]);
         pixels
             .par_chunks(chunk * values)
-            .zip(
-                logits
-                    .par_chunks_mut(chunk * classes)
-                    .zip(gradient.par_chunks_mut(chunk * values)),
-            )
+            .zip(logits.par_chunks_mut(chunk * classes).zip(gradient.par_chunks_mut(chunk * values)))
             .enumerate()
             .for_each_init(Workspace::new, |w, (c, (images, (z, g)))| {
                 let of_image = |i: usize, z: &[f32], g: &mut [f32]| seed(c * chunk + i, z, g);
@@ -229,29 +210,20 @@ impl Cpu<f32> {
 
 impl<T> Workspace<T> {
     fn new() -> Workspace<T> {
-        Workspace {
-            images: 0,
-            map: Vec::new(),
-            next: Vec::new(),
-            columns: Vec::new(),
-        }
+        Workspace { images: 0, map: Vec::new(), next: Vec::new(), columns: Vec::new() }
     }
 }
 
 /// outputs×inputs×3×3 to panels of (9·inputs)×outputs, rows in (ky, kx, input) order.
 fn pack_conv<T: Real>(weight: &[T], inputs: usize, outputs: usize, bias: &[T]) -> Panels<T> {
-    Panels::pack(9 * inputs, outputs, bias, |row, o| {
-        weight[(o * inputs + row % inputs) * 9 + row / inputs]
-    })
+    Panels::pack(9 * inputs, outputs, bias, |row, o| weight[(o * inputs + row % inputs) * 9 + row / inputs])
 }
 
 /// Rows over (channel, row, column) to rows over (row, column, channel).
 fn channels_last_rows<T: Real>(weight: &[T], shape: Shape) -> Vec<T> {
     let pixels = shape.side * shape.side;
     let reordered = |row: &[T]| -> Vec<T> {
-        (0..row.len())
-            .map(|j| row[j % shape.channels * pixels + j / shape.channels])
-            .collect()
+        (0..row.len()).map(|j| row[j % shape.channels * pixels + j / shape.channels]).collect()
     };
     weight.chunks_exact(shape.values()).flat_map(reordered).collect()
 }
@@ -328,9 +300,7 @@ fn relu<T: Real>(map: &mut [T], tape: Option<&mut Tape>) {
 }
 
 fn mask<T: Real>(map: &mut [T], tape: &Tape) {
-    map.iter_mut()
-        .zip(tape)
-        .for_each(|(v, keep)| *v = if *keep == 1 { *v } else { T::zero() });
+    map.iter_mut().zip(tape).for_each(|(v, keep)| *v = if *keep == 1 { *v } else { T::zero() });
 }
 
 /// Offsets of the corners of window (y, x) of a map, in reading order.
@@ -392,11 +362,7 @@ fn average_windows(shape: Shape, out: usize, mut visit: impl FnMut(usize, usize,
         let share = 1.0 / (rows.len() * columns.len()) as f64;
         for r in rows {
             for c in columns.clone() {
-                visit(
-                    (y * out + x) * shape.channels,
-                    (r * shape.side + c) * shape.channels,
-                    share,
-                );
+                visit((y * out + x) * shape.channels, (r * shape.side + c) * shape.channels, share);
             }
         }
     }

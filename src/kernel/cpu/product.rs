@@ -65,12 +65,7 @@ impl<T: Real> Panels<T> {
         }
         let mut padded = bias.to_vec();
         padded.resize(count * LANES, T::zero());
-        Panels {
-            k,
-            n,
-            weights,
-            bias: padded,
-        }
+        Panels { k, n, weights, bias: padded }
     }
 
     /// Inner dimension.
@@ -85,24 +80,15 @@ impl<T: Real> Panels<T> {
 
     /// `out` (m×n) = bias + `a` (m×k) · self.
     pub fn multiply(&self, a: &[T], out: &mut [T]) {
-        assert!(
-            a.len() * self.n == out.len() * self.k && out.len().is_multiple_of(self.n),
-            "mismatched matrices"
-        );
+        assert!(a.len() * self.n == out.len() * self.k && out.len().is_multiple_of(self.n), "mismatched matrices");
         T::multiply(self, a, out);
     }
 
     /// Weights k×LANES, bias and output columns of each panel.
     fn panels(&self) -> impl Iterator<Item = (&[[T; LANES]], &[T; LANES], Range<usize>)> {
         let biases = self.bias.as_chunks::<LANES>().0;
-        let weights = self
-            .weights
-            .chunks_exact(self.k * LANES)
-            .map(|panel| panel.as_chunks::<LANES>().0);
-        weights
-            .zip(biases)
-            .enumerate()
-            .map(|(p, (w, b))| (w, b, p * LANES..self.n.min((p + 1) * LANES)))
+        let weights = self.weights.chunks_exact(self.k * LANES).map(|panel| panel.as_chunks::<LANES>().0);
+        weights.zip(biases).enumerate().map(|(p, (w, b))| (w, b, p * LANES..self.n.min((p + 1) * LANES)))
     }
 }
 
@@ -199,19 +185,9 @@ mod tests {
 
     #[test]
     fn equals_the_plain_triple_loop_on_odd_shapes() {
-        for (m, k, n) in [
-            (1, 1, 1),
-            (2, 27, 32),
-            (5, 9, 17),
-            (6, 18, 16),
-            (13, 45, 3),
-            (7, 100, 33),
-        ] {
-            let (a, b, bias): (Vec<f32>, Vec<f32>, Vec<f32>) = (
-                (0..m * k).map(number).collect(),
-                (0..k * n).map(number).collect(),
-                (0..n).map(number).collect(),
-            );
+        for (m, k, n) in [(1, 1, 1), (2, 27, 32), (5, 9, 17), (6, 18, 16), (13, 45, 3), (7, 100, 33)] {
+            let (a, b, bias): (Vec<f32>, Vec<f32>, Vec<f32>) =
+                ((0..m * k).map(number).collect(), (0..k * n).map(number).collect(), (0..n).map(number).collect());
             let panels = Panels::pack(k, n, &bias, |r, c| b[r * n + c]);
             let mut out = vec![f32::NAN; m * n];
             panels.multiply(&a, &mut out);
