@@ -151,6 +151,13 @@ fn model_files_report_all_their_errors() {
 }
 
 #[test]
+fn a_published_count_beyond_any_test_set_is_refused() {
+    let text = FILE.replace("= 500", "= 999999999999");
+    let error = ModelFile::parse(Path::new("m.toml"), &text).unwrap_err().to_string();
+    assert!(error.contains("correct ≤ of ≤ 10000000"), "{error}");
+}
+
+#[test]
 fn a_wrong_clean_accuracy_stops_the_run() {
     let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 451, 500).is_ok());
