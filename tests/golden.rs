@@ -3,17 +3,18 @@
 mod support;
 
 use candle_core::{Device, Tensor};
-use foolproof::data::{self, Source};
+use foolproof::data::{self, Source, Subset};
 use foolproof::goal::{Aim, argmax};
 use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
+use foolproof::kernel::plain::Plain;
 use foolproof::loss::cross_entropy;
 use foolproof::model::{self, MODELS};
 use foolproof::report::summary::Summary;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::Path;
-use support::{shared_data, shared_reference, stored, sweep};
+use support::{number, shared_data, shared_reference, stored, stream, sweep, widened};
 
 fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
     file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
@@ -36,6 +37,24 @@ fn the_sample_is_the_head_of_the_test_set() {
     assert_eq!((sample.labels, sample.pixels), (head.labels, head.pixels));
 }
 
+/// Shows that a gradient is off because one ReLU or maximum fell the other way: in f64, too, it falls so when the pixels
+/// of image `i` move by rounding errors. Returns how far they moved.
+fn flip(reference: &Plain, subset: &Subset, i: usize, ours: &[f32]) -> Option<f64> {
+    let mut noise = stream("flip");
+    let label = Aim { label: subset.labels[i], target: None };
+    (0..64).map(|trial| 1e-7 * f64::from(1 + trial / 8)).find(|size| {
+        let x: Vec<f64> = subset.image(i).iter().map(|v| f64::from(*v) / 255.0 + size * number(&mut noise)).collect();
+        let x = Tensor::from_vec(x, (1, 3, 32, 32), &Device::Cpu).unwrap();
+        let seed = |_: usize, z: &[f32], g: &mut [f32]| {
+            cross_entropy(&label, z, g);
+        };
+        let (_, gradient) = reference.logits_and_gradient(&x, &seed).unwrap();
+        let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
+        distance(ours, &gradient) < 1e-4
+    })
+}
+
 #[test]
 fn logits_and_gradients_equal_pytorch() {
     let Some((folder, reference)) = shared_reference("logits_and_gradients_equal_pytorch") else {
@@ -47,7 +66,7 @@ fn logits_and_gradients_equal_pytorch() {
     let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
     for entry in &MODELS {
         let source = model::find(entry.name, Path::new(".")).unwrap();
-        let engine = Cpu::new(source.net().unwrap());
+        let engine = Cpu::new(source.net().unwrap()).ok().unwrap();
         let seed = |row: usize, z: &[f32], g: &mut [f32]| {
             cross_entropy(&Aim { label: subset.labels[row], target: None }, z, g);
         };
@@ -64,10 +83,17 @@ fn logits_and_gradients_equal_pytorch() {
         let expected = tensor(&goldens, &format!("{}.input_gradient", entry.name));
         let errors: Vec<f64> =
             gradient.chunks_exact(3072).zip(expected.chunks_exact(3072)).map(|(a, b)| distance(a, b)).collect();
-        let worst = errors.iter().fold(0.0, |m: f64, e| m.max(*e));
-        println!("{}: all 32 gradients within {worst:e} of PyTorch in f64", entry.name);
-        // a ReLU or argmax decision that flips would move a whole gradient by 1e-2: there is none among these images
-        assert!(worst < 1e-4, "{}: gradient errors {errors:?}", entry.name);
+        let (right, other): (Vec<usize>, Vec<usize>) = (0..32).partition(|i| errors[*i] < 1e-4);
+        let worst = right.iter().map(|i| errors[*i]).fold(0.0, f64::max);
+        println!("{}: {} gradients within {worst:e} of PyTorch in f64", entry.name, right.len());
+        assert!(other.len() <= 2, "{}: gradient errors {errors:?}", entry.name);
+        let reference = Plain::new(&widened(&source.net().unwrap()), &Device::Cpu).unwrap();
+        for i in other {
+            let ours = &gradient[i * 3072..][..3072];
+            let moved = flip(&reference, &subset, i, ours);
+            let moved = moved.unwrap_or_else(|| panic!("{}: image {i}, {:e} off, is no flip", entry.name, errors[i]));
+            println!("{}: image {i} is {:e} off: a decision that {moved:e} flips", entry.name, errors[i]);
+        }
         let expected =
             goldens.tensor(&format!("{}.fgsm_8_prediction", entry.name)).unwrap().data().as_chunks::<8>().0.to_vec();
         let moved: Vec<f32> = x

@@ -1,15 +1,12 @@
-//! Both engines against central differences in f64, against each other, and against an unfolded candle-nn network.
+//! The reference engine against central differences in f64 and against an unfolded candle-nn network.
 
 mod support;
 
 use candle_core::{DType, Device, Module, ModuleT, Tensor};
 use candle_nn::{BatchNormConfig, Conv2dConfig, VarBuilder};
 use foolproof::config::ModelFile;
-use foolproof::goal::Aim;
-use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Net};
-use foolproof::loss::cross_entropy;
 use foolproof::model::{Weights, vgg};
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,9 +21,8 @@ fn seed_row(classes: usize) -> Vec<f64> {
 /// whose two one-sided slopes disagree sits on a kink of ReLU or max-pool and is left out; how many is returned too.
 fn difference_error(net: &Net<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize, usize) {
     assert!(gradient.len() == x.len() && gradient.iter().all(|g| g.is_finite()), "maxima drop NaN");
-    let cpu = Cpu::new(net.clone());
     let row = seed_row(net.classes);
-    let loss = |x: &[f64]| cpu.images(x, None).0.iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();
+    let loss = |x: &[f64]| logits(net, x).iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();
     let scale = gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
     let h = 1e-6;
     let (mut worst, mut kinks, mut tried) = (0.0f64, 0, 0);
@@ -56,9 +52,11 @@ fn odd_nets() -> Vec<Net<f64>> {
     ]
 }
 
-fn cpu_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
-    let row = seed_row(net.classes);
-    Cpu::new(net.clone()).images(x, Some(&|_, _, g| g.copy_from_slice(&row))).1
+/// Logits of the reference engine in f64.
+fn logits(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
+    let images = Tensor::from_slice(x, (x.len() / (3 * net.side * net.side), 3, net.side, net.side), &Device::Cpu);
+    let logits = Plain::new(net, &Device::Cpu).unwrap().logits(&images.unwrap()).unwrap();
+    logits.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 fn plain_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
@@ -77,11 +75,9 @@ fn plain_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
 fn gradients_equal_central_differences_in_f64() {
     for net in odd_nets() {
         let x = images(1, net.side, "pixels");
-        for (engine, gradient) in [("cpu", cpu_gradient(&net, &x)), ("plain", plain_gradient(&net, &x))] {
-            let (worst, kinks, tried) = difference_error(&net, &gradient, &x);
-            assert!(worst < 1e-6, "{engine}, side {}: relative error {worst}", net.side);
-            assert!(kinks * 20 <= tried, "{engine}, side {}: {kinks} of {tried} coordinates on kinks", net.side);
-        }
+        let (worst, kinks, tried) = difference_error(&net, &plain_gradient(&net, &x), &x);
+        assert!(worst < 1e-6, "side {}: relative error {worst}", net.side);
+        assert!(kinks * 20 <= tried, "side {}: {kinks} of {tried} coordinates on kinks", net.side);
     }
 }
 
@@ -90,78 +86,9 @@ fn a_whole_vgg_with_folded_batch_norm_has_the_right_gradient() {
     let (file, tensors) = random_vgg("vgg11_bn", "linear", 1.0 / 16.0, 32, 10, Naming::Torchvision);
     let net = vgg::build_f64(&file, &Weights::from_tensors(tensors)).unwrap();
     let x = images(1, 32, "vgg pixels");
-    let (worst, kinks, tried) = difference_error(&net, &cpu_gradient(&net, &x), &x);
+    let (worst, kinks, tried) = difference_error(&net, &plain_gradient(&net, &x), &x);
     assert!(worst < 1e-6, "relative error {worst}");
     assert!(kinks * 10 <= tried, "{kinks} of {tried} coordinates on kinks");
-}
-
-#[test]
-fn engines_agree_on_odd_shapes() {
-    for net in odd_nets() {
-        let x = images(5, net.side, "five");
-        let (a, b) = (cpu_gradient(&net, &x), plain_gradient(&net, &x));
-        let scale = a.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let worst = a.iter().zip(&b).fold(0.0, |m: f64, (a, b)| m.max((a - b).abs()));
-        assert!(worst < 1e-12 * scale.max(1.0), "side {}: {worst}", net.side);
-    }
-}
-
-#[test]
-fn ties_and_zeros_follow_pytorch() {
-    // a constant image: every window is tied, every ReLU of a zero-bias first layer on equal ground
-    let mut net = small_net(8, &[4, 4], None, 3, 2, "ties");
-    if let foolproof::kernel::Step::Conv { weight, bias, .. } = &mut net.steps[0] {
-        weight.fill(0.0);
-        bias.fill(0.0);
-    }
-    // the first layer's output is exactly 0 everywhere: PyTorch's slope there is 0, so no gradient comes through
-    let x = vec![0.5; 3 * 64];
-    assert!(cpu_gradient(&net, &x).iter().all(|g| *g == 0.0));
-    assert!(plain_gradient(&net, &x).iter().all(|g| *g == 0.0));
-}
-
-#[test]
-fn results_do_not_depend_on_batch_or_threads() {
-    let net = small_net(17, &[8, 20, 5, 6], None, 7, 5, "batches").to_f32();
-    let n = 37;
-    let x: Vec<f32> = images(n, 17, "many").iter().map(|v| *v as f32).collect();
-    let run = |size: usize, threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let cpu = Cpu::new(net.clone());
-            let (mut logits, mut gradients) = (Vec::new(), Vec::new());
-            for chunk in x.chunks(size * 3 * 17 * 17) {
-                let images = Tensor::from_slice(chunk, (chunk.len() / 867, 3, 17, 17), &Device::Cpu).unwrap();
-                let label = Aim { label: 1, target: None };
-                let seed = |_: usize, z: &[f32], g: &mut [f32]| {
-                    cross_entropy(&label, z, g);
-                };
-                let (z, g) = cpu.logits_and_gradient(&images, &seed).unwrap();
-                let forward = cpu.logits(&images).unwrap();
-                assert_eq!(z.to_vec2::<f32>().unwrap(), forward.to_vec2::<f32>().unwrap());
-                logits.extend(z.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-                gradients.extend(g.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-            }
-            (logits, gradients)
-        })
-    };
-    let first = run(n, 1);
-    for (size, threads) in [(1, 1), (7, 1), (1, 2), (7, 2), (n, 2), (n, 3)] {
-        assert!(run(size, threads) == first, "batch {size}, {threads} threads");
-    }
-}
-
-#[test]
-fn nan_stays_nan() {
-    let net = small_net(8, &[4, 4], None, 3, 2, "nan").to_f32();
-    let mut x = vec![0.5f32; 2 * 192];
-    x[0] = f32::NAN;
-    for engine in [&Cpu::new(net.clone()) as &dyn Engine, &Plain::new(&net, &Device::Cpu).unwrap()] {
-        let images = Tensor::from_slice(&x, (2, 3, 8, 8), &Device::Cpu).unwrap();
-        let logits = engine.logits(&images).unwrap().to_vec2::<f32>().unwrap();
-        assert!(logits[0].iter().all(|z| z.is_nan()), "{logits:?}");
-        assert!(logits[1].iter().all(|z| z.is_finite()), "{logits:?}");
-    }
 }
 
 #[test]
@@ -316,7 +243,7 @@ fn every_vgg_equals_its_unfolded_form() {
         let (file, tensors) = random_vgg(family, "linear", 0.25, 32, 10, Naming::Torchvision);
         let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.clone())).unwrap();
         let x = images(2, 32, family);
-        let ours = Cpu::new(net).images(&x, None).0;
+        let ours = logits(&net, &x);
         let theirs = unfolded_logits(&file, &tensors, &Tensor::from_vec(x, (2, 3, 32, 32), &Device::Cpu).unwrap());
         close(&ours, &theirs, 1e-10, family);
     }
@@ -328,19 +255,19 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     let (file, tensors) = random_vgg("vgg11", "mlp", 1.0 / 32.0, 224, 5, Naming::Torchvision);
     let (_, timm) = random_vgg("vgg11", "mlp", 1.0 / 32.0, 224, 5, Naming::Timm);
     let x = images(1, 224, "imagenet");
-    let logits = |tensors: &[NamedTensor]| {
+    let of = |tensors: &[NamedTensor]| {
         let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.to_vec())).unwrap();
-        Cpu::new(net).images(&x, None).0
+        logits(&net, &x)
     };
-    let ours = logits(&tensors);
-    assert_eq!(ours, logits(&timm), "the two namings hold the same random numbers in the same order");
+    let ours = of(&tensors);
+    assert_eq!(ours, of(&timm), "the two namings hold the same random numbers in the same order");
     let theirs = unfolded_logits(&file, &tensors, &Tensor::from_slice(&x, (1, 3, 224, 224), &Device::Cpu).unwrap());
     close(&ours, &theirs, 1e-10, "vgg11 mlp");
     // another side is averaged to 7×7, as AdaptiveAvgPool2d does
     let mut other = file.clone();
     other.side = 96;
     let net = vgg::build_f64(&other, &Weights::from_tensors(tensors)).unwrap();
-    assert_eq!(Cpu::new(net).images(&images(1, 96, "smaller"), None).0.len(), 5);
+    assert_eq!(logits(&net, &images(1, 96, "smaller")).len(), 5);
 }
 
 fn close(a: &[f64], b: &[f64], tolerance: f64, what: &str) {

@@ -121,11 +121,14 @@ impl ModelSource {
 
     /// Ready to compute on `device`: our kernels on the CPU, tensor operations elsewhere.
     pub fn engine(&self, device: &Device) -> Result<Box<dyn Engine>> {
-        let net = self.net()?;
-        Ok(match device {
-            Device::Cpu => Box::new(Cpu::new(net)),
-            _ => Box::new(Plain::new(&net, device)?),
-        })
+        let net = match (device, self.net()?) {
+            (Device::Cpu, net) => match Cpu::new(net) {
+                Ok(compiled) => return Ok(Box::new(compiled)),
+                Err(net) => net,
+            },
+            (_, net) => net,
+        };
+        Ok(Box::new(Plain::new(&net, device)?))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -121,3 +121,25 @@ pub fn images(n: usize, side: usize, seed: &str) -> Vec<f64> {
     let mut s = stream(seed);
     (0..n * 3 * side * side).map(|_| f64::from(s.uniform())).collect()
 }
+
+/// The same numbers in f64.
+pub fn widened(net: &Net<f32>) -> Net<f64> {
+    let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect();
+    let step = |step: &Step<f32>| match step {
+        Step::Conv { inputs, outputs, weight, bias } => {
+            Step::Conv { inputs: *inputs, outputs: *outputs, weight: wide(weight), bias: wide(bias) }
+        }
+        Step::Linear { inputs, outputs, weight, bias, relu } => {
+            Step::Linear { inputs: *inputs, outputs: *outputs, weight: wide(weight), bias: wide(bias), relu: *relu }
+        }
+        Step::MaxPool => Step::MaxPool,
+        Step::AveragePool { side } => Step::AveragePool { side: *side },
+    };
+    Net {
+        side: net.side,
+        mean: net.mean.map(f64::from),
+        std: net.std.map(f64::from),
+        classes: net.classes,
+        steps: net.steps.iter().map(step).collect(),
+    }
+}

@@ -1,406 +1,800 @@
-//! The CPU engine: each thread runs a few images at a time through the whole net, channels last, with no autograd.
+//! The CPU engine: a sequential net compiled to fused steps over prepacked weights.
 //!
-//! An image's numbers come from the same operations in the same order whatever its neighbours ([`product`]), so its
-//! result is bit-identical for any batch size and thread count. Memory is a few maps a thread, whatever the batch.
+//! Each thread takes its own images through the whole net, a few at a time while maps are large, so that they stay in
+//! its cache, and more as maps shrink, so that each pass over the weights serves many tiles. Threads meet only before
+//! and after the fully connected layers. Few images are shared instead: all threads work on the same layer, each on
+//! other tiles or other output channels.
+//!
+//! An image's numbers come from the same operations in the same order whatever its neighbours, the threads, and the
+//! instruction set ([`lanes`]), so its result is bit-identical everywhere: the judge needs no path of its own.
 
+mod conv;
+mod finish;
+mod first;
+mod lanes;
+mod linear;
+mod map;
 mod product;
+mod table;
+mod winograd;
 
-use super::{Engine, LogitGradient, Net, Shape, Step, transposed, window};
+use super::{Engine, LogitGradient, Net, Step, transposed, window};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
-use product::Panels;
+use conv::{Block, tiles_of_block, tiles_of_image};
+use finish::{Finish, PoolBits, Target};
+use first::First;
+use linear::Linear;
+use map::{Buffer, Layout, padded};
+use product::Product;
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Mutex, OnceLock};
+use table::Table;
+use winograd::{Form, Kernels};
 
-pub use product::Real;
+pub use lanes::{INSTRUCTIONS, Instructions};
 
-/// A network with weights in the order the loops read them.
-pub struct Cpu<T> {
-    net: Net<T>,
-    shapes: Vec<Shape>,
-    packed: Vec<Packed<T>>,
+/// [`lanes::Lanes`] with the product compiled as a function of its own.
+///
+/// # Safety
+/// As for [`lanes::Lanes`].
+unsafe trait Kernel: lanes::Lanes {
+    /// [`product::multiply`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn multiply(p: &Product);
 }
 
-/// Weights of one step as the loops want them.
-enum Packed<T> {
-    /// Rows of the column matrix (ky, kx, channel) to outputs, and output gradients back to inputs.
-    Conv {
-        forward: Panels<T>,
-        backward: Panels<T>,
-    },
-    /// outputs × inputs with inputs in (row, column, channel) order.
-    Linear(Vec<T>),
-    Nothing,
+/// A compiled network.
+pub struct Cpu {
+    side: usize,
+    mean: [f32; 3],
+    std: [f32; 3],
+    classes: usize,
+    table: &'static Table,
+    first: First,
+    layers: Vec<Layer>,
+    /// Images that a thread takes at a time through the layers of each stage; each a multiple of the one before.
+    chunks: Vec<usize>,
+    /// Layout of the images, and of every map that a workspace holds.
+    images: Layout,
+    maps: Vec<Layout>,
+    /// Side after averaging.
+    average: usize,
+    linears: Vec<Linear>,
+    workspaces: Pool<Workspace>,
+    scratches: Pool<Scratch>,
 }
 
-/// What a step leaves for its gradient: one byte a value.
-type Tape = Vec<u8>;
-
-/// Writes the gradient of a loss with respect to the logits of an image: (image, logits, gradient).
-pub type Seed<'a, T> = dyn Fn(usize, &[T], &mut [T]) + 'a;
-
-/// Buffers of one thread, for some images at a time, one after the other.
-struct Workspace<T> {
-    images: usize,
-    map: Vec<T>,
-    next: Vec<T>,
-    columns: Vec<T>,
+/// A convolution with what follows it.
+struct Layer {
+    /// Channels in and out, without padding.
+    inputs: usize,
+    outputs: usize,
+    /// Side of its output before any pool.
+    side: usize,
+    pooled: bool,
+    /// Layers between two pools are of one stage.
+    stage: usize,
+    /// outputs × inputs × 3 × 3.
+    weight: Vec<f32>,
+    bias: Buffer,
+    /// Of the first layer, none: see [`First`].
+    forward: Option<Kernels>,
+    /// Made when a gradient is asked for.
+    backward: OnceLock<Kernels>,
+    /// Number of the map it writes.
+    map: usize,
+    /// Number of the map of the gradient with respect to its output before any pool.
+    gradient: usize,
 }
 
-/// Values of the column matrix of one tile: a quarter of a MiB in f32, which an L2 cache holds.
-const COLUMN_VALUES: usize = 1 << 16;
+/// What is kept of some images from the way forward to the way back, and the maps of a few.
+struct Workspace {
+    images: Buffer,
+    maps: Vec<Buffer>,
+    relu: Vec<Vec<u16>>,
+    pool: Vec<Vec<PoolBits>>,
+}
 
-/// Images a thread takes at a time: on small maps they share each pass over the weights. More gain nothing.
-const MOST_TOGETHER: usize = 16;
+/// What a thread needs while it computes.
+struct Scratch {
+    conv: conv::Scratch,
+    first: first::Scratch,
+}
 
-/// Values of the largest map of the images taken together: 4 MiB in f32.
-const MAP_VALUES: usize = 1 << 20;
+/// Things made once and used by one thread at a time.
+struct Pool<T>(Mutex<Vec<T>>);
 
-impl<T: Real> Cpu<T> {
-    /// Packs the weights.
-    pub fn new(net: Net<T>) -> Cpu<T> {
+/// Who works on a layer.
+enum Crew<'a> {
+    /// One thread with its scratch.
+    Alone(&'a mut Scratch),
+    /// All threads together.
+    Team(&'a Cpu),
+}
+
+/// A pointer that several threads use for different parts.
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+// SAFETY: each use says why no two threads meet.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Tiles that a thread takes at least through a layer at a time, if it has that many: enough for each load of weights
+/// to pay (KERNEL study: flat from 22 tiles on).
+const TILES_TOGETHER: usize = 64;
+
+/// With fewer images than this a thread, threads share layers instead of images: weights are then what limits, and
+/// each thread reads only its part.
+const IMAGES_TO_SHARE: usize = 8;
+
+/// Rows that a thread takes at a time of an image that threads share.
+const ROWS_TOGETHER: usize = 8;
+
+/// Outputs, and inputs, of a fully connected layer that a thread takes at a time.
+const LINEAR_OUTPUTS: usize = 48;
+const LINEAR_INPUTS: usize = 1024;
+
+impl Cpu {
+    /// Compiles a net of convolutions with optional pools, an optional average pool, and fully connected layers, in
+    /// this order; another net is handed back.
+    pub fn new(net: Net<f32>) -> std::result::Result<Cpu, Net<f32>> {
+        Cpu::with(net, Instructions::chosen())
+    }
+
+    /// [`Cpu::new`] on a given instruction set.
+    ///
+    /// # Panics
+    /// Where this machine does not have it.
+    pub fn with(net: Net<f32>, instructions: Instructions) -> std::result::Result<Cpu, Net<f32>> {
+        if !is_supported(&net) {
+            return Err(net);
+        }
         let shapes = net.shapes();
-        let pack = |(step, shape): (&Step<T>, &Shape)| match step {
-            Step::Conv { inputs, outputs, weight, bias } => Packed::Conv {
-                forward: pack_conv(weight, *inputs, *outputs, bias),
-                backward: pack_conv(&transposed(weight, *inputs, *outputs), *outputs, *inputs, &[]),
-            },
-            Step::Linear { weight, .. } => Packed::Linear(channels_last_rows(weight, *shape)),
-            Step::MaxPool | Step::AveragePool { .. } => Packed::Nothing,
-        };
-        let packed = net.steps.iter().zip(&shapes).map(pack).collect();
-        Cpu { net, shapes, packed }
+        let (mut layers, mut linears): (Vec<Layer>, Vec<Linear>) = (Vec::new(), Vec::new());
+        let (mut stage, mut average, mut first) = (0, None, None);
+        for (step, shape) in net.steps.into_iter().zip(&shapes) {
+            match step {
+                Step::Conv { inputs, outputs, weight, bias } => {
+                    let form = Form::of(shape.side);
+                    let forward = match layers.is_empty() {
+                        true => None,
+                        false => Some(Kernels::new(form, inputs, outputs, taps(&weight, inputs))),
+                    };
+                    first.get_or_insert_with(|| First::new(&weight, outputs));
+                    let mut padded_bias = Buffer::new(padded(outputs));
+                    padded_bias[..outputs].copy_from_slice(&bias);
+                    layers.push(Layer {
+                        inputs,
+                        outputs,
+                        side: shape.side,
+                        pooled: false,
+                        stage,
+                        weight,
+                        bias: padded_bias,
+                        forward,
+                        backward: OnceLock::new(),
+                        map: 0,
+                        gradient: 0,
+                    });
+                }
+                Step::MaxPool => {
+                    layers.last_mut().expect("checked").pooled = true;
+                    stage += 1;
+                }
+                Step::AveragePool { side } => average = Some(side),
+                Step::Linear { inputs, outputs, weight, bias, relu } => {
+                    let weight = match linears.is_empty() {
+                        true => channels_last_rows(&weight, shape.channels, shape.side),
+                        false => weight,
+                    };
+                    let stride = padded(inputs);
+                    let mut rows = Buffer::new(outputs * stride);
+                    for (row, values) in rows.chunks_exact_mut(stride).zip(weight.chunks_exact(inputs)) {
+                        row[..inputs].copy_from_slice(values);
+                    }
+                    linears.push(Linear { inputs, outputs, stride, weight: rows, bias, relu });
+                }
+            }
+        }
+        let chunks = chunks(&layers);
+        let maps = assign_maps(&mut layers, &chunks);
+        let last = layers.last().expect("checked");
+        Ok(Cpu {
+            side: net.side,
+            mean: net.mean,
+            std: net.std,
+            classes: net.classes,
+            table: Table::of(instructions),
+            first: first.expect("checked"),
+            average: average.unwrap_or(last.side_after()),
+            images: Layout::images(net.side, chunks[0]),
+            layers,
+            chunks,
+            maps,
+            linears,
+            workspaces: Pool::new(),
+            scratches: Pool::new(),
+        })
     }
 
     /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `seed` gives those with
-    /// respect to the logits (image, logits, gradient).
-    pub fn images(&self, images: &[T], seed: Option<&Seed<T>>) -> (Vec<T>, Vec<T>) {
-        self.run(images, seed, &mut Workspace::new())
-    }
-
-    fn run(&self, images: &[T], seed: Option<&Seed<T>>, w: &mut Workspace<T>) -> (Vec<T>, Vec<T>) {
-        let mut tapes = Vec::new();
-        self.normalise(images, w);
-        for i in 0..self.packed.len() {
-            let mut tape = Tape::new();
-            self.forward(i, w, seed.is_some().then_some(&mut tape));
-            tapes.push(tape);
+    /// respect to the logits.
+    pub fn images(&self, pixels: &[f32], seed: Option<&LogitGradient>) -> (Vec<f32>, Vec<f32>) {
+        let values = 3 * self.side * self.side;
+        assert!(pixels.len().is_multiple_of(values), "images of another size");
+        let n = pixels.len() / values;
+        let mut logits = Vec::with_capacity(n * self.classes);
+        let mut gradients = vec![0.0; if seed.is_some() { pixels.len() } else { 0 }];
+        let together = self.shard() * rayon::current_num_threads();
+        if seed.is_some() {
+            // before any thread needs them: whoever makes them lends a hand elsewhere while it waits
+            (1..self.layers.len()).for_each(|i| _ = self.backward_kernels(i));
         }
-        let logits = w.map.clone();
-        let Some(seed) = seed else { return (logits, Vec::new()) };
-        let classes = self.net.classes;
-        for (i, (z, g)) in logits.chunks_exact(classes).zip(w.map.chunks_exact_mut(classes)).enumerate() {
-            seed(i, z, g);
-        }
-        for i in (0..self.packed.len()).rev() {
-            self.backward(i, w, &tapes[i]);
-        }
-        let pixels = self.net.side * self.net.side;
-        let mut gradients = Vec::with_capacity(w.map.len());
-        for map in w.map.chunks_exact(3 * pixels) {
-            for (c, std) in self.net.std.iter().enumerate() {
-                gradients.extend(map.iter().skip(c).step_by(3).map(|g| *g / *std));
+        for (wave, pixels) in pixels.chunks(together * values).enumerate() {
+            let first = wave * together;
+            let mut wave = Wave::begin(self, pixels);
+            let classes = self.classes;
+            let (mut outputs, of_wave) = wave.forward(pixels);
+            if let Some(seed) = seed {
+                for (i, (z, g)) in of_wave.chunks_exact(classes).zip(outputs.chunks_exact_mut(classes)).enumerate() {
+                    seed(first + i, z, g);
+                }
+                wave.backward(outputs, &mut gradients[first * values..][..pixels.len()]);
             }
+            logits.extend(of_wave);
         }
         (logits, gradients)
     }
 
-    /// Images a thread takes at a time.
-    fn together(&self) -> usize {
-        let largest = self.shapes.iter().map(|s| s.values()).max().expect("never empty");
-        (MAP_VALUES / largest).clamp(1, MOST_TOGETHER)
+    /// Images that a thread takes at once.
+    fn shard(&self) -> usize {
+        *self.chunks.last().expect("never empty")
     }
 
-    /// 3×H×W in [0,1] to H×W×3, normalised.
-    fn normalise(&self, images: &[T], w: &mut Workspace<T>) {
-        let pixels = self.net.side * self.net.side;
-        assert!(images.len().is_multiple_of(3 * pixels), "images of another size");
-        w.images = images.len() / (3 * pixels);
-        w.map.clear();
-        for image in images.chunks_exact(3 * pixels) {
-            for p in 0..pixels {
-                w.map.extend((0..3).map(|c| (image[c * pixels + p] - self.net.mean[c]) / self.net.std[c]));
-            }
-        }
-    }
-
-    /// Step `i` from `w.map` to `w.map`.
-    fn forward(&self, i: usize, w: &mut Workspace<T>, tape: Option<&mut Tape>) {
-        let shape = self.shapes[i];
-        match (&self.net.steps[i], &self.packed[i]) {
-            (Step::Conv { .. }, Packed::Conv { forward, .. }) => {
-                conv(w, shape, forward);
-                relu(&mut w.next, tape);
-            }
-            (Step::MaxPool, _) => max_pool(w, shape, tape),
-            (Step::AveragePool { side }, _) => average_pool(w, shape, *side),
-            (Step::Linear { bias, relu: with_relu, .. }, Packed::Linear(weight)) => {
-                linear(weight, bias, w);
-                if *with_relu {
-                    relu(&mut w.next, tape);
-                }
-            }
-            _ => unreachable!("steps and packed weights go together"),
-        }
-        std::mem::swap(&mut w.map, &mut w.next);
-    }
-
-    /// Gradient of step `i` from its output (`w.map`) to its input (`w.map`).
-    fn backward(&self, i: usize, w: &mut Workspace<T>, tape: &Tape) {
-        let (shape, after) = (self.shapes[i], self.shapes[i + 1]);
-        match (&self.net.steps[i], &self.packed[i]) {
-            (Step::Conv { .. }, Packed::Conv { backward, .. }) => {
-                mask(&mut w.map, tape);
-                conv(w, after, backward);
-            }
-            (Step::MaxPool, _) => max_unpool(w, shape, tape),
-            (Step::AveragePool { .. }, _) => average_unpool(w, shape, after.side),
-            (Step::Linear { inputs, relu, .. }, Packed::Linear(weight)) => {
-                if *relu {
-                    mask(&mut w.map, tape);
-                }
-                linear_gradient(weight, *inputs, w);
-            }
-            _ => unreachable!("steps and packed weights go together"),
-        }
-        std::mem::swap(&mut w.map, &mut w.next);
+    /// Weights of layer `i` > 0 on the way back.
+    fn backward_kernels(&self, i: usize) -> &Kernels {
+        let layer = &self.layers[i];
+        layer.backward.get_or_init(|| {
+            let turned = transposed(&layer.weight, layer.inputs, layer.outputs);
+            Kernels::new(Form::of(layer.side), layer.outputs, layer.inputs, taps(&turned, layer.outputs))
+        })
     }
 }
 
-impl Engine for Cpu<f32> {
+impl Layer {
+    fn side_after(&self) -> usize {
+        if self.pooled { self.side / 2 } else { self.side }
+    }
+}
+
+/// Whether the compiled form covers the net.
+fn is_supported(net: &Net<f32>) -> bool {
+    let mut steps = net.steps.iter().zip(net.shapes()).peekable();
+    let mut convolutions = 0;
+    while let Some((_, _)) = steps.next_if(|(s, shape)| matches!(s, Step::Conv { .. }) && shape.side > 0) {
+        convolutions += 1;
+        steps.next_if(|(s, shape)| matches!(s, Step::MaxPool) && shape.side > 1);
+    }
+    steps.next_if(|(s, shape)| matches!(s, Step::AveragePool { side } if *side > 0) && shape.side > 0);
+    let mut linears = 0;
+    while steps.next_if(|(s, _)| matches!(s, Step::Linear { .. })).is_some() {
+        linears += 1;
+    }
+    convolutions > 0 && linears > 0 && steps.next().is_none()
+}
+
+/// The nine taps from one channel to another, for [`Kernels::new`].
+fn taps(weight: &[f32], inputs: usize) -> impl Fn(usize, usize) -> [f32; 9] + Sync + '_ {
+    move |output, input| weight.as_chunks::<9>().0[output * inputs + input]
+}
+
+/// Rows over (channel, row, column) to rows over (row, column, channel).
+fn channels_last_rows(weight: &[f32], channels: usize, side: usize) -> Vec<f32> {
+    let pixels = side * side;
+    let reordered =
+        |row: &[f32]| -> Vec<f32> { (0..row.len()).map(|j| row[j % channels * pixels + j / channels]).collect() };
+    weight.chunks_exact(channels * pixels).flat_map(reordered).collect()
+}
+
+/// Images that a thread takes at a time through each stage.
+fn chunks(layers: &[Layer]) -> Vec<usize> {
+    let mut chunks: Vec<usize> = Vec::new();
+    for stage in 0..=layers.last().expect("checked").stage {
+        let side = layers.iter().find(|l| l.stage == stage).map_or(1, |l| l.side);
+        let wanted = TILES_TOGETHER.div_ceil(tiles_of_image(Form::of(side), side));
+        let before = chunks.last().copied().unwrap_or(1);
+        chunks.push(wanted.next_multiple_of(before).max(before));
+    }
+    chunks
+}
+
+/// Gives each layer the maps it writes, as few as do: a map is read by the next layer only.
+fn assign_maps(layers: &mut [Layer], chunks: &[usize]) -> Vec<Layout> {
+    // a map that pooling gradients go to is never shared with others: where the side is odd its last row and column
+    // are never written and must stay 0
+    let mut maps: Vec<(Layout, bool)> = Vec::new();
+    let mut find = |wanted: (Layout, bool), not: Option<usize>| {
+        let found = (0..maps.len()).find(|m| maps[*m] == wanted && Some(*m) != not);
+        found.unwrap_or_else(|| {
+            maps.push(wanted);
+            maps.len() - 1
+        })
+    };
+    // as many images as the layer that reads it takes at a time
+    let readers = layers.iter().skip(1).chain(layers.last());
+    let capacities: Vec<usize> = readers.map(|l| chunks[l.stage]).collect();
+    let mut before = None;
+    for (layer, capacity) in layers.iter_mut().zip(&capacities) {
+        layer.map = find((Layout::new(layer.outputs, layer.side_after(), *capacity), false), before);
+        before = Some(layer.map);
+    }
+    let mut before = None;
+    for (layer, capacity) in layers.iter_mut().zip(&capacities).rev() {
+        layer.gradient = find((Layout::new(layer.outputs, layer.side, *capacity), layer.pooled), before);
+        before = Some(layer.gradient);
+    }
+    maps.into_iter().map(|(layout, _)| layout).collect()
+}
+
+impl<T> Pool<T> {
+    fn new() -> Pool<T> {
+        Pool(Mutex::new(Vec::new()))
+    }
+
+    fn take(&self, make: impl FnOnce() -> T) -> T {
+        let idle = self.0.lock().expect("no thread panics while it holds it").pop();
+        idle.unwrap_or_else(make)
+    }
+
+    fn give_back(&self, thing: T) {
+        self.0.lock().expect("no thread panics while it holds it").push(thing);
+    }
+}
+
+impl Scratch {
+    fn new(cpu: &Cpu) -> Scratch {
+        let channels = cpu.maps.iter().map(|m| m.channels).max().expect("never empty");
+        Scratch {
+            conv: conv::Scratch::new(channels),
+            first: first::Scratch::new(cpu.side, padded(cpu.layers[0].outputs)),
+        }
+    }
+}
+
+impl Crew<'_> {
+    /// Does every piece.
+    fn each(&mut self, pieces: usize, work: impl Fn(usize, &mut Scratch) + Sync) {
+        match self {
+            Crew::Alone(scratch) => (0..pieces).for_each(|i| work(i, scratch)),
+            Crew::Team(cpu) => (0..pieces).into_par_iter().with_max_len(1).for_each(|i| {
+                let mut scratch = cpu.scratches.take(|| Scratch::new(cpu));
+                work(i, &mut scratch);
+                cpu.scratches.give_back(scratch);
+            }),
+        }
+    }
+
+    /// How many threads share the work.
+    fn size(&self) -> usize {
+        match self {
+            Crew::Alone(_) => 1,
+            Crew::Team(_) => rayon::current_num_threads(),
+        }
+    }
+}
+
+/// Some images on their way through the net.
+struct Wave<'a> {
+    cpu: &'a Cpu,
+    images: usize,
+    /// Images of a workspace.
+    share: usize,
+    workspaces: Vec<Workspace>,
+    /// Outputs of each fully connected layer, images × outputs.
+    hidden: Vec<Vec<f32>>,
+}
+
+impl<'a> Wave<'a> {
+    fn begin(cpu: &'a Cpu, pixels: &[f32]) -> Wave<'a> {
+        let images = pixels.len() / (3 * cpu.side * cpu.side);
+        let threads = rayon::current_num_threads();
+        let together = threads > 1 && images < IMAGES_TO_SHARE * threads && images <= cpu.shard();
+        let share = if together { images } else { images.div_ceil(threads) };
+        let workspaces = (0..images.div_ceil(share)).map(|_| cpu.workspaces.take(|| Workspace::new(cpu))).collect();
+        Wave { cpu, images, share, workspaces, hidden: Vec::new() }
+    }
+
+    /// For each workspace with its part of `inputs` and `outputs`: alone, or if there is only one, with all threads.
+    fn each(
+        &mut self,
+        inputs: &[f32],
+        outputs: &mut [f32],
+        work: impl Fn(&mut Workspace, &[f32], &mut [f32], &mut Crew) + Sync,
+    ) {
+        let cpu = self.cpu;
+        let (of_input, of_output) = (inputs.len() / self.images, outputs.len() / self.images);
+        if let [only] = self.workspaces.as_mut_slice() {
+            return work(only, inputs, outputs, &mut Crew::Team(cpu));
+        }
+        let parts = inputs.par_chunks(self.share * of_input).zip(outputs.par_chunks_mut(self.share * of_output));
+        self.workspaces.par_iter_mut().zip(parts).with_max_len(1).for_each(|(workspace, (inputs, outputs))| {
+            let mut scratch = cpu.scratches.take(|| Scratch::new(cpu));
+            work(workspace, inputs, outputs, &mut Crew::Alone(&mut scratch));
+            cpu.scratches.give_back(scratch);
+        });
+    }
+
+    /// Room for the gradient of the logits, and the logits.
+    fn forward(&mut self, pixels: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let cpu = self.cpu;
+        let mut values = vec![0.0; self.images * cpu.linears[0].stride];
+        self.each(pixels, &mut values, |workspace, pixels, features, crew| {
+            workspace.forward(cpu, pixels, features, crew);
+        });
+        for (i, linear) in cpu.linears.iter().enumerate() {
+            let outputs = linear_forward(cpu.table, linear, &values, self.images);
+            let stride = cpu.linears.get(i + 1).map_or(linear.outputs, |next| next.stride);
+            values = vec![0.0; self.images * stride];
+            for (row, outputs) in values.chunks_exact_mut(stride).zip(outputs.chunks_exact(linear.outputs)) {
+                row[..linear.outputs].copy_from_slice(outputs);
+            }
+            self.hidden.push(outputs);
+        }
+        (vec![0.0; values.len()], values)
+    }
+
+    /// From the gradient with respect to the logits to that with respect to the images.
+    fn backward(&mut self, mut gradient: Vec<f32>, of_images: &mut [f32]) {
+        let cpu = self.cpu;
+        for (linear, hidden) in cpu.linears.iter().zip(&self.hidden).rev() {
+            if linear.relu {
+                // as PyTorch: 0 where the output is 0, let through where it is NaN
+                gradient.iter_mut().zip(hidden).filter(|(_, h)| **h <= 0.0).for_each(|(g, _)| *g = 0.0);
+            }
+            gradient = linear_backward(cpu.table, linear, &gradient, self.images);
+        }
+        self.each(&gradient, of_images, |workspace, gradient, of_images, crew| {
+            workspace.backward(cpu, gradient, of_images, crew);
+        });
+    }
+}
+
+impl Drop for Wave<'_> {
+    fn drop(&mut self) {
+        self.workspaces.drain(..).for_each(|w| self.cpu.workspaces.give_back(w));
+    }
+}
+
+/// Images × inputs (padded) to images × outputs.
+fn linear_forward(table: &Table, linear: &Linear, inputs: &[f32], images: usize) -> Vec<f32> {
+    let mut by_output = vec![0.0; linear.outputs * images];
+    by_output.par_chunks_mut(LINEAR_OUTPUTS * images).enumerate().for_each(|(i, outputs)| {
+        let mut part = linear::Forward { linear, inputs, first: i * LINEAR_OUTPUTS, outputs };
+        // SAFETY: the table is of instructions that are there
+        unsafe { (table.linear_forward)(&mut part) }
+    });
+    let mut outputs = vec![0.0; by_output.len()];
+    for (image, outputs) in outputs.chunks_exact_mut(linear.outputs).enumerate() {
+        outputs.iter_mut().zip(by_output.iter().skip(image).step_by(images)).for_each(|(to, from)| *to = *from);
+    }
+    outputs
+}
+
+/// Gradient images × outputs to gradient images × inputs.
+fn linear_backward(table: &Table, linear: &Linear, gradient: &[f32], images: usize) -> Vec<f32> {
+    let strips: Vec<(usize, usize, Vec<f32>)> = (0..linear.stride.div_ceil(LINEAR_INPUTS))
+        .into_par_iter()
+        .map(|i| {
+            let first = i * LINEAR_INPUTS;
+            let width = LINEAR_INPUTS.min(linear.stride - first);
+            let mut inputs = vec![0.0; images * width];
+            let mut part = linear::Backward { linear, gradient, first, inputs: &mut inputs, width };
+            // SAFETY: the table is of instructions that are there
+            unsafe { (table.linear_backward)(&mut part) }
+            (first, width, inputs)
+        })
+        .collect();
+    let mut inputs = vec![0.0; images * linear.inputs];
+    for (first, width, strip) in &strips {
+        let used = (*width).min(linear.inputs - first);
+        for (row, strip) in inputs.chunks_exact_mut(linear.inputs).zip(strip.chunks_exact(*width)) {
+            row[*first..first + used].copy_from_slice(&strip[..used]);
+        }
+    }
+    inputs
+}
+
+impl Workspace {
+    fn new(cpu: &Cpu) -> Workspace {
+        let bits = |layer: &Layer| cpu.shard() * layer.side_after().pow(2) * padded(layer.outputs) / lanes::LANES;
+        let of = |pooled: bool| cpu.layers.iter().map(move |l| if l.pooled == pooled { bits(l) } else { 0 });
+        Workspace {
+            images: Buffer::new(cpu.images.len()),
+            maps: cpu.maps.iter().map(|m| Buffer::new(m.len())).collect(),
+            relu: of(false).map(|len| vec![0; len]).collect(),
+            pool: of(true).map(|len| vec![PoolBits::default(); len]).collect(),
+        }
+    }
+
+    /// Images to what the first fully connected layer reads.
+    fn forward(&mut self, cpu: &Cpu, pixels: &[f32], features: &mut [f32], crew: &mut Crew) {
+        let (values, stride) = (3 * cpu.side * cpu.side, cpu.linears[0].stride);
+        let images = pixels.len() / values;
+        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, pixels, crew);
+        for (image, features) in features.chunks_exact_mut(stride).enumerate() {
+            self.average(cpu, image, features);
+        }
+    }
+
+    /// Takes images through all stages up to `stage`: fewer at a time through the earlier ones.
+    fn forward_stage(&mut self, cpu: &Cpu, stage: usize, images: Range<usize>, pixels: &[f32], crew: &mut Crew) {
+        match stage.checked_sub(1) {
+            Some(before) => {
+                for first in images.clone().step_by(cpu.chunks[before]) {
+                    let some = first..(first + cpu.chunks[before]).min(images.end);
+                    self.forward_stage(cpu, before, some, pixels, crew);
+                }
+            }
+            None => self.normalise(cpu, images.clone(), pixels),
+        }
+        for i in (0..cpu.layers.len()).filter(|i| cpu.layers[*i].stage == stage) {
+            self.forward_layer(cpu, i, images.clone(), crew);
+        }
+    }
+
+    /// 3×H×W in [0,1] to H×W×3, normalised.
+    fn normalise(&mut self, cpu: &Cpu, images: Range<usize>, pixels: &[f32]) {
+        let (side, plane) = (cpu.side, cpu.side * cpu.side);
+        for image in images {
+            let pixels = &pixels[image * 3 * plane..][..3 * plane];
+            for y in 0..side {
+                let row = &mut self.images[cpu.images.at(image, y, 0)..][..3 * side];
+                for (c, (mean, std)) in cpu.mean.iter().zip(&cpu.std).enumerate() {
+                    let line = &pixels[c * plane + y * side..][..side];
+                    row[c..].iter_mut().step_by(3).zip(line).for_each(|(to, v)| *to = (v - mean) / std);
+                }
+            }
+        }
+    }
+
+    fn forward_layer(&mut self, cpu: &Cpu, i: usize, images: Range<usize>, crew: &mut Crew) {
+        let layer = &cpu.layers[i];
+        let bias = layer.bias.as_ptr();
+        let finish = match layer.pooled {
+            true => Finish::Pool { bias, bits: self.pool[i].as_mut_ptr() },
+            false => Finish::Relu { bias, bits: self.relu[i].as_mut_ptr() },
+        };
+        let target =
+            Target { map: self.maps[layer.map].as_mut_ptr(), layout: cpu.maps[layer.map], side: layer.side, finish };
+        match &layer.forward {
+            Some(kernels) => {
+                let before = cpu.layers[i - 1].map;
+                convolve(cpu, kernels, &self.maps[before], cpu.maps[before], target, images, crew);
+            }
+            None => {
+                let source = Shared(self.images.as_mut_ptr());
+                let bands = bands(layer.side, crew);
+                crew.each(images.len() * bands.len(), |piece, scratch| {
+                    let part = first::Forward {
+                        first: &cpu.first,
+                        source: source.get(),
+                        layout: cpu.images,
+                        target,
+                        image: images.start + piece / bands.len(),
+                        rows: bands[piece % bands.len()].clone(),
+                    };
+                    // SAFETY: the images are normalised, the map and bits hold them; pieces write different rows
+                    unsafe { (cpu.table.first_forward)(&part, &mut scratch.first) }
+                });
+            }
+        }
+    }
+
+    /// The last map of an image, averaged, as the first fully connected layer reads it: row, column, channel.
+    fn average(&self, cpu: &Cpu, image: usize, features: &mut [f32]) {
+        let last = cpu.layers.last().expect("never empty");
+        let (map, layout) = (&self.maps[last.map], cpu.maps[last.map]);
+        for (place, (ys, xs)) in windows(layout.side, cpu.average).enumerate() {
+            let features = &mut features[place * last.outputs..][..last.outputs];
+            let size = (ys.len() * xs.len()) as f32;
+            features.fill(0.0);
+            for y in ys {
+                for x in xs.clone() {
+                    let pixel = &map[layout.at(image, y, x)..][..last.outputs];
+                    features.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+                }
+            }
+            if size > 1.0 {
+                features.iter_mut().for_each(|sum| *sum /= size);
+            }
+        }
+    }
+
+    /// Gradient with respect to the features to that with respect to the images.
+    fn backward(&mut self, cpu: &Cpu, gradient: &[f32], of_images: &mut [f32], crew: &mut Crew) {
+        let values = 3 * cpu.side * cpu.side;
+        let images = of_images.len() / values;
+        let of_image = gradient.len() / images;
+        for (image, gradient) in gradient.chunks_exact(of_image).enumerate() {
+            self.spread(cpu, image, gradient);
+        }
+        self.backward_stage(cpu, cpu.chunks.len() - 1, 0..images, of_images, crew);
+    }
+
+    /// The gradient of [`Workspace::average`], through the last layer's pool and ReLU.
+    fn spread(&mut self, cpu: &Cpu, image: usize, gradient: &[f32]) {
+        let i = cpu.layers.len() - 1;
+        let last = &cpu.layers[i];
+        let side = last.side_after();
+        let channels = padded(last.outputs);
+        let mut pooled = vec![0.0; side * side * channels];
+        for (place, (ys, xs)) in windows(side, cpu.average).enumerate() {
+            let gradient = &gradient[place * last.outputs..][..last.outputs];
+            let size = (ys.len() * xs.len()) as f32;
+            for y in ys {
+                for x in xs.clone() {
+                    let pixel = &mut pooled[(y * side + x) * channels..][..last.outputs];
+                    pixel.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g / size);
+                }
+            }
+        }
+        let (map, layout) = (&mut self.maps[last.gradient], cpu.maps[last.gradient]);
+        for (group, gradient) in pooled.as_chunks::<{ lanes::LANES }>().0.iter().enumerate() {
+            let groups = channels / lanes::LANES;
+            let (pixel, channel) = (group / groups, group % groups * lanes::LANES);
+            let (y, x) = (pixel / side, pixel % side);
+            let bits = image * side * side * groups + group;
+            for (lane, g) in gradient.iter().enumerate() {
+                let channel = channel + lane;
+                if last.pooled {
+                    let (open, winner) = self.pool[i][bits].lane(lane);
+                    for corner in 0..4 {
+                        map[layout.at(image, 2 * y + corner / 2, 2 * x + corner % 2) + channel] =
+                            if open && corner == winner { *g } else { 0.0 };
+                    }
+                } else {
+                    let open = self.relu[i][bits] >> lane & 1 == 1;
+                    map[layout.at(image, y, x) + channel] = if open { *g } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    fn backward_stage(
+        &mut self,
+        cpu: &Cpu,
+        stage: usize,
+        images: Range<usize>,
+        of_images: &mut [f32],
+        crew: &mut Crew,
+    ) {
+        for i in (0..cpu.layers.len()).rev().filter(|i| cpu.layers[*i].stage == stage) {
+            match i.checked_sub(1) {
+                Some(before) => self.backward_layer(cpu, i, before, images.clone(), crew),
+                None => self.backward_first(cpu, images.clone(), of_images, crew),
+            }
+        }
+        if let Some(before) = stage.checked_sub(1) {
+            for first in images.clone().step_by(cpu.chunks[before]) {
+                let some = first..(first + cpu.chunks[before]).min(images.end);
+                self.backward_stage(cpu, before, some, of_images, crew);
+            }
+        }
+    }
+
+    /// From the gradient with respect to the output of layer `i` to that of the layer before it.
+    fn backward_layer(&mut self, cpu: &Cpu, i: usize, before: usize, images: Range<usize>, crew: &mut Crew) {
+        let (from, to) = (cpu.layers[i].gradient, cpu.layers[before].gradient);
+        let finish = match cpu.layers[before].pooled {
+            true => Finish::Unpool { bits: self.pool[before].as_ptr() },
+            false => Finish::Mask { bits: self.relu[before].as_ptr() },
+        };
+        let target = Target { map: self.maps[to].as_mut_ptr(), layout: cpu.maps[to], side: cpu.layers[i].side, finish };
+        convolve(cpu, cpu.backward_kernels(i), &self.maps[from], cpu.maps[from], target, images, crew);
+    }
+
+    fn backward_first(&mut self, cpu: &Cpu, images: Range<usize>, of_images: &mut [f32], crew: &mut Crew) {
+        let layer = &cpu.layers[0];
+        let (side, plane) = (cpu.side, cpu.side * cpu.side);
+        let gradient = Shared(self.maps[layer.gradient].as_mut_ptr());
+        assert!(of_images.len() >= images.end * 3 * plane);
+        let to = Shared(of_images.as_mut_ptr());
+        let bands = bands(side, crew);
+        crew.each(images.len() * bands.len(), |piece, scratch| {
+            let part = first::Backward {
+                first: &cpu.first,
+                gradient: gradient.get(),
+                layout: cpu.maps[layer.gradient],
+                image: images.start + piece / bands.len(),
+                rows: bands[piece % bands.len()].clone(),
+            };
+            let mut put = |y: usize, row: &[f32]| {
+                for (c, std) in cpu.std.iter().enumerate() {
+                    // SAFETY: row y of a plane of this image, which only this piece writes
+                    let line = unsafe {
+                        std::slice::from_raw_parts_mut(to.get().add((part.image * 3 + c) * plane + y * side), side)
+                    };
+                    line.iter_mut().zip(row[c..].iter().step_by(3)).for_each(|(to, g)| *to = g / std);
+                }
+            };
+            // SAFETY: the map holds these images
+            unsafe { (cpu.table.first_backward)(&part, &mut scratch.first, &mut put) }
+        });
+    }
+}
+
+/// One convolution over some images, cut into pieces of tiles and, where a team has too few tiles to go round, of
+/// output channels.
+fn convolve(
+    cpu: &Cpu,
+    kernels: &Kernels,
+    source: &Buffer,
+    layout: Layout,
+    target: Target,
+    images: Range<usize>,
+    crew: &mut Crew,
+) {
+    let source = Shared(source.as_ptr().cast_mut());
+    let tiles = images.len() * tiles_of_image(kernels.form, layout.side);
+    let most = tiles_of_block(kernels.inputs);
+    let (mut blocks, mut groups) = (tiles.div_ceil(most), 1);
+    if crew.size() > 1 {
+        match tiles >= crew.size() * most {
+            true => blocks = blocks.next_multiple_of(crew.size()),
+            false => groups = crew.size().min(kernels.panels()),
+        }
+    }
+    crew.each(blocks * groups, |piece, scratch| {
+        let (b, g) = (piece / groups, piece % groups);
+        let part = Block {
+            kernels,
+            source: source.get(),
+            layout,
+            target,
+            first: images.start,
+            tiles: tiles * b / blocks..tiles * (b + 1) / blocks,
+            panels: kernels.panels() * g / groups..kernels.panels() * (g + 1) / groups,
+        };
+        // SAFETY: source and target are different maps that hold these images; pieces differ in tiles or panels
+        unsafe { (cpu.table.block)(&part, &mut scratch.conv) }
+    });
+}
+
+/// Rows of an image in pieces: all of them for one thread.
+fn bands(side: usize, crew: &Crew) -> Vec<Range<usize>> {
+    let rows = if crew.size() == 1 { side } else { ROWS_TOGETHER };
+    (0..side).step_by(rows).map(|y| y..(y + rows).min(side)).collect()
+}
+
+/// Rows and columns that each output of an average pool averages.
+fn windows(side: usize, out: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    (0..out * out).map(move |i| (window(i / out, side, out), window(i % out, side, out)))
+}
+
+impl Engine for Cpu {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let pixels = images.flatten_all()?.to_vec1::<f32>()?;
-        let n = pixels.len() / self.shapes[0].values();
-        let logits: Vec<f32> = pixels
-            .par_chunks(self.chunk(n) * self.shapes[0].values())
-            .map_init(Workspace::new, |w, images| self.run(images, None, w).0)
-            .flatten_iter()
-            .collect();
-        Ok(Tensor::from_vec(logits, (n, self.net.classes), &Device::Cpu)?)
+        let (logits, _) = self.images(&pixels, None);
+        Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
     }
 
     fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
         let pixels = images.flatten_all()?.to_vec1::<f32>()?;
-        let (values, classes) = (self.shapes[0].values(), self.net.classes);
-        let n = pixels.len() / values;
-        let chunk = self.chunk(n);
-        let (mut logits, mut gradient) = (vec![0.0; n * classes], vec![0.0; n * values]);
-        pixels
-            .par_chunks(chunk * values)
-            .zip(logits.par_chunks_mut(chunk * classes).zip(gradient.par_chunks_mut(chunk * values)))
-            .enumerate()
-            .for_each_init(Workspace::new, |w, (c, (images, (z, g)))| {
-                let of_image = |i: usize, z: &[f32], g: &mut [f32]| seed(c * chunk + i, z, g);
-                let (chunk_logits, chunk_gradient) = self.run(images, Some(&of_image), w);
-                z.copy_from_slice(&chunk_logits);
-                g.copy_from_slice(&chunk_gradient);
-            });
+        let (logits, gradients) = self.images(&pixels, Some(seed));
         Ok((
-            Tensor::from_vec(logits, (n, classes), &Device::Cpu)?,
-            Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?,
+            Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?,
+            Tensor::from_vec(gradients, images.shape(), &Device::Cpu)?,
         ))
     }
-}
-
-impl Cpu<f32> {
-    /// Images of one piece of work in a batch of n: no thread idle, none with too many at once.
-    fn chunk(&self, n: usize) -> usize {
-        self.together().min(n.div_ceil(rayon::current_num_threads())).max(1)
-    }
-}
-
-impl<T> Workspace<T> {
-    fn new() -> Workspace<T> {
-        Workspace { images: 0, map: Vec::new(), next: Vec::new(), columns: Vec::new() }
-    }
-}
-
-/// outputs×inputs×3×3 to panels of (9·inputs)×outputs, rows in (ky, kx, input) order.
-fn pack_conv<T: Real>(weight: &[T], inputs: usize, outputs: usize, bias: &[T]) -> Panels<T> {
-    Panels::pack(9 * inputs, outputs, bias, |row, o| weight[(o * inputs + row % inputs) * 9 + row / inputs])
-}
-
-/// Rows over (channel, row, column) to rows over (row, column, channel).
-fn channels_last_rows<T: Real>(weight: &[T], shape: Shape) -> Vec<T> {
-    let pixels = shape.side * shape.side;
-    let reordered = |row: &[T]| -> Vec<T> {
-        (0..row.len()).map(|j| row[j % shape.channels * pixels + j / shape.channels]).collect()
-    };
-    weight.chunks_exact(shape.values()).flat_map(reordered).collect()
-}
-
-/// 3×3 convolution of `w.map` (images × side×side×channels) into `w.next` (images × side×side×outputs).
-fn conv<T: Real>(w: &mut Workspace<T>, shape: Shape, panels: &Panels<T>) {
-    let Shape { side, .. } = shape;
-    let row_values = side * panels.width();
-    let rows = w.images * side;
-    w.next.resize(rows * row_values, T::zero());
-    let rows_a_tile = (COLUMN_VALUES / (side * panels.depth())).max(1);
-    for top in (0..rows).step_by(rows_a_tile) {
-        let tile = top..(top + rows_a_tile).min(rows);
-        w.columns.clear();
-        for row in tile.clone() {
-            let image = row / side * shape.values();
-            fill_columns(&w.map[image..image + shape.values()], &mut w.columns, shape, row % side);
-        }
-        panels.multiply(&w.columns, &mut w.next[tile.start * row_values..tile.end * row_values]);
-    }
-}
-
-/// The column matrix of one row of a map: one row a pixel, its 3×3 neighbourhood in (ky, kx, channel) order.
-fn fill_columns<T: Real>(map: &[T], columns: &mut Vec<T>, shape: Shape, y: usize) {
-    let Shape { channels, side } = shape;
-    for x in 0..side {
-        for ky in 0..3 {
-            // neighbours x-1..=x+1 of row y+ky-1 lie side by side; what lies outside is 0
-            let Some(row) = (y + ky).checked_sub(1).filter(|r| *r < side) else {
-                columns.resize(columns.len() + 3 * channels, T::zero());
-                continue;
-            };
-            let (first, last) = (x.saturating_sub(1), (x + 1).min(side - 1));
-            let left = if x == 0 { channels } else { 0 };
-            let right = if x + 1 == side { channels } else { 0 };
-            columns.resize(columns.len() + left, T::zero());
-            columns.extend_from_slice(&map[(row * side + first) * channels..(row * side + last + 1) * channels]);
-            columns.resize(columns.len() + right, T::zero());
-        }
-    }
-}
-
-/// Fully connected: each weight row passes once over all images.
-fn linear<T: Real>(weight: &[T], bias: &[T], w: &mut Workspace<T>) {
-    let (inputs, outputs) = (w.map.len() / w.images, bias.len());
-    w.next.clear();
-    w.next.resize(w.images * outputs, T::zero());
-    for (o, (row, bias)) in weight.chunks_exact(inputs).zip(bias).enumerate() {
-        for (i, map) in w.map.chunks_exact(inputs).enumerate() {
-            w.next[i * outputs + o] = dot(row, map) + *bias;
-        }
-    }
-}
-
-fn linear_gradient<T: Real>(weight: &[T], inputs: usize, w: &mut Workspace<T>) {
-    let outputs = w.map.len() / w.images;
-    w.next.clear();
-    w.next.resize(w.images * inputs, T::zero());
-    for (o, row) in weight.chunks_exact(inputs).enumerate() {
-        for (i, next) in w.next.chunks_exact_mut(inputs).enumerate() {
-            let g = w.map[i * outputs + o];
-            next.iter_mut().zip(row).for_each(|(v, r)| *v += *r * g);
-        }
-    }
-}
-
-/// max(v, 0) in place; NaN stays NaN. The tape holds 1 where the slope is 1 (0 at 0, as in PyTorch).
-fn relu<T: Real>(map: &mut [T], tape: Option<&mut Tape>) {
-    let zero = T::zero();
-    if let Some(tape) = tape {
-        tape.extend(map.iter().map(|v| u8::from(*v > zero)));
-    }
-    map.iter_mut().for_each(|v| *v = if *v <= zero { zero } else { *v });
-}
-
-fn mask<T: Real>(map: &mut [T], tape: &Tape) {
-    map.iter_mut().zip(tape).for_each(|(v, keep)| *v = if *keep == 1 { *v } else { T::zero() });
-}
-
-/// Offsets of the corners of window (y, x) of a map, in reading order.
-fn window_corners(y: usize, x: usize, shape: Shape) -> [usize; 4] {
-    let at = |dy: usize, dx: usize| ((2 * y + dy) * shape.side + 2 * x + dx) * shape.channels;
-    [at(0, 0), at(0, 1), at(1, 0), at(1, 1)]
-}
-
-/// 2×2 maximum, first of equals, NaN wins; the tape holds the winning corner.
-fn max_pool<T: Real>(w: &mut Workspace<T>, shape: Shape, mut tape: Option<&mut Tape>) {
-    w.next.clear();
-    let half = shape.side / 2;
-    for map in w.map.chunks_exact(shape.values()) {
-        for (y, x) in (0..half * half).map(|i| (i / half, i % half)) {
-            let corners = window_corners(y, x, shape);
-            for c in 0..shape.channels {
-                let (mut best, mut winner) = (map[corners[0] + c], 0);
-                for (k, corner) in corners.iter().enumerate().skip(1) {
-                    let v = map[corner + c];
-                    if v > best || is_nan(v) {
-                        (best, winner) = (v, k as u8);
-                    }
-                }
-                w.next.push(best);
-                if let Some(tape) = tape.as_deref_mut() {
-                    tape.push(winner);
-                }
-            }
-        }
-    }
-}
-
-#[allow(clippy::eq_op)] // true of NaN alone
-fn is_nan<T: Real>(v: T) -> bool {
-    v != v
-}
-
-fn max_unpool<T: Real>(w: &mut Workspace<T>, shape: Shape, tape: &Tape) {
-    w.next.clear();
-    w.next.resize(w.images * shape.values(), T::zero());
-    let half = shape.side / 2;
-    let pooled = half * half * shape.channels;
-    let gradients = w.map.chunks_exact(pooled).zip(tape.chunks_exact(pooled));
-    for (next, (gradient, winners)) in w.next.chunks_exact_mut(shape.values()).zip(gradients) {
-        for (y, x) in (0..half * half).map(|i| (i / half, i % half)) {
-            let corners = window_corners(y, x, shape);
-            for c in 0..shape.channels {
-                let i = (y * half + x) * shape.channels + c;
-                next[corners[usize::from(winners[i])] + c] = gradient[i];
-            }
-        }
-    }
-}
-
-/// Calls `visit(offset in the pooled map, offset in the map, share)` for every pixel of every window.
-fn average_windows(shape: Shape, out: usize, mut visit: impl FnMut(usize, usize, f64)) {
-    for (y, x) in (0..out * out).map(|i| (i / out, i % out)) {
-        let (rows, columns) = (window(y, shape.side, out), window(x, shape.side, out));
-        let share = 1.0 / (rows.len() * columns.len()) as f64;
-        for r in rows {
-            for c in columns.clone() {
-                visit((y * out + x) * shape.channels, (r * shape.side + c) * shape.channels, share);
-            }
-        }
-    }
-}
-
-fn average_pool<T: Real>(w: &mut Workspace<T>, shape: Shape, out: usize) {
-    let pooled = shape.channels * out * out;
-    w.next.clear();
-    w.next.resize(w.images * pooled, T::zero());
-    for (next, map) in w.next.chunks_exact_mut(pooled).zip(w.map.chunks_exact(shape.values())) {
-        average_windows(shape, out, |to, from, share| {
-            (0..shape.channels).for_each(|c| next[to + c] += map[from + c] * T::from_f64(share));
-        });
-    }
-}
-
-fn average_unpool<T: Real>(w: &mut Workspace<T>, shape: Shape, out: usize) {
-    let pooled = shape.channels * out * out;
-    w.next.clear();
-    w.next.resize(w.images * shape.values(), T::zero());
-    for (next, gradient) in w.next.chunks_exact_mut(shape.values()).zip(w.map.chunks_exact(pooled)) {
-        average_windows(shape, out, |from, to, share| {
-            (0..shape.channels).for_each(|c| next[to + c] += gradient[from + c] * T::from_f64(share));
-        });
-    }
-}
-
-/// Inner product in 16 partial sums, so that it vectorises in one fixed order.
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut sums = [T::zero(); 16];
-    let (a_blocks, b_blocks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail = a_blocks.remainder().iter().zip(b_blocks.remainder());
-    let mut rest = T::zero();
-    tail.for_each(|(x, y)| rest += *x * *y);
-    for (x, y) in a_blocks.zip(b_blocks) {
-        for l in 0..16 {
-            sums[l] += x[l] * y[l];
-        }
-    }
-    sums.into_iter().fold(rest, |total, s| total + s)
 }

@@ -1,219 +1,171 @@
-//! The matrix product under every convolution: rows of a column matrix times weights packed in panels.
+//! The matrix product under every convolution: some rows times one panel of weights, all sums in registers.
 //!
-//! Each output is one chain of fused multiply-adds, in the order of the inner dimension, whatever the number of rows
-//! and whatever the instruction set: a fused multiply-add is exact in AVX2, NEON and software alike. So a result does
-//! not depend on batch, chunk, thread or machine, and a witness judged here is judged the same everywhere.
+//! Each output is one chain of fused multiply-adds over the depth, from 0 on, in order: it does not depend on how many
+//! rows share a block.
 
-use candle_core::WithDType;
-use std::ops::Range;
+use super::lanes::Lanes;
 
-/// Outputs of one panel: two AVX2 vectors of f32.
-pub const LANES: usize = 16;
+/// Output channels that lie side by side in the packed weights.
+pub const PANEL: usize = 32;
 
-/// A float with an exact fused multiply-add, and the fastest product this machine has for it.
-pub trait Real: WithDType {
-    /// `self · b + c`, rounded once.
-    fn mul_add(self, b: Self, c: Self) -> Self;
-
-    /// [`Panels::multiply`] for matrices that fit together.
-    fn multiply(panels: &Panels<Self>, a: &[Self], out: &mut [Self]) {
-        multiply_plain(panels, a, out);
-    }
+/// Rows × panel. Row r, depth d of the left side lies at
+/// `a + (d / block) * block_stride + r * row_stride + d % block`; see [`Shape`] for block and row stride.
+pub struct Product {
+    /// Rows.
+    pub rows: usize,
+    /// How the left side lies.
+    pub shape: Shape,
+    /// Blocks of depth.
+    pub blocks: usize,
+    /// Left side.
+    pub a: *const f32,
+    /// Floats from a block of depth to the next.
+    pub block_stride: usize,
+    /// Weights, depth × width.
+    pub b: *const f32,
+    /// 32, or 16 in a last panel.
+    pub width: usize,
+    /// Sums, rows × [`PANEL`].
+    pub c: *mut f32,
+    /// Weights that are needed next: fetched meanwhile.
+    pub next: *const f32,
 }
 
-impl Real for f32 {
-    fn mul_add(self, b: f32, c: f32) -> f32 {
-        f32::mul_add(self, b, c)
-    }
+/// Layouts of the left side that have a kernel of their own: with the strides known, a factor is one instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Blocks of 64 in rows of 64.
+    Deep,
+    /// Blocks of 32 in rows of 32.
+    Middle,
+    /// Blocks of 16 in rows of 16.
+    Shallow,
+    /// The 3×3 windows of RGB images: blocks of 9 (three pixels of a row) in rows of 3 (a pixel).
+    Windows,
+}
 
-    fn multiply(panels: &Panels<f32>, a: &[f32], out: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the two features, as just asked.
-            return unsafe { avx2::multiply(panels, a, out) };
+impl Shape {
+    /// For a depth that is a multiple of 16.
+    pub fn of(depth: usize) -> Shape {
+        match depth {
+            d if d % 64 == 0 => Shape::Deep,
+            d if d % 32 == 0 => Shape::Middle,
+            _ => Shape::Shallow,
         }
-        multiply_plain(panels, a, out);
-    }
-}
-
-/// Of the reference in tests; speed does not matter.
-impl Real for f64 {
-    fn mul_add(self, b: f64, c: f64) -> f64 {
-        f64::mul_add(self, b, c)
-    }
-}
-
-/// A matrix k×n in panels of [`LANES`] columns, each k×LANES, the last filled up with zeros; and what is added.
-pub struct Panels<T> {
-    k: usize,
-    n: usize,
-    weights: Vec<T>,
-    bias: Vec<T>,
-}
-
-impl<T: Real> Panels<T> {
-    /// Packs the matrix `at(row, column)`; `bias` has n values, or none for zeros.
-    pub fn pack(k: usize, n: usize, bias: &[T], at: impl Fn(usize, usize) -> T) -> Panels<T> {
-        let count = n.div_ceil(LANES);
-        let mut weights = vec![T::zero(); count * k * LANES];
-        for (p, panel) in weights.chunks_exact_mut(k * LANES).enumerate() {
-            for (row, lanes) in panel.chunks_exact_mut(LANES).enumerate() {
-                for (column, lane) in (p * LANES..n).zip(lanes) {
-                    *lane = at(row, column);
-                }
-            }
-        }
-        let mut padded = bias.to_vec();
-        padded.resize(count * LANES, T::zero());
-        Panels { k, n, weights, bias: padded }
     }
 
-    /// Inner dimension.
-    pub fn depth(&self) -> usize {
-        self.k
-    }
-
-    /// Outputs of a row.
-    pub fn width(&self) -> usize {
-        self.n
-    }
-
-    /// `out` (m×n) = bias + `a` (m×k) · self.
-    pub fn multiply(&self, a: &[T], out: &mut [T]) {
-        assert!(a.len() * self.n == out.len() * self.k && out.len().is_multiple_of(self.n), "mismatched matrices");
-        T::multiply(self, a, out);
-    }
-
-    /// Weights k×LANES, bias and output columns of each panel.
-    fn panels(&self) -> impl Iterator<Item = (&[[T; LANES]], &[T; LANES], Range<usize>)> {
-        let biases = self.bias.as_chunks::<LANES>().0;
-        let weights = self.weights.chunks_exact(self.k * LANES).map(|panel| panel.as_chunks::<LANES>().0);
-        weights.zip(biases).enumerate().map(|(p, (w, b))| (w, b, p * LANES..self.n.min((p + 1) * LANES)))
-    }
-}
-
-/// One row at a time: the plain version, and the only one off x86-64.
-fn multiply_plain<T: Real>(panels: &Panels<T>, a: &[T], out: &mut [T]) {
-    for (weights, bias, columns) in panels.panels() {
-        for (row, out) in a.chunks_exact(panels.k).zip(out.chunks_exact_mut(panels.n)) {
-            let mut sums = *bias;
-            for (x, lanes) in row.iter().zip(weights) {
-                for (s, w) in sums.iter_mut().zip(lanes) {
-                    *s = x.mul_add(*w, *s);
-                }
-            }
-            out[columns.clone()].copy_from_slice(&sums[..columns.len()]);
+    /// Depth of a block.
+    pub fn block(self) -> usize {
+        match self {
+            Shape::Deep => 64,
+            Shape::Middle => 32,
+            Shape::Shallow => 16,
+            Shape::Windows => 9,
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{LANES, Panels};
-    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps};
-    use std::ops::Range;
-
-    /// Most rows at once: with 2 vectors each, 12 of the 16 registers hold sums.
-    const ROWS: usize = 6;
-
-    /// Several rows share each load of weights.
-    #[target_feature(enable = "avx2,fma")]
-    pub fn multiply(panels: &Panels<f32>, a: &[f32], out: &mut [f32]) {
-        for (weights, bias, columns) in panels.panels() {
-            for (rows, out) in a.chunks(ROWS * panels.k).zip(out.chunks_mut(ROWS * panels.n)) {
-                let columns = columns.clone();
-                match rows.len() / panels.k {
-                    6 => block::<6>(rows, weights, bias, out, columns),
-                    5 => block::<5>(rows, weights, bias, out, columns),
-                    4 => block::<4>(rows, weights, bias, out, columns),
-                    3 => block::<3>(rows, weights, bias, out, columns),
-                    2 => block::<2>(rows, weights, bias, out, columns),
-                    _ => block::<1>(rows, weights, bias, out, columns),
-                }
-            }
+/// Computes it.
+///
+/// # Safety
+/// The instruction set of L is there; `a`, `b` and `c` are good for what [`Product`] says of them.
+#[inline(always)]
+pub unsafe fn multiply<L: Lanes>(p: &Product) {
+    // SAFETY: passed on
+    unsafe {
+        match p.shape {
+            Shape::Deep => all_rows::<L, 64, 64>(p),
+            Shape::Middle => all_rows::<L, 32, 32>(p),
+            Shape::Shallow => all_rows::<L, 16, 16>(p),
+            Shape::Windows => all_rows::<L, 3, 9>(p),
         }
     }
+}
 
-    /// R rows times one panel, all sums in registers. (Left to itself the compiler spills or goes scalar.)
-    #[target_feature(enable = "avx2,fma")]
-    fn block<const R: usize>(
-        a: &[f32],
-        weights: &[[f32; LANES]],
-        bias: &[f32; LANES],
-        out: &mut [f32],
-        columns: Range<usize>,
-    ) {
-        let k = weights.len();
-        assert_eq!(a.len(), R * k);
-        let mut sums = [[_mm256_set1_ps(0.0); 2]; R];
-        // SAFETY: bias and each row of weights are LANES = 16 floats, two vectors; row r < R and i < k lie in `a`, whose
-        // length was just checked.
+/// Rows in nearly equal portions that fit into registers.
+#[inline(always)]
+unsafe fn all_rows<L: Lanes, const ROW: usize, const BLOCK: usize>(p: &Product) {
+    let portions = p.rows.div_ceil(L::ROWS);
+    let (base, larger) = (p.rows / portions, p.rows % portions);
+    // the first portion fetches the first half of the next weights, the second the other; a lone one both
+    let half = p.blocks * BLOCK * PANEL / 2;
+    let mut row = 0;
+    for portion in 0..portions {
+        let rows = base + usize::from(portion < larger);
+        // SAFETY: rows row..row+rows of a and c; what is only fetched may lie anywhere
         unsafe {
-            for sum in &mut sums {
-                *sum = [_mm256_loadu_ps(bias.as_ptr()), _mm256_loadu_ps(bias.as_ptr().add(8))];
+            let (a, c) = (p.a.add(row * ROW), p.c.add(row * PANEL));
+            let fetch = p.next.wrapping_add(if portion == 1 { half } else { 0 });
+            let also = p.next.wrapping_add(if portions == 1 { half } else { 0 });
+            macro_rules! dispatch {
+                ($($n:literal)*) => { match rows {
+                    $($n if $n <= L::ROWS => columns::<L, $n, ROW, BLOCK>(p, a, c, fetch, also),)*
+                    _ => unreachable!("a portion fits into registers"),
+                } };
             }
-            for (i, lanes) in weights.iter().enumerate() {
-                let (low, high) = (_mm256_loadu_ps(lanes.as_ptr()), _mm256_loadu_ps(lanes.as_ptr().add(8)));
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    let x = _mm256_set1_ps(*a.as_ptr().add(r * k + i));
-                    sum[0] = _mm256_fmadd_ps(x, low, sum[0]);
-                    sum[1] = _mm256_fmadd_ps(x, high, sum[1]);
-                }
-            }
+            dispatch!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         }
-        let n = out.len() / R;
-        for (sum, out) in sums.iter().zip(out.chunks_exact_mut(n)) {
-            let mut lanes = [0.0; LANES];
-            // SAFETY: `lanes` holds 16 floats, two vectors.
-            unsafe {
-                _mm256_storeu_ps(lanes.as_mut_ptr(), sum[0]);
-                _mm256_storeu_ps(lanes.as_mut_ptr().add(8), sum[1]);
+        row += rows;
+    }
+}
+
+/// The columns of the panel, as many at once as fit.
+#[inline(always)]
+unsafe fn columns<L: Lanes, const ROWS: usize, const ROW: usize, const BLOCK: usize>(
+    p: &Product,
+    a: *const f32,
+    c: *mut f32,
+    fetch: *const f32,
+    also: *const f32,
+) {
+    // SAFETY: columns 0..width of b and c
+    unsafe {
+        if L::VECTORS == 2 && p.width == PANEL {
+            block::<L, ROWS, 2, ROW, BLOCK>(p, a, p.b, c, fetch, also);
+        } else {
+            for first in (0..p.width).step_by(16) {
+                block::<L, ROWS, 1, ROW, BLOCK>(p, a, p.b.add(first), c.add(first), fetch, also);
             }
-            out[columns.clone()].copy_from_slice(&lanes[..columns.len()]);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Small whole numbers: every product and sum is exact, so all orders give the same.
-    fn number(i: usize) -> f32 {
-        ((i * 7 + i / 5) % 11) as f32 - 5.0
-    }
-
-    #[test]
-    fn equals_the_plain_triple_loop_on_odd_shapes() {
-        for (m, k, n) in [(1, 1, 1), (2, 27, 32), (5, 9, 17), (6, 18, 16), (13, 45, 3), (7, 100, 33)] {
-            let (a, b, bias): (Vec<f32>, Vec<f32>, Vec<f32>) =
-                ((0..m * k).map(number).collect(), (0..k * n).map(number).collect(), (0..n).map(number).collect());
-            let panels = Panels::pack(k, n, &bias, |r, c| b[r * n + c]);
-            let mut out = vec![f32::NAN; m * n];
-            panels.multiply(&a, &mut out);
-            for i in 0..m {
-                for j in 0..n {
-                    let plain = bias[j] + (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f32>();
-                    assert_eq!(out[i * n + j], plain, "{m}x{k}x{n} at {i},{j}");
+#[inline(always)]
+unsafe fn block<L: Lanes, const ROWS: usize, const VECTORS: usize, const ROW: usize, const BLOCK: usize>(
+    p: &Product,
+    mut a: *const f32,
+    mut b: *const f32,
+    c: *mut f32,
+    mut fetch: *const f32,
+    mut also: *const f32,
+) {
+    // SAFETY: row r < ROWS, depth below blocks·BLOCK, columns of VECTORS vectors: inside a, b and c by the contract
+    unsafe {
+        let mut sums = [[L::zero(); VECTORS]; ROWS];
+        for _ in 0..p.blocks {
+            for d in 0..BLOCK {
+                L::prefetch(fetch);
+                L::prefetch(also);
+                fetch = fetch.wrapping_add(16);
+                also = also.wrapping_add(16);
+                let mut weights = [L::zero(); VECTORS];
+                for (v, weight) in weights.iter_mut().enumerate() {
+                    *weight = L::load(b.add(v * 16));
                 }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat(*a.add(r * ROW + d));
+                    for (sum, weight) in sums.iter_mut().zip(weights) {
+                        *sum = x.mul_add(weight, *sum);
+                    }
+                }
+                b = b.add(p.width);
             }
+            a = a.add(p.block_stride);
         }
-    }
-
-    #[test]
-    fn every_instruction_set_and_row_count_gives_the_same_bits() {
-        let (m, k, n) = (11, 301, 37);
-        let value = |i: usize| (i as f32 * 0.7).sin();
-        let a: Vec<f32> = (0..m * k).map(value).collect();
-        let panels = Panels::pack(k, n, &[], |r, c| value(r * 31 + c * 7));
-        let (mut fast, mut portable) = (vec![0.0; m * n], vec![0.0; m * n]);
-        panels.multiply(&a, &mut fast);
-        multiply_plain(&panels, &a, &mut portable);
-        assert_eq!(fast, portable);
-        for i in 0..m {
-            let mut alone = vec![0.0; n];
-            panels.multiply(&a[i * k..(i + 1) * k], &mut alone);
-            assert_eq!(alone, fast[i * n..(i + 1) * n], "row {i}");
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                sum.store(c.add(r * PANEL + v * 16));
+            }
         }
     }
 }

@@ -1,0 +1,95 @@
+//! The kernels compiled once for each instruction set, chosen when an engine is made.
+
+use super::Kernel;
+use super::conv::{self, Block};
+use super::first;
+use super::lanes::{Instructions, Portable};
+use super::linear;
+use super::product::{self, Product};
+
+/// Entry points for one instruction set.
+///
+/// # Safety
+/// Each may be called only on a machine that has the instructions, and as the kernel of the same name says.
+pub struct Table {
+    /// [`conv::block`].
+    pub block: unsafe fn(&Block, &mut conv::Scratch),
+    /// [`first::forward`].
+    pub first_forward: unsafe fn(&first::Forward, &mut first::Scratch),
+    /// [`first::backward`].
+    pub first_backward: unsafe fn(&first::Backward, &mut first::Scratch, &mut first::Put),
+    /// [`linear::forward`].
+    pub linear_forward: unsafe fn(&mut linear::Forward),
+    /// [`linear::backward`].
+    pub linear_backward: unsafe fn(&mut linear::Backward),
+}
+
+impl Table {
+    /// The kernels for `instructions`.
+    ///
+    /// # Panics
+    /// Where this machine does not have them: what the table holds may then be called anywhere.
+    pub fn of(instructions: Instructions) -> &'static Table {
+        assert!(instructions <= Instructions::widest(), "this machine has no {}", instructions.name());
+        match instructions {
+            Instructions::Portable => &portable::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => &avx2::TABLE,
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => &avx512::TABLE,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("not wider than the widest"),
+        }
+    }
+}
+
+macro_rules! compile {
+    ($module:ident, $lanes:ty $(, $feature:literal)?) => {
+        mod $module {
+            use super::*;
+
+            // SAFETY: all are called through the table, so the instructions are there; the rest is passed on.
+            unsafe impl Kernel for $lanes {
+                $(#[target_feature(enable = $feature)])?
+                unsafe fn multiply(p: &Product) {
+                    unsafe { product::multiply::<$lanes>(p) }
+                }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn block(b: &Block, scratch: &mut conv::Scratch) {
+                unsafe { conv::block::<$lanes>(b, scratch) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn first_forward(f: &first::Forward, scratch: &mut first::Scratch) {
+                unsafe { first::forward::<$lanes>(f, scratch) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn first_backward(
+                b: &first::Backward,
+                scratch: &mut first::Scratch,
+                put: &mut first::Put,
+            ) {
+                unsafe { first::backward::<$lanes>(b, scratch, put) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn linear_forward(f: &mut linear::Forward) {
+                unsafe { linear::forward::<$lanes>(f) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn linear_backward(b: &mut linear::Backward) {
+                unsafe { linear::backward::<$lanes>(b) }
+            }
+
+            pub static TABLE: Table =
+                Table { block, first_forward, first_backward, linear_forward, linear_backward };
+        }
+    };
+}
+
+compile!(portable, Portable);
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+#[cfg(target_arch = "x86_64")]
+compile!(avx2, Avx2, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+compile!(avx512, Avx512, "avx512f");
