@@ -196,8 +196,8 @@ mod x86 {
     // SAFETY: each method is one instruction of AVX-512F, which the caller must have; loads and stores touch sixteen
     // floats, as the trait says.
     unsafe impl Lanes for Avx512 {
-        // 28 sums, 2 vectors of weights: 30 of 32 registers; the factor is broadcast from memory
-        const ROWS: usize = 14;
+        // 24 sums, 2 vectors of weights, and room for factors on their way: with 13 rows the compiler spills
+        const ROWS: usize = 12;
         const VECTORS: usize = 2;
 
         #[inline(always)]

@@ -2,6 +2,8 @@
 //! over it serves several images.
 
 use super::lanes::{LANES, Lanes};
+use super::map::padded;
+use rayon::prelude::*;
 
 /// Weights outputs × stride, row by row.
 pub struct Linear {
@@ -12,11 +14,38 @@ pub struct Linear {
     /// Floats from a row to the next; the last of them are 0.
     pub stride: usize,
     /// Weights.
-    pub weight: super::map::Buffer,
+    pub weight: Vec<f32>,
     /// One an output.
     pub bias: Vec<f32>,
     /// Whether a ReLU follows.
     pub relu: bool,
+}
+
+impl Linear {
+    /// From rows over (channel, row, column) of a map of this side (1: plain rows), which become rows over (row, column,
+    /// channel), in place: the largest of these take most of a net's memory.
+    pub fn new(mut weight: Vec<f32>, bias: Vec<f32>, channels: usize, side: usize, relu: bool) -> Linear {
+        let pixels = side * side;
+        let inputs = channels * pixels;
+        if pixels > 1 {
+            weight.par_chunks_exact_mut(inputs).for_each_init(Vec::new, |before, row| {
+                before.clear();
+                before.extend_from_slice(row);
+                for (pixel, row) in row.chunks_exact_mut(channels).enumerate() {
+                    row.iter_mut().zip(before[pixel..].iter().step_by(pixels)).for_each(|(to, from)| *to = *from);
+                }
+            });
+        }
+        let stride = padded(inputs);
+        if stride != inputs {
+            let mut rows = vec![0.0; bias.len() * stride];
+            for (to, from) in rows.chunks_exact_mut(stride).zip(weight.chunks_exact(inputs)) {
+                to[..inputs].copy_from_slice(from);
+            }
+            weight = rows;
+        }
+        Linear { inputs, outputs: bias.len(), stride, weight, bias, relu }
+    }
 }
 
 /// Some outputs of some images.

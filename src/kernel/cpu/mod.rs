@@ -193,17 +193,9 @@ impl Cpu {
                     stage += 1;
                 }
                 Step::AveragePool { side } => average = Some(side),
-                Step::Linear { inputs, outputs, weight, bias, relu } => {
-                    let weight = match linears.is_empty() {
-                        true => channels_last_rows(&weight, shape.channels, shape.side),
-                        false => weight,
-                    };
-                    let stride = padded(inputs);
-                    let mut rows = Buffer::new(outputs * stride);
-                    for (row, values) in rows.chunks_exact_mut(stride).zip(weight.chunks_exact(inputs)) {
-                        row[..inputs].copy_from_slice(values);
-                    }
-                    linears.push(Linear { inputs, outputs, stride, weight: rows, bias, relu });
+                Step::Linear { inputs, weight, bias, relu, .. } => {
+                    let (channels, side) = if linears.is_empty() { (shape.channels, shape.side) } else { (inputs, 1) };
+                    linears.push(Linear::new(weight, bias, channels, side, relu));
                 }
             }
         }
@@ -297,14 +289,6 @@ fn is_supported(net: &Net<f32>) -> bool {
 /// The nine taps from one channel to another, for [`Kernels::new`].
 fn taps(weight: &[f32], inputs: usize) -> impl Fn(usize, usize) -> [f32; 9] + Sync + '_ {
     move |output, input| weight.as_chunks::<9>().0[output * inputs + input]
-}
-
-/// Rows over (channel, row, column) to rows over (row, column, channel).
-fn channels_last_rows(weight: &[f32], channels: usize, side: usize) -> Vec<f32> {
-    let pixels = side * side;
-    let reordered =
-        |row: &[f32]| -> Vec<f32> { (0..row.len()).map(|j| row[j % channels * pixels + j / channels]).collect() };
-    weight.chunks_exact(channels * pixels).flat_map(reordered).collect()
 }
 
 /// Images that a thread takes at a time through each stage.

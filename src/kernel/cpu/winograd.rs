@@ -133,13 +133,13 @@ pub unsafe fn tile_in<L: Lanes>(d: [L; 6]) -> [L; 6] {
         let a = d[2].mul_add(L::splat(-4.0), d[4]);
         let b = d[1].mul_add(L::splat(-4.0), d[3]);
         let e = d[4].sub(d[2]);
-        let f = d[3].sub(d[1]).mul(L::splat(2.0));
+        let f = d[3].sub(d[1]);
         [
             d[0].mul_add(L::splat(4.0), d[2].mul_add(L::splat(-5.0), d[4])),
             a.add(b),
             a.sub(b),
-            e.add(f),
-            e.sub(f),
+            f.mul_add(L::splat(2.0), e),
+            f.mul_add(L::splat(-2.0), e),
             d[1].mul_add(L::splat(4.0), d[3].mul_add(L::splat(-5.0), d[5])),
         ]
     }
