@@ -38,6 +38,9 @@ pub enum Error {
     /// A tensor operation failed.
     #[error("tensor: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// The cell of a smaller budget that a cell goes on from failed.
+    #[error("{0}")]
+    Rung(String),
     /// A chart could not be drawn.
     #[error("figure: {0}")]
     Figure(String),

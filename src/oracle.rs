@@ -4,27 +4,52 @@ use crate::error::{Error, Result};
 use crate::goal::Aim;
 use crate::kernel::Engine;
 use crate::loss;
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Decides on proposals; the judge implements it.
 pub trait Referee {
-    /// Judges one proposal for each of `rows` (images N×3×H×W in [0,1]) and says for each whether the image is settled:
-    /// broken, or at fault. `gradient` is the one that led here, if any.
-    fn judge(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<bool>>;
+    /// Rules on one proposal for each of `rows`.
+    fn judge(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<Ruling>>;
+}
+
+/// What the referee did with a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it cost a forward pass.
+    pub judged: bool,
+    /// Whether work on the image can end: it is broken, or at fault.
+    pub settled: bool,
 }
 
 /// Images an attack proposes, one for each row it still works on.
 pub struct Proposal<'a> {
-    /// N×3×H×W, f32.
+    /// N×3×H×W, f32 in [0,1].
     pub images: &'a Tensor,
     /// Gradient of the attack's loss near `images`, N×3×H×W: what rounding to 8 bits should spare.
     pub gradient: Option<&'a Tensor>,
-    /// Iteration, from 1.
-    pub step: usize,
+    /// What the net says at `images` themselves, if the attack has asked: it may spare the referee a forward pass.
+    pub here: Option<&'a Pass>,
+    /// How far each row is.
+    pub places: &'a [Place],
+}
+
+/// How far a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
     /// Restart, from 0.
     pub restart: usize,
+    /// Iterations done. 0: still where it started, which is no proposal.
+    pub step: usize,
+}
+
+/// A pass forward and back.
+pub struct Pass {
+    /// One row of logits an image; empty where the gradient was remembered.
+    pub logits: Vec<Vec<f32>>,
+    /// Gradient of the loss to be maximised (cross-entropy of the label, or minus that of the target), N×3×H×W.
+    pub gradient: Tensor,
 }
 
 /// What one image has cost so far, and what was noticed.
@@ -41,42 +66,42 @@ pub struct Spent {
 }
 
 /// Gradients at the clean images, shared by all cells that attack the same images with the same goal: every budget of
-/// FGSM, and the first step of every descent without random start. One slot a batch.
+/// FGSM, and the first step of every descent without random start. One slot an image of the subset.
 #[derive(Default)]
-pub struct Memo(Vec<OnceCell<Tensor>>);
+pub struct Memo(Vec<OnceCell<Vec<f32>>>);
 
 impl Memo {
-    /// Slots for `batches` batches.
-    pub fn new(batches: usize) -> Memo {
-        Memo((0..batches).map(|_| OnceCell::new()).collect())
-    }
-
-    /// The slot of a batch.
-    pub fn slot(&self, batch: usize) -> Option<&OnceCell<Tensor>> {
-        self.0.get(batch)
+    /// Slots for `images` images.
+    pub fn new(images: usize) -> Memo {
+        Memo((0..images).map(|_| OnceCell::new()).collect())
     }
 }
 
-/// A model wrapped for one batch of one cell.
+/// A model wrapped for one cell.
 pub struct Oracle<'a> {
     engine: &'a dyn Engine,
     aims: &'a [Aim],
     referee: &'a mut dyn Referee,
-    at_clean: Option<&'a OnceCell<Tensor>>,
+    memo: &'a Memo,
+    /// Slot of each row in the memo.
+    slots: &'a [usize],
     stop: &'a AtomicBool,
+    /// Told how many rows the attack is done with.
+    done: &'a mut dyn FnMut(usize),
     spent: Vec<Spent>,
 }
 
 impl<'a> Oracle<'a> {
-    /// An oracle over the images that `aims` speaks of, row by row.
+    /// An oracle over the images that `aims` speaks of, row by row; `slots` are their indices in `memo`.
     pub fn new(
         engine: &'a dyn Engine,
         aims: &'a [Aim],
         referee: &'a mut dyn Referee,
-        at_clean: Option<&'a OnceCell<Tensor>>,
+        (memo, slots): (&'a Memo, &'a [usize]),
         stop: &'a AtomicBool,
+        done: &'a mut dyn FnMut(usize),
     ) -> Oracle<'a> {
-        Oracle { engine, aims, referee, at_clean, stop, spent: vec![Spent::default(); aims.len()] }
+        Oracle { engine, aims, referee, memo, slots, stop, done, spent: vec![Spent::default(); aims.len()] }
     }
 
     /// Logits N×classes of one image for each of `rows`.
@@ -86,43 +111,68 @@ impl<'a> Oracle<'a> {
         self.engine.logits(images)
     }
 
-    /// Gradient N×3×H×W of the loss to be maximised (cross-entropy of the label, or minus that of the target), for one
-    /// image for each of `rows`.
-    pub fn gradient(&mut self, rows: &[usize], images: &Tensor) -> Result<Tensor> {
+    /// Logits and gradient at one image for each of `rows`. Where `at_clean` says that an image is the clean one, its
+    /// gradient is computed once for all cells that share it, and counts as if it had been computed here: a cell's row
+    /// does not depend on its neighbours.
+    pub fn pass(&mut self, rows: &[usize], images: &Tensor, at_clean: &[bool]) -> Result<Pass> {
         self.check_stop()?;
-        let aims = self.aims;
-        let seed = |row: usize, logits: &[f32], gradient: &mut [f32]| {
-            loss::cross_entropy(&aims[rows[row]], logits, gradient);
+        let memo = self.memo;
+        let slot = |i: usize| memo.0.get(self.slots[rows[i]]).filter(|_| at_clean[i]);
+        let known = |i: usize| slot(i).and_then(|s| s.get());
+        let missing: Vec<usize> = (0..rows.len()).filter(|i| known(*i).is_none()).collect();
+        let pass = if missing.len() == rows.len() {
+            self.compute(rows, images)?
+        } else {
+            let of_missing: Vec<usize> = missing.iter().map(|i| rows[*i]).collect();
+            let mut values: Vec<&[f32]> = (0..rows.len()).map(|i| known(i).map_or(&[][..], Vec::as_slice)).collect();
+            let (mut logits, mut computed) = (vec![Vec::new(); rows.len()], Vec::new());
+            if !missing.is_empty() {
+                let index = Tensor::new(missing.iter().map(|i| *i as u32).collect::<Vec<_>>(), images.device())?;
+                let pass = self.compute(&of_missing, &images.index_select(&index, 0)?)?;
+                missing.iter().zip(pass.logits).for_each(|(i, z)| logits[*i] = z);
+                computed = pass.gradient.flatten_all()?.to_vec1::<f32>()?;
+            }
+            let of_image = images.elem_count() / rows.len();
+            missing.iter().zip(computed.chunks_exact(of_image)).for_each(|(i, g)| values[*i] = g);
+            let gradient = Tensor::from_vec(values.concat(), images.shape(), &Device::Cpu)?;
+            Pass { logits, gradient: gradient.to_device(images.device())? }
         };
-        let (_, gradient) = self.engine.logits_and_gradient(images, &seed)?;
-        self.account(rows, &gradient)?;
-        Ok(gradient)
+        if missing.iter().any(|i| slot(*i).is_some()) {
+            let gradient = pass.gradient.flatten_all()?.to_vec1::<f32>()?;
+            let of_image = gradient.len() / rows.len();
+            for (i, slot) in missing.iter().filter_map(|i| slot(*i).map(|s| (*i, s))) {
+                slot.set(gradient[i * of_image..][..of_image].to_vec()).ok();
+            }
+        }
+        self.account(rows, &pass.gradient)?;
+        Ok(pass)
     }
 
-    /// [`Oracle::gradient`] at the clean images of the whole batch, computed once for all cells that share them. It
-    /// counts as if it had been computed here: a cell's row does not depend on its neighbours.
-    pub fn gradient_at_clean(&mut self, images: &Tensor) -> Result<Tensor> {
-        let rows: Vec<usize> = (0..self.aims.len()).collect();
-        let Some(slot) = self.at_clean else {
-            return self.gradient(&rows, images);
+    fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
+        let seed = |row: usize, logits: &[f32], gradient: &mut [f32]| {
+            loss::cross_entropy(&self.aims[rows[row]], logits, gradient);
         };
-        if let Some(known) = slot.get() {
-            let known = known.clone();
-            self.account(&rows, &known)?;
-            return Ok(known);
-        }
-        let gradient = self.gradient(&rows, images)?;
-        slot.set(gradient.clone()).ok();
-        Ok(gradient)
+        let (logits, gradient) = self.engine.logits_and_gradient(images, &seed)?;
+        Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
     /// Hands a proposal to the referee: for each of `rows` whether work on it can end.
     pub fn propose(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<bool>> {
         self.check_stop()?;
-        rows.iter().for_each(|r| self.spent[*r].forwards += 1);
-        let mut settled = self.referee.judge(rows, proposal)?;
-        settled.iter_mut().zip(rows).for_each(|(s, r)| *s |= self.spent[*r].not_finite);
-        Ok(settled)
+        let rulings = self.referee.judge(rows, proposal)?;
+        let settle = |(row, ruling): (&usize, Ruling)| {
+            let spent = &mut self.spent[*row];
+            spent.forwards += u64::from(ruling.judged);
+            ruling.settled || spent.not_finite
+        };
+        Ok(rows.iter().zip(rulings).map(settle).collect())
+    }
+
+    /// Says that the attack is done with so many rows: for progress only.
+    pub fn leave(&mut self, rows: usize) {
+        if rows > 0 {
+            (self.done)(rows);
+        }
     }
 
     /// What each row has cost.

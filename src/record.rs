@@ -27,7 +27,8 @@ pub struct Cell {
     pub threat: ThreatRecord,
     /// `untargeted`, `target:3`, `target:next`, `target:least-likely` or `target:random`.
     pub goal: String,
-    /// `at`: attacked at this budget alone.
+    /// `at`: attacked at this budget alone. `within 1/255 2/255`: what broke at one of these smaller budgets counts, the
+    /// others were attacked on from where the largest of them left off.
     pub mode: String,
     /// `u8`: the 8-bit image is judged; `f32`: the float image is.
     pub witness: String,
@@ -170,7 +171,7 @@ pub struct Outcome {
     pub forwards: u64,
     /// Input gradients spent on the image.
     pub backwards: u64,
-    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `nan`, `outside`.
+    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `carried`, `nan`, `outside`.
     pub flags: String,
 }
 
@@ -182,6 +183,8 @@ pub const BOUNDARY: &str = "boundary";
 pub const ZERO_GRADIENT: &str = "zero-gradient";
 /// Flag: NaN or Inf in an image, its logits or its gradient; an error row.
 pub const NOT_FINITE: &str = "nan";
+/// Flag: broken at a smaller budget already; row and witness are that cell's, and cost nothing here.
+pub const CARRIED: &str = "carried";
 /// Flag: the attack proposed an image outside its threat set; an error row.
 pub const OUTSIDE: &str = "outside";
 
@@ -189,6 +192,15 @@ impl Outcome {
     /// Whether `flag` is set.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.split(' ').any(|f| f == flag)
+    }
+
+    /// The same row in the cell of a larger budget.
+    pub fn carried(&self) -> Outcome {
+        let mut row = Outcome { forwards: 0, backwards: 0, ..self.clone() };
+        if !row.has(CARRIED) {
+            row.flags = format!("{} {CARRIED}", row.flags).trim_start().to_string();
+        }
+        row
     }
 
     /// Whether this row reports a fault instead of a result.

@@ -8,9 +8,9 @@ use foolproof::attack::{self, Attack, Params, Task};
 use foolproof::data::{Batch, Subset};
 use foolproof::error::Result;
 use foolproof::goal::Goal;
-use foolproof::judge::{Trial, WitnessKind, predict_stored};
+use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::{Engine, LogitGradient};
-use foolproof::oracle::{Memo, Oracle, Proposal};
+use foolproof::oracle::{Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
 use foolproof::rng::Streams;
@@ -100,6 +100,8 @@ fn judge(
         goal,
         seed: 0,
         witness,
+        judging: Judging::WhereItMatters,
+        earlier: None,
         batch: 16,
         stop: &stop,
     };
@@ -212,20 +214,23 @@ struct Cheat;
 
 impl Attack for Cheat {
     fn perturb(&self, oracle: &mut Oracle, batch: &Batch, _: &Task) -> Result<()> {
-        let mut images = batch.images.flatten_all()?.to_vec1::<f32>()?;
-        for (example, image) in batch.examples.iter().zip(images.chunks_mut(VALUES)) {
-            match example % 6 {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let clean = batch.images(&rows)?;
+        let mut images = clean.flatten_all()?.to_vec1::<f32>()?;
+        for (row, image) in rows.iter().zip(images.chunks_mut(VALUES)) {
+            match batch.example(*row) % 6 {
                 1 | 5 => image.fill(0.0),
                 0 | 3 => image[7] = f32::NAN,
                 _ => {}
             }
         }
-        let images = Tensor::from_vec(images, batch.images.shape(), &Device::Cpu)?;
-        let rows: Vec<usize> = (0..batch.examples.len()).collect();
+        let images = Tensor::from_vec(images, clean.shape(), &Device::Cpu)?;
         for step in 1..=2 {
-            let settled = oracle.propose(&rows, &Proposal { images: &images, gradient: None, step, restart: 0 })?;
-            for (example, settled) in batch.examples.iter().zip(settled) {
-                assert_eq!(settled, ![2, 4].contains(&(example % 6)));
+            let places = vec![Place { restart: 0, step }; rows.len()];
+            let settled =
+                oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places })?;
+            for (row, settled) in rows.iter().zip(settled) {
+                assert_eq!(settled, ![2, 4].contains(&(batch.example(*row) % 6)));
             }
         }
         Ok(())

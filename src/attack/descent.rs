@@ -3,7 +3,7 @@
 use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Oracle, Proposal};
+use crate::oracle::{Oracle, Place, Proposal};
 use candle_core::{Device, Tensor};
 
 /// Steepest ascent of the loss inside a threat set.
@@ -14,85 +14,210 @@ pub struct Descent {
     pub step_size: f64,
     /// Begin at a random point of the threat set instead of the clean image.
     pub random_start: bool,
+    /// Begin the first run at the best point of a smaller budget, where there is one.
+    pub warm_start: bool,
     /// Runs of the whole loop; only images that still stand take part in the next.
     pub restarts: usize,
 }
 
 impl Descent {
-    /// Runs it for every row of `batch`. An image that is settled leaves at once.
+    /// Runs it for every row of `batch`. An image that is settled leaves at once, and a waiting one takes its place.
     pub fn run(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
-        let mut standing = Standing::new(batch);
-        for restart in 0..self.restarts {
-            let mut x_adv = self.start(&standing, restart, task)?;
-            for step in 1..=self.steps {
-                let at_clean = step == 1 && !self.random_start && restart == 0;
-                let gradient = match at_clean {
-                    true => oracle.gradient_at_clean(&x_adv)?,
-                    false => oracle.gradient(&standing.rows, &x_adv)?,
-                };
-                let moved = (x_adv + (task.threat.steepest(&gradient)? * self.step_size)?)?;
-                x_adv = task.threat.project(&moved, &standing.x)?;
-                let proposal = Proposal { images: &x_adv, gradient: Some(&gradient), step, restart };
-                let settled = oracle.propose(&standing.rows, &proposal)?;
-                let Some(left) = standing.keep_unsettled(&settled, x_adv)? else {
-                    return Ok(());
-                };
-                x_adv = left;
+        let mut waiting = 0..batch.len();
+        let mut active = Active::default();
+        loop {
+            let next: Vec<usize> = waiting.by_ref().take(batch.window - active.rows.len()).collect();
+            active.enter(&next, batch, self.starts(&next, 0, batch, task)?)?;
+            let Some(points) = &active.points else { return Ok(()) };
+
+            // what the net says here serves the judge of these iterates, then the step to the next
+            let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
+            let here = oracle.pass(&active.rows, &points.x_adv, &at_clean)?;
+            let settled = oracle.propose(&active.rows, &active.proposal(points, Some(&here)))?;
+            active.led(here.gradient);
+            active.keep(oracle, &settled)?;
+
+            let Some(points) = &mut active.points else { continue };
+            let moved = (&points.x_adv + (task.threat.steepest(&points.gradient)? * self.step_size)?)?;
+            points.x_adv = task.threat.project(&moved, &points.x)?;
+            active.places.iter_mut().for_each(|p| p.step += 1);
+
+            let last: Vec<usize> = (0..active.rows.len()).filter(|i| active.places[*i].step == self.steps).collect();
+            if !last.is_empty() {
+                self.end_runs(&mut active, &last, oracle, batch, task)?;
             }
         }
-        Ok(())
     }
 
-    fn start(&self, standing: &Standing, restart: usize, task: &Task) -> Result<Tensor> {
-        match self.random_start {
-            false => Ok(standing.x.clone()),
-            true => random_point(&standing.x, &standing.examples, restart, "start", task),
+    /// Proposes the last iterates of a run; where they fail, the next run begins, if there is one.
+    fn end_runs(
+        &self,
+        active: &mut Active,
+        last: &[usize],
+        oracle: &mut Oracle,
+        batch: &Batch,
+        task: &Task,
+    ) -> Result<()> {
+        let ending = active.select(last)?;
+        let points = ending.points.as_ref().expect("some end");
+        let settled = oracle.propose(&ending.rows, &ending.proposal(points, None))?;
+        let mut leaves = vec![false; active.rows.len()];
+        let mut again = Vec::new();
+        for (i, settled) in last.iter().zip(settled) {
+            let place = &mut active.places[*i];
+            leaves[*i] = settled || place.restart + 1 == self.restarts;
+            if !leaves[*i] {
+                *place = Place { restart: place.restart + 1, step: 0 };
+                again.push(*i);
+            }
         }
+        for restart in 1..self.restarts {
+            let places: Vec<usize> = again.iter().copied().filter(|i| active.places[*i].restart == restart).collect();
+            let rows: Vec<usize> = places.iter().map(|i| active.rows[*i]).collect();
+            active.restart(&places, self.starts(&rows, restart, batch, task)?)?;
+        }
+        active.keep(oracle, &leaves)
+    }
+
+    /// Where a run begins, N×3×H×W; `None` without rows.
+    fn starts(&self, rows: &[usize], restart: usize, batch: &Batch, task: &Task) -> Result<Option<Tensor>> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let warm: Vec<bool> = rows.iter().map(|r| self.is_warm(*r, restart, batch)).collect();
+        let x = batch.images(rows)?;
+        let cold = match self.random_start {
+            true => random_points(&x, rows, batch, restart, "start", task)?,
+            false => x,
+        };
+        Ok(Some(match warm.iter().any(|w| *w) {
+            true => choose(&warm, &batch.starts(rows)?, &cold)?,
+            false => cold,
+        }))
+    }
+
+    fn is_warm(&self, row: usize, restart: usize, batch: &Batch) -> bool {
+        self.warm_start && restart == 0 && batch.is_warm(row)
+    }
+
+    /// Whether the active row stands at its clean image.
+    fn is_clean(&self, active: &Active, i: usize, batch: &Batch) -> bool {
+        let place = active.places[i];
+        place.step == 0 && !self.random_start && !self.is_warm(active.rows[i], place.restart, batch)
     }
 }
 
 /// A random point of the threat set of each image of `x`, clipped to the box.
-pub fn random_point(x: &Tensor, examples: &[usize], restart: usize, purpose: &str, task: &Task) -> Result<Tensor> {
-    let values = x.elem_count() / examples.len();
-    let change: Vec<f32> = examples
-        .iter()
-        .flat_map(|e| task.threat.random_change(values, &mut task.streams.stream(*e, restart, purpose)))
-        .collect();
+pub fn random_points(
+    x: &Tensor,
+    rows: &[usize],
+    batch: &Batch,
+    restart: usize,
+    purpose: &str,
+    task: &Task,
+) -> Result<Tensor> {
+    let change = |row: &usize| {
+        let mut stream = task.streams.stream(batch.example(*row), restart, purpose);
+        task.threat.random_change(batch.values(), &mut stream)
+    };
+    let change: Vec<f32> = rows.iter().flat_map(change).collect();
     let change = Tensor::from_vec(change, x.shape(), &Device::Cpu)?.to_device(x.device())?;
     task.threat.project(&(x + change)?, x)
 }
 
-/// The images that still stand.
-struct Standing {
+/// The images that are being worked on.
+#[derive(Default)]
+struct Active {
     /// Their rows in the batch.
     rows: Vec<usize>,
-    examples: Vec<usize>,
-    /// Clean, N×3×H×W.
-    x: Tensor,
+    /// How far each is.
+    places: Vec<Place>,
+    /// `None` when there is none.
+    points: Option<Points>,
 }
 
-impl Standing {
-    fn new(batch: &Batch) -> Standing {
-        Standing {
-            rows: (0..batch.examples.len()).collect(),
-            examples: batch.examples.clone(),
-            x: batch.images.clone(),
-        }
+/// N×3×H×W each.
+struct Points {
+    /// Clean images.
+    x: Tensor,
+    x_adv: Tensor,
+    /// Gradient that led to `x_adv`; 0 at a start.
+    gradient: Tensor,
+}
+
+impl Points {
+    fn each(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Points> {
+        Ok(Points { x: f(&self.x)?, x_adv: f(&self.x_adv)?, gradient: f(&self.gradient)? })
+    }
+}
+
+impl Active {
+    /// Takes up rows at their starts.
+    fn enter(&mut self, rows: &[usize], batch: &Batch, starts: Option<Tensor>) -> Result<()> {
+        let Some(x_adv) = starts else { return Ok(()) };
+        self.rows.extend(rows);
+        self.places.extend(rows.iter().map(|_| Place { restart: 0, step: 0 }));
+        let new = Points { x: batch.images(rows)?, gradient: x_adv.zeros_like()?, x_adv };
+        self.points = Some(match self.points.take() {
+            None => new,
+            Some(old) => Points {
+                x: Tensor::cat(&[old.x, new.x], 0)?,
+                x_adv: Tensor::cat(&[old.x_adv, new.x_adv], 0)?,
+                gradient: Tensor::cat(&[old.gradient, new.gradient], 0)?,
+            },
+        });
+        Ok(())
     }
 
-    /// Drops the settled images here and from `x_adv`; `None` when none is left.
-    fn keep_unsettled(&mut self, settled: &[bool], x_adv: Tensor) -> Result<Option<Tensor>> {
-        let kept: Vec<u32> = (0..settled.len() as u32).filter(|i| !settled[*i as usize]).collect();
-        if kept.len() == settled.len() {
-            return Ok(Some(x_adv));
-        }
-        if kept.is_empty() {
-            return Ok(None);
-        }
-        self.rows = kept.iter().map(|i| self.rows[*i as usize]).collect();
-        self.examples = kept.iter().map(|i| self.examples[*i as usize]).collect();
-        let index = Tensor::new(kept, x_adv.device())?;
-        self.x = self.x.index_select(&index, 0)?;
-        Ok(Some(x_adv.index_select(&index, 0)?))
+    /// The iterates of all rows.
+    fn proposal<'a>(&'a self, points: &'a Points, here: Option<&'a crate::oracle::Pass>) -> Proposal<'a> {
+        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), here, places: &self.places }
     }
+
+    /// The gradient that leads on from here.
+    fn led(&mut self, gradient: Tensor) {
+        self.points.as_mut().expect("some are active").gradient = gradient;
+    }
+
+    /// Some of them.
+    fn select(&self, which: &[usize]) -> Result<Active> {
+        let points = match (&self.points, which.len()) {
+            (None, _) | (_, 0) => None,
+            (Some(points), _) => {
+                let index: Vec<u32> = which.iter().map(|i| *i as u32).collect();
+                let index = Tensor::new(index, points.x.device())?;
+                Some(points.each(|t| t.index_select(&index, 0))?)
+            }
+        };
+        let places = which.iter().map(|i| self.places[*i]).collect();
+        Ok(Active { rows: which.iter().map(|i| self.rows[*i]).collect(), places, points })
+    }
+
+    /// Drops those that leave.
+    fn keep(&mut self, oracle: &mut Oracle, leaves: &[bool]) -> Result<()> {
+        let kept: Vec<usize> = (0..leaves.len()).filter(|i| !leaves[*i]).collect();
+        if kept.len() < leaves.len() {
+            oracle.leave(leaves.len() - kept.len());
+            *self = self.select(&kept)?;
+        }
+        Ok(())
+    }
+
+    /// Puts rows at new starts.
+    fn restart(&mut self, which: &[usize], starts: Option<Tensor>) -> Result<()> {
+        let (Some(starts), Some(points)) = (starts, &mut self.points) else { return Ok(()) };
+        // row i of both together is row i of the old, or of the starts if i begins anew
+        let mut index: Vec<u32> = (0..self.rows.len() as u32).collect();
+        which.iter().enumerate().for_each(|(k, i)| index[*i] = (self.rows.len() + k) as u32);
+        let index = Tensor::new(index, starts.device())?;
+        points.x_adv = Tensor::cat(&[&points.x_adv, &starts], 0)?.index_select(&index, 0)?;
+        Ok(())
+    }
+}
+
+/// Row by row of `a` where `first` says so, else of `b`.
+fn choose(first: &[bool], a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let n = first.len();
+    let index: Vec<u32> = (0..n).map(|i| if first[i] { i as u32 } else { (n + i) as u32 }).collect();
+    Ok(Tensor::cat(&[a, b], 0)?.index_select(&Tensor::new(index, a.device())?, 0)?)
 }

@@ -15,7 +15,8 @@ pub const ENTRY: Entry = Entry {
     norms: &[Norm::Linf, Norm::L2],
     params: &[],
     build: |_, threat| {
-        let descent = Descent { steps: 1, step_size: threat.eps.to_f64(), random_start: false, restarts: 1 };
+        let descent =
+            Descent { steps: 1, step_size: threat.eps.to_f64(), random_start: false, warm_start: false, restarts: 1 };
         Ok(Box::new(Fgsm(descent)))
     },
 };

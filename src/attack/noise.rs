@@ -1,10 +1,10 @@
 //! Uniform noise of the same budget: the control of every table. An attack that is not better than this is broken.
 
-use super::descent::random_point;
+use super::descent::random_points;
 use super::{Attack, Entry, Task};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Oracle, Proposal};
+use crate::oracle::{Oracle, Place, Proposal};
 use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
@@ -21,9 +21,13 @@ struct Noise;
 impl Attack for Noise {
     /// x' = clip(x + u), u uniform in the ball.
     fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
-        let rows: Vec<usize> = (0..batch.examples.len()).collect();
-        let images = random_point(&batch.images, &batch.examples, 0, "noise", task)?;
-        oracle.propose(&rows, &Proposal { images: &images, gradient: None, step: 1, restart: 0 })?;
+        let all: Vec<usize> = (0..batch.len()).collect();
+        for rows in all.chunks(batch.window) {
+            let images = random_points(&batch.images(rows)?, rows, batch, 0, "noise", task)?;
+            let places = vec![Place { restart: 0, step: 1 }; rows.len()];
+            oracle.propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places })?;
+            oracle.leave(rows.len());
+        }
         Ok(())
     }
 

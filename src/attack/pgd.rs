@@ -10,7 +10,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "pgd",
-    revision: 1,
+    revision: 2,
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
@@ -41,7 +41,7 @@ pub const ENTRY: Entry = Entry {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
         let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
-        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, restarts })))
+        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, warm_start: true, restarts })))
     },
 };
 

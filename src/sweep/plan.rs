@@ -53,7 +53,18 @@ pub struct PlannedCell {
     pub goal: Goal,
     /// What is judged and stored.
     pub witness: WitnessKind,
+    /// The cell with the next smaller budget that this one goes on from.
+    pub earlier: Option<CellId>,
 }
+
+/// Whether the budgets of a block are attacked each by itself, or the larger from where the smaller left off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    At,
+    Within,
+}
+
+const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
 
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
@@ -93,6 +104,16 @@ impl Plan {
     }
 }
 
+/// Budgets in the order in which they are attacked.
+fn rungs(mode: Mode, budgets: &[Ratio]) -> Vec<Ratio> {
+    let mut rungs = budgets.to_vec();
+    if mode == Mode::Within {
+        rungs.sort_by(|a, b| a.to_f64().total_cmp(&b.to_f64()));
+        rungs.dedup();
+    }
+    rungs
+}
+
 struct Resolver<'a> {
     problems: &'a Problems,
     source: &'a Source,
@@ -122,17 +143,12 @@ impl Resolver<'_> {
         let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().filter_map(|a| self.attack(a)).collect();
-        if block.mode.value != "at" {
-            self.problem(
-                block.mode.line,
-                format!("unknown mode `{}`{}", block.mode.value, hint(&block.mode.value, ["at"])),
-            );
-        }
+        let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
-        let Some((data, witness)) = data.zip(witness) else {
+        let Some(((data, witness), mode)) = data.zip(witness).zip(mode) else {
             return Vec::new();
         };
         let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
@@ -147,12 +163,21 @@ impl Resolver<'_> {
             for &goal in &goals {
                 for (norm, budgets) in &threats {
                     for attack in &attacks {
-                        for eps in budgets {
-                            let threat = Threat { norm: *norm, eps: *eps };
+                        let (mut earlier, mut smaller) = (None, Vec::new());
+                        for eps in rungs(mode, budgets) {
+                            let threat = Threat { norm: *norm, eps };
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
-                                    let cell = self.cell(model, data, attack, &threat, goal, block, seed);
+                                    let mut cell = self.cell(model, data, attack, &threat, goal, block, seed);
+                                    if !smaller.is_empty() {
+                                        cell.mode = format!("{} {}", cell.mode, smaller.join(" "));
+                                    }
                                     let id = cell.id();
+                                    let before = earlier.clone();
+                                    if mode == Mode::Within {
+                                        smaller.push(threat.eps_text());
+                                        earlier = Some(id.clone());
+                                    }
                                     cells.push(PlannedCell {
                                         cell,
                                         id,
@@ -162,6 +187,7 @@ impl Resolver<'_> {
                                         threat,
                                         goal,
                                         witness,
+                                        earlier: before,
                                     });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),

@@ -3,10 +3,10 @@
 use super::plan::{Plan, PlannedCell};
 use crate::attack::Task;
 use crate::error::{Error, Result};
-use crate::judge::{self, Trial, Verdict};
+use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::Engine;
 use crate::oracle::Memo;
-use crate::record::{Provenance, SCHEMA, Witnesses};
+use crate::record::{CellId, Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use candle_core::Device;
@@ -29,7 +29,7 @@ pub struct Machine {
 /// Memory for the tensors of one batch: about ten of the batch's size live at once.
 const BATCH_BYTES: usize = 1 << 30;
 
-/// Progress within a cell is told once a batch, so no batch is larger than this.
+/// More at once would not be faster.
 const MOST_IN_A_BATCH: usize = 512;
 
 /// Gradients at clean images are kept for the cells that share them while they fit into this.
@@ -127,7 +127,7 @@ pub fn run(
                 done.computed += 1;
                 tell(Event::Stored);
             }
-            Err(Error::Tensor(problem)) => {
+            Err(problem @ (Error::Tensor(_) | Error::Rung(_))) => {
                 let text = problem.to_string();
                 store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
                 done.failed += 1;
@@ -178,6 +178,7 @@ impl Runner<'_> {
 
     fn compute(&self, cell: &PlannedCell, ready: &Prepared, tell: &mut dyn FnMut(Event)) -> Result<()> {
         let subset = &self.plan.data[cell.data].subset;
+        let earlier = cell.earlier.as_ref().map(|id| self.earlier(id)).transpose()?;
         let trial = Trial {
             engine: ready.engine.as_ref(),
             device: &self.machine.device,
@@ -186,6 +187,8 @@ impl Runner<'_> {
             goal: cell.goal,
             seed: cell.cell.seed,
             witness: cell.witness,
+            judging: Judging::WhereItMatters,
+            earlier: earlier.as_ref(),
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
@@ -196,6 +199,14 @@ impl Runner<'_> {
         tell_settled(subset.len() - trial.attacked().len());
         let (outcomes, witnesses) = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
         self.store.put(&cell.cell, &outcomes, &witnesses, subset.side, self.provenance(cell, began, None))
+    }
+
+    /// What the cell of a smaller budget left.
+    fn earlier(&self, id: &CellId) -> Result<Earlier> {
+        match self.store.state(id)? {
+            State::Done => Ok(Earlier::new(self.store.read(id)?.outcomes, self.store.read_witnesses(id)?)),
+            _ => Err(Error::Rung(format!("it goes on from cell {id}, which failed"))),
+        }
     }
 
     fn new_memo(&self, cell: &PlannedCell) -> Memo {

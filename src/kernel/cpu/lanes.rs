@@ -79,8 +79,6 @@ pub unsafe trait Lanes: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// Difference.
     unsafe fn sub(self, other: Self) -> Self;
-    /// Product.
-    unsafe fn mul(self, other: Self) -> Self;
     /// self·factor + term, rounded once.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// `self > other ? self : other`: the second where either is NaN.
@@ -149,10 +147,6 @@ unsafe impl Lanes for Portable {
         self.zip(other, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
-    }
-    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], term.0[i])))
     }
@@ -219,10 +213,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn sub(self, other: Self) -> Self {
             unsafe { Avx512(_mm512_sub_ps(self.0, other.0)) }
-        }
-        #[inline(always)]
-        unsafe fn mul(self, other: Self) -> Self {
-            unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
@@ -303,10 +293,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn sub(self, other: Self) -> Self {
             unsafe { Avx2(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
-        }
-        #[inline(always)]
-        unsafe fn mul(self, other: Self) -> Self {
-            unsafe { Avx2(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
         }
         #[inline(always)]
         unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
