@@ -9,7 +9,7 @@ use crate::attack::{Attack, Task};
 use crate::data::{self, Batch, Subset};
 use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
-use crate::kernel::Engine;
+use crate::kernel::{Engine, lend};
 use crate::loss::probability;
 use crate::oracle::{Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
 use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, Witnesses, ZERO_GRADIENT};
@@ -367,34 +367,26 @@ enum Look {
 }
 
 /// By how much more than the first order says rounding may move a margin: the loss mixes the margins to all other
-/// classes, and is curved. On the goldens no success is lost even at 1; see `docs/methodology.md`.
+/// classes, and is curved. With it no success is lost on the goldens (`skipping_judgements_loses_no_success`).
 const FIRST_ORDER_SAFETY: f32 = 2.0;
 
 impl Referee for Bench<'_> {
     fn judge(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<Ruling>> {
         let values = self.trial.subset.values();
-        let images = proposal.images.flatten_all()?.to_vec1::<f32>()?;
-        let host = |t: Option<&Tensor>| t.map(|g| g.flatten_all()?.to_vec1::<f32>()).transpose();
-        let led = host(proposal.gradient.filter(|_| self.trial.witness == WitnessKind::U8))?;
         let here = proposal.here.filter(|_| self.trial.judging == Judging::WhereItMatters);
-        let slopes = host(here.map(|h| &h.gradient))?;
-        let look = |(k, row): (usize, &usize)| {
-            let place = proposal.places[k];
-            if place.step == 0 {
-                return Look::Start;
-            }
-            let image = &images[k * values..(k + 1) * values];
-            let rounded = self.round(*row, image, led.as_ref().map(|g| &g[k * values..(k + 1) * values]));
-            let (Some(pass), Some(slopes)) = (here, &slopes) else { return Look::Judge(rounded) };
-            let (logits, slope) = (&pass.logits[k], &slopes[k * values..(k + 1) * values]);
-            match rounded {
-                Ok(pixels) if self.stands_firmly(*row, logits, slope, image, &pixels) => {
-                    Look::Firm(Candidate { pixels, distance: self.aims[*row].distance(logits), place })
-                }
-                rounded => Look::Judge(rounded),
-            }
-        };
-        let looks: Vec<Look> = rows.par_iter().enumerate().map(look).collect();
+        let looks: Vec<Look> = lend(proposal.images, |images| {
+            lend_some(proposal.gradient, |led| {
+                lend_some(here.map(|h| &h.gradient), |slopes| {
+                    let look = |(k, row): (usize, &usize)| {
+                        let image = &images[k * values..(k + 1) * values];
+                        let led = led.map(|l| &l[k * values..(k + 1) * values]);
+                        let here = here.zip(slopes).map(|(h, s)| (h.logits[k].as_slice(), &s[k * values..][..values]));
+                        self.look(*row, image, led, here, proposal.places[k])
+                    };
+                    rows.par_iter().enumerate().map(look).collect()
+                })
+            })
+        })???;
         let sound = |look: &Look| if let Look::Judge(Ok(pixels)) = look { Some(pixels.clone()) } else { None };
         let mut verdicts = self.verdicts(looks.iter().filter_map(sound).collect())?.into_iter();
         let mut rulings = Vec::new();
@@ -418,7 +410,36 @@ impl Referee for Bench<'_> {
     }
 }
 
+/// [`lend`] of a tensor that may not be there.
+fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T) -> Result<T> {
+    match tensor {
+        Some(tensor) => lend(tensor, |values| look(Some(values))),
+        None => Ok(look(None)),
+    }
+}
+
 impl Bench<'_> {
+    /// What becomes of one iterate: `led` is the gradient that led here, `here` logits and gradient of the unrounded
+    /// image.
+    fn look(
+        &self,
+        row: usize,
+        image: &[f32],
+        led: Option<&[f32]>,
+        here: Option<(&[f32], &[f32])>,
+        place: Place,
+    ) -> Look {
+        if place.step == 0 {
+            return Look::Start;
+        }
+        match (self.round(row, image, led), here) {
+            (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, &pixels) => {
+                Look::Firm(Candidate { pixels, distance: self.aims[row].distance(logits), place })
+            }
+            (rounded, _) => Look::Judge(rounded),
+        }
+    }
+
     fn verdicts(&self, images: Vec<Pixels>) -> Result<Vec<Verdict>> {
         let (trial, side) = (self.trial, self.trial.subset.side);
         predict_stored(trial.engine, &join(images, trial.witness), side, trial.device, trial.batch)

@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
-use crate::kernel::Engine;
+use crate::kernel::{Engine, lend};
 use crate::loss;
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -181,7 +182,9 @@ impl<'a> Oracle<'a> {
     }
 
     fn account(&mut self, rows: &[usize], gradient: &Tensor) -> Result<()> {
-        let sizes = gradient.flatten_from(1)?.abs()?.sum(D::Minus1)?.to_vec1::<f32>()?;
+        let of_image = gradient.elem_count() / rows.len();
+        let size = |g: &[f32]| g.iter().map(|v| v.abs()).sum::<f32>();
+        let sizes: Vec<f32> = lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?;
         for (row, size) in rows.iter().zip(sizes) {
             let spent = &mut self.spent[*row];
             spent.forwards += 1;

@@ -4,9 +4,11 @@
 //! of radius 8/255 for 36 of the 256 grey levels.
 
 use crate::error::Result;
+use crate::kernel::lend;
 use crate::ratio::Ratio;
 use crate::rng::Stream;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
 /// Float images may leave their ball by this much (times max(1, eps)): the rounding of f32.
 pub const FLOAT_TOLERANCE: f64 = 1e-6;
@@ -81,6 +83,35 @@ impl Threat {
                 Ok(gradient.broadcast_div(&length)?)
             }
         }
+    }
+
+    /// x_adv + step_size·steepest(gradient), projected: one step of a descent, images N×3×H×W around `x`.
+    pub fn step(&self, x_adv: &Tensor, gradient: &Tensor, step_size: f64, x: &Tensor) -> Result<Tensor> {
+        match (self.norm, x.device()) {
+            (Norm::Linf, Device::Cpu) => self.step_in_memory(x_adv, gradient, step_size, x),
+            _ => self.project(&(x_adv + (self.steepest(gradient)? * step_size)?)?, x),
+        }
+    }
+
+    /// [`Threat::step`] in the Linf ball, in one pass over memory by all threads; the same operations, so the same bits.
+    fn step_in_memory(&self, x_adv: &Tensor, gradient: &Tensor, step_size: f64, x: &Tensor) -> Result<Tensor> {
+        let (alpha, eps) = (step_size as f32, self.eps.to_f64() as f32);
+        let values = lend(x_adv, |x_adv| {
+            lend(gradient, |gradient| {
+                lend(x, |x| {
+                    let points = x_adv.par_iter().zip(gradient).zip(x).with_min_len(1 << 14);
+                    let step = |((v, g), x): ((&f32, &f32), &f32)| {
+                        let sign = f32::from(u8::from(*g > 0.0)) - f32::from(u8::from(*g < 0.0));
+                        let moved = v + sign * alpha;
+                        let below = if moved > x + eps { x + eps } else { moved };
+                        let inside = if below < x - eps { x - eps } else { below };
+                        inside.clamp(0.0, 1.0)
+                    };
+                    points.map(step).collect::<Vec<f32>>()
+                })
+            })
+        })???;
+        Ok(Tensor::from_vec(values, x.shape(), x.device())?)
     }
 
     /// A random change of `values` numbers: uniform in the Linf cube, uniform in the L2 ball (a Gaussian direction of
@@ -200,4 +231,30 @@ impl PartialOrd for Price {
 /// be off by more than the judge tolerates.
 fn l2_length(delta: &Tensor) -> Result<Tensor> {
     Ok(delta.to_dtype(DType::F64)?.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_in_memory_is_the_step_of_tensors_to_the_bit() {
+        let mut stream = crate::rng::Streams::new(0, "step").stream(0, 0, "values");
+        let mut values = |low: f32, high: f32| {
+            let v: Vec<f32> = (0..40_000).map(|_| low + (high - low) * stream.uniform()).collect();
+            Tensor::from_vec(v, (2, 1, 100, 200), &Device::Cpu).unwrap()
+        };
+        let (x, change, gradient) = (values(0.0, 1.0), values(-0.05, 0.05), values(-1.0, 1.0));
+        // a quarter of the gradients are 0
+        let gradient = gradient.maximum(&gradient.affine(0.5, 0.0).unwrap().maximum(0.0).unwrap()).unwrap();
+        for (eps, step_size) in [("8/255", 2.0 / 255.0), ("1/255", 1.0 / 4080.0), ("16/255", 0.3)] {
+            let threat = Threat { norm: Norm::Linf, eps: Ratio::parse(eps).unwrap() };
+            let x_adv = threat.project(&(&x + &change).unwrap(), &x).unwrap();
+            let moved = (&x_adv + (threat.steepest(&gradient).unwrap() * step_size).unwrap()).unwrap();
+            let tensors = threat.project(&moved, &x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let step = threat.step(&x_adv, &gradient, step_size, &x).unwrap();
+            let memory = step.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(memory.iter().zip(&tensors).all(|(a, b)| a.to_bits() == b.to_bits()), "{eps}");
+        }
+    }
 }

@@ -3,17 +3,25 @@
 mod support;
 
 use candle_core::{Device, Tensor};
+use foolproof::attack::{self, Params, Task};
 use foolproof::data::{self, Source, Subset};
-use foolproof::goal::{Aim, argmax};
+use foolproof::goal::{Aim, Goal, argmax};
+use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::plain::Plain;
 use foolproof::loss::cross_entropy;
 use foolproof::model::{self, MODELS};
+use foolproof::oracle::Memo;
+use foolproof::ratio::Ratio;
+use foolproof::record::{Outcome, Witnesses};
 use foolproof::report::summary::Summary;
+use foolproof::rng::Streams;
+use foolproof::threat::{Norm, Threat};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use support::{number, shared_data, shared_reference, stored, stream, sweep, widened};
 
 fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
@@ -216,5 +224,66 @@ fn eight_bit_l2_witnesses_stay_in_their_ball_and_lose_little() {
             robust(s),
             robust(float)
         );
+    }
+}
+
+#[test]
+fn skipping_judgements_loses_no_success() {
+    let Some(folder) = shared_data("skipping_judgements_loses_no_success") else {
+        return;
+    };
+    let source = Source::new(folder);
+    let params = |given: &[(&str, &str)]| Params::resolve(attack::find("pgd").unwrap().params, given).unwrap();
+    let plain = params(&[("steps", "10"), ("random_start", "false")]);
+    let restarted = params(&[("steps", "20"), ("restarts", "2")]);
+    let cases = [
+        (Norm::Linf, vec!["1/255", "2/255", "4/255", "8/255", "16/255"], &plain, 500, WitnessKind::U8),
+        (Norm::Linf, vec!["3/510", "2/255", "8/255"], &restarted, 200, WitnessKind::U8),
+        (Norm::Linf, vec!["2/255"], &restarted, 200, WitnessKind::F32),
+        (Norm::L2, vec!["0.25", "0.5"], &restarted, 200, WitnessKind::U8),
+    ];
+    for entry in &MODELS {
+        let engine = model::find(entry.name, Path::new(".")).unwrap().engine(&Device::Cpu).unwrap();
+        for (norm, budgets, params, take, witness) in &cases {
+            let subset = data::find("cifar10").unwrap().subset(&source, "test", 0, Some(*take)).unwrap();
+            let pixels = Witnesses::U8(subset.pixels.clone());
+            let clean = predict_stored(engine.as_ref(), &pixels, 32, &Device::Cpu, 512).unwrap();
+            for eps in budgets {
+                let threat = Threat { norm: *norm, eps: Ratio::parse(eps).unwrap() };
+                let attack = attack::find("pgd").unwrap().build(params, &threat).unwrap();
+                let run = |judging| {
+                    let trial = Trial {
+                        engine: engine.as_ref(),
+                        device: &Device::Cpu,
+                        subset: &subset,
+                        clean: &clean,
+                        goal: Goal::Untargeted,
+                        seed: 0,
+                        witness: *witness,
+                        judging,
+                        earlier: None,
+                        batch: 512,
+                        stop: &AtomicBool::new(false),
+                    };
+                    let task = Task { threat, streams: Streams::new(0, "golden") };
+                    trial.run(attack.as_ref(), &task, &Memo::default(), &mut |_| {}).unwrap().0
+                };
+                let (every, some) = (run(Judging::Every), run(Judging::WhereItMatters));
+                let spent = |o: &[Outcome]| o.iter().map(|o| o.forwards - o.backwards).sum::<u64>();
+                let broken = |o: &[Outcome]| o.iter().filter(|o| o.success == Some(true)).count();
+                let (all, left) = (spent(&every), spent(&some));
+                println!(
+                    "{} {} {eps}: {} broken either way, {left} of {all} judgements",
+                    entry.name,
+                    norm.name(),
+                    broken(&every)
+                );
+                for (a, b) in every.iter().zip(&some) {
+                    // of an image that stands, only which iterate came closest may differ
+                    let found = |o: &Outcome| (o.success == Some(true)).then_some((o.step, o.restart, o.linf_255));
+                    assert_eq!((a.success, found(a)), (b.success, found(b)), "{} {eps}: {a:?} {b:?}", entry.name);
+                }
+            }
+        }
     }
 }

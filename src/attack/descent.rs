@@ -38,8 +38,7 @@ impl Descent {
             active.keep(oracle, &settled)?;
 
             let Some(points) = &mut active.points else { continue };
-            let moved = (&points.x_adv + (task.threat.steepest(&points.gradient)? * self.step_size)?)?;
-            points.x_adv = task.threat.project(&moved, &points.x)?;
+            points.x_adv = task.threat.step(&points.x_adv, &points.gradient, self.step_size, &points.x)?;
             active.places.iter_mut().for_each(|p| p.step += 1);
 
             let last: Vec<usize> = (0..active.rows.len()).filter(|i| active.places[*i].step == self.steps).collect();

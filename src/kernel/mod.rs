@@ -9,7 +9,7 @@ pub mod cpu;
 pub mod plain;
 
 use crate::error::Result;
-use candle_core::Tensor;
+use candle_core::{CpuStorage, Storage, Tensor};
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -130,6 +130,16 @@ pub trait Engine: Send + Sync {
     /// Logits N×classes, and the gradient N×3×H×W with respect to the images of the loss whose gradient with respect
     /// to the logits `seed` gives.
     fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)>;
+}
+
+/// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.
+pub fn lend<T>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
+        return Ok(look(&values[from..to]));
+    }
+    drop(storage);
+    Ok(look(&tensor.flatten_all()?.to_vec1::<f32>()?))
 }
 
 /// First and last+1 input row of output row `i` of an average pool from `side` to `out` (PyTorch's rule).

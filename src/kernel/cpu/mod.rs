@@ -18,7 +18,7 @@ mod product;
 mod table;
 mod winograd;
 
-use super::{Engine, LogitGradient, Net, Step, transposed, window};
+use super::{Engine, LogitGradient, Net, Step, lend, transposed, window};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use conv::{Block, tiles_of_block, tiles_of_image};
@@ -768,14 +768,12 @@ fn windows(side: usize, out: usize) -> impl Iterator<Item = (Range<usize>, Range
 
 impl Engine for Cpu {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        let pixels = images.flatten_all()?.to_vec1::<f32>()?;
-        let (logits, _) = self.images(&pixels, None);
+        let (logits, _) = lend(images, |pixels| self.images(pixels, None))?;
         Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
     }
 
     fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        let pixels = images.flatten_all()?.to_vec1::<f32>()?;
-        let (logits, gradients) = self.images(&pixels, Some(seed));
+        let (logits, gradients) = lend(images, |pixels| self.images(pixels, Some(seed)))?;
         Ok((
             Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?,
             Tensor::from_vec(gradients, images.shape(), &Device::Cpu)?,
