@@ -101,6 +101,11 @@ impl Cell {
         digest::sha256(self.canonical().as_bytes())[..16].to_string()
     }
 
+    /// `at` or `within`, without the smaller budgets.
+    pub fn mode_name(&self) -> &str {
+        self.mode.split(' ').next().expect("split gives one at least")
+    }
+
     /// All parameters of the attack in one field: `steps=10;step_size=2.5*eps/steps`.
     pub fn params(&self) -> String {
         let all: Vec<String> = self.attack.params.iter().map(|(k, v)| format!("{k}={v}")).collect();

@@ -29,7 +29,7 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
             c.threat.norm.clone(),
             c.threat.eps.clone(),
             c.goal.clone(),
-            c.mode.clone(),
+            c.mode_name().to_string(),
             c.witness.clone(),
             c.seed.to_string(),
             state.to_string(),

@@ -8,6 +8,7 @@ mod verify;
 
 use crate::data::Source;
 use crate::error::{Error, Result};
+use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
 use crate::store::Store;
 use crate::sweep::run::Machine;
 use candle_core::Device;
@@ -38,6 +39,9 @@ struct Options {
     /// Threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Widest instructions of the CPU kernels: avx512, avx2 or portable; for measurements, results are the same
+    #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(INSTRUCTIONS.iter().map(|(name, _)| *name)))]
+    instructions: Option<String>,
     /// Images a batch [default: as many as 1 GiB holds, at most 512]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
@@ -135,6 +139,16 @@ impl Options {
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::usage(e.to_string()))?;
+        if let Some((_, limit)) = INSTRUCTIONS.iter().find(|(name, _)| Some(*name) == self.instructions.as_deref()) {
+            if *limit > Instructions::widest() {
+                return Err(Error::usage(format!(
+                    "this machine has no {} (hint: --instructions {})",
+                    limit.name(),
+                    Instructions::widest().name()
+                )));
+            }
+            limit.limit();
+        }
         let (device, device_name) = open_device(&self.device)?;
         Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
     }

@@ -109,7 +109,8 @@ impl Block {
             c.threat.eps,
             c.goal
         )
-        .replace(" ()", "");
+        .replace(" ()", "")
+            + if c.mode_name() == "within" { ", within" } else { "" };
         let shown: Vec<Shown> = shown.collect();
         Ok((!shown.is_empty()).then_some(Block { title, amplification, shown }))
     }

@@ -103,7 +103,7 @@ fn panel_key(s: &Summary) -> Key {
         dataset(c),
         c.threat.norm.clone(),
         c.goal.clone(),
-        c.mode.clone(),
+        c.mode_name().to_string(),
         c.witness.clone(),
         c.seed.to_string(),
     ]
@@ -159,6 +159,9 @@ fn title(s: &Summary, complete: &[&Summary]) -> String {
     }
     if c.goal != "untargeted" {
         parts.push(c.goal.clone());
+    }
+    if c.mode_name() != "at" {
+        parts.push(c.mode_name().to_string());
     }
     if varies(&|s| s.cell.witness.clone()) {
         parts.push(format!("{} witness", c.witness));

@@ -78,7 +78,7 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
         row.push(text(s.n));
         row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
-        row.extend([c.goal.clone(), c.mode.clone(), c.witness.clone(), s.status.to_string()]);
+        row.extend([c.goal.clone(), c.mode_name().to_string(), c.witness.clone(), s.status.to_string()]);
         row.push(rates(&|r| r.clean_correct.to_string()));
         row.push(rates(&|r| r.robust_correct.to_string()));
         row.push(rates(&|r| six(r.clean_accuracy())));

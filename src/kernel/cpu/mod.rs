@@ -220,6 +220,11 @@ impl Cpu {
         })
     }
 
+    /// Height and width of the images it takes.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
     /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `seed` gives those with
     /// respect to the logits.
     pub fn images(&self, pixels: &[f32], seed: Option<&LogitGradient>) -> (Vec<f32>, Vec<f32>) {

@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""Times our CPU engine against PyTorch on the same weights and images, alternating in one run, and prints the ratios.
+
+    scripts/bench_pytorch.py [step] [memory] [flat] [steady] [sweep] [--rounds 7] [--only TEXT] [--out FILE]
+
+PyTorch, and torchattacks for `sweep`, are installed into a virtual environment below target/; the project itself needs
+neither. PyTorch runs in both memory formats, weights without gradients, and its better one counts. Medians throughout.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / "target" / "bench-venv"
+PACKAGES = ["torch==2.15.0", "numpy", "safetensors", "torchvision", "tqdm", "requests", "scipy"]
+ATTACKS = ["torchattacks==3.5.1"]  # without its dependencies: it pins an old requests
+THREADS = 2
+
+# Work, batch, instructions of ours, and what the project asks of the ratio: at least, and reach for.
+STEPS = [
+    ("gradient", "vgg16", 32, 128, "widest", 3.5, 4.5),
+    ("gradient", "vgg16", 32, 8, "widest", 2.5, 3.3),
+    ("gradient", "vgg16", 32, 1, "widest", 1.5, 2.0),
+    ("gradient", "vgg16", 224, 8, "widest", 3.5, 4.2),
+    ("forward", "vgg16", 32, 128, "widest", 3.3, 4.0),
+    ("forward", "vgg16", 224, 8, "widest", 3.3, 4.0),
+    ("gradient", "vgg11-half", 32, 128, "widest", 2.5, 3.5),
+    ("gradient", "vgg16", 32, 128, "avx2", 1.5, 2.0),
+    ("gradient", "vgg16", 224, 8, "avx2", 1.5, 2.0),
+]
+# PGD-40, two restarts, five budgets, two models, 1,000 images: what torchattacks computes without sharing.
+SWEEP_GRADIENTS = 40 * 2 * 5 * 2 * 1000
+
+
+def enter_venv() -> None:
+    """Makes the environment once and goes on inside it."""
+    python = VENV / "bin" / "python"
+    if Path(sys.prefix) == VENV:
+        return
+    if not (VENV / "complete").exists():
+        venv.create(VENV, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *ATTACKS], check=True)
+        (VENV / "complete").touch()
+    os.execv(python, [str(python), *sys.argv])
+
+
+def built(*arguments: str) -> Path:
+    """Path of an executable that cargo has built."""
+    command = ["cargo", "build", "--release", "--locked", "--message-format=json", *arguments]
+    lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    found = [m["executable"] for m in map(json.loads, lines) if m.get("executable")]
+    return Path(found[-1])
+
+
+class Worker:
+    """Our side: a process that sleeps between pieces of work."""
+
+    def __init__(self, binary: Path, net: str, side: int, instructions: str = "widest") -> None:
+        options = [] if instructions == "widest" else ["--instructions", instructions]
+        command = [str(binary), "--threads", str(THREADS), *options]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.ask(f"load {net} {side}")
+
+    def ask(self, line: str) -> str:
+        assert self.process.stdin and self.process.stdout
+        print(line, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().strip()
+        if not answer:
+            raise SystemExit(f"our worker died on `{line}`")
+        return answer
+
+    def time(self, work: str, batch: int) -> float:
+        time.sleep(0.05)  # until the other side's threads sleep
+        return float(self.ask(f"{work} {batch}"))
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Torch:
+    """PyTorch's side: the same net in one memory format."""
+
+    def __init__(self, weights: Path, pools: list[int], channels_last: bool) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        torch.set_num_threads(THREADS)
+        self.torch = torch
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.name = "channels_last" if channels_last else "nchw"
+        tensors = load_file(weights)
+        self.mean, self.std = (tensors[k].view(1, 3, 1, 1) for k in ("mean", "std"))
+        layers: list[Any] = []
+        count = sum(k.endswith(".weight") for k in tensors)
+        for i in range(count):
+            weight, bias = tensors[f"{i}.weight"], tensors[f"{i}.bias"]
+            if weight.dim() == 4:
+                layer = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
+            else:
+                if not any(isinstance(l, torch.nn.Flatten) for l in layers):
+                    layers.append(torch.nn.Flatten())
+                layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            layer.weight.data, layer.bias.data = weight, bias
+            layers.append(layer)
+            if i + 1 < count:
+                layers.append(torch.nn.ReLU(True))
+            if i in pools:
+                layers.append(torch.nn.MaxPool2d(2))
+        self.net = torch.nn.Sequential(*layers).eval().requires_grad_(False).to(memory_format=self.format)
+
+    def __call__(self, x: Any) -> Any:
+        return self.net((x - self.mean) / self.std)
+
+    def gradient(self, x: Any) -> Any:
+        x = x.detach().requires_grad_(True)
+        target = self.torch.zeros(len(x), dtype=self.torch.long)
+        loss = self.torch.nn.functional.cross_entropy(self(x), target, reduction="sum")
+        return self.torch.autograd.grad(loss, x)[0]
+
+    def time(self, work: str, batch: int, side: int) -> float:
+        x = self.torch.rand(batch, 3, side, side).contiguous(memory_format=self.format)
+        began = time.perf_counter()
+        if work == "gradient":
+            self.gradient(x)
+        else:
+            with self.torch.no_grad():
+                self(x)
+        return time.perf_counter() - began
+
+
+def pools(net: str) -> list[int]:
+    """Convolutions that a pool follows."""
+    return [1, 3, 6, 9, 12] if net == "vgg16" else [0, 1, 3, 5, 7]
+
+
+def check(worker: Worker, torch_net: Torch, folder: Path) -> str:
+    """Both sides compute the same; returns how closely."""
+    from safetensors.torch import load_file
+
+    worker.ask(f"check {folder / 'check'}")
+    ours = load_file(folder / "check")
+    x = ours["images"].contiguous(memory_format=torch_net.format)
+    logits, gradient = torch_net(x), torch_net.gradient(x)
+    error = ((ours["logits"] - logits).norm() / logits.norm()).item()
+    a, b = ours["gradient"].flatten(1), gradient.flatten(1)
+    cosine = torch_net.torch.nn.functional.cosine_similarity(a, b).median().item()
+    if error > 1e-3 or cosine < 0.9999:
+        raise SystemExit(f"the nets differ: logits by {error:.1e}, gradients by cosine {cosine}")
+    return f"logits agree to {error:.1e}, gradients to cosine {cosine:.7f}"
+
+
+def step(binary: Path, rounds: int, only: str | None) -> list[dict[str, Any]]:
+    """Every line of STEPS, our runs between PyTorch's."""
+    rows = []
+    for work, net, side, batch, instructions, least, reach in STEPS:
+        name = f"{work} {net} {side} b{batch}" + ("" if instructions == "widest" else f" {instructions}")
+        if only and only not in name:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            worker = Worker(binary, net, side, instructions)
+            worker.ask(f"weights {folder}/weights")
+            sides = [Torch(Path(folder) / "weights", pools(net), last) for last in (False, True)]
+            print(f"{name}: {check(worker, sides[1], Path(folder))}", file=sys.stderr, flush=True)
+            ours: list[float] = []
+            theirs: dict[str, list[float]] = {s.name: [] for s in sides}
+            for number in range(rounds + 2):  # two to warm up
+                mine = worker.time(work, batch)
+                others = [(s.name, s.time(work, batch, side)) for s in sides]
+                if number >= 2:
+                    ours.append(mine)
+                    for key, seconds in others:
+                        theirs[key].append(seconds)
+            worker.close()
+        best = min(theirs, key=lambda k: statistics.median(theirs[k]))
+        mine, other = statistics.median(ours), statistics.median(theirs[best])
+        rows.append({
+            "work": name, "ours_ms": mine * 1e3, "ours_per_s": batch / mine, "pytorch_ms": other * 1e3,
+            "pytorch_per_s": batch / other, "format": best, "ratio": other / mine, "asked": least, "reach": reach,
+        })
+    return rows
+
+
+def memory(binary: Path) -> list[dict[str, Any]]:
+    """Peak memory of one gradient step of VGG16 at 224, batch 8, in a process of its own each."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(binary, "vgg16", 224)
+        worker.ask(f"weights {folder}/weights")
+        worker.time("gradient", 8)
+        rows.append({"work": "peak memory, 224 b8", "side": "ours", "MiB": int(worker.ask("peak")) / 1024})
+        worker.close()
+        for last in (False, True):
+            code = (
+                f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+                f"import bench_pytorch as b; from pathlib import Path\n"
+                f"t = b.Torch(Path({folder!r}) / 'weights', b.pools('vgg16'), {last}); t.time('gradient', 8, 224)\n"
+                "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
+            )
+            out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
+            rows.append({"work": "peak memory, 224 b8", "side": f"PyTorch {'channels_last' if last else 'nchw'}",
+                         "MiB": int(out) / 1024})
+    return rows
+
+
+def flat(binary: Path, rounds: int) -> list[dict[str, Any]]:
+    """Cost of an image from batch 8 to 1,024."""
+    rows = []
+    for net in ("vgg16", "vgg11-half"):
+        worker = Worker(binary, net, 32)
+        for batch in (8, 16, 32, 64, 128, 256, 512, 1024):
+            times = [worker.time("gradient", batch) for _ in range(rounds + 2)][2:]
+            rows.append({"work": f"gradient {net} 32", "batch": batch,
+                         "us_per_image": statistics.median(times) / batch * 1e6})
+        worker.close()
+    return rows
+
+
+def steady(binary: Path) -> list[dict[str, Any]]:
+    """Memory after 10 and after 1,000 gradient steps."""
+    worker = Worker(binary, "vgg11-half", 32)
+    rows = []
+    for total in (10, 100, 1000):
+        done = rows[-1]["steps"] if rows else 0
+        for _ in range(total - done):
+            worker.ask("gradient 64")
+        rows.append({"work": "gradient vgg11-half 32 b64", "steps": total, "peak_MiB": int(worker.ask("peak")) / 1024})
+    worker.close()
+    return rows
+
+
+def sweep(binary: Path, rounds: int) -> list[dict[str, Any]]:
+    """The sweeps against torchattacks, whose cost is images × steps: it is measured on 128 images and scaled."""
+    import torch
+    import torchattacks
+
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(binary, "vgg11-half", 32)
+        worker.ask(f"weights {folder}/weights")
+        worker.close()
+        images, labels = torch.rand(128, 3, 32, 32), torch.zeros(128, dtype=torch.long)
+        for last in (False, True):
+            net = Torch(Path(folder) / "weights", pools("vgg11-half"), last)
+            module = torch.nn.Module()
+            module.forward = net.__call__  # torchattacks asks for a module
+            module.register_buffer("device_of_the_attack", torch.zeros(1))
+            module.eval()
+            attack = torchattacks.PGD(module, eps=8 / 255, alpha=2.5 * 8 / 255 / 40, steps=40, random_start=True)
+            attack.set_device(torch.device("cpu"))
+            x = images.contiguous(memory_format=net.format)
+            times = []
+            for number in range(max(rounds, 7) + 1):
+                began = time.perf_counter()
+                attack(x, labels)
+                if number > 0:
+                    times.append(time.perf_counter() - began)
+            seconds.append(statistics.median(times))
+    theirs = min(seconds) / (128 * 40) * SWEEP_GRADIENTS
+    rows = [{"work": "PGD-40 ×2, 5 eps, 2 models, 1,000 images", "side": "torchattacks (128 images, scaled)",
+             "seconds": theirs}]
+    foolproof = built("--bin", "foolproof")
+    for config, least, reach in (("pgd40-cifar10", 6.0, 15.0), ("pgd40-cifar10-within", 15.0, 40.0)):
+        times = []
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as out:
+                command = [str(foolproof), "--config", f"sweeps/{config}.toml", "--out", out, "--quiet",
+                           "--threads", str(THREADS)]
+                began = time.perf_counter()
+                subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+                times.append(time.perf_counter() - began)
+        ours = statistics.median(times)
+        rows.append({"work": config, "side": "foolproof, judged, stored and reported", "seconds": ours,
+                     "ratio": theirs / ours, "asked": least, "reach": reach})
+    return rows
+
+
+def machine(binary: Path) -> str:
+    """One line on what the figures were measured with."""
+    import torch
+
+    info = Path("/proc/cpuinfo").read_text()
+    cpu = re.search(r"model name\s*: (.*)", info)
+    family = re.search(r"cpu family\s*: (\d+)\nmodel\s*: (\d+)", info)
+    widths = [w for w in ("avx2", "avx512f") if f" {w} " in info]
+    worker = Worker(binary, "vgg11-half", 32)
+    peak = float(worker.ask("flops")) / 1e9
+    worker.close()
+    name = f"{cpu[1]}, family {family[1]} model {family[2]}" if cpu and family else "unknown"
+    return (f"{name}; {', '.join(widths)}; {THREADS} threads; peak of one core {peak:.0f} GFLOP/s (f32 FMA); "
+            f"PyTorch {torch.__version__}")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    keys = list(dict.fromkeys(k for row in rows for k in row))
+    show: Callable[[Any], str] = lambda v: "" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v)
+    lines = [keys, ["---"] * len(keys), *([show(row.get(k)) for k in keys] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["step"], choices=["step", "memory", "flat", "steady", "sweep"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", help="lines of `step` whose name contains this")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    options = parser.parse_args()
+    enter_venv()
+    binary = built("--bench", "worker")
+    results: dict[str, Any] = {"machine": machine(binary)}
+    print(results["machine"] + "\n", flush=True)
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "step": lambda: step(binary, options.rounds, options.only),
+        "memory": lambda: memory(binary),
+        "flat": lambda: flat(binary, options.rounds),
+        "steady": lambda: steady(binary),
+        "sweep": lambda: sweep(binary, options.rounds),
+    }
+    for what in options.what:
+        results[what] = parts[what]()
+        print(table(results[what]) + "\n", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

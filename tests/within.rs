@@ -1,0 +1,103 @@
+//! `mode = "within"`: what breaks at a small budget counts at every larger one, and the others are attacked on.
+
+mod support;
+
+use foolproof::data::Source;
+use foolproof::record::{CARRIED, Outcome, Witnesses};
+use foolproof::report::summary::Summary;
+use foolproof::store::Store;
+use foolproof::sweep::{plan, run, verify};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use support::{machine, stored, sweep};
+
+fn text(mode: &str, eps: &str) -> String {
+    format!(
+        "name = \"within\"\nseed = 1\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\", \"vgg11-half-cifar10-robust\"]\n\
+         data = {{ name = \"cifar10-sample\" }}\ngoals = [\"untargeted\"]\nmode = \"{mode}\"\n\
+         threats = [{{ norm = \"linf\", eps = {eps} }}]\n\
+         attacks = [{{ name = \"fgsm\" }}, {{ name = \"pgd\", steps = 5, restarts = 2 }}]\n"
+    )
+}
+
+const LADDER: &str = "[\"8/255\", \"1/255\", \"16/255\", \"2/255\", \"1/255\", \"4/255\"]";
+
+/// The cells of each ladder, in order.
+fn ladders(cells: &[Summary]) -> Vec<&[Summary]> {
+    cells.chunk_by(|a, b| a.cell.model == b.cell.model && a.cell.attack == b.cell.attack).collect()
+}
+
+#[test]
+fn a_broken_image_stays_broken_and_costs_nothing_more() {
+    let (folder, cells) = sweep(&text("within", LADDER), &Source::new("nowhere"), None);
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(ladders(&cells).len(), 4);
+    let mut carried = 0;
+    for ladder in ladders(&cells) {
+        let eps: Vec<&str> = ladder.iter().map(|s| s.cell.threat.eps.as_str()).collect();
+        assert_eq!(eps, ["1/255", "2/255", "4/255", "8/255", "16/255"], "sorted, each once");
+        assert!(ladder.iter().all(|s| s.cell.mode_name() == "within"));
+        let rows = stored(folder.path(), ladder);
+        for (small, large) in (0..4).map(|i| (&rows[i], &rows[i + 1])) {
+            let images = |id: &str| match store.read_witnesses(id).unwrap() {
+                Witnesses::U8(v) => v,
+                Witnesses::F32(_) => panic!("8-bit witnesses"),
+            };
+            let (before, after) = (images(&small.cell.id()), images(&large.cell.id()));
+            let broken = |o: &Outcome| o.success == Some(true);
+            for (k, (a, b)) in small.outcomes.iter().zip(&large.outcomes).enumerate() {
+                assert_eq!(b.has(CARRIED), broken(a), "{a:?} {b:?}");
+                if broken(a) {
+                    carried += 1;
+                    assert!(broken(b), "robust accuracy never rises");
+                    assert_eq!((a.step, a.restart, a.linf_255), (b.step, b.restart, b.linf_255));
+                    assert_eq!((b.forwards, b.backwards), (0, 0));
+                    assert_eq!(before[k * 3072..(k + 1) * 3072], after[k * 3072..(k + 1) * 3072]);
+                }
+            }
+        }
+    }
+    assert!(carried > 50, "{carried}");
+    let findings = verify::verify(&store, &Source::new("nowhere"), &machine(None)).unwrap();
+    assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+}
+
+#[test]
+fn the_smallest_budget_is_attacked_as_it_is_alone() {
+    let (_, within) = sweep(&text("within", "[\"2/255\"]"), &Source::new("nowhere"), None);
+    let (_, at) = sweep(&text("at", "[\"2/255\"]"), &Source::new("nowhere"), None);
+    for (a, b) in within.iter().zip(&at).filter(|(a, _)| a.cell.attack.name == "fgsm") {
+        assert_eq!(a.rates.as_ref().unwrap().robust_correct, b.rates.as_ref().unwrap().robust_correct);
+        assert_ne!(a.id, b.id, "the mode is part of the cell");
+    }
+}
+
+#[test]
+fn a_ladder_goes_on_from_the_store_with_the_same_bytes() {
+    let (folder, cells) = sweep(&text("within", LADDER), &Source::new("nowhere"), None);
+    let bytes = |id: &str| -> Vec<Vec<u8>> {
+        let read = |file: &&str| std::fs::read(folder.path().join("cells").join(id).join(file)).unwrap();
+        ["cell.json", "outcomes.csv", "witnesses.safetensors"].iter().map(read).collect()
+    };
+    let before: Vec<_> = cells.iter().map(|c| bytes(&c.id)).collect();
+    // as a kill in the middle of each ladder would leave it
+    for ladder in ladders(&cells) {
+        for cell in &ladder[2..] {
+            std::fs::remove_dir_all(folder.path().join("cells").join(&cell.id)).unwrap();
+        }
+    }
+    let plan = plan::parse(Path::new("test.toml"), &text("within", LADDER), &Source::new("nowhere")).unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let done = run::run(&plan, &store, &machine(Some(3)), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!((done.computed, done.cached, done.failed), (12, 8, 0));
+    assert!(cells.iter().zip(before).all(|(c, b)| bytes(&c.id) == b));
+}
+
+#[test]
+fn an_unknown_mode_is_told_with_a_hint() {
+    let problem = plan::parse(Path::new("s.toml"), &text("withim", LADDER), &Source::new("nowhere")).err().unwrap();
+    assert!(
+        problem.to_string().contains("s.toml:7: unknown mode `withim` (hint: did you mean `within`?)"),
+        "{problem}"
+    );
+}
