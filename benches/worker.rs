@@ -1,6 +1,7 @@
 //! Does one piece of work a line of input and says how long it took: our side of `scripts/bench_pytorch.py`.
 //!
-//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH`, `forward BATCH`, `check FILE`, `peak`, `flops`.
+//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH REPEATS`,
+//! `forward BATCH REPEATS`, `check FILE`, `peak`, `flops`.
 //! Every answer is one line. Options: `--threads N`, `--instructions NAME`.
 
 use foolproof::goal::Aim;
@@ -41,21 +42,21 @@ fn main() {
             }
             ["flops"] => flops(instructions).to_string(),
             ["peak"] => peak().to_string(),
-            [work, rest] => {
-                let engine = engine.get_or_insert_with(|| {
-                    Cpu::with(net.take().expect("loaded"), instructions).unwrap_or_else(|_| panic!("a sequential net"))
-                });
-                match *work {
-                    "check" => check(engine, Path::new(rest)),
-                    "gradient" => time(engine, rest.parse().expect("a number"), true).to_string(),
-                    _ => time(engine, rest.parse().expect("a number"), false).to_string(),
-                }
+            [work, batch, repeats] => {
+                let engine = engine.get_or_insert_with(|| compile(&mut net, instructions));
+                let (batch, repeats) = (batch.parse().expect("a number"), repeats.parse().expect("a number"));
+                time(engine, batch, repeats, *work == "gradient").to_string()
             }
+            ["check", file] => check(engine.get_or_insert_with(|| compile(&mut net, instructions)), Path::new(file)),
             _ => break,
         };
         println!("{answer}");
         std::io::stdout().flush().expect("a reader");
     }
+}
+
+fn compile(net: &mut Option<Net<f32>>, instructions: Instructions) -> Cpu {
+    Cpu::with(net.take().expect("loaded"), instructions).unwrap_or_else(|_| panic!("a sequential net"))
 }
 
 fn load(name: &str, side: usize) -> Net<f32> {
@@ -125,13 +126,17 @@ fn seed(_: usize, logits: &[f32], gradient: &mut [f32]) {
     cross_entropy(&Aim { label: 0, target: None }, logits, gradient);
 }
 
-fn time(engine: &Cpu, batch: usize, gradient: bool) -> f64 {
+/// Seconds of one of several repetitions, after one that is not counted.
+fn time(engine: &Cpu, batch: usize, repeats: usize, gradient: bool) -> f64 {
     let x = pixels(batch, engine.side());
+    let run = || {
+        let result = engine.images(&x, if gradient { Some(&seed) } else { None });
+        assert!(result.0.iter().all(|z| z.is_finite()), "the net is out of its mind");
+    };
+    run();
     let began = Instant::now();
-    let result = engine.images(&x, if gradient { Some(&seed) } else { None });
-    let seconds = began.elapsed().as_secs_f64();
-    assert!(result.0.iter().all(|z| z.is_finite()), "the net is out of its mind");
-    seconds
+    (0..repeats).for_each(|_| run());
+    began.elapsed().as_secs_f64() / repeats as f64
 }
 
 /// Writes the images, logits and gradients of a batch of 4, for the other side to compare.

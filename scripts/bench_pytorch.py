@@ -81,9 +81,9 @@ class Worker:
             raise SystemExit(f"our worker died on `{line}`")
         return answer
 
-    def time(self, work: str, batch: int) -> float:
+    def time(self, work: str, batch: int, repeats: int = 1) -> float:
         time.sleep(0.05)  # until the other side's threads sleep
-        return float(self.ask(f"{work} {batch}"))
+        return float(self.ask(f"{work} {batch} {repeats}"))
 
     def close(self) -> None:
         assert self.process.stdin
@@ -131,15 +131,19 @@ class Torch:
         loss = self.torch.nn.functional.cross_entropy(self(x), target, reduction="sum")
         return self.torch.autograd.grad(loss, x)[0]
 
-    def time(self, work: str, batch: int, side: int) -> float:
+    def time(self, work: str, batch: int, side: int, repeats: int = 1) -> float:
+        """Seconds of one of several repetitions, after one that is not counted."""
         x = self.torch.rand(batch, 3, side, side).contiguous(memory_format=self.format)
-        began = time.perf_counter()
-        if work == "gradient":
-            self.gradient(x)
-        else:
-            with self.torch.no_grad():
-                self(x)
-        return time.perf_counter() - began
+        began = 0.0
+        for number in range(repeats + 1):
+            if number == 1:
+                began = time.perf_counter()
+            if work == "gradient":
+                self.gradient(x)
+            else:
+                with self.torch.no_grad():
+                    self(x)
+        return (time.perf_counter() - began) / repeats
 
 
 def pools(net: str) -> list[int]:
@@ -177,10 +181,12 @@ def step(binary: Path, rounds: int, only: str | None) -> list[dict[str, Any]]:
             print(f"{name}: {check(worker, sides[1], Path(folder))}", file=sys.stderr, flush=True)
             ours: list[float] = []
             theirs: dict[str, list[float]] = {s.name: [] for s in sides}
-            for number in range(rounds + 2):  # two to warm up
-                mine = worker.time(work, batch)
-                others = [(s.name, s.time(work, batch, side)) for s in sides]
-                if number >= 2:
+            # each reading takes half a second or so, however small the batch
+            repeats = max(1, round(0.4 / sides[1].time(work, batch, side)))
+            for number in range(rounds + 1):  # one to warm up
+                mine = worker.time(work, batch, repeats)
+                others = [(s.name, s.time(work, batch, side, repeats)) for s in sides]
+                if number >= 1:
                     ours.append(mine)
                     for key, seconds in others:
                         theirs[key].append(seconds)
@@ -222,7 +228,7 @@ def flat(binary: Path, rounds: int) -> list[dict[str, Any]]:
     for net in ("vgg16", "vgg11-half"):
         worker = Worker(binary, net, 32)
         for batch in (8, 16, 32, 64, 128, 256, 512, 1024):
-            times = [worker.time("gradient", batch) for _ in range(rounds + 2)][2:]
+            times = [worker.time("gradient", batch, max(1, 512 // batch)) for _ in range(rounds)]
             rows.append({"work": f"gradient {net} 32", "batch": batch,
                          "us_per_image": statistics.median(times) / batch * 1e6})
         worker.close()
@@ -235,8 +241,7 @@ def steady(binary: Path) -> list[dict[str, Any]]:
     rows = []
     for total in (10, 100, 1000):
         done = rows[-1]["steps"] if rows else 0
-        for _ in range(total - done):
-            worker.ask("gradient 64")
+        worker.time("gradient", 64, total - done)
         rows.append({"work": "gradient vgg11-half 32 b64", "steps": total, "peak_MiB": int(worker.ask("peak")) / 1024})
     worker.close()
     return rows

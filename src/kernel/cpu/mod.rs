@@ -138,6 +138,11 @@ const TILES_TOGETHER: usize = 64;
 /// each thread reads only its part.
 const IMAGES_TO_SHARE: usize = 8;
 
+/// Tiles for which a thread of a team reads weights that the other threads read too; of heavy weights, those that come
+/// from memory (in floats), only for a whole block.
+const FEW_TILES: usize = 12;
+const HEAVY_WEIGHTS: usize = 1 << 20;
+
 /// Rows that a thread takes at a time of an image that threads share.
 const ROWS_TOGETHER: usize = 8;
 
@@ -739,7 +744,9 @@ fn convolve(
     let most = tiles_of_block(kernels.inputs);
     let (mut blocks, mut groups) = (tiles.div_ceil(most), 1);
     if crew.size() > 1 {
-        match tiles >= crew.size() * most {
+        // each piece of the same tiles transforms them anew, each of the same channels reads the same weights
+        let few = if kernels.values.len() < HEAVY_WEIGHTS { FEW_TILES } else { most };
+        match tiles >= crew.size() * few {
             true => blocks = blocks.next_multiple_of(crew.size()),
             false => groups = crew.size().min(kernels.panels()),
         }
