@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
 use crate::kernel::{Engine, lend};
 use crate::loss::probability;
-use crate::oracle::{Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
+use crate::oracle::{Marks, Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
 use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, Witnesses, ZERO_GRADIENT};
 use crate::threat::Threat;
 use candle_core::{Device, Tensor};
@@ -114,6 +114,8 @@ pub struct Trial<'a> {
     pub witness: WitnessKind,
     /// Which iterates are judged.
     pub judging: Judging,
+    /// Numbers of iterations that the attack serves, ascending: one cell each.
+    pub marks: &'a [usize],
     /// What a smaller budget left, for cells that go on from there.
     pub earlier: Option<&'a Earlier>,
     /// Most images at a time.
@@ -203,23 +205,31 @@ impl Trial<'_> {
         self.earlier.and_then(|e| e.broken(self.subset.examples[i]))
     }
 
-    /// Attacks and judges: one outcome and one witness for every image that is not dropped, in order. `done` is told
-    /// how many images are settled, as they are.
+    /// Attacks and judges: for each mark one outcome and one witness for every image that is not dropped, in order.
+    /// `done` is told how many images are settled, as they are.
     pub fn run(
         &self,
         attack: &dyn Attack,
         task: &Task,
         memo: &Memo,
         done: &mut dyn FnMut(usize),
-    ) -> Result<(Vec<Outcome>, Witnesses)> {
+    ) -> Result<Vec<(Vec<Outcome>, Witnesses)>> {
         let aims = self.aims();
         let attacked = self.attacked();
+        let found = self.attack(attack, task, &attacked, &aims, memo, done)?;
+        Ok(found.into_iter().map(|found| self.outcomes(&aims, attacked.iter().copied().zip(found))).collect())
+    }
+
+    /// One outcome and one witness for every image that is not dropped, from what was found for those attacked.
+    fn outcomes(
+        &self,
+        aims: &[Option<Aim>],
+        found: impl Iterator<Item = (usize, (Best, Spent))>,
+    ) -> (Vec<Outcome>, Witnesses) {
         let mut best: Vec<Option<(Best, Spent)>> = vec![None; self.subset.len()];
-        for (i, found) in attacked.iter().zip(self.attack(attack, task, &attacked, &aims, memo, done)?) {
-            best[*i] = Some(found);
-        }
+        found.for_each(|(i, found)| best[i] = Some(found));
         let (mut outcomes, mut pixels) = (Vec::new(), Vec::new());
-        for (i, aim) in aims.into_iter().enumerate().filter_map(|(i, aim)| aim.map(|a| (i, a))) {
+        for (i, aim) in aims.iter().enumerate().filter_map(|(i, aim)| aim.map(|a| (i, a))) {
             if let Some((outcome, witness)) = self.broken_before(i) {
                 outcomes.push(outcome.carried());
                 pixels.push(witness.clone());
@@ -229,10 +239,10 @@ impl Trial<'_> {
             outcomes.push(self.outcome(i, aim, &best, &spent));
             pixels.push(best.pixels);
         }
-        Ok((outcomes, join(pixels, self.witness)))
+        (outcomes, join(pixels, self.witness))
     }
 
-    /// The best proposal for each of `images`, and what it has cost.
+    /// For each mark the best proposal for each of `images`, and what it has cost.
     fn attack(
         &self,
         attack: &dyn Attack,
@@ -241,7 +251,7 @@ impl Trial<'_> {
         aims: &[Option<Aim>],
         memo: &Memo,
         done: &mut dyn FnMut(usize),
-    ) -> Result<Vec<(Best, Spent)>> {
+    ) -> Result<Vec<Vec<(Best, Spent)>>> {
         let aims: Vec<Aim> = images.iter().map(|i| aims[*i].expect("an attacked image has an aim")).collect();
         let starts: Option<Vec<Option<Vec<f32>>>> =
             self.earlier.map(|earlier| self.subset.examples.iter().map(|e| earlier.start(*e)).collect());
@@ -251,25 +261,28 @@ impl Trial<'_> {
             threat: task.threat,
             aims: &aims,
             clean: images.iter().map(|i| self.subset.image(*i)).collect(),
-            best: vec![None; images.len()],
-            closest: vec![None; images.len()],
+            sheets: vec![vec![Sheet::default(); images.len()]; self.marks.len()],
         };
         let mut left = images.len();
         let mut leave = |rows: usize| {
             left -= rows;
             done(rows);
         };
-        let mut oracle = Oracle::new(self.engine, &aims, &mut bench, (memo, images), self.stop, &mut leave);
+        let slots = (memo, images);
+        let mut oracle = Oracle::new(self.engine, &aims, &mut bench, slots, self.marks, self.stop, &mut leave);
         attack.perturb(&mut oracle, &batch, task)?;
         let mut spent = oracle.spent().to_vec();
-        for row in bench.judge_the_closest()? {
-            spent[row].forwards += 1;
+        for (mark, row) in bench.judge_the_closest()? {
+            spent[mark][row].forwards += 1;
         }
         if left > 0 {
             done(left);
         }
-        let best = bench.best.into_iter().zip(images).map(|(best, i)| best.unwrap_or_else(|| self.untouched(*i)));
-        Ok(best.zip(spent).collect())
+        let best = |(sheet, i): (Sheet, &usize)| sheet.best.unwrap_or_else(|| self.untouched(*i));
+        let found = |(sheets, spent): (Vec<Sheet>, Vec<Spent>)| {
+            sheets.into_iter().zip(images).map(best).zip(spent).collect::<Vec<_>>()
+        };
+        Ok(bench.sheets.into_iter().zip(spent).map(found).collect())
     }
 
     /// The clean image as its own witness.
@@ -342,9 +355,16 @@ struct Bench<'a> {
     threat: Threat,
     aims: &'a [Aim],
     clean: Vec<&'a [u8]>,
-    best: Vec<Option<Best>>,
+    /// By mark, then by row.
+    sheets: Vec<Vec<Sheet>>,
+}
+
+/// What the judge knows of one image at one mark.
+#[derive(Debug, Clone, Default)]
+struct Sheet {
+    best: Option<Best>,
     /// Of the iterates that were not judged, the one whose unrounded form came closest.
-    closest: Vec<Option<Candidate>>,
+    closest: Option<Candidate>,
 }
 
 /// An iterate that was not judged.
@@ -356,14 +376,14 @@ struct Candidate {
     place: Place,
 }
 
-/// What becomes of an iterate.
-enum Look {
-    /// A start is no proposal.
-    Start,
-    /// Stands too firmly to be worth a pass.
-    Firm(Candidate),
-    /// To be judged as it would be stored, or the fault that makes it an error row.
-    Judge(std::result::Result<Pixels, &'static str>),
+/// An iterate as it would be stored, or the fault that makes it an error row.
+type Rounded = std::result::Result<Pixels, &'static str>;
+
+/// What is to be known of an iterate before it is judged.
+struct Look {
+    rounded: Rounded,
+    /// How far the unrounded image is from success, where it stands so firmly that judging it is worth no pass.
+    firm: Option<f32>,
 }
 
 /// By how much more than the first order says rounding may move a margin: the loss mixes the margins to all other
@@ -371,40 +391,54 @@ enum Look {
 const FIRST_ORDER_SAFETY: f32 = 2.0;
 
 impl Referee for Bench<'_> {
-    fn judge(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<Ruling>> {
+    fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>> {
         let values = self.trial.subset.values();
         let here = proposal.here.filter(|_| self.trial.judging == Judging::WhereItMatters);
-        let looks: Vec<Look> = lend(proposal.images, |images| {
+        let looks: Vec<Option<Look>> = lend(proposal.images, |images| {
             lend_some(proposal.gradient, |led| {
                 lend_some(here.map(|h| &h.gradient), |slopes| {
                     let look = |(k, row): (usize, &usize)| {
                         let image = &images[k * values..(k + 1) * values];
                         let led = led.map(|l| &l[k * values..(k + 1) * values]);
                         let here = here.zip(slopes).map(|(h, s)| (h.logits[k].as_slice(), &s[k * values..][..values]));
-                        self.look(*row, image, led, here, proposal.places[k])
+                        // a start is no proposal
+                        (proposal.places[k].step > 0).then(|| self.look(*row, image, led, here))
                     };
                     rows.par_iter().enumerate().map(look).collect()
                 })
             })
         })???;
-        let sound = |look: &Look| if let Look::Judge(Ok(pixels)) = look { Some(pixels.clone()) } else { None };
-        let mut verdicts = self.verdicts(looks.iter().filter_map(sound).collect())?.into_iter();
+        // a run that ends here has its last iterate judged, however firmly it stands
+        let judged_at = |look: &Look, mark: usize, step: usize| look.firm.is_none() || marks.end(mark) == step;
+        let places = || rows.iter().zip(proposal.places);
+        let sound = |(look, (row, place)): (&Option<Look>, (&usize, &Place))| {
+            let look = look.as_ref()?;
+            let pixels = look.rounded.as_ref().ok()?;
+            marks.ahead(*row, place.step).any(|m| judged_at(look, m, place.step)).then(|| pixels.clone())
+        };
+        let sounds: Vec<Option<Pixels>> = looks.iter().zip(places()).map(sound).collect();
+        let asked: Vec<bool> = sounds.iter().map(Option::is_some).collect();
+        let mut verdicts = self.verdicts(sounds.into_iter().flatten().collect())?.into_iter();
         let mut rulings = Vec::new();
-        for ((row, look), place) in rows.iter().zip(looks).zip(proposal.places) {
-            rulings.push(match look {
-                Look::Start => Ruling { judged: false, settled: false },
-                Look::Firm(candidate) => {
-                    let closest = &mut self.closest[*row];
-                    if closest.as_ref().is_none_or(|c| candidate.distance < c.distance) {
-                        *closest = Some(candidate);
+        for ((look, asked), (row, place)) in looks.iter().zip(asked).zip(places()) {
+            let verdict = asked.then(|| verdicts.next().expect("one verdict a judged image"));
+            let rule = |mark: usize| match look {
+                None => Ruling { mark, judged: false, settled: false },
+                Some(look) if judged_at(look, mark, place.step) => {
+                    let settled = self.enter(mark, *row, &look.rounded, verdict.as_ref(), *place);
+                    Ruling { mark, judged: true, settled }
+                }
+                Some(look) => {
+                    let closest = &mut self.sheets[mark][*row].closest;
+                    let distance = look.firm.expect("not judged, so firm");
+                    if closest.as_ref().is_none_or(|c| distance < c.distance) {
+                        let pixels = look.rounded.clone().expect("firm, so sound");
+                        *closest = Some(Candidate { pixels, distance, place: *place });
                     }
-                    Ruling { judged: false, settled: false }
+                    Ruling { mark, judged: false, settled: false }
                 }
-                Look::Judge(rounded) => {
-                    let verdict = rounded.is_ok().then(|| verdicts.next().expect("one verdict a judged image"));
-                    Ruling { judged: true, settled: self.enter(*row, rounded, verdict, *place) }
-                }
-            });
+            };
+            rulings.push(marks.ahead(*row, place.step).map(rule).collect());
         }
         Ok(rulings)
     }
@@ -419,25 +453,16 @@ fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T)
 }
 
 impl Bench<'_> {
-    /// What becomes of one iterate: `led` is the gradient that led here, `here` logits and gradient of the unrounded
-    /// image.
-    fn look(
-        &self,
-        row: usize,
-        image: &[f32],
-        led: Option<&[f32]>,
-        here: Option<(&[f32], &[f32])>,
-        place: Place,
-    ) -> Look {
-        if place.step == 0 {
-            return Look::Start;
-        }
-        match (self.round(row, image, led), here) {
-            (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, &pixels) => {
-                Look::Firm(Candidate { pixels, distance: self.aims[row].distance(logits), place })
+    /// A look at one iterate: `led` is the gradient that led here, `here` logits and gradient of the unrounded image.
+    fn look(&self, row: usize, image: &[f32], led: Option<&[f32]>, here: Option<(&[f32], &[f32])>) -> Look {
+        let rounded = self.round(row, image, led);
+        let firm = match (&rounded, here) {
+            (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, pixels) => {
+                Some(self.aims[row].distance(logits))
             }
-            (rounded, _) => Look::Judge(rounded),
-        }
+            _ => None,
+        };
+        Look { rounded, firm }
     }
 
     fn verdicts(&self, images: Vec<Pixels>) -> Result<Vec<Verdict>> {
@@ -470,26 +495,24 @@ impl Bench<'_> {
         aim.distance(logits) > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN
     }
 
-    /// Judges the iterates that were not, where they came closer than those that were. Returns the rows.
-    fn judge_the_closest(&mut self) -> Result<Vec<usize>> {
-        let best = |row: usize| self.best[row].as_ref();
-        let open = |row: usize| best(row).is_none_or(|b| !b.reached && b.fault.is_none());
-        let closer = |row: &usize| {
-            let candidate = self.closest[*row].as_ref();
-            candidate.is_some_and(|c| open(*row) && best(*row).is_none_or(|b| c.distance < b.distance))
-        };
-        let rows: Vec<usize> = (0..self.best.len()).filter(closer).collect();
-        let candidates: Vec<Candidate> =
-            rows.iter().map(|r| self.closest[*r].take().expect("a candidate there")).collect();
-        let verdicts = self.verdicts(candidates.iter().map(|c| c.pixels.clone()).collect())?;
-        for ((row, candidate), verdict) in rows.iter().zip(candidates).zip(verdicts) {
-            self.enter(*row, Ok(candidate.pixels), Some(verdict), candidate.place);
+    /// Judges the iterates that were not, where they came closer than those that were. Returns marks and rows.
+    fn judge_the_closest(&mut self) -> Result<Vec<(usize, usize)>> {
+        let mut found = Vec::new();
+        for (mark, sheets) in self.sheets.iter_mut().enumerate() {
+            for (row, Sheet { best, closest }) in sheets.iter_mut().enumerate() {
+                let open = best.as_ref().is_none_or(|b| !b.reached && b.fault.is_none());
+                let closer = |c: &Candidate| open && best.as_ref().is_none_or(|b| c.distance < b.distance);
+                found.extend(closest.take().filter(closer).map(|candidate| ((mark, row), candidate)));
+            }
         }
-        Ok(rows)
+        let verdicts = self.verdicts(found.iter().map(|(_, c)| c.pixels.clone()).collect())?;
+        for (((mark, row), candidate), verdict) in found.iter().zip(verdicts) {
+            self.enter(*mark, *row, &Ok(candidate.pixels.clone()), Some(&verdict), candidate.place);
+        }
+        Ok(found.into_iter().map(|(at, _)| at).collect())
     }
 
-    /// The image as it would be stored, or the fault that makes it an error row.
-    fn round(&self, row: usize, image: &[f32], gradient: Option<&[f32]>) -> std::result::Result<Pixels, &'static str> {
+    fn round(&self, row: usize, image: &[f32], gradient: Option<&[f32]>) -> Rounded {
         let clean = self.clean[row];
         if image.iter().any(|v| !v.is_finite()) {
             return Err(NOT_FINITE);
@@ -506,24 +529,21 @@ impl Bench<'_> {
         }
     }
 
-    /// Keeps the proposal if it is the best so far; says whether the row is settled.
+    /// Keeps the proposal if it is the mark's best so far; says whether the row is settled there.
     fn enter(
         &mut self,
+        mark: usize,
         row: usize,
-        judged: std::result::Result<Pixels, &'static str>,
-        verdict: Option<Verdict>,
+        judged: &Rounded,
+        verdict: Option<&Verdict>,
         Place { restart, step }: Place,
     ) -> bool {
-        let best = &mut self.best[row];
+        let best = &mut self.sheets[mark][row].best;
         if best.as_ref().is_some_and(|b| b.reached || b.fault.is_some()) {
             return true; // the first success, or fault, stands
         }
-        let fault = judged
-            .as_ref()
-            .err()
-            .copied()
-            .or_else(|| verdict.as_ref().is_some_and(|v| v.prediction.is_none()).then_some(NOT_FINITE));
-        if let Some(fault) = fault {
+        let not_finite = verdict.is_some_and(|v| v.prediction.is_none()).then_some(NOT_FINITE);
+        if let Some(fault) = judged.as_ref().err().copied().or(not_finite) {
             // nothing outside the threat set is ever stored: an error row keeps the clean image
             let pixels = match self.trial.witness {
                 WitnessKind::U8 => Pixels::U8(self.clean[row].to_vec()),
@@ -533,11 +553,12 @@ impl Bench<'_> {
                 Some(Best { pixels, verdict: None, distance: 0.0, reached: false, step, restart, fault: Some(fault) });
             return true;
         }
-        let (pixels, verdict) = (judged.expect("no fault"), verdict.expect("no fault"));
+        let (pixels, verdict) = (judged.as_ref().expect("no fault"), verdict.expect("no fault"));
         let aim = &self.aims[row];
         let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
         if reached || best.as_ref().is_none_or(|b| distance < b.distance) {
-            *best = Some(Best { pixels, verdict: Some(verdict), distance, reached, step, restart, fault: None });
+            let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
+            *best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None });
         }
         reached
     }

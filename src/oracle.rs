@@ -11,17 +11,49 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Decides on proposals; the judge implements it.
 pub trait Referee {
-    /// Rules on one proposal for each of `rows`.
-    fn judge(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<Ruling>>;
+    /// Rules on one proposal for each of `rows`: a ruling for each of the row's marks that `marks` has open there.
+    fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>>;
 }
 
-/// What the referee did with a proposal.
+/// What the referee did with a proposal, for one mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ruling {
+    /// Index of the mark.
+    pub mark: usize,
     /// Whether it cost a forward pass.
     pub judged: bool,
     /// Whether work on the image can end: it is broken, or at fault.
     pub settled: bool,
+}
+
+/// The numbers of iterations that one run serves. A run of 40 begins as one of 10 does, so it passes the mark of a cell
+/// with 10 on its way, and gives that cell the rows, and the costs, that it would have had alone.
+pub struct Marks {
+    /// Iterations, ascending; `usize::MAX` for an attack that does not count them.
+    ends: Vec<usize>,
+    /// By mark, then by row.
+    open: Vec<Vec<bool>>,
+}
+
+impl Marks {
+    fn new(ends: &[usize], rows: usize) -> Marks {
+        Marks { ends: ends.to_vec(), open: vec![vec![true; rows]; ends.len()] }
+    }
+
+    /// Iterations of a run that ends at this mark.
+    pub fn end(&self, mark: usize) -> usize {
+        self.ends[mark]
+    }
+
+    /// Marks for which the row is not settled and which `step` iterations have not passed.
+    pub fn ahead(&self, row: usize, step: usize) -> impl Iterator<Item = usize> {
+        (0..self.ends.len()).filter(move |m| self.open[*m][row] && step <= self.ends[*m])
+    }
+
+    /// Iterations that a run of this row is still good for; 0: it is settled.
+    fn wanted(&self, row: usize) -> usize {
+        (0..self.ends.len()).filter(|m| self.open[*m][row]).map(|m| self.ends[m]).max().unwrap_or(0)
+    }
 }
 
 /// Images an attack proposes, one for each row it still works on.
@@ -89,33 +121,41 @@ pub struct Oracle<'a> {
     stop: &'a AtomicBool,
     /// Told how many rows the attack is done with.
     done: &'a mut dyn FnMut(usize),
-    spent: Vec<Spent>,
+    marks: Marks,
+    /// By mark, then by row.
+    spent: Vec<Vec<Spent>>,
 }
 
 impl<'a> Oracle<'a> {
-    /// An oracle over the images that `aims` speaks of, row by row; `slots` are their indices in `memo`.
+    /// An oracle over the images that `aims` speaks of, row by row; `slots` are their indices in `memo`. `marks` are the
+    /// numbers of iterations that the attack serves, ascending.
     pub fn new(
         engine: &'a dyn Engine,
         aims: &'a [Aim],
         referee: &'a mut dyn Referee,
         (memo, slots): (&'a Memo, &'a [usize]),
+        marks: &[usize],
         stop: &'a AtomicBool,
         done: &'a mut dyn FnMut(usize),
     ) -> Oracle<'a> {
-        Oracle { engine, aims, referee, memo, slots, stop, done, spent: vec![Spent::default(); aims.len()] }
+        let spent = vec![vec![Spent::default(); aims.len()]; marks.len()];
+        let marks = Marks::new(marks, aims.len());
+        Oracle { engine, aims, referee, memo, slots, stop, done, marks, spent }
     }
 
     /// Logits N×classes of one image for each of `rows`.
     pub fn scores(&mut self, rows: &[usize], images: &Tensor) -> Result<Tensor> {
         self.check_stop()?;
-        rows.iter().for_each(|r| self.spent[*r].forwards += 1);
+        for spent in &mut self.spent {
+            rows.iter().for_each(|r| spent[*r].forwards += 1);
+        }
         self.engine.logits(images)
     }
 
-    /// Logits and gradient at one image for each of `rows`. Where `at_clean` says that an image is the clean one, its
-    /// gradient is computed once for all cells that share it, and counts as if it had been computed here: a cell's row
-    /// does not depend on its neighbours.
-    pub fn pass(&mut self, rows: &[usize], images: &Tensor, at_clean: &[bool]) -> Result<Pass> {
+    /// Logits and gradient at one image for each of `rows`, which stands at its of `places`. Where `at_clean` says that an
+    /// image is the clean one, its gradient is computed once for all cells that share it, and counts as if it had been
+    /// computed here: a cell's row does not depend on its neighbours.
+    pub fn pass(&mut self, rows: &[usize], images: &Tensor, places: &[Place], at_clean: &[bool]) -> Result<Pass> {
         self.check_stop()?;
         let memo = self.memo;
         let slot = |i: usize| memo.0.get(self.slots[rows[i]]).filter(|_| at_clean[i]);
@@ -145,7 +185,7 @@ impl<'a> Oracle<'a> {
                 slot.set(gradient[i * of_image..][..of_image].to_vec()).ok();
             }
         }
-        self.account(rows, &pass.gradient)?;
+        self.account(rows, places, &pass.gradient)?;
         Ok(pass)
     }
 
@@ -157,16 +197,19 @@ impl<'a> Oracle<'a> {
         Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
-    /// Hands a proposal to the referee: for each of `rows` whether work on it can end.
-    pub fn propose(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<bool>> {
+    /// Hands a proposal to the referee. For each of `rows`: the iterations that a run of it is still good for; 0 where it
+    /// is settled.
+    pub fn propose(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         self.check_stop()?;
-        let rulings = self.referee.judge(rows, proposal)?;
-        let settle = |(row, ruling): (&usize, Ruling)| {
-            let spent = &mut self.spent[*row];
-            spent.forwards += u64::from(ruling.judged);
-            ruling.settled || spent.not_finite
-        };
-        Ok(rows.iter().zip(rulings).map(settle).collect())
+        let rulings = self.referee.judge(rows, proposal, &self.marks)?;
+        for (row, rulings) in rows.iter().zip(rulings) {
+            for Ruling { mark, judged, settled } in rulings {
+                let spent = &mut self.spent[mark][*row];
+                spent.forwards += u64::from(judged);
+                self.marks.open[mark][*row] = !(settled || spent.not_finite);
+            }
+        }
+        Ok(rows.iter().map(|row| self.marks.wanted(*row)).collect())
     }
 
     /// Says that the attack is done with so many rows: for progress only.
@@ -176,21 +219,24 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// What each row has cost.
-    pub fn spent(&self) -> &[Spent] {
+    /// What each row has cost, by mark, then by row.
+    pub fn spent(&self) -> &[Vec<Spent>] {
         &self.spent
     }
 
-    fn account(&mut self, rows: &[usize], gradient: &Tensor) -> Result<()> {
+    fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor) -> Result<()> {
         let of_image = gradient.elem_count() / rows.len();
         let size = |g: &[f32]| g.iter().map(|v| v.abs()).sum::<f32>();
         let sizes: Vec<f32> = lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?;
-        for (row, size) in rows.iter().zip(sizes) {
-            let spent = &mut self.spent[*row];
-            spent.forwards += 1;
-            spent.backwards += 1;
-            spent.zero_gradient |= size == 0.0;
-            spent.not_finite |= !size.is_finite();
+        for ((row, place), size) in rows.iter().zip(places).zip(sizes) {
+            // a run that ends here asks for no gradient any more
+            for mark in self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)) {
+                let spent = &mut self.spent[mark][*row];
+                spent.forwards += 1;
+                spent.backwards += 1;
+                spent.zero_gradient |= size == 0.0;
+                spent.not_finite |= !size.is_finite();
+            }
         }
         Ok(())
     }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// Version of everything written below `results/`; readers refuse any other.
 pub const SCHEMA: u32 = 1;
 
+/// Name of the attack parameter that says how many iterations a run has.
+pub const STEPS: &str = "steps";
+
 /// First 16 hexadecimal digits of the SHA-256 of a cell's canonical description.
 pub type CellId = String;
 
@@ -99,6 +102,14 @@ impl Cell {
     /// The id: equal descriptions have equal ids.
     pub fn id(&self) -> CellId {
         digest::sha256(self.canonical().as_bytes())[..16].to_string()
+    }
+
+    /// What this cell shares with those that differ in the number of iterations alone: the random streams, so that a
+    /// shorter run is the beginning of a longer one.
+    pub fn family(&self) -> String {
+        let mut same = self.clone();
+        same.attack.params.remove(STEPS);
+        same.id()
     }
 
     /// `at` or `within`, without the smaller budgets.
@@ -236,6 +247,9 @@ pub struct Provenance {
     pub batch: usize,
     /// Seconds from the first attack step to the last judgement.
     pub time_s: f64,
+    /// The cell with more iterations whose run passed here on its way: `time_s` is that of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<CellId>,
     /// Seconds since 1970-01-01 UTC when the cell was finished.
     pub finished_unix_s: u64,
 }

@@ -261,12 +261,13 @@ fn skipping_judgements_loses_no_success() {
                         seed: 0,
                         witness: *witness,
                         judging,
+                        marks: &[usize::MAX],
                         earlier: None,
                         batch: 512,
                         stop: &AtomicBool::new(false),
                     };
                     let task = Task { threat, streams: Streams::new(0, "golden") };
-                    trial.run(attack.as_ref(), &task, &Memo::default(), &mut |_| {}).unwrap().0
+                    trial.run(attack.as_ref(), &task, &Memo::default(), &mut |_| {}).unwrap().remove(0).0
                 };
                 let (every, some) = (run(Judging::Every), run(Judging::WhereItMatters));
                 let spent = |o: &[Outcome]| o.iter().map(|o| o.forwards - o.backwards).sum::<u64>();

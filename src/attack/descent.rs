@@ -32,50 +32,47 @@ impl Descent {
 
             // what the net says here serves the judge of these iterates, then the step to the next
             let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
-            let here = oracle.pass(&active.rows, &points.x_adv, &at_clean)?;
-            let settled = oracle.propose(&active.rows, &active.proposal(points, Some(&here)))?;
+            let here = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
+            active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(&here)))?;
             active.led(here.gradient);
-            active.keep(oracle, &settled)?;
+            active.keep(oracle)?;
 
             let Some(points) = &mut active.points else { continue };
             points.x_adv = task.threat.step(&points.x_adv, &points.gradient, self.step_size, &points.x)?;
             active.places.iter_mut().for_each(|p| p.step += 1);
-
-            let last: Vec<usize> = (0..active.rows.len()).filter(|i| active.places[*i].step == self.steps).collect();
-            if !last.is_empty() {
-                self.end_runs(&mut active, &last, oracle, batch, task)?;
-            }
+            self.end_runs(&mut active, oracle, batch, task)?;
         }
     }
 
     /// Proposes the last iterates of a run; where they fail, the next run begins, if there is one.
-    fn end_runs(
-        &self,
-        active: &mut Active,
-        last: &[usize],
-        oracle: &mut Oracle,
-        batch: &Batch,
-        task: &Task,
-    ) -> Result<()> {
-        let ending = active.select(last)?;
-        let points = ending.points.as_ref().expect("some end");
-        let settled = oracle.propose(&ending.rows, &ending.proposal(points, None))?;
-        let mut leaves = vec![false; active.rows.len()];
+    fn end_runs(&self, active: &mut Active, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        let end = |active: &Active, i: usize| active.wanted[i].min(self.steps);
+        let all = 0..active.rows.len();
+        let last: Vec<usize> = all.clone().filter(|i| active.places[*i].step == end(active, *i)).collect();
+        if !last.is_empty() {
+            let ending = active.select(&last)?;
+            let points = ending.points.as_ref().expect("some end");
+            let wanted = oracle.propose(&ending.rows, &ending.proposal(points, None))?;
+            last.iter().zip(wanted).for_each(|(i, wanted)| active.wanted[*i] = wanted);
+        }
+        // beyond its end is a run whose longest mark has been settled on the way
+        let over: Vec<usize> = all.filter(|i| active.places[*i].step >= end(active, *i)).collect();
         let mut again = Vec::new();
-        for (i, settled) in last.iter().zip(settled) {
-            let place = &mut active.places[*i];
-            leaves[*i] = settled || place.restart + 1 == self.restarts;
-            if !leaves[*i] {
-                *place = Place { restart: place.restart + 1, step: 0 };
-                again.push(*i);
+        for i in over {
+            let restart = active.places[i].restart + 1;
+            if active.wanted[i] > 0 && restart < self.restarts {
+                active.places[i] = Place { restart, step: 0 };
+                again.push(i);
+            } else {
+                active.wanted[i] = 0;
             }
         }
         for restart in 1..self.restarts {
-            let places: Vec<usize> = again.iter().copied().filter(|i| active.places[*i].restart == restart).collect();
-            let rows: Vec<usize> = places.iter().map(|i| active.rows[*i]).collect();
-            active.restart(&places, self.starts(&rows, restart, batch, task)?)?;
+            let which: Vec<usize> = again.iter().copied().filter(|i| active.places[*i].restart == restart).collect();
+            let rows: Vec<usize> = which.iter().map(|i| active.rows[*i]).collect();
+            active.restart(&which, self.starts(&rows, restart, batch, task)?)?;
         }
-        active.keep(oracle, &leaves)
+        active.keep(oracle)
     }
 
     /// Where a run begins, N×3×H×W; `None` without rows.
@@ -131,6 +128,8 @@ struct Active {
     rows: Vec<usize>,
     /// How far each is.
     places: Vec<Place>,
+    /// Iterations that a run of each is still good for; 0: it leaves.
+    wanted: Vec<usize>,
     /// `None` when there is none.
     points: Option<Points>,
 }
@@ -156,6 +155,7 @@ impl Active {
         let Some(x_adv) = starts else { return Ok(()) };
         self.rows.extend(rows);
         self.places.extend(rows.iter().map(|_| Place { restart: 0, step: 0 }));
+        self.wanted.extend(rows.iter().map(|_| usize::MAX));
         let new = Points { x: batch.images(rows)?, gradient: x_adv.zeros_like()?, x_adv };
         self.points = Some(match self.points.take() {
             None => new,
@@ -188,15 +188,15 @@ impl Active {
                 Some(points.each(|t| t.index_select(&index, 0))?)
             }
         };
-        let places = which.iter().map(|i| self.places[*i]).collect();
-        Ok(Active { rows: which.iter().map(|i| self.rows[*i]).collect(), places, points })
+        let (rows, places) = which.iter().map(|i| (self.rows[*i], self.places[*i])).unzip();
+        Ok(Active { rows, places, wanted: which.iter().map(|i| self.wanted[*i]).collect(), points })
     }
 
-    /// Drops those that leave.
-    fn keep(&mut self, oracle: &mut Oracle, leaves: &[bool]) -> Result<()> {
-        let kept: Vec<usize> = (0..leaves.len()).filter(|i| !leaves[*i]).collect();
-        if kept.len() < leaves.len() {
-            oracle.leave(leaves.len() - kept.len());
+    /// Drops those that are wanted no more.
+    fn keep(&mut self, oracle: &mut Oracle) -> Result<()> {
+        let kept: Vec<usize> = (0..self.rows.len()).filter(|i| self.wanted[*i] > 0).collect();
+        if kept.len() < self.rows.len() {
+            oracle.leave(self.rows.len() - kept.len());
             *self = self.select(&kept)?;
         }
         Ok(())

@@ -25,6 +25,12 @@ pub trait Attack: Send + Sync {
 
     /// Gradient steps an unbroken image costs, at least 1: for estimates of time only.
     fn cost(&self) -> u64;
+
+    /// Iterations of a run, where a run of fewer is the beginning of this one, and nothing else depends on their number:
+    /// the longest of several then serves them all. The parameter that says them is [`STEPS`](crate::record::STEPS).
+    fn iterations(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What a cell asks of an attack.

@@ -72,6 +72,11 @@ impl Params {
         self.0[name] == "true"
     }
 
+    /// Whether a declared [`Kind::StepSize`] depends on `eps` or `steps`.
+    pub fn depends_on(&self, name: &str, word: &str) -> bool {
+        self.0[name].split(['*', '/']).any(|factor| factor == word)
+    }
+
     /// A declared [`Kind::StepSize`] at this budget and step count.
     pub fn step_size(&self, name: &str, eps: Ratio, steps: usize) -> Result<Ratio, String> {
         let text = &self.0[name];

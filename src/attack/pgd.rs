@@ -6,15 +6,16 @@ use super::{Attack, Entry, Kind, Param, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::oracle::Oracle;
+use crate::record::STEPS;
 use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "pgd",
-    revision: 2,
+    revision: 3,
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
-        Param { name: "steps", kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
+        Param { name: STEPS, kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
         Param {
             name: "step_size",
             kind: Kind::StepSize,
@@ -35,24 +36,33 @@ pub const ENTRY: Entry = Entry {
         },
     ],
     build: |params, threat| {
-        let (steps, restarts) = (params.count("steps"), params.count("restarts"));
+        let (steps, restarts) = (params.count(STEPS), params.count("restarts"));
         let random_start = params.flag("random_start");
         if restarts > 1 && !random_start {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
         let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
-        Ok(Box::new(Pgd(Descent { steps, step_size, random_start, warm_start: true, restarts })))
+        let descent = Descent { steps, step_size, random_start, warm_start: true, restarts };
+        Ok(Box::new(Pgd { descent, same_steps: !params.depends_on("step_size", STEPS) }))
     },
 };
 
-struct Pgd(Descent);
+struct Pgd {
+    descent: Descent,
+    /// Whether a step is as long however many there are.
+    same_steps: bool,
+}
 
 impl Attack for Pgd {
     fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
-        self.0.run(oracle, batch, task)
+        self.descent.run(oracle, batch, task)
     }
 
     fn cost(&self) -> u64 {
-        (self.0.steps * self.0.restarts) as u64
+        (self.descent.steps * self.descent.restarts) as u64
+    }
+
+    fn iterations(&self) -> Option<usize> {
+        self.same_steps.then_some(self.descent.steps)
     }
 }

@@ -199,7 +199,7 @@ impl<'a> Table<'a> {
     }
 
     /// All entries but those asked for already, values as text: parameters whose names only a registry knows.
-    pub fn rest(&self) -> Vec<(At<String>, String)> {
+    pub fn rest(&self) -> Vec<(At<String>, Vec<String>)> {
         let mut rest = Vec::new();
         for (key, value) in self.entries.iter() {
             let name = key.get_ref().as_ref();
@@ -207,14 +207,16 @@ impl<'a> Table<'a> {
                 continue;
             }
             let at = self.problems.at(key, name.to_string());
-            match scalar(value.get_ref()) {
-                Some(text) => rest.push((at, text)),
+            let texts: Option<Vec<String>> = match value.get_ref().as_array() {
+                Some(list) if !list.is_empty() => list.iter().map(|v| scalar(v.get_ref())).collect(),
+                _ => scalar(value.get_ref()).map(|text| vec![text]),
+            };
+            match texts {
+                Some(texts) => rest.push((at, texts)),
                 None => {
                     let found = describe(value.get_ref());
-                    self.problem(
-                        at.line,
-                        format!("{}: expected a number, true, false or a text, found {found}", self.key(name)),
-                    );
+                    let expected = "a number, true, false or a text, or a list of them";
+                    self.problem(at.line, format!("{}: expected {expected}, found {found}", self.key(name)));
                 }
             }
         }

@@ -61,8 +61,8 @@ pub struct ThreatSpec {
 pub struct AttackSpec {
     /// Name in the registry.
     pub name: At<String>,
-    /// Everything else, values as text.
-    pub params: Vec<(At<String>, String)>,
+    /// Everything else, values as text; several values of a parameter stand for as many attacks.
+    pub params: Vec<(At<String>, Vec<String>)>,
 }
 
 impl SweepFile {

@@ -142,7 +142,7 @@ impl Resolver<'_> {
         let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
         let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
         let threats = self.threats(block);
-        let attacks: Vec<ResolvedAttack> = block.attacks.iter().filter_map(|a| self.attack(a)).collect();
+        let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
         let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
         if witness == Some(WitnessKind::U8) {
@@ -330,10 +330,23 @@ impl Resolver<'_> {
         None
     }
 
-    fn attack(&self, spec: &AttackSpec) -> Option<ResolvedAttack> {
-        let entry = self.or_problem(spec.name.line, attack::find(&spec.name.value))?;
-        let given: Vec<(&str, &str)> = spec.params.iter().map(|(k, v)| (k.value.as_str(), v.as_str())).collect();
-        match Params::resolve(entry.params, &given) {
+    /// The attack with every combination of its parameters' values, the last parameter's running fastest.
+    fn attacks(&self, spec: &AttackSpec) -> Vec<ResolvedAttack> {
+        let Some(entry) = self.or_problem(spec.name.line, attack::find(&spec.name.value)) else { return Vec::new() };
+        let combinations = spec.params.iter().try_fold(1usize, |n, (_, values)| n.checked_mul(values.len()));
+        if combinations.is_none_or(|n| n > MOST_CELLS) {
+            self.problem(spec.name.line, format!("attack `{}` has more than {MOST_CELLS} combinations", entry.name));
+            return Vec::new();
+        }
+        let mut given: Vec<Vec<(&str, &str)>> = vec![Vec::new()];
+        for (key, values) in &spec.params {
+            let mut longer = Vec::new();
+            for start in &given {
+                longer.extend(values.iter().map(|v| [start.as_slice(), &[(key.value.as_str(), v.as_str())]].concat()));
+            }
+            given = longer;
+        }
+        let resolve = |given: Vec<(&str, &str)>| match Params::resolve(entry.params, &given) {
             Ok(params) => Some(ResolvedAttack { entry, params, line: spec.name.line }),
             Err(problems) => {
                 for (i, problem) in problems {
@@ -341,7 +354,8 @@ impl Resolver<'_> {
                 }
                 None
             }
-        }
+        };
+        given.into_iter().filter_map(resolve).collect()
     }
 
     fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {

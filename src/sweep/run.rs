@@ -99,22 +99,24 @@ pub fn run(
         }
     }
     let cached = plan.cells.len() - missing.len();
-    let work = missing.iter().map(|c| c.cell.data.take as u64 * c.attack.cost()).sum();
+    let runs = runs(missing);
+    let work = runs.iter().map(|run| run[0].cell.data.take as u64 * longest(run).attack.cost()).sum();
     tell(Event::Begin { cells: plan.cells.len(), cached, work });
     let mut done = Done { cached, ..Done::default() };
     // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong
     let mut tried: Vec<(usize, usize)> = Vec::new();
-    for cell in &missing {
+    for cell in runs.iter().flatten() {
         if !tried.contains(&(cell.model, cell.data)) {
             tried.push((cell.model, cell.data));
             runner.prepare(cell)?;
         }
     }
     let mut prepared: Option<Prepared> = None;
-    for cell in missing {
+    for run in &runs {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
+        let cell = longest(run);
         let ready = match prepared.take().filter(|p| (p.model, p.data) == (cell.model, cell.data)) {
             Some(same) => prepared.insert(same),
             None => prepared.insert(runner.prepare(cell)?),
@@ -122,21 +124,45 @@ pub fn run(
         if ready.memo_goal != cell.goal.name() {
             (ready.memo_goal, ready.memo) = (cell.goal.name(), runner.new_memo(cell));
         }
-        match runner.compute(cell, ready, tell) {
+        match runner.compute(run, ready, tell) {
             Ok(()) => {
-                done.computed += 1;
-                tell(Event::Stored);
+                done.computed += run.len();
+                run.iter().for_each(|_| tell(Event::Stored));
             }
             Err(problem @ (Error::Tensor(_) | Error::Rung(_))) => {
                 let text = problem.to_string();
-                store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
-                done.failed += 1;
-                tell(Event::Failed(format!("cell {} ({}): {text}", cell.id, cell.cell.attack.name)));
+                for cell in run {
+                    store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
+                    tell(Event::Failed(format!("cell {} ({}): {text}", cell.id, cell.cell.attack.name)));
+                }
+                done.failed += run.len();
             }
             Err(fatal) => return Err(fatal),
         }
     }
     Ok(done)
+}
+
+/// Cells that one run serves, by ascending number of iterations: those that differ in it alone, where a shorter run is the
+/// beginning of a longer one.
+fn runs(cells: Vec<&PlannedCell>) -> Vec<Vec<&PlannedCell>> {
+    let mut runs: Vec<Vec<&PlannedCell>> = Vec::new();
+    let mut families: BTreeMap<String, usize> = BTreeMap::new();
+    for cell in cells {
+        // cells that go on from a smaller budget begin where their own attack left off there
+        let shares = cell.attack.iterations().is_some() && cell.earlier.is_none();
+        match shares.then(|| *families.entry(cell.cell.family()).or_insert(runs.len())) {
+            Some(family) if family < runs.len() => runs[family].push(cell),
+            _ => runs.push(vec![cell]),
+        }
+    }
+    runs.iter_mut().for_each(|run| run.sort_by_key(|c| c.attack.iterations()));
+    runs
+}
+
+/// The cell whose attack serves the whole run.
+fn longest<'a>(run: &[&'a PlannedCell]) -> &'a PlannedCell {
+    run.last().expect("a run has cells")
 }
 
 struct Runner<'a> {
@@ -176,9 +202,11 @@ impl Runner<'_> {
         })
     }
 
-    fn compute(&self, cell: &PlannedCell, ready: &Prepared, tell: &mut dyn FnMut(Event)) -> Result<()> {
+    fn compute(&self, run: &[&PlannedCell], ready: &Prepared, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let cell = longest(run);
         let subset = &self.plan.data[cell.data].subset;
         let earlier = cell.earlier.as_ref().map(|id| self.earlier(id)).transpose()?;
+        let marks: Vec<usize> = run.iter().map(|c| c.attack.iterations().unwrap_or(usize::MAX)).collect();
         let trial = Trial {
             engine: ready.engine.as_ref(),
             device: &self.machine.device,
@@ -188,17 +216,23 @@ impl Runner<'_> {
             seed: cell.cell.seed,
             witness: cell.witness,
             judging: Judging::WhereItMatters,
+            marks: &marks,
             earlier: earlier.as_ref(),
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.id.as_str()) };
+        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family()) };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
         tell_settled(subset.len() - trial.attacked().len());
-        let (outcomes, witnesses) = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
-        self.store.put(&cell.cell, &outcomes, &witnesses, subset.side, self.provenance(cell, began, None))
+        let found = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
+        for (served, (outcomes, witnesses)) in run.iter().zip(found) {
+            let mut provenance = self.provenance(served, began, None);
+            provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
+            self.store.put(&served.cell, &outcomes, &witnesses, subset.side, provenance)?;
+        }
+        Ok(())
     }
 
     /// What the cell of a smaller budget left.
@@ -226,6 +260,7 @@ impl Runner<'_> {
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),
             time_s: began.elapsed().as_secs_f64(),
+            served_by: None,
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }
     }
