@@ -9,7 +9,7 @@ use crate::attack::{Attack, Task};
 use crate::data::{self, Batch, Subset};
 use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
-use crate::kernel::{Engine, lend};
+use crate::kernel::{Engine, Precision, lend};
 use crate::loss::probability;
 use crate::oracle::{Marks, Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
 use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, Witnesses, ZERO_GRADIENT};
@@ -100,6 +100,8 @@ pub fn predict_stored(
 pub struct Trial<'a> {
     /// The net.
     pub engine: &'a dyn Engine,
+    /// The same net as the attack asks it, and the precision it answers in: `engine` itself, or faster and coarser.
+    pub attacked_through: (&'a dyn Engine, Precision),
     /// Where tensors live.
     pub device: &'a Device,
     /// The images.
@@ -268,8 +270,8 @@ impl Trial<'_> {
             left -= rows;
             done(rows);
         };
-        let slots = (memo, images);
-        let mut oracle = Oracle::new(self.engine, &aims, &mut bench, slots, self.marks, self.stop, &mut leave);
+        let (slots, (engine, _)) = ((memo, images), self.attacked_through);
+        let mut oracle = Oracle::new(engine, &aims, &mut bench, slots, self.marks, self.stop, &mut leave);
         attack.perturb(&mut oracle, &batch, task)?;
         let mut spent = oracle.spent().to_vec();
         for (mark, row) in bench.judge_the_closest()? {
@@ -476,7 +478,8 @@ impl Bench<'_> {
     /// To first order a distance m moves by |∇m·d| ≤ Σ|∂m||d|. The loss at hand is the cross-entropy of the label (or
     /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
     /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c) stands for the right
-    /// side, times [`FIRST_ORDER_SAFETY`].
+    /// side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their error on both
+    /// sides of the distance.
     fn stands_firmly(&self, row: usize, logits: &[f32], slope: &[f32], image: &[f32], rounded: &Pixels) -> bool {
         let aim = &self.aims[row];
         let class = aim.target.unwrap_or(aim.label);
@@ -491,8 +494,10 @@ impl Bench<'_> {
             }
             Pixels::F32(_) => 0.0,
         };
+        let largest = logits.iter().fold(0.0f32, |m, z| m.max(z.abs()));
+        let coarse = 2.0 * self.trial.attacked_through.1.logit_error() * largest;
         // NaN anywhere compares false: judged
-        aim.distance(logits) > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN
+        aim.distance(logits) > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN + coarse
     }
 
     /// Judges the iterates that were not, where they came closer than those that were. Returns marks and rows.

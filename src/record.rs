@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of everything written below `results/`; readers refuse any other.
-pub const SCHEMA: u32 = 1;
-
-/// Name of the attack parameter that says how many iterations a run has.
-pub const STEPS: &str = "steps";
+pub const SCHEMA: u32 = 2;
 
 /// First 16 hexadecimal digits of the SHA-256 of a cell's canonical description.
 pub type CellId = String;
@@ -35,6 +32,8 @@ pub struct Cell {
     pub mode: String,
     /// `u8`: the 8-bit image is judged; `f32`: the float image is.
     pub witness: String,
+    /// Number format of the gradients: `f32`, `tf32` or `bf16`. The judge computes in f32.
+    pub precision: String,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -104,11 +103,10 @@ impl Cell {
         digest::sha256(self.canonical().as_bytes())[..16].to_string()
     }
 
-    /// What this cell shares with those that differ in the number of iterations alone: the random streams, so that a
-    /// shorter run is the beginning of a longer one.
-    pub fn family(&self) -> String {
+    /// What this cell shares with those that differ in one parameter of the attack alone.
+    pub fn family(&self, but_for: &str) -> String {
         let mut same = self.clone();
-        same.attack.params.remove(STEPS);
+        same.attack.params.remove(but_for);
         same.id()
     }
 
@@ -317,13 +315,14 @@ pub(crate) mod tests {
             goal: "untargeted".into(),
             mode: "at".into(),
             witness: "u8".into(),
+            precision: "f32".into(),
             seed: 0,
         }
     }
 
     #[test]
     fn the_id_of_a_cell_never_changes() {
-        assert_eq!(cell().id(), "8f50965bd343c679");
+        assert_eq!(cell().id(), "aa8924c045916241");
         assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
     }
 

@@ -9,7 +9,7 @@ use foolproof::data::{Batch, Subset};
 use foolproof::error::Result;
 use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
-use foolproof::kernel::{Engine, LogitGradient};
+use foolproof::kernel::{Engine, LogitGradient, Precision};
 use foolproof::oracle::{Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
@@ -94,6 +94,7 @@ fn judge(
     let stop = AtomicBool::new(false);
     let trial = Trial {
         engine: model,
+        attacked_through: (model, Precision::F32),
         device: &Device::Cpu,
         subset,
         clean: &clean,

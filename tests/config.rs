@@ -5,8 +5,11 @@ mod support;
 use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::rng::Stream;
+use foolproof::store::Store;
 use foolproof::sweep::plan::{self, Plan};
+use foolproof::sweep::run;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use support::stream;
 
 fn parse(text: &str) -> Result<Plan, Error> {
@@ -181,4 +184,19 @@ fn ten_thousand_mutated_sweep_files_give_a_plan_or_a_clear_error() {
     }
     println!("{plans} plans, {errors} clear errors");
     assert!(plans > 100 && errors > 5_000, "{plans} {errors}");
+}
+
+#[test]
+fn a_precision_that_the_cpu_lacks_is_refused_before_anything_is_computed() {
+    let text = |precision: &str| GOOD.replacen("models ", &format!("precision = \"{precision}\"\nmodels "), 1);
+    let problem = parse(&text("fp16")).err().unwrap().to_string();
+    assert!(problem.contains("unknown precision `fp16`"), "{problem}");
+    assert!(parse(&text("f32")).unwrap().cells.iter().all(|c| c.cell.precision == "f32"));
+    let plan = parse(&text("bf16")).unwrap();
+    assert_ne!(plan.cells[0].id, parse(GOOD).unwrap().cells[0].id, "the precision is part of the cell");
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let stop = AtomicBool::new(false);
+    let problem = run::run(&plan, &store, &support::machine(None), &stop, &mut |_| {}).unwrap_err().to_string();
+    assert!(problem.starts_with("precision `bf16` needs a GPU"), "{problem}");
 }

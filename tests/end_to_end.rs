@@ -102,7 +102,7 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
 
     let summary = String::from_utf8(before[Path::new("tables/summary.csv")].clone()).unwrap();
     assert!(summary.starts_with(
-        "cell,model,dataset,n,attack,params,norm,eps,goal,mode,witness,status,clean_correct,robust_correct,clean_accuracy,\
+        "cell,model,dataset,n,attack,params,norm,eps,goal,mode,witness,precision,status,clean_correct,robust_correct,clean_accuracy,\
          robust_accuracy,robust_low,robust_high,attack_success_rate,error_rate,median_linf_255,median_l2,forwards,backwards,\
          zero_gradient,error\n"
     ));

@@ -94,6 +94,28 @@ fn a_ladder_goes_on_from_the_store_with_the_same_bytes() {
 }
 
 #[test]
+fn a_missing_rung_fails_the_cells_above_it_alone_and_a_second_run_heals_them() {
+    let parse = || plan::parse(Path::new("test.toml"), &text("within", LADDER), &Source::new("nowhere")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let mut broken = parse();
+    // cells 0 to 4 are the first ladder
+    broken.cells.remove(1);
+    let stop = AtomicBool::new(false);
+    let mut told = Vec::new();
+    let mut tell = |event: run::Event| {
+        if let run::Event::Failed(text) = event {
+            told.push(text);
+        }
+    };
+    let done = run::run(&broken, &store, &machine(None), &stop, &mut tell).unwrap();
+    assert_eq!((done.computed, done.failed), (16, 3), "each rung needs the one below");
+    assert!(told.iter().all(|t| t.contains("it goes on from cell") && t.ends_with("which failed")), "{told:?}");
+    let done = run::run(&parse(), &store, &machine(None), &stop, &mut |_| {}).unwrap();
+    assert_eq!((done.computed, done.cached, done.failed), (4, 16, 0));
+}
+
+#[test]
 fn an_unknown_mode_is_told_with_a_hint() {
     let problem = plan::parse(Path::new("s.toml"), &text("withim", LADDER), &Source::new("nowhere")).err().unwrap();
     assert!(

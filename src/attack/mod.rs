@@ -27,11 +27,15 @@ pub trait Attack: Send + Sync {
     fn cost(&self) -> u64;
 
     /// Iterations of a run, where a run of fewer is the beginning of this one, and nothing else depends on their number:
-    /// the longest of several then serves them all. The parameter that says them is [`STEPS`](crate::record::STEPS).
+    /// the longest of several then serves them all. The parameter that says them is [`STEPS`].
     fn iterations(&self) -> Option<usize> {
         None
     }
 }
+
+/// Name of the parameter that says how many iterations a run has. Cells that differ in it alone share their random streams,
+/// so that a shorter run is the beginning of a longer one.
+pub const STEPS: &str = "steps";
 
 /// What a cell asks of an attack.
 pub struct Task {

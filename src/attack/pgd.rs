@@ -2,11 +2,10 @@
 //! x ← clip(project(x + α·sign(∇ loss))); for L2 the gradient over its length instead of its sign.
 
 use super::descent::Descent;
-use super::{Attack, Entry, Kind, Param, Task};
+use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::oracle::Oracle;
-use crate::record::STEPS;
 use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {

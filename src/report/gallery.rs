@@ -110,7 +110,8 @@ impl Block {
             c.goal
         )
         .replace(" ()", "")
-            + if c.mode_name() == "within" { ", within" } else { "" };
+            + if c.mode_name() == "within" { ", within" } else { "" }
+            + &if c.precision == "f32" { String::new() } else { format!(", {} gradients", c.precision) };
         let shown: Vec<Shown> = shown.collect();
         Ok((!shown.is_empty()).then_some(Block { title, amplification, shown }))
     }

@@ -105,6 +105,7 @@ fn panel_key(s: &Summary) -> Key {
         c.goal.clone(),
         c.mode_name().to_string(),
         c.witness.clone(),
+        c.precision.clone(),
         c.seed.to_string(),
     ]
 }
@@ -162,6 +163,9 @@ fn title(s: &Summary, complete: &[&Summary]) -> String {
     }
     if c.mode_name() != "at" {
         parts.push(c.mode_name().to_string());
+    }
+    if c.precision != "f32" {
+        parts.push(format!("{} gradients", c.precision));
     }
     if varies(&|s| s.cell.witness.clone()) {
         parts.push(format!("{} witness", c.witness));

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::record::{Cell, Outcome};
 
 /// Columns of `summary.csv`, normative.
-const SUMMARY: [&str; 26] = [
+const SUMMARY: [&str; 27] = [
     "cell",
     "model",
     "dataset",
@@ -18,6 +18,7 @@ const SUMMARY: [&str; 26] = [
     "goal",
     "mode",
     "witness",
+    "precision",
     "status",
     "clean_correct",
     "robust_correct",
@@ -78,7 +79,8 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
         row.push(text(s.n));
         row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
-        row.extend([c.goal.clone(), c.mode_name().to_string(), c.witness.clone(), s.status.to_string()]);
+        row.extend([c.goal.clone(), c.mode_name().to_string(), c.witness.clone(), c.precision.clone()]);
+        row.push(s.status.to_string());
         row.push(rates(&|r| r.clean_correct.to_string()));
         row.push(rates(&|r| r.robust_correct.to_string()));
         row.push(rates(&|r| six(r.clean_accuracy())));

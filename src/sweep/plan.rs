@@ -6,6 +6,7 @@ use crate::data::{self, Dataset, Source, Subset};
 use crate::error::{Error, Result, hint};
 use crate::goal::Goal;
 use crate::judge::{WITNESS_KINDS, WitnessKind};
+use crate::kernel::{PRECISIONS, Precision};
 use crate::model::{self, ModelSource};
 use crate::ratio::Ratio;
 use crate::record::{AttackRecord, Cell, CellId, DataRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord};
@@ -53,6 +54,8 @@ pub struct PlannedCell {
     pub goal: Goal,
     /// What is judged and stored.
     pub witness: WitnessKind,
+    /// Number format of the gradients.
+    pub precision: Precision,
     /// The cell with the next smaller budget that this one goes on from.
     pub earlier: Option<CellId>,
 }
@@ -145,10 +148,11 @@ impl Resolver<'_> {
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
         let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
+        let precision = self.choose(&block.precision, "precision", PRECISIONS);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
-        let Some(((data, witness), mode)) = data.zip(witness).zip(mode) else {
+        let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
             return Vec::new();
         };
         let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
@@ -187,6 +191,7 @@ impl Resolver<'_> {
                                         threat,
                                         goal,
                                         witness,
+                                        precision,
                                         earlier: before,
                                     });
                                 }
@@ -231,6 +236,7 @@ impl Resolver<'_> {
             goal: goal.name(),
             mode: block.mode.value.clone(),
             witness: block.witness.value.clone(),
+            precision: block.precision.value.clone(),
             seed,
         }
     }

@@ -1,10 +1,10 @@
 //! Computes the cells that the store lacks.
 
 use super::plan::{Plan, PlannedCell};
-use crate::attack::Task;
+use crate::attack::{STEPS, Task};
 use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
-use crate::kernel::Engine;
+use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
 use crate::record::{CellId, Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
@@ -57,6 +57,8 @@ pub enum Event {
     Stored,
     /// A cell failed; the text says which and why.
     Failed(String),
+    /// The device had no memory for a batch; from now on the net takes so many images at a time.
+    Shrunk(usize),
 }
 
 /// What a run did.
@@ -75,10 +77,35 @@ struct Prepared {
     model: usize,
     data: usize,
     engine: Box<dyn Engine>,
+    /// The net for gradients in another precision than the judge's.
+    coarse: Option<(Precision, Box<dyn Engine>)>,
     clean: Vec<Verdict>,
-    /// Goal that `memo` belongs to.
-    memo_goal: String,
+    /// Goal and precision that `memo` belongs to.
+    memo_of: (String, Precision),
     memo: Memo,
+}
+
+impl Prepared {
+    /// The net as an attack asks it.
+    fn attacked_through(&self) -> (&dyn Engine, Precision) {
+        self.coarse.as_ref().map_or((self.engine.as_ref(), Precision::F32), |(p, engine)| (engine.as_ref(), *p))
+    }
+
+    /// Gets ready for a cell of the same model and images.
+    fn turn_to(&mut self, cell: &PlannedCell, runner: &Runner) -> Result<()> {
+        if self.attacked_through().1 != cell.precision {
+            self.coarse = None; // before there is another: both may not fit
+            if cell.precision != Precision::F32 {
+                let model = &runner.plan.models[cell.model];
+                self.coarse = Some((cell.precision, model.engine(&runner.machine.device, cell.precision)?));
+            }
+        }
+        let of = (cell.goal.name(), cell.precision);
+        if self.memo_of != of {
+            (self.memo_of, self.memo) = (of, runner.new_memo(cell));
+        }
+        Ok(())
+    }
 }
 
 /// Computes and stores every cell that is missing or failed before. Ctrl-C (`stop`) ends it between two passes; what
@@ -99,6 +126,12 @@ pub fn run(
         }
     }
     let cached = plan.cells.len() - missing.len();
+    if let Some(cell) = missing.iter().find(|c| c.precision != Precision::F32 && machine.device.is_cpu()) {
+        return Err(Error::usage(format!(
+            "precision `{}` needs a GPU: the CPU computes in f32 (hint: --device cuda, or leave `precision` out)",
+            cell.precision.name()
+        )));
+    }
     let runs = runs(missing);
     let work = runs.iter().map(|run| run[0].cell.data.take as u64 * longest(run).attack.cost()).sum();
     tell(Event::Begin { cells: plan.cells.len(), cached, work });
@@ -121,9 +154,7 @@ pub fn run(
             Some(same) => prepared.insert(same),
             None => prepared.insert(runner.prepare(cell)?),
         };
-        if ready.memo_goal != cell.goal.name() {
-            (ready.memo_goal, ready.memo) = (cell.goal.name(), runner.new_memo(cell));
-        }
+        ready.turn_to(cell, &runner)?;
         match runner.compute(run, ready, tell) {
             Ok(()) => {
                 done.computed += run.len();
@@ -151,7 +182,7 @@ fn runs(cells: Vec<&PlannedCell>) -> Vec<Vec<&PlannedCell>> {
     for cell in cells {
         // cells that go on from a smaller budget begin where their own attack left off there
         let shares = cell.attack.iterations().is_some() && cell.earlier.is_none();
-        match shares.then(|| *families.entry(cell.cell.family()).or_insert(runs.len())) {
+        match shares.then(|| *families.entry(cell.cell.family(STEPS)).or_insert(runs.len())) {
             Some(family) if family < runs.len() => runs[family].push(cell),
             _ => runs.push(vec![cell]),
         }
@@ -185,7 +216,7 @@ impl Runner<'_> {
     /// Loads the model, looks at the clean images, and refuses to go on where the clean accuracy cannot be right.
     fn prepare(&self, cell: &PlannedCell) -> Result<Prepared> {
         let (model, data) = (&self.plan.models[cell.model], &self.plan.data[cell.data]);
-        let engine = model.engine(&self.machine.device)?;
+        let engine = model.engine(&self.machine.device, Precision::F32)?;
         let subset = &data.subset;
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
@@ -196,8 +227,9 @@ impl Runner<'_> {
             model: cell.model,
             data: cell.data,
             engine,
+            coarse: None,
             clean,
-            memo_goal: cell.goal.name(),
+            memo_of: (cell.goal.name(), Precision::F32),
             memo: self.new_memo(cell),
         })
     }
@@ -209,6 +241,7 @@ impl Runner<'_> {
         let marks: Vec<usize> = run.iter().map(|c| c.attack.iterations().unwrap_or(usize::MAX)).collect();
         let trial = Trial {
             engine: ready.engine.as_ref(),
+            attacked_through: ready.attacked_through(),
             device: &self.machine.device,
             subset,
             clean: &ready.clean,
@@ -221,12 +254,14 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family()) };
+        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family(STEPS)) };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
         tell_settled(subset.len() - trial.attacked().len());
-        let found = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled)?;
+        let found = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled);
+        [trial.engine, trial.attacked_through.0].iter().filter_map(|e| e.shrunk()).for_each(|n| tell(Event::Shrunk(n)));
+        let found = found?;
         for (served, (outcomes, witnesses)) in run.iter().zip(found) {
             let mut provenance = self.provenance(served, began, None);
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());

@@ -5,6 +5,7 @@ use crate::data::{self, Source, Subset};
 use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
+use crate::kernel::Precision;
 use crate::model;
 use crate::ratio::Ratio;
 use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Outcome, StoredCell, Witnesses};
@@ -157,7 +158,7 @@ impl Loaded<'_> {
             if subset.digest != cell.data.digest {
                 return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
             }
-            let engine = source.engine(&self.machine.device)?;
+            let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());
             let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
