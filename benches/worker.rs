@@ -4,19 +4,16 @@
 //! `forward BATCH REPEATS`, `check FILE`, `peak`, `flops`.
 //! Every answer is one line. Options: `--threads N`, `--instructions NAME`.
 
-use foolproof::goal::Aim;
+mod nets;
+
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
 use foolproof::kernel::{Net, Step};
-use foolproof::loss::cross_entropy;
 use foolproof::model;
-use foolproof::rng::{Stream, Streams};
+use nets::{pixels, seed, vgg16};
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
-
-/// Convolutions of VGG16 (Simonyan and Zisserman 2015, column D); 0 is a pool.
-const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -66,34 +63,6 @@ fn load(name: &str, side: usize) -> Net<f32> {
     }
 }
 
-/// VGG16 with random weights (He et al. 2015): one linear layer at side 32, the three of ImageNet at 224.
-fn vgg16(side: usize) -> Net<f32> {
-    let mut stream = Streams::new(0, "bench").stream(0, 0, "weights");
-    let mut uniform = |n: usize, fan_in: usize| -> Vec<f32> {
-        let bound = (6.0 / fan_in as f32).sqrt();
-        (0..n).map(|_| (2.0 * stream.uniform() - 1.0) * bound).collect()
-    };
-    let (mut channels, mut map, mut steps) = (3, side, Vec::new());
-    for outputs in VGG16 {
-        if outputs == 0 {
-            steps.push(Step::MaxPool);
-            map /= 2;
-            continue;
-        }
-        let weight = uniform(outputs * channels * 9, channels * 9);
-        steps.push(Step::Conv { inputs: channels, outputs, weight, bias: vec![0.01; outputs] });
-        channels = outputs;
-    }
-    let mut inputs = channels * map * map;
-    let widths: &[usize] = if side == 32 { &[10] } else { &[4096, 4096, 1000] };
-    for (i, &outputs) in widths.iter().enumerate() {
-        let weight = uniform(outputs * inputs, inputs);
-        steps.push(Step::Linear { inputs, outputs, weight, bias: vec![0.0; outputs], relu: i + 1 < widths.len() });
-        inputs = outputs;
-    }
-    Net { side, mean: [0.0; 3], std: [1.0; 3], classes: inputs, steps }
-}
-
 /// Layer 0, 1, … in order: `0.weight`, `0.bias`; and the normalisation.
 fn write_weights(net: &Net<f32>, file: &Path) {
     let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
@@ -114,16 +83,6 @@ fn write_weights(net: &Net<f32>, file: &Path) {
         (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).expect("the right size"))
     });
     safetensors::serialize_to_file(views, None, file).expect("a place to write to");
-}
-
-fn pixels(n: usize, side: usize) -> Vec<f32> {
-    let mut stream: Stream = Streams::new(0, "bench").stream(0, 0, "pixels");
-    (0..n * 3 * side * side).map(|_| stream.uniform()).collect()
-}
-
-/// Gradient of the summed cross-entropy of class 0.
-fn seed(_: usize, logits: &[f32], gradient: &mut [f32]) {
-    cross_entropy(&Aim { label: 0, target: None }, logits, gradient);
 }
 
 /// Seconds of one of several repetitions, after one that is not counted.

@@ -259,6 +259,29 @@ impl Cpu {
         (logits, gradients)
     }
 
+    /// Takes so many images through convolution `layer` alone, on the way there or back, with whatever its maps hold: to
+    /// measure it as it runs in the net.
+    ///
+    /// # Panics
+    /// Where the net has no such layer.
+    pub fn layer_alone(&self, layer: usize, images: usize, back: bool) {
+        let values = 3 * self.side * self.side;
+        let pixels = vec![0.0; images * values];
+        let mut gradients = vec![0.0; images * values];
+        let chunk = self.chunks[self.layers[layer].stage];
+        Wave::begin(self, &pixels).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
+            let images = pixels.len() / values;
+            for first in (0..images).step_by(chunk) {
+                let some = 0..chunk.min(images - first);
+                match (back, layer.checked_sub(1)) {
+                    (false, _) => workspace.forward_layer(self, layer, some, crew),
+                    (true, Some(before)) => workspace.backward_layer(self, layer, before, some, crew),
+                    (true, None) => workspace.backward_first(self, some, gradients, crew),
+                }
+            }
+        });
+    }
+
     /// Images that a thread takes at once.
     fn shard(&self) -> usize {
         *self.chunks.last().expect("never empty")

@@ -1,0 +1,219 @@
+//! Criterion benches of the numeric core and what surrounds it: `cargo bench --bench kernel`.
+//!
+//! Convolutions count the FLOP of the direct form, so a layer shows by how much Winograd's beats the machine's peak.
+
+mod nets;
+
+use candle_core::Device;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use foolproof::attack::{Attack, Task};
+use foolproof::data::{self, Batch, Source, Subset};
+use foolproof::error::Result;
+use foolproof::goal::Goal;
+use foolproof::judge::{Judging, Trial, WitnessKind, predict};
+use foolproof::kernel::cpu::Cpu;
+use foolproof::kernel::{Net, Precision, Step};
+use foolproof::model;
+use foolproof::oracle::{Memo, Oracle, Place, Proposal};
+use foolproof::ratio::Ratio;
+use foolproof::record::{Outcome, Provenance, SCHEMA, Witnesses};
+use foolproof::rng::Streams;
+use foolproof::store::Store;
+use foolproof::sweep::plan;
+use foolproof::sweep::run::{self, Machine};
+use foolproof::threat::{Norm, Threat};
+use nets::{pixels, seed, vgg16};
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Few samples of what takes long.
+const SAMPLES: usize = 10;
+
+fn embedded() -> Cpu {
+    let net = model::find("vgg11-half-cifar10", Path::new(".")).and_then(|m| m.net()).expect("embedded");
+    compile(net)
+}
+
+fn compile(net: Net<f32>) -> Cpu {
+    Cpu::new(net).unwrap_or_else(|_| panic!("a sequential net"))
+}
+
+/// Every different convolution of VGG16: (number of the first of its kind, inputs, outputs, side).
+fn convolutions(net: &Net<f32>) -> Vec<(usize, usize, usize, usize)> {
+    let mut found: Vec<(usize, usize, usize, usize)> = Vec::new();
+    let mut number = 0;
+    for (step, shape) in net.steps.iter().zip(net.shapes()) {
+        if let Step::Conv { inputs, outputs, .. } = step {
+            if !found.iter().any(|(_, i, o, side)| (i, o, *side) == (inputs, outputs, shape.side)) {
+                found.push((number, *inputs, *outputs, shape.side));
+            }
+            number += 1;
+        }
+    }
+    found
+}
+
+fn convolution(criterion: &mut Criterion) {
+    for (side, images) in [(32, 64), (224, 2)] {
+        let mut net = vgg16(side);
+        if side == 224 {
+            // the 100 million weights behind the convolutions would only cost time here
+            net.steps.retain(|s| !matches!(s, Step::Linear { .. }));
+            net.steps.extend([
+                Step::AveragePool { side: 1 },
+                Step::Linear { inputs: 512, outputs: 10, weight: vec![0.0; 5120], bias: vec![0.0; 10], relu: false },
+            ]);
+            net.classes = 10;
+        }
+        let layers = convolutions(&net);
+        let cpu = compile(net);
+        let mut group = criterion.benchmark_group(format!("convolution at {side}"));
+        group.sample_size(SAMPLES).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+        for (number, inputs, outputs, map) in layers {
+            group.throughput(Throughput::Elements((images * 2 * 9 * inputs * outputs * map * map) as u64));
+            for (way, back) in [("forward", false), ("backward", true)] {
+                let name = BenchmarkId::new(way, format!("{inputs} to {outputs}, {map}x{map}, {images} images"));
+                group.bench_function(name, |b| b.iter(|| cpu.layer_alone(number, images, back)));
+            }
+        }
+        group.finish();
+    }
+}
+
+fn gradient(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gradient step");
+    group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+    for (name, cpu) in [("vgg11-half", embedded()), ("vgg16 at 32", compile(vgg16(32)))] {
+        for batch in [1, 8, 128] {
+            let images = pixels(batch, cpu.side());
+            group.throughput(Throughput::Elements(batch as u64));
+            group.bench_function(BenchmarkId::new(name, batch), |b| b.iter(|| cpu.images(&images, Some(&seed))));
+        }
+    }
+    group.finish();
+}
+
+const PGD_10: &str = r#"
+name = "pgd-10"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample" }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["1/255", "8/255"] }]
+attacks = [{ name = "pgd", steps = 10 }]
+"#;
+
+/// From the sweep file to stored cells, on the built-in images.
+fn pgd_10(criterion: &mut Criterion) {
+    let source = Source::new("nowhere");
+    let machine =
+        Machine { device: Device::Cpu, device_name: "cpu".into(), threads: rayon::current_num_threads(), batch: None };
+    let mut group = criterion.benchmark_group("sweep");
+    group.sample_size(SAMPLES).measurement_time(Duration::from_secs(5));
+    group.bench_function("PGD-10 at two budgets, 20 images", |b| {
+        b.iter(|| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let plan = plan::parse(Path::new("bench.toml"), PGD_10, &source).expect("a sound sweep");
+            let store = Store::create(folder.path()).expect("a store");
+            let done = run::run(&plan, &store, &machine, &AtomicBool::new(false), &mut |_| {}).expect("a run");
+            assert_eq!(done.computed, 2);
+        });
+    });
+    group.finish();
+}
+
+/// Proposes the same images again and again.
+struct Repeat(usize);
+
+impl Attack for Repeat {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, _: &Task) -> Result<()> {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let images = batch.images(&rows)?;
+        for step in 1..=self.0 {
+            let places = vec![Place { restart: 0, step }; rows.len()];
+            oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places })?;
+        }
+        Ok(())
+    }
+
+    fn cost(&self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// 200 images of random pixels, labelled as the net sees them: none is ever broken.
+fn subset_of(cpu: &Cpu) -> Subset {
+    const IMAGES: usize = 200;
+    let bytes: Vec<u8> = pixels(IMAGES, cpu.side()).iter().map(|v| (v * 255.0) as u8).collect();
+    let tensor = data::to_tensor(&bytes, cpu.side(), &Device::Cpu).expect("images");
+    let labels = predict(cpu, &tensor).expect("logits").iter().map(|v| v.prediction.expect("finite")).collect();
+    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.side())
+}
+
+/// Rounding, membership, forward pass and bookkeeping; and what a stored cell costs.
+fn judge_and_store(criterion: &mut Criterion) {
+    let cpu = embedded();
+    let subset = subset_of(&cpu);
+    let tensor = data::to_tensor(&subset.pixels, subset.side, &Device::Cpu).expect("images");
+    let clean = predict(&cpu, &tensor).expect("logits");
+    let stop = AtomicBool::new(false);
+    let trial = Trial {
+        engine: &cpu,
+        attacked_through: (&cpu, Precision::F32),
+        device: &Device::Cpu,
+        subset: &subset,
+        clean: &clean,
+        goal: Goal::Untargeted,
+        seed: 0,
+        witness: WitnessKind::U8,
+        judging: Judging::WhereItMatters,
+        marks: &[usize::MAX],
+        earlier: None,
+        batch: 512,
+        stop: &stop,
+    };
+    let threat = Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").expect("a number") };
+    let task = Task { threat, streams: Streams::new(0, "bench") };
+    let judge = |times: usize| {
+        let memo = Memo::new(subset.len());
+        trial.run(&Repeat(times), &task, &memo, &mut |_| {}).expect("a judgement").remove(0)
+    };
+    let mut group = criterion.benchmark_group("bookkeeping");
+    group.sample_size(SAMPLES).throughput(Throughput::Elements(subset.len() as u64));
+    group.bench_function("judge 200 proposals", |b| b.iter(|| black_box(judge(1))));
+
+    // a cell of 1,000 images: five of these
+    let (outcomes, Witnesses::U8(witnesses)) = judge(1) else { panic!("8-bit witnesses") };
+    let renumbered = |k: usize| Outcome { example: k, ..outcomes[k % outcomes.len()].clone() };
+    let outcomes: Vec<Outcome> = (0..5 * outcomes.len()).map(renumbered).collect();
+    let witnesses = Witnesses::U8(witnesses.repeat(5));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Store::create(folder.path()).expect("a store");
+    let plan = plan::parse(Path::new("bench.toml"), PGD_10, &Source::new("nowhere")).expect("a sound sweep");
+    let provenance = Provenance {
+        schema: SCHEMA,
+        error: None,
+        files: Default::default(),
+        version: "bench".into(),
+        model_file: None,
+        device: "cpu".into(),
+        threads: 1,
+        batch: 512,
+        time_s: 0.0,
+        served_by: None,
+        finished_unix_s: 0,
+    };
+    group.throughput(Throughput::Elements(outcomes.len() as u64));
+    group.bench_function("store a cell of 1,000 images", |b| {
+        b.iter(|| {
+            let cell = &plan.cells[0].cell;
+            store.put(cell, &outcomes, &witnesses, subset.side, provenance.clone()).expect("stored");
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, convolution, gradient, pgd_10, judge_and_store);
+criterion_main!(benches);
