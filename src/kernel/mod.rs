@@ -2,10 +2,11 @@
 //!
 //! Weights never change here, so a gradient with respect to the *image* needs no kernel gradients: the gradient of a
 //! 3×3 stride-1 convolution is another 3×3 convolution with flipped, transposed weights; ReLU needs one bit a value
-//! and max-pool two bits a window. [`cpu`] is the fast engine, [`plain`] the reference it is held against, written
-//! with tensor operations that run on any device.
+//! and max-pool two bits a window. [`cpu`] is the fast engine for sequential nets, [`graph`] the one for all
+//! others, [`plain`] the reference they are held against.
 
 pub mod cpu;
+pub mod graph;
 pub mod halving;
 pub mod plain;
 

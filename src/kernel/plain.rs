@@ -100,15 +100,18 @@ impl Engine for Plain {
     }
 
     fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        self.gradient(images, |logits| {
-            let rows = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-            let mut gradient = vec![vec![0.0; logits.dim(1)?]; rows.len()];
-            for (row, (z, g)) in rows.iter().zip(&mut gradient).enumerate() {
-                seed(row, z, g);
-            }
-            Ok(Tensor::new(gradient, logits.device())?.to_dtype(logits.dtype())?)
-        })
+        self.gradient(images, |logits| seeded(logits, seed))
     }
+}
+
+/// The gradient with respect to the logits that `seed` gives, where they lie and of their type.
+pub(super) fn seeded(logits: &Tensor, seed: &LogitGradient) -> Result<Tensor> {
+    let rows = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let mut gradient = vec![vec![0.0; logits.dim(1)?]; rows.len()];
+    for (row, (z, g)) in rows.iter().zip(&mut gradient).enumerate() {
+        seed(row, z, g);
+    }
+    Ok(Tensor::new(gradient, logits.device())?.to_dtype(logits.dtype())?)
 }
 
 impl Layer {
