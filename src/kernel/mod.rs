@@ -6,6 +6,8 @@
 //! with tensor operations that run on any device.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod plain;
 
 use crate::error::Result;
