@@ -1,11 +1,16 @@
 //! Does one piece of work a line of input and says how long it took: our side of `scripts/bench_pytorch.py`.
 //!
-//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH`, `forward BATCH`, `check FILE`, `peak`, `flops`.
-//! Every answer is one line. Options: `--threads N`, `--instructions NAME`.
+//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH [REPEATS]`, `forward BATCH [REPEATS]`,
+//! `check FILE`, `peak`, `flops`. Every answer is one line; of times, seconds a repeat. Options: `--threads N`,
+//! `--instructions NAME`; `--device cuda [--precision f32|tf32|bf16]` drives the CUDA engine instead.
 
+#[cfg(feature = "cuda")]
+use candle_core::{Device, Tensor};
 use foolproof::goal::Aim;
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
-use foolproof::kernel::{Net, Step};
+#[cfg(feature = "cuda")]
+use foolproof::kernel::{Engine, Loss};
+use foolproof::kernel::{Net, Precision, Step};
 use foolproof::loss::cross_entropy;
 use foolproof::model;
 use foolproof::rng::{Stream, Streams};
@@ -25,7 +30,9 @@ fn main() {
     let instructions = option("--instructions")
         .map_or(Instructions::widest(), |name| INSTRUCTIONS.iter().find(|(n, _)| *n == name).expect("a known name").1);
     let mut net: Option<Net<f32>> = None;
-    let mut engine: Option<Cpu> = None;
+    let mut engine: Option<Side> = None;
+    let precision = Precision::named(option("--precision").unwrap_or("f32")).expect("f32, tf32 or bf16");
+    let on_cuda = option("--device") == Some("cuda");
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -41,14 +48,18 @@ fn main() {
             }
             ["flops"] => flops(instructions).to_string(),
             ["peak"] => peak().to_string(),
-            [work, rest] => {
+            [work, rest, repeats @ ..] => {
                 let engine = engine.get_or_insert_with(|| {
-                    Cpu::with(net.take().expect("loaded"), instructions).unwrap_or_else(|_| panic!("a sequential net"))
+                    let net = net.take().expect("loaded");
+                    match on_cuda {
+                        true => cuda_side(net, precision),
+                        false => Side::Cpu(Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a sequential net"))),
+                    }
                 });
+                let repeats = repeats.first().map_or(1, |n| n.parse().expect("a number"));
                 match *work {
                     "check" => check(engine, Path::new(rest)),
-                    "gradient" => time(engine, rest.parse().expect("a number"), true).to_string(),
-                    _ => time(engine, rest.parse().expect("a number"), false).to_string(),
+                    _ => engine.time(rest.parse().expect("a number"), repeats, *work == "gradient").to_string(),
                 }
             }
             _ => break,
@@ -125,19 +136,110 @@ fn seed(_: usize, logits: &[f32], gradient: &mut [f32]) {
     cross_entropy(&Aim { label: 0, target: None }, logits, gradient);
 }
 
-fn time(engine: &Cpu, batch: usize, gradient: bool) -> f64 {
-    let x = pixels(batch, engine.side());
-    let began = Instant::now();
-    let result = engine.images(&x, if gradient { Some(&seed) } else { None });
-    let seconds = began.elapsed().as_secs_f64();
-    assert!(result.0.iter().all(|z| z.is_finite()), "the net is out of its mind");
-    seconds
+/// Whose turn it is.
+enum Side {
+    Cpu(Cpu),
+    /// Images stay on the device, and what comes of them too.
+    #[cfg(feature = "cuda")]
+    Cuda {
+        engine: Box<foolproof::kernel::cuda::Cuda>,
+        device: Device,
+        side: usize,
+    },
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_side(net: Net<f32>, precision: Precision) -> Side {
+    let device = foolproof::kernel::cuda::open(0).expect("a device");
+    let engine = Box::new(foolproof::kernel::cuda::Cuda::new(&net, &device, precision).expect("a net for CUDA"));
+    Side::Cuda { engine, device, side: net.side }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_side(_: Net<f32>, _: Precision) -> Side {
+    panic!("built without feature cuda")
+}
+
+impl Side {
+    fn side(&self) -> usize {
+        match self {
+            Side::Cpu(engine) => engine.side(),
+            #[cfg(feature = "cuda")]
+            Side::Cuda { side, .. } => *side,
+        }
+    }
+
+    /// Seconds a pass.
+    fn time(&self, batch: usize, repeats: usize, gradient: bool) -> f64 {
+        let x = pixels(batch, self.side());
+        let (logits, seconds) = match self {
+            Side::Cpu(engine) => {
+                let (mut logits, began) = (Vec::new(), Instant::now());
+                for _ in 0..repeats {
+                    logits = engine.images(&x, if gradient { Some(&seed) } else { None }).0;
+                }
+                (logits, began.elapsed().as_secs_f64())
+            }
+            #[cfg(feature = "cuda")]
+            Side::Cuda { engine, device, side } => {
+                let x = Tensor::from_vec(x, (batch, 3, *side, *side), device).expect("memory");
+                let pass = || match gradient {
+                    true => engine.logits_and_gradient(&x, &OnDevice).expect("a pass").0,
+                    false => engine.logits(&x).expect("a pass"),
+                };
+                device.synchronize().expect("a device");
+                let began = Instant::now();
+                let mut logits = None;
+                for _ in 0..repeats {
+                    logits = Some(pass());
+                }
+                device.synchronize().expect("a device");
+                let seconds = began.elapsed().as_secs_f64();
+                (logits.expect("one repeat").flatten_all().and_then(|z| z.to_vec1()).expect("logits"), seconds)
+            }
+        };
+        assert!(logits.iter().all(|z| z.is_finite()), "the net is out of its mind");
+        seconds / repeats as f64
+    }
+
+    /// Logits and gradients.
+    fn compute(&self, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        match self {
+            Side::Cpu(engine) => engine.images(x, Some(&seed)),
+            #[cfg(feature = "cuda")]
+            Side::Cuda { engine, device, side } => {
+                let n = x.len() / (3 * side * side);
+                let x = Tensor::from_slice(x, (n, 3, *side, *side), device).expect("memory");
+                let (logits, gradient) = engine.logits_and_gradient(&x, &OnDevice).expect("a pass");
+                let here = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1()).expect("numbers");
+                (here(logits), here(gradient))
+            }
+        }
+    }
+}
+
+/// [`seed`] in tensor operations.
+#[cfg(feature = "cuda")]
+struct OnDevice;
+
+#[cfg(feature = "cuda")]
+impl Loss for OnDevice {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        seed(row, logits, gradient);
+    }
+
+    fn on_device(&self, _: usize, logits: &Tensor) -> foolproof::error::Result<Tensor> {
+        let weights = logits.broadcast_sub(&logits.max_keepdim(1)?)?.exp()?;
+        let p = weights.broadcast_div(&weights.sum_keepdim(1)?)?;
+        let others = p.narrow(1, 1, p.dim(1)? - 1)?;
+        Ok(Tensor::cat(&[&others.sum_keepdim(1)?.neg()?, &others], 1)?)
+    }
 }
 
 /// Writes the images, logits and gradients of a batch of 4, for the other side to compare.
-fn check(engine: &Cpu, file: &Path) -> String {
+fn check(engine: &Side, file: &Path) -> String {
     let x = pixels(4, engine.side());
-    let (logits, gradient) = engine.images(&x, Some(&seed));
+    let (logits, gradient) = engine.compute(&x);
     let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let shape = vec![4, 3, engine.side(), engine.side()];
     let all = [

@@ -7,9 +7,9 @@ use foolproof::attack::{self, Params, Task};
 use foolproof::data::{self, Source, Subset};
 use foolproof::goal::{Aim, Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
-use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::plain::Plain;
+use foolproof::kernel::{Engine, Precision};
 use foolproof::loss::cross_entropy;
 use foolproof::model::{self, MODELS};
 use foolproof::oracle::Memo;
@@ -243,7 +243,7 @@ fn skipping_judgements_loses_no_success() {
         (Norm::L2, vec!["0.25", "0.5"], &restarted, 200, WitnessKind::U8),
     ];
     for entry in &MODELS {
-        let engine = model::find(entry.name, Path::new(".")).unwrap().engine(&Device::Cpu).unwrap();
+        let engine = model::find(entry.name, Path::new(".")).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
         for (norm, budgets, params, take, witness) in &cases {
             let subset = data::find("cifar10").unwrap().subset(&source, "test", 0, Some(*take)).unwrap();
             let pixels = Witnesses::U8(subset.pixels.clone());

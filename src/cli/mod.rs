@@ -8,7 +8,10 @@ mod verify;
 
 use crate::data::Source;
 use crate::error::{Error, Result};
+use crate::kernel::Precision;
 use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::open as open_cuda;
 use crate::store::Store;
 use crate::sweep::run::Machine;
 use candle_core::Device;
@@ -36,6 +39,9 @@ struct Options {
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, global = true, default_value = "auto")]
     device: String,
+    /// Arithmetic of gradients on CUDA: f32, tf32 or bf16; what is judged is always f32
+    #[arg(long, global = true, value_name = "NAME", default_value = "f32", value_parser = clap::builder::PossibleValuesParser::new(Precision::ALL.map(Precision::name)))]
+    precision: String,
     /// Threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -149,18 +155,20 @@ impl Options {
             }
             limit.limit();
         }
-        let (device, device_name) = open_device(&self.device)?;
-        Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
+        let (device, mut device_name) = open_device(&self.device)?;
+        let precision = Precision::named(&self.precision).expect("one of those that clap knows");
+        if device.is_cuda() && precision != Precision::F32 {
+            device_name = format!("{device_name} {}", precision.name());
+        }
+        Ok(Machine { device, device_name, precision, threads, batch: self.batch.map(|b| b as usize) })
     }
 }
 
 fn open_device(text: &str) -> Result<(Device, String)> {
     let cpu = || (Device::Cpu, "cpu".to_string());
-    let cuda = |i: usize| match Device::new_cuda(i) {
+    let cuda = |i: usize| match open_cuda(i) {
         Ok(device) => Ok((device, format!("cuda:{i}"))),
-        Err(problem) => Err(Error::usage(format!(
-            "no device `{text}`: {problem} (hint: --device cpu; CUDA needs a build with --features cuda)"
-        ))),
+        Err(problem) => Err(Error::usage(format!("no device `{text}`: {problem} (hint: --device cpu)"))),
     };
     match text {
         "cpu" => Ok(cpu()),
@@ -171,4 +179,9 @@ fn open_device(text: &str) -> Result<(Device, String)> {
             None => Err(Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"))),
         },
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: usize) -> Result<Device> {
+    Err(Error::usage("this program was built without CUDA (scripts/build_cuda.sh builds one with it)"))
 }

@@ -11,7 +11,7 @@ pub mod cuda;
 pub mod plain;
 
 use crate::error::Result;
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -121,17 +121,80 @@ impl<T> Net<T> {
     }
 }
 
-/// Writes the gradient of a loss with respect to the logits of image `row`: `(row, logits, gradient)`.
-pub type LogitGradient<'a> = dyn Fn(usize, &[f32], &mut [f32]) + Sync + 'a;
+/// A loss, each image's apart, given by its gradient with respect to the logits.
+pub trait Loss: Sync {
+    /// Writes the gradient for image `row` of the batch.
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]);
+
+    /// The gradients N×classes, f32, where the logits N×classes lie, those of row `first` of the batch on. By way of the
+    /// host unless the loss knows better.
+    ///
+    /// # Errors
+    /// Those of the tensor library.
+    fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
+        let (_, classes) = logits.dims2()?;
+        let logits_here = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut gradients = vec![0.0; logits_here.len()];
+        for (i, (z, g)) in logits_here.chunks(classes).zip(gradients.chunks_mut(classes)).enumerate() {
+            self.gradient(first + i, z, g);
+        }
+        Ok(Tensor::from_vec(gradients, logits.shape(), &Device::Cpu)?.to_device(logits.device())?)
+    }
+}
+
+impl<F: Fn(usize, &[f32], &mut [f32]) + Sync> Loss for F {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        self(row, logits, gradient);
+    }
+}
+
+/// Arithmetic of the CUDA engine's gradients. Logits that are judged are always computed in [`Precision::F32`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// f32 maps; products of factors rounded to 10 bits behind the point, summed in f32.
+    Tf32,
+    /// bfloat16 maps and weights; products summed in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// All, the default first.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Precision> {
+        Precision::ALL.into_iter().find(|p| p.name() == name)
+    }
+
+    /// Bytes of a value of a map.
+    pub fn bytes(self) -> usize {
+        if self == Precision::Bf16 { 2 } else { 4 }
+    }
+}
 
 /// Computes a network. The result for an image does not depend on the other images of the batch.
 pub trait Engine: Send + Sync {
     /// Images N×3×H×W in [0,1] to logits N×classes.
     fn logits(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// Logits N×classes, and the gradient N×3×H×W with respect to the images of the loss whose gradient with respect
-    /// to the logits `seed` gives.
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)>;
+    /// Logits N×classes, and the gradient N×3×H×W with respect to the images of `loss`.
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)>;
+
+    /// Whether the logits that come with gradients are as good as those of [`Engine::logits`].
+    fn gradient_logits_are_exact(&self) -> bool {
+        true
+    }
 }
 
 /// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.

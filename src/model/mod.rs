@@ -7,8 +7,10 @@ use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::kernel::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::Cuda;
 use crate::kernel::plain::Plain;
-use crate::kernel::{Engine, Net};
+use crate::kernel::{Engine, Net, Precision};
 use candle_core::Device;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -119,14 +121,21 @@ impl ModelSource {
             .map_err(|problem| self.weights_error(problem))
     }
 
-    /// Ready to compute on `device`: our kernels on the CPU, tensor operations elsewhere.
-    pub fn engine(&self, device: &Device) -> Result<Box<dyn Engine>> {
-        let net = match (device, self.net()?) {
-            (Device::Cpu, net) => match Cpu::new(net) {
+    /// Ready to compute on `device`: compiled where there is a compiled engine, tensor operations elsewhere. Gradients on
+    /// CUDA are of `precision`.
+    pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+        let net = self.net()?;
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Ok(Box::new(Cuda::new(&net, device, precision)?));
+        }
+        _ = precision;
+        let net = match device {
+            Device::Cpu => match Cpu::new(net) {
                 Ok(compiled) => return Ok(Box::new(compiled)),
                 Err(net) => net,
             },
-            (_, net) => net,
+            _ => net,
         };
         Ok(Box::new(Plain::new(&net, device)?))
     }

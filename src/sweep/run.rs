@@ -4,7 +4,7 @@ use super::plan::{Plan, PlannedCell};
 use crate::attack::Task;
 use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
-use crate::kernel::Engine;
+use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
 use crate::record::{CellId, Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
@@ -18,8 +18,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub struct Machine {
     /// Where tensors live.
     pub device: Device,
-    /// `cpu` or `cuda:0`.
+    /// `cpu`, `cuda:0`, or `cuda:0 bf16` where gradients are not f32.
     pub device_name: String,
+    /// Of gradients on CUDA.
+    pub precision: Precision,
     /// Threads of the CPU kernels.
     pub threads: usize,
     /// Images a batch; `None`: as many as [`BATCH_BYTES`] holds.
@@ -159,7 +161,7 @@ impl Runner<'_> {
     /// Loads the model, looks at the clean images, and refuses to go on where the clean accuracy cannot be right.
     fn prepare(&self, cell: &PlannedCell) -> Result<Prepared> {
         let (model, data) = (&self.plan.models[cell.model], &self.plan.data[cell.data]);
-        let engine = model.engine(&self.machine.device)?;
+        let engine = model.engine(&self.machine.device, self.machine.precision)?;
         let subset = &data.subset;
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());

@@ -157,7 +157,7 @@ impl Loaded<'_> {
             if subset.digest != cell.data.digest {
                 return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
             }
-            let engine = source.engine(&self.machine.device)?;
+            let engine = source.engine(&self.machine.device, self.machine.precision)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());
             let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;

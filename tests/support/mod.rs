@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 use foolproof::data::Source;
-use foolproof::kernel::{Net, Step};
+use foolproof::kernel::{Net, Precision, Step};
 use foolproof::record::StoredCell;
 use foolproof::report::summary::Summary;
 use foolproof::report::{self, Run};
@@ -39,6 +39,7 @@ pub fn machine(batch: Option<usize>) -> Machine {
     Machine {
         device: candle_core::Device::Cpu,
         device_name: "cpu".into(),
+        precision: Precision::F32,
         threads: rayon::current_num_threads(),
         batch,
     }

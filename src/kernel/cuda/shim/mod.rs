@@ -44,7 +44,7 @@ extern "C" fn late_missing(i: c_int) -> ! {
 /// Says which library is missing.
 pub fn load() -> Result<(), &'static str> {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
-    DONE.get_or_init(fill).as_ref().map(|()| ()).map_err(String::as_str)
+    DONE.get_or_init(fill).as_ref().copied().map_err(String::as_str)
 }
 
 fn fill() -> Result<(), String> {
