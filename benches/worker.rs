@@ -53,7 +53,9 @@ fn main() {
                     let net = net.take().expect("loaded");
                     match on_cuda {
                         true => cuda_side(net, precision),
-                        false => Side::Cpu(Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a sequential net"))),
+                        false => Side::Cpu(Box::new(
+                            Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a sequential net")),
+                        )),
                     }
                 });
                 let repeats = repeats.first().map_or(1, |n| n.parse().expect("a number"));
@@ -138,7 +140,7 @@ fn seed(_: usize, logits: &[f32], gradient: &mut [f32]) {
 
 /// Whose turn it is.
 enum Side {
-    Cpu(Cpu),
+    Cpu(Box<Cpu>),
     /// Images stay on the device, and what comes of them too.
     #[cfg(feature = "cuda")]
     Cuda {
