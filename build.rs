@@ -23,8 +23,10 @@ fn main() {
     }
     // without a toolkit the program can be checked, not linked
     if let Some(home) = env::var_os("CUDA_HOME") {
-        let runtime = Path::new(&home).join("lib/libcudart_static.a");
-        fs::copy(&runtime, out.join("libcudart.a")).unwrap_or_else(|e| panic!("{}: {e}", runtime.display()));
+        let folders = ["lib", "lib64", "targets/x86_64-linux/lib"].map(|f| Path::new(&home).join(f));
+        let found = folders.iter().map(|f| f.join("libcudart_static.a")).find(|f| f.is_file());
+        let runtime = found.unwrap_or_else(|| panic!("no libcudart_static.a below CUDA_HOME, {}", home.display()));
+        fs::copy(runtime, out.join("libcudart.a")).unwrap();
     }
     let (jumps, names) = table();
     fs::write(out.join("jumps.s"), jumps).unwrap();

@@ -433,7 +433,9 @@ impl Bench<'_> {
             return Look::Start;
         }
         match (self.round(row, image, led), here) {
-            (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, &pixels) => {
+            (Ok(pixels), Some((logits, slope)))
+                if !logits.is_empty() && self.stands_firmly(row, logits, slope, image, &pixels) =>
+            {
                 Look::Firm(Candidate { pixels, distance: self.aims[row].distance(logits), place })
             }
             (rounded, _) => Look::Judge(rounded),

@@ -24,6 +24,8 @@ const VALUES: usize = 3 * SIDE * SIDE;
 struct Linear {
     w: Vec<f32>,
     b: f32,
+    /// Whether the logits that come with gradients are worth anything.
+    exact: bool,
 }
 
 impl Linear {
@@ -47,7 +49,12 @@ impl Engine for Linear {
             loss.gradient(row, z, &mut g);
             gradient.extend(self.w.iter().map(|w| w * g[0]));
         }
+        let logits = if self.exact { logits } else { (logits * -1.0)? };
         Ok((logits, Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?))
+    }
+
+    fn gradient_logits_are_exact(&self) -> bool {
+        self.exact
     }
 }
 
@@ -57,7 +64,7 @@ fn toy() -> (Linear, Subset) {
     let w: Vec<f32> = (0..VALUES).map(|i| if i % 5 == 0 { 0.0 } else { number(&mut s) as f32 }).collect();
     let n = 60;
     let pixels: Vec<u8> = (0..n * VALUES).map(|_| 40 + s.below(176) as u8).collect();
-    let mut model = Linear { w, b: 0.0 };
+    let mut model = Linear { w, b: 0.0, exact: true };
     let margins: Vec<f64> = pixels.chunks(VALUES).map(|p| model.margin(&floats(p))).collect();
     let lowest = margins.iter().copied().fold(f64::MAX, f64::min);
     // every image is right, by margins from just above 0 to a few units
@@ -165,6 +172,18 @@ fn pgd_reaches_the_same_corner_and_stops_at_the_first_success() {
         let passes = if needed < 4 { needed as u64 + 1 } else { 4 };
         assert_eq!((o.forwards, o.backwards), (passes + 1, passes), "margin {margin}");
     }
+}
+
+#[test]
+fn what_is_judged_does_not_come_from_inexact_gradients() {
+    let (exact, subset) = toy();
+    let inexact = Linear { w: exact.w.clone(), exact: false, ..exact };
+    let given = [("steps", "4"), ("step_size", "eps/4"), ("random_start", "false")];
+    let run = |model: &Linear| run(model, &subset, "pgd", &given, threat(Norm::Linf, "8/255"), WitnessKind::U8);
+    let ((a, witnesses), (b, same)) = (run(&exact), run(&inexact));
+    assert_eq!(witnesses, same);
+    let found = |o: &[Outcome]| o.iter().map(|o| (o.success, o.step, o.margin)).collect::<Vec<_>>();
+    assert_eq!(found(&a), found(&b));
 }
 
 #[test]

@@ -148,6 +148,25 @@ fn the_same_batch_gives_the_same_bits() {
     }
 }
 
+#[test]
+fn a_batch_in_parts_is_the_batch() {
+    let Some(device) = device("a_batch_in_parts_is_the_batch") else { return };
+    let shape = &SHAPES[6];
+    let x = random_images(shape, &device);
+    // another gradient for each row: a part must know where in the batch it lies
+    let by_row = |row: usize, _: &[f32], g: &mut [f32]| g[row] = 1.0;
+    let run = |most: usize| {
+        let engine = Cuda::new(&random_net(shape).to_f32(), &device, Precision::F32).unwrap();
+        engine.limit(most);
+        let (z, g) = engine.logits_and_gradient(&x, &by_row).unwrap();
+        [z, g].map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+    };
+    for (whole, parts) in run(100).iter().zip(&run(4)) {
+        let whole: Vec<f64> = whole.iter().map(|v| f64::from(*v)).collect();
+        assert!(relative_error(parts, &whole) < 1e-4);
+    }
+}
+
 /// Whole numbers, so that windows of equal values are exactly equal in every precision, and so are the gradients.
 #[test]
 fn ties_go_to_the_first() {

@@ -102,6 +102,11 @@ impl Cuda {
         Ok(Cuda { limit: AtomicUsize::new(exact.most_images()), exact: Mutex::new(exact), gradients })
     }
 
+    /// Computes no more than `most` images at once.
+    pub fn limit(&self, most: usize) {
+        self.limit.fetch_min(most.max(1), Ordering::Relaxed);
+    }
+
     /// Works through `images` in as few parts as memory allows: `work(first, part)` gives tensors whose rows are images.
     fn in_parts<const N: usize>(
         &self,
