@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Type-checks the CUDA build on a machine without CUDA: a stand-in for nvcc writes empty files where the build scripts
-# of candle's kernels expect compiled ones, so nothing that comes out of this can run; and checks our own kernels. Takes a few minutes the first time.
+# of candle's kernels expect compiled ones, so nothing that comes out of this can run. Then checks our own kernels on the
+# CPU. Takes a few minutes the first time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stand_in=$(mktemp -d)

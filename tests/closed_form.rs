@@ -182,7 +182,7 @@ fn what_is_judged_does_not_come_from_inexact_gradients() {
     let run = |model: &Linear| run(model, &subset, "pgd", &given, threat(Norm::Linf, "8/255"), WitnessKind::U8);
     let ((a, witnesses), (b, same)) = (run(&exact), run(&inexact));
     assert_eq!(witnesses, same);
-    let found = |o: &[Outcome]| o.iter().map(|o| (o.success, o.step, o.margin)).collect::<Vec<_>>();
+    let found = |o: &[Outcome]| o.iter().map(|o| (o.success, o.step, o.adversarial_prediction)).collect::<Vec<_>>();
     assert_eq!(found(&a), found(&b));
 }
 
