@@ -1,13 +1,17 @@
 //! Does one piece of work a line of input and says how long it took: our side of `scripts/bench_pytorch.py`.
 //!
-//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH REPEATS`,
-//! `forward BATCH REPEATS`, `check FILE`, `peak`, `flops`.
-//! Every answer is one line. Options: `--threads N`, `--instructions NAME`.
+//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH [REPEATS]`, `forward BATCH [REPEATS]`,
+//! `check FILE`, `peak`, `flops`. Every answer is one line; of times, seconds a repeat. Options: `--threads N`,
+//! `--instructions NAME`; `--device cuda [--precision f32|tf32|bf16]` drives the CUDA engine instead.
 
 mod nets;
 
+#[cfg(feature = "cuda")]
+use candle_core::{Device, Tensor};
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
-use foolproof::kernel::{Net, Step};
+#[cfg(feature = "cuda")]
+use foolproof::kernel::{Engine, Loss};
+use foolproof::kernel::{Net, PRECISIONS, Precision, Step};
 use foolproof::model;
 use nets::{pixels, seed, vgg16};
 use safetensors::tensor::{Dtype, TensorView};
@@ -23,7 +27,10 @@ fn main() {
     let instructions = option("--instructions")
         .map_or(Instructions::widest(), |name| INSTRUCTIONS.iter().find(|(n, _)| *n == name).expect("a known name").1);
     let mut net: Option<Net<f32>> = None;
-    let mut engine: Option<Cpu> = None;
+    let mut engine: Option<Side> = None;
+    let precision = option("--precision")
+        .map_or(Precision::F32, |name| PRECISIONS.iter().find(|(n, _)| *n == name).expect("f32, tf32 or bf16").1);
+    let on_cuda = option("--device") == Some("cuda");
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -39,21 +46,27 @@ fn main() {
             }
             ["flops"] => flops(instructions).to_string(),
             ["peak"] => peak().to_string(),
-            [work, batch, repeats] => {
-                let engine = engine.get_or_insert_with(|| compile(&mut net, instructions));
-                let (batch, repeats) = (batch.parse().expect("a number"), repeats.parse().expect("a number"));
-                time(engine, batch, repeats, *work == "gradient").to_string()
+            [work, rest, repeats @ ..] => {
+                let engine = engine.get_or_insert_with(|| {
+                    let net = net.take().expect("loaded");
+                    match on_cuda {
+                        true => cuda_side(net, precision),
+                        false => Side::Cpu(Box::new(
+                            Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a sequential net")),
+                        )),
+                    }
+                });
+                let repeats = repeats.first().map_or(1, |n| n.parse().expect("a number"));
+                match *work {
+                    "check" => check(engine, Path::new(rest)),
+                    _ => engine.time(rest.parse().expect("a number"), repeats, *work == "gradient").to_string(),
+                }
             }
-            ["check", file] => check(engine.get_or_insert_with(|| compile(&mut net, instructions)), Path::new(file)),
             _ => break,
         };
         println!("{answer}");
         std::io::stdout().flush().expect("a reader");
     }
-}
-
-fn compile(net: &mut Option<Net<f32>>, instructions: Instructions) -> Cpu {
-    Cpu::with(net.take().expect("loaded"), instructions).unwrap_or_else(|_| panic!("a sequential net"))
 }
 
 fn load(name: &str, side: usize) -> Net<f32> {
@@ -85,23 +98,108 @@ fn write_weights(net: &Net<f32>, file: &Path) {
     safetensors::serialize_to_file(views, None, file).expect("a place to write to");
 }
 
-/// Seconds of one of several repetitions, after one that is not counted.
-fn time(engine: &Cpu, batch: usize, repeats: usize, gradient: bool) -> f64 {
-    let x = pixels(batch, engine.side());
-    let run = || {
-        let result = engine.images(&x, if gradient { Some(&seed) } else { None });
-        assert!(result.0.iter().all(|z| z.is_finite()), "the net is out of its mind");
-    };
-    run();
-    let began = Instant::now();
-    (0..repeats).for_each(|_| run());
-    began.elapsed().as_secs_f64() / repeats as f64
+/// Whose turn it is.
+enum Side {
+    Cpu(Box<Cpu>),
+    /// Images stay on the device, and what comes of them too.
+    #[cfg(feature = "cuda")]
+    Cuda {
+        engine: Box<foolproof::kernel::cuda::Cuda>,
+        device: Device,
+        side: usize,
+    },
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_side(net: Net<f32>, precision: Precision) -> Side {
+    let device = foolproof::kernel::cuda::open(0).expect("a device");
+    let engine = Box::new(foolproof::kernel::cuda::Cuda::new(&net, &device, precision).expect("a net for CUDA"));
+    Side::Cuda { engine, device, side: net.side }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_side(_: Net<f32>, _: Precision) -> Side {
+    panic!("built without feature cuda")
+}
+
+impl Side {
+    fn side(&self) -> usize {
+        match self {
+            Side::Cpu(engine) => engine.side(),
+            #[cfg(feature = "cuda")]
+            Side::Cuda { side, .. } => *side,
+        }
+    }
+
+    /// Seconds of one of several passes, after one that is not counted.
+    fn time(&self, batch: usize, repeats: usize, gradient: bool) -> f64 {
+        let x = pixels(batch, self.side());
+        let (logits, seconds) = match self {
+            Side::Cpu(engine) => {
+                let pass = || engine.images(&x, if gradient { Some(&seed) } else { None }).0;
+                let mut logits = pass();
+                let began = Instant::now();
+                (0..repeats).for_each(|_| logits = pass());
+                (logits, began.elapsed().as_secs_f64())
+            }
+            #[cfg(feature = "cuda")]
+            Side::Cuda { engine, device, side } => {
+                let x = Tensor::from_vec(x, (batch, 3, *side, *side), device).expect("memory");
+                let pass = || match gradient {
+                    true => engine.logits_and_gradient(&x, &OnDevice).expect("a pass").0,
+                    false => engine.logits(&x).expect("a pass"),
+                };
+                let mut logits = pass();
+                device.synchronize().expect("a device");
+                let began = Instant::now();
+                (0..repeats).for_each(|_| logits = pass());
+                device.synchronize().expect("a device");
+                let seconds = began.elapsed().as_secs_f64();
+                (logits.flatten_all().and_then(|z| z.to_vec1()).expect("logits"), seconds)
+            }
+        };
+        assert!(logits.iter().all(|z| z.is_finite()), "the net is out of its mind");
+        seconds / repeats as f64
+    }
+
+    /// Logits and gradients.
+    fn compute(&self, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        match self {
+            Side::Cpu(engine) => engine.images(x, Some(&seed)),
+            #[cfg(feature = "cuda")]
+            Side::Cuda { engine, device, side } => {
+                let n = x.len() / (3 * side * side);
+                let x = Tensor::from_slice(x, (n, 3, *side, *side), device).expect("memory");
+                let (logits, gradient) = engine.logits_and_gradient(&x, &OnDevice).expect("a pass");
+                let here = |t: Tensor| t.flatten_all().and_then(|t| t.to_vec1()).expect("numbers");
+                (here(logits), here(gradient))
+            }
+        }
+    }
+}
+
+/// [`seed`] in tensor operations.
+#[cfg(feature = "cuda")]
+struct OnDevice;
+
+#[cfg(feature = "cuda")]
+impl Loss for OnDevice {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        seed(row, logits, gradient);
+    }
+
+    fn on_device(&self, _: usize, logits: &Tensor) -> foolproof::error::Result<Tensor> {
+        let weights = logits.broadcast_sub(&logits.max_keepdim(1)?)?.exp()?;
+        let p = weights.broadcast_div(&weights.sum_keepdim(1)?)?;
+        let others = p.narrow(1, 1, p.dim(1)? - 1)?;
+        Ok(Tensor::cat(&[&others.sum_keepdim(1)?.neg()?, &others], 1)?)
+    }
 }
 
 /// Writes the images, logits and gradients of a batch of 4, for the other side to compare.
-fn check(engine: &Cpu, file: &Path) -> String {
+fn check(engine: &Side, file: &Path) -> String {
     let x = pixels(4, engine.side());
-    let (logits, gradient) = engine.images(&x, Some(&seed));
+    let (logits, gradient) = engine.compute(&x);
     let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let shape = vec![4, 3, engine.side(), engine.side()];
     let all = [

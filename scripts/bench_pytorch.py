@@ -2,9 +2,12 @@
 """Times our CPU engine against PyTorch on the same weights and images, alternating in one run, and prints the ratios.
 
     scripts/bench_pytorch.py [step] [memory] [flat] [steady] [sweep] [--rounds 7] [--only TEXT] [--out FILE]
+    scripts/bench_pytorch.py gpu --worker FILE [--rounds 7] [--out FILE]
 
-PyTorch, and torchattacks for `sweep`, are installed into a virtual environment below target/; the project itself needs
-neither. PyTorch runs in both memory formats, weights without gradients, and its better one counts. Medians throughout.
+`gpu` times the CUDA engine (the worker of scripts/build_cuda.sh) against torch.compile in channels_last, with the
+machine's own PyTorch if that has CUDA. Otherwise PyTorch, and torchattacks for `sweep`, are installed into a virtual
+environment below target/; the project itself needs neither. On the CPU PyTorch runs in both memory formats, weights
+without gradients, and its better one counts. Medians throughout.
 """
 from __future__ import annotations
 
@@ -39,6 +42,10 @@ STEPS = [
     ("gradient", "vgg16", 32, 128, "avx2", 1.5, 2.0),
     ("gradient", "vgg16", 224, 8, "avx2", 1.5, 2.0),
 ]
+# What the gpu part times: gradients of PGD-20, VGG16 at 224, batch 256; and the least agreement it asks for at each
+# precision: relative error of logits, median cosine of gradients.
+GPU_BATCH, GPU_STEPS = 256, 20
+GPU_PRECISIONS = [("f32", 1e-3, 0.9999), ("tf32", 1e-2, 0.99), ("bf16", 5e-2, 0.9)]
 # PGD-40, two restarts, five budgets, two models, 1,000 images: what torchattacks computes without sharing.
 SWEEP_GRADIENTS = 40 * 2 * 5 * 2 * 1000
 
@@ -56,6 +63,30 @@ def enter_venv() -> None:
     os.execv(python, [str(python), *sys.argv])
 
 
+def has_cuda() -> bool:
+    """Whether this Python has a PyTorch with a GPU."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
+
+
+def load_tensors(file: Path) -> dict[str, Any]:
+    """A safetensors file of f32, read with PyTorch alone: length of the header, header, numbers."""
+    import torch
+
+    data = bytearray(file.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            values = torch.frombuffer(data, dtype=torch.float32, offset=start + begin, count=(end - begin) // 4)
+            tensors[name] = values.reshape(entry["shape"]).clone()
+    return tensors
+
+
 def built(*arguments: str) -> Path:
     """Path of an executable that cargo has built."""
     command = ["cargo", "build", "--release", "--locked", "--message-format=json", *arguments]
@@ -67,8 +98,10 @@ def built(*arguments: str) -> Path:
 class Worker:
     """Our side: a process that sleeps between pieces of work."""
 
-    def __init__(self, binary: Path, net: str, side: int, instructions: str = "widest") -> None:
+    def __init__(self, binary: Path, net: str, side: int, instructions: str = "widest", precision: str = "") -> None:
         options = [] if instructions == "widest" else ["--instructions", instructions]
+        if precision:
+            options += ["--device", "cuda", "--precision", precision]
         command = [str(binary), "--threads", str(THREADS), *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ask(f"load {net} {side}")
@@ -96,13 +129,13 @@ class Torch:
 
     def __init__(self, weights: Path, pools: list[int], channels_last: bool) -> None:
         import torch
-        from safetensors.torch import load_file
 
         torch.set_num_threads(THREADS)
         self.torch = torch
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.name = "channels_last" if channels_last else "nchw"
-        tensors = load_file(weights)
+        self.dtype = torch.float32
+        tensors = load_tensors(weights)
         self.mean, self.std = (tensors[k].view(1, 3, 1, 1) for k in ("mean", "std"))
         layers: list[Any] = []
         count = sum(k.endswith(".weight") for k in tensors)
@@ -122,12 +155,21 @@ class Torch:
                 layers.append(torch.nn.MaxPool2d(2))
         self.net = torch.nn.Sequential(*layers).eval().requires_grad_(False).to(memory_format=self.format)
 
+    def to(self, device: Any) -> None:
+        """Moves net and normalisation."""
+        self.net, self.mean, self.std = (part.to(device) for part in (self.net, self.mean, self.std))
+
+    def cast(self, dtype: Any) -> None:
+        """Computes in another precision from here on; images and gradients stay f32."""
+        self.net = self.net.to(dtype)
+        self.dtype = dtype
+
     def __call__(self, x: Any) -> Any:
-        return self.net((x - self.mean) / self.std)
+        return self.net(((x - self.mean) / self.std).to(self.dtype)).float()
 
     def gradient(self, x: Any) -> Any:
         x = x.detach().requires_grad_(True)
-        target = self.torch.zeros(len(x), dtype=self.torch.long)
+        target = self.torch.zeros(len(x), dtype=self.torch.long, device=x.device)
         loss = self.torch.nn.functional.cross_entropy(self(x), target, reduction="sum")
         return self.torch.autograd.grad(loss, x)[0]
 
@@ -153,10 +195,8 @@ def pools(net: str) -> list[int]:
 
 def check(worker: Worker, torch_net: Torch, folder: Path) -> str:
     """Both sides compute the same; returns how closely."""
-    from safetensors.torch import load_file
-
     worker.ask(f"check {folder / 'check'}")
-    ours = load_file(folder / "check")
+    ours = load_tensors(folder / "check")
     x = ours["images"].contiguous(memory_format=torch_net.format)
     logits, gradient = torch_net(x), torch_net.gradient(x)
     error = ((ours["logits"] - logits).norm() / logits.norm()).item()
@@ -293,6 +333,59 @@ def sweep(binary: Path, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+def gpu(binary: Path, rounds: int) -> list[dict[str, Any]]:
+    """The CUDA engine against torch.compile in channels_last, alternating, at each precision."""
+    import torch
+
+    rows = []
+    for precision, most_error, least_cosine in GPU_PRECISIONS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            worker = Worker(binary, "vgg16", 224, precision=precision)
+            worker.ask(f"weights {folder / 'weights'}")
+            net = Torch(folder / "weights", pools("vgg16"), True)
+            worker.ask(f"check {folder / 'check'}")
+            ours = load_tensors(folder / "check")
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            net.to(torch.device("cuda"))
+            x = ours["images"].cuda().contiguous(memory_format=torch.channels_last)
+            with torch.no_grad():
+                logits = net(x).cpu()
+            gradient = net.gradient(x).cpu()
+            error = ((ours["logits"] - logits).norm() / logits.norm()).item()
+            cosine = torch.nn.functional.cosine_similarity(
+                ours["gradient"].flatten(1), gradient.flatten(1)).median().item()
+            if not (error <= most_error and cosine >= least_cosine):
+                raise SystemExit(f"{precision}: logits differ by {error:.1e}, gradients by cosine {cosine}")
+
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+            torch.backends.cudnn.benchmark = True
+            net.cast(torch.bfloat16 if precision == "bf16" else torch.float32)
+            x = torch.rand(GPU_BATCH, 3, 224, 224, device="cuda").contiguous(memory_format=torch.channels_last)
+            net.net = torch.compile(net.net, mode="max-autotune-no-cudagraphs")
+            mine: list[float] = []
+            theirs: list[float] = []
+            for number in range(rounds + 2):  # two to warm up
+                ours_s = float(worker.ask(f"gradient {GPU_BATCH} {GPU_STEPS}"))
+                torch.cuda.synchronize()
+                began = time.perf_counter()
+                for _ in range(GPU_STEPS):
+                    net.gradient(x)
+                torch.cuda.synchronize()
+                if number >= 2:
+                    mine.append(ours_s)
+                    theirs.append((time.perf_counter() - began) / GPU_STEPS)
+            worker.close()
+        ours_s, theirs_s = statistics.median(mine), statistics.median(theirs)
+        rows.append({
+            "work": f"gradient vgg16 224 b{GPU_BATCH} {precision}", "ours_ms": ours_s * 1e3,
+            "ours_per_s": GPU_BATCH / ours_s, "pytorch_ms": theirs_s * 1e3, "pytorch_per_s": GPU_BATCH / theirs_s,
+            "ratio": theirs_s / ours_s, "logits_error": error, "cosine": cosine,
+        })
+        torch.cuda.empty_cache()
+    return rows
+
+
 def machine(binary: Path) -> str:
     """One line on what the figures were measured with."""
     import torch
@@ -304,6 +397,8 @@ def machine(binary: Path) -> str:
     worker = Worker(binary, "vgg11-half", 32)
     peak = float(worker.ask("flops")) / 1e9
     worker.close()
+    if torch.cuda.is_available():
+        widths.append(torch.cuda.get_device_name())
     name = f"{cpu[1]}, family {family[1]} model {family[2]}" if cpu and family else "unknown"
     return (f"{name}; {', '.join(widths)}; {THREADS} threads; peak of one core {peak:.0f} GFLOP/s (f32 FMA); "
             f"PyTorch {torch.__version__}")
@@ -319,13 +414,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["step"], choices=["step", "memory", "flat", "steady", "sweep"])
+    choices = ["step", "memory", "flat", "steady", "sweep", "gpu"]
+    parser.add_argument("what", nargs="*", default=["step"], choices=choices)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", help="lines of `step` whose name contains this")
     parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--worker", type=Path, help="built worker to time, instead of building one")
     options = parser.parse_args()
-    enter_venv()
-    binary = built("--bench", "worker")
+    if "gpu" not in options.what or not has_cuda():
+        enter_venv()
+    binary = options.worker or built("--bench", "worker")
     results: dict[str, Any] = {"machine": machine(binary)}
     print(results["machine"] + "\n", flush=True)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
@@ -334,6 +432,7 @@ def main() -> None:
         "flat": lambda: flat(binary, options.rounds),
         "steady": lambda: steady(binary),
         "sweep": lambda: sweep(binary, options.rounds),
+        "gpu": lambda: gpu(binary, options.rounds),
     }
     for what in options.what:
         results[what] = parts[what]()

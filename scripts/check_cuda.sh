@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Type-checks the CUDA build on a machine without CUDA: a stand-in for nvcc writes empty files where the build scripts
-# of candle's kernels expect compiled ones, so nothing that comes out of this can run. Takes a few minutes the first time.
+# of candle's kernels expect compiled ones, so nothing that comes out of this can run. Then checks our own kernels on the
+# CPU. Takes a few minutes the first time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stand_in=$(mktemp -d)
@@ -27,3 +28,4 @@ chmod +x "$stand_in/nvcc"
 # what the build scripts would ask nvcc and nvidia-smi: CUDA 13.0, compute capability 9.0
 export NVCC=$stand_in/nvcc CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=90
 cargo clippy --release --locked --features cuda --all-targets --target-dir target/cuda-check -- -D warnings
+scripts/check_kernels.sh

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
-use crate::kernel::{Engine, lend};
+use crate::kernel::{Engine, Loss, lend};
 use crate::loss;
-use candle_core::{Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,10 +190,8 @@ impl<'a> Oracle<'a> {
     }
 
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
-        let seed = |row: usize, logits: &[f32], gradient: &mut [f32]| {
-            loss::cross_entropy(&self.aims[rows[row]], logits, gradient);
-        };
-        let (logits, gradient) = self.engine.logits_and_gradient(images, &seed)?;
+        let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
+        let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
         Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
@@ -227,7 +225,11 @@ impl<'a> Oracle<'a> {
     fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor) -> Result<()> {
         let of_image = gradient.elem_count() / rows.len();
         let size = |g: &[f32]| g.iter().map(|v| v.abs()).sum::<f32>();
-        let sizes: Vec<f32> = lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?;
+        let sizes: Vec<f32> = match gradient.device() {
+            Device::Cpu => lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?,
+            // one number an image comes back instead of all
+            _ => gradient.abs()?.flatten_from(1)?.sum(1)?.to_vec1()?,
+        };
         for ((row, place), size) in rows.iter().zip(places).zip(sizes) {
             // a run that ends here asks for no gradient any more
             for mark in self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)) {
@@ -243,5 +245,62 @@ impl<'a> Oracle<'a> {
 
     fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// [`loss::cross_entropy`] of a batch, one aim a row.
+struct CrossEntropy {
+    aims: Vec<Aim>,
+}
+
+impl Loss for CrossEntropy {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        loss::cross_entropy(&self.aims[row], logits, gradient);
+    }
+
+    /// The same in tensor operations, so that nothing goes by way of the host.
+    fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
+        let (n, classes) = logits.dims2()?;
+        let (logits, device) = (logits.to_dtype(DType::F32)?, logits.device());
+        let aims = &self.aims[first..first + n];
+        let class: Vec<u32> = aims.iter().map(|a| a.target.unwrap_or(a.label) as u32).collect();
+        let sign: Vec<f32> = aims.iter().map(|a| if a.target.is_some() { -1.0 } else { 1.0 }).collect();
+        let class = Tensor::from_vec(class, (n, 1), device)?.broadcast_as((n, classes))?;
+        let is_class = Tensor::arange(0, classes as u32, device)?.broadcast_as((n, classes))?.eq(&class)?;
+        let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
+        let p = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+        let others = is_class.where_cond(&p.zeros_like()?, &p)?;
+        // p − 1 at the class itself, as minus the sum of the others
+        let minus_others = others.sum_keepdim(D::Minus1)?.neg()?.broadcast_as((n, classes))?;
+        let gradient = is_class.where_cond(&minus_others, &others)?;
+        Ok(gradient.broadcast_mul(&Tensor::from_vec(sign, (n, 1), device)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_is_the_same_on_the_device() {
+        let aims = vec![
+            Aim { label: 2, target: None },
+            Aim { label: 0, target: Some(3) },
+            Aim { label: 1, target: None },
+            Aim { label: 4, target: Some(0) },
+        ];
+        let rows = [[1.5, -0.3, 0.8, 2.0, 0.0], [3.0, 3.0, 3.0, 3.0, 3.0], [0.0, 90.0, -40.0, 1.0, 2.0], [f32::NAN; 5]];
+        let loss = CrossEntropy { aims };
+        for first in [0, 1] {
+            let logits = Tensor::from_slice(rows[first..].as_flattened(), (4 - first, 5), &Device::Cpu).unwrap();
+            let there = loss.on_device(first, &logits).unwrap().to_vec2::<f32>().unwrap();
+            for (i, there) in there.iter().enumerate() {
+                let mut here = [0.0; 5];
+                loss.gradient(first + i, &rows[first + i], &mut here);
+                for (a, b) in here.iter().zip(there) {
+                    assert!((a - b).abs() <= 1e-6 || a.is_nan() && b.is_nan(), "{here:?} {there:?}");
+                }
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use foolproof::data::{Batch, Subset};
 use foolproof::error::Result;
 use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
-use foolproof::kernel::{Engine, LogitGradient, Precision};
+use foolproof::kernel::{Engine, Loss, Precision};
 use foolproof::oracle::{Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
@@ -39,12 +39,12 @@ impl Engine for Linear {
         Ok(Tensor::from_vec(logits, (rows.len(), 2), &Device::Cpu)?)
     }
 
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
         let logits = self.logits(images)?;
         let mut gradient = Vec::new();
         for (row, z) in logits.to_vec2::<f32>()?.iter().enumerate() {
             let mut g = [0.0; 2];
-            seed(row, z, &mut g);
+            loss.gradient(row, z, &mut g);
             gradient.extend(self.w.iter().map(|w| w * g[0]));
         }
         Ok((logits, Tensor::from_vec(gradient, images.shape(), &Device::Cpu)?))

@@ -26,7 +26,7 @@ fn compiled(net: &Net<f64>, instructions: Instructions, threads: usize, batch: u
         let cpu = Cpu::with(net.to_f32(), instructions).unwrap_or_else(|_| panic!("a net of the compiled form"));
         let mut all = Numbers::default();
         for x in x.chunks(batch * 3 * net.side * net.side) {
-            let (logits, gradients) = cpu.images(x, Some(&|_, z, g| seed(z, g)));
+            let (logits, gradients) = cpu.images(x, Some(&|_: usize, z: &[f32], g: &mut [f32]| seed(z, g)));
             assert_eq!(bits(&cpu.images(x, None).0), bits(&logits), "logits with and without a gradient");
             all.0.extend(logits);
             all.1.extend(gradients);
@@ -205,7 +205,7 @@ fn a_tie_in_a_pool_goes_to_the_first() {
     };
     for instructions in there() {
         let cpu = Cpu::with(net.to_f32(), instructions).ok().unwrap();
-        let (logits, gradient) = cpu.images(&[0.5; 48], Some(&|_, _, g| g.fill(1.0)));
+        let (logits, gradient) = cpu.images(&[0.5; 48], Some(&|_: usize, _: &[f32], g: &mut [f32]| g.fill(1.0)));
         assert_eq!(logits, [2.0]);
         let first: Vec<f32> = (0..16).map(|i| if i / 4 % 2 == 0 && i % 2 == 0 { 1.0 } else { 0.0 }).collect();
         assert_eq!(gradient[..16], first[..]);

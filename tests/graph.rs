@@ -3,10 +3,10 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor};
+use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::graph::{Graph, Op};
 use foolproof::kernel::plain::Plain;
-use foolproof::kernel::{Engine, LogitGradient};
 use support::{images, number, small_net, stream};
 
 fn seed(row: usize, logits: &[f32], gradient: &mut [f32]) {
@@ -29,13 +29,12 @@ fn a_sequential_net_as_a_graph_agrees_with_both_other_engines() {
         let net = small_net(side, widths, average, 24, 7, "graph");
         let x: Vec<f32> = images(5, side, "graph images").iter().map(|v| *v as f32).collect();
         let x = Tensor::from_vec(x, (5, 3, side, side), &Device::Cpu).unwrap();
-        let seed: &LogitGradient = &seed;
         let engines: [Box<dyn Engine>; 3] = [
             Box::new(Cpu::new(net.to_f32()).unwrap_or_else(|_| panic!("a sequential net"))),
             Box::new(Plain::new(&net.to_f32(), &Device::Cpu).unwrap()),
             Box::new(Graph::of(&net.to_f32(), &Device::Cpu).unwrap()),
         ];
-        let [cpu, plain, graph] = engines.map(|e| e.logits_and_gradient(&x, seed).unwrap());
+        let [cpu, plain, graph] = engines.map(|e| e.logits_and_gradient(&x, &seed).unwrap());
         close(&graph.0, &cpu.0, "logits, compiled");
         close(&graph.1, &cpu.1, "gradient, compiled");
         close(&graph.0, &plain.0, "logits, plain");

@@ -9,6 +9,8 @@ mod verify;
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::open as open_cuda;
 use crate::store::Store;
 use crate::sweep::run::Machine;
 use candle_core::Device;
@@ -156,11 +158,9 @@ impl Options {
 
 fn open_device(text: &str) -> Result<(Device, String)> {
     let cpu = || (Device::Cpu, "cpu".to_string());
-    let cuda = |i: usize| match Device::new_cuda(i) {
+    let cuda = |i: usize| match open_cuda(i) {
         Ok(device) => Ok((device, format!("cuda:{i}"))),
-        Err(problem) => Err(Error::usage(format!(
-            "no device `{text}`: {problem} (hint: --device cpu; CUDA needs a build with --features cuda)"
-        ))),
+        Err(problem) => Err(Error::usage(format!("no device `{text}`: {problem} (hint: --device cpu)"))),
     };
     match text {
         "cpu" => Ok(cpu()),
@@ -171,4 +171,9 @@ fn open_device(text: &str) -> Result<(Device, String)> {
             None => Err(Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"))),
         },
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: usize) -> Result<Device> {
+    Err(Error::usage("this program was built without CUDA (scripts/build_cuda.sh builds one with it)"))
 }

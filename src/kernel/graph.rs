@@ -6,7 +6,7 @@
 //!
 //! candle's own gradients are not used: see [`super::plain`].
 
-use super::{Engine, LogitGradient, Net, Step, window};
+use super::{Engine, Loss, Net, Step, window};
 use crate::error::Result;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 use rayon::prelude::*;
@@ -154,8 +154,8 @@ impl Engine for Graph {
         Ok(values.last().expect("never empty").flatten_from(1)?)
     }
 
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        self.gradient(images, |logits| super::plain::seeded(logits, seed))
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
+        self.gradient(images, |logits| Ok(loss.on_device(0, logits)?.to_dtype(logits.dtype())?))
     }
 }
 

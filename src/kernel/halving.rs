@@ -1,6 +1,6 @@
 //! Out of memory: half as many images at a time, and on.
 
-use super::{Engine, LogitGradient};
+use super::{Engine, Loss};
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 use std::ops::Range;
@@ -17,9 +17,10 @@ pub struct Halving {
 }
 
 impl Halving {
-    /// No limit yet.
+    /// No limit yet but the engine's own.
     pub fn new(engine: Box<dyn Engine>) -> Halving {
-        Halving { engine, most: AtomicUsize::new(usize::MAX), known: AtomicUsize::new(usize::MAX) }
+        let most = engine.most_images();
+        Halving { engine, most: AtomicUsize::new(most), known: AtomicUsize::new(most) }
     }
 
     /// Calls `compute` for parts of `images` that fit.
@@ -33,7 +34,10 @@ impl Halving {
                     parts.push(part);
                     begin += size;
                 }
-                Err(problem) if size > 1 && is_out_of_memory(&problem) => self.most.store(size / 2, Ordering::Relaxed),
+                Err(problem) if size > 1 && is_out_of_memory(&problem) => {
+                    self.engine.release();
+                    self.most.store(size / 2, Ordering::Relaxed);
+                }
                 Err(problem) => return Err(problem),
             }
         }
@@ -41,19 +45,37 @@ impl Halving {
     }
 }
 
-impl Engine for Halving {
-    fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        let parts = self.parts(images, |part, _| self.engine.logits(part))?;
-        Ok(Tensor::cat(&parts, 0)?)
+/// A loss for the images of a batch from `first` on.
+struct Rest<'a> {
+    loss: &'a dyn Loss,
+    first: usize,
+}
+
+impl Loss for Rest<'_> {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        self.loss.gradient(self.first + row, logits, gradient);
     }
 
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        let parts = self.parts(images, |part, range| {
-            let of_part = |row: usize, logits: &[f32], gradient: &mut [f32]| seed(range.start + row, logits, gradient);
-            self.engine.logits_and_gradient(part, &of_part)
-        })?;
+    fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
+        self.loss.on_device(self.first + first, logits)
+    }
+}
+
+/// Parts of a batch in one; without a copy where there is one.
+fn join(parts: Vec<Tensor>) -> Result<Tensor> {
+    Ok(if let [only] = parts.as_slice() { only.clone() } else { Tensor::cat(&parts, 0)? })
+}
+
+impl Engine for Halving {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        join(self.parts(images, |part, _| self.engine.logits(part))?)
+    }
+
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
+        let parts = self
+            .parts(images, |part, range| self.engine.logits_and_gradient(part, &Rest { loss, first: range.start }))?;
         let (logits, gradients): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
-        Ok((Tensor::cat(&logits, 0)?, Tensor::cat(&gradients, 0)?))
+        Ok((join(logits)?, join(gradients)?))
     }
 
     fn shrunk(&self) -> Option<usize> {
@@ -89,12 +111,12 @@ mod tests {
             }
         }
 
-        fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
+        fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
             let logits = self.logits(images)?;
             let mut gradient = vec![0.0; images.elem_count()];
             let of_image = images.elem_count() / images.dim(0)?;
             for (row, (z, g)) in logits.to_vec2::<f32>()?.iter().zip(gradient.chunks_mut(of_image)).enumerate() {
-                seed(row, z, g);
+                loss.gradient(row, z, g);
             }
             Ok((logits, Tensor::from_vec(gradient, images.shape(), images.device())?))
         }

@@ -6,12 +6,14 @@
 //! others, [`plain`] the reference they are held against.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod graph;
 pub mod halving;
 pub mod plain;
 
 use crate::error::Result;
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -121,21 +123,30 @@ impl<T> Net<T> {
     }
 }
 
-/// Writes the gradient of a loss with respect to the logits of image `row`: `(row, logits, gradient)`.
-pub type LogitGradient<'a> = dyn Fn(usize, &[f32], &mut [f32]) + Sync + 'a;
+/// A loss, each image's apart, given by its gradient with respect to the logits.
+pub trait Loss: Sync {
+    /// Writes the gradient for image `row` of the batch.
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]);
 
-/// Computes a network. The result for an image does not depend on the other images of the batch.
-pub trait Engine: Send + Sync {
-    /// Images N×3×H×W in [0,1] to logits N×classes.
-    fn logits(&self, images: &Tensor) -> Result<Tensor>;
+    /// The gradients N×classes, f32, where the logits N×classes lie, those of row `first` of the batch on. By way of the
+    /// host unless the loss knows better.
+    ///
+    /// # Errors
+    /// Those of the tensor library.
+    fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
+        let (_, classes) = logits.dims2()?;
+        let logits_here = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut gradients = vec![0.0; logits_here.len()];
+        for (i, (z, g)) in logits_here.chunks(classes).zip(gradients.chunks_mut(classes)).enumerate() {
+            self.gradient(first + i, z, g);
+        }
+        Ok(Tensor::from_vec(gradients, logits.shape(), &Device::Cpu)?.to_device(logits.device())?)
+    }
+}
 
-    /// Logits N×classes, and the gradient N×3×H×W with respect to the images of the loss whose gradient with respect
-    /// to the logits `seed` gives.
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)>;
-
-    /// The most images it still takes at a time, where memory has run out since this was last asked.
-    fn shrunk(&self) -> Option<usize> {
-        None
+impl<F: Fn(usize, &[f32], &mut [f32]) + Sync> Loss for F {
+    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
+        self(row, logits, gradient);
     }
 }
 
@@ -160,6 +171,11 @@ impl Precision {
         PRECISIONS.iter().find(|(_, p)| *p == self).expect("every precision is listed").0
     }
 
+    /// Bytes of a value of a map.
+    pub fn bytes(self) -> usize {
+        if self == Precision::Bf16 { 2 } else { 4 }
+    }
+
     /// By how much logits may be off, as a share of the largest: the unit roundoff times 24, for the rounding of two
     /// factors in each of up to 19 layers, which adds up as √38 ≈ 6, and a factor of 4 to be safe. 0 stands for what
     /// the judge computes with itself.
@@ -169,6 +185,28 @@ impl Precision {
             Precision::Tf32 => 24.0 / 2048.0,
             Precision::Bf16 => 24.0 / 256.0,
         }
+    }
+}
+
+/// Computes a network. The result for an image does not depend on the other images of the batch.
+pub trait Engine: Send + Sync {
+    /// Images N×3×H×W in [0,1] to logits N×classes.
+    fn logits(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Logits N×classes, and the gradient N×3×H×W with respect to the images of `loss`.
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)>;
+
+    /// Most images it can compute at once.
+    fn most_images(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Gives back memory that it keeps for the next batch.
+    fn release(&self) {}
+
+    /// The most images it still takes at a time, where memory has run out since this was last asked.
+    fn shrunk(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -3,9 +3,9 @@
 //! candle's own gradients are not used: its max-pool gives a unique maximum a quarter of its gradient and its ReLU has
 //! slope 1 at 0 (candle-core 0.11.1, `backprop.rs`). Each step here carries its exact gradient beside it.
 
-use super::{Engine, LogitGradient, Net, Step, transposed, window};
+use super::{Engine, Loss, Net, Step, transposed, window};
 use crate::error::Result;
-use candle_core::{DType, Device, Tensor, WithDType};
+use candle_core::{Device, Tensor, WithDType};
 
 /// A network whose weights lie on a device.
 pub struct Plain {
@@ -99,19 +99,9 @@ impl Engine for Plain {
         self.forward(images, &mut Vec::new())
     }
 
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        self.gradient(images, |logits| seeded(logits, seed))
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
+        self.gradient(images, |logits| Ok(loss.on_device(0, logits)?.to_dtype(logits.dtype())?))
     }
-}
-
-/// The gradient with respect to the logits that `seed` gives, where they lie and of their type.
-pub(super) fn seeded(logits: &Tensor, seed: &LogitGradient) -> Result<Tensor> {
-    let rows = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    let mut gradient = vec![vec![0.0; logits.dim(1)?]; rows.len()];
-    for (row, (z, g)) in rows.iter().zip(&mut gradient).enumerate() {
-        seed(row, z, g);
-    }
-    Ok(Tensor::new(gradient, logits.device())?.to_dtype(logits.dtype())?)
 }
 
 impl Layer {

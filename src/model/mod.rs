@@ -7,8 +7,10 @@ use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::kernel::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::Cuda;
+use crate::kernel::graph::Graph;
 use crate::kernel::halving::Halving;
-use crate::kernel::plain::Plain;
 use crate::kernel::{Engine, Net, Precision};
 use candle_core::Device;
 use std::borrow::Cow;
@@ -120,17 +122,23 @@ impl ModelSource {
             .map_err(|problem| self.weights_error(problem))
     }
 
-    /// Ready to compute on `device`, on a GPU in the given precision: our kernels on the CPU, tensor operations elsewhere.
+    /// Ready to compute on `device`, on a GPU in the given precision: compiled where there is a compiled engine, a graph of
+    /// tensor operations elsewhere.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        let net = match (device, self.net()?) {
-            (Device::Cpu, net) => match Cpu::new(net) {
+        let net = self.net()?;
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Ok(Box::new(Halving::new(Box::new(Cuda::new(&net, device, precision)?))));
+        }
+        _ = precision;
+        let net = match device {
+            Device::Cpu => match Cpu::new(net) {
                 Ok(compiled) => return Ok(Box::new(compiled)),
                 Err(net) => net,
             },
-            (_, net) => net,
+            _ => net,
         };
-        let _ = precision;
-        Ok(Box::new(Halving::new(Box::new(Plain::new(&net, device)?))))
+        Ok(Box::new(Halving::new(Box::new(Graph::of(&net, device)?))))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -18,7 +18,7 @@ mod product;
 mod table;
 mod winograd;
 
-use super::{Engine, LogitGradient, Net, Step, lend, transposed, window};
+use super::{Engine, Loss, Net, Step, lend, transposed, window};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use conv::{Block, tiles_of_block, tiles_of_image};
@@ -230,16 +230,16 @@ impl Cpu {
         self.side
     }
 
-    /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `seed` gives those with
+    /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `loss` gives those with
     /// respect to the logits.
-    pub fn images(&self, pixels: &[f32], seed: Option<&LogitGradient>) -> (Vec<f32>, Vec<f32>) {
+    pub fn images(&self, pixels: &[f32], loss: Option<&dyn Loss>) -> (Vec<f32>, Vec<f32>) {
         let values = 3 * self.side * self.side;
         assert!(pixels.len().is_multiple_of(values), "images of another size");
         let n = pixels.len() / values;
         let mut logits = Vec::with_capacity(n * self.classes);
-        let mut gradients = vec![0.0; if seed.is_some() { pixels.len() } else { 0 }];
+        let mut gradients = vec![0.0; if loss.is_some() { pixels.len() } else { 0 }];
         let together = self.shard() * rayon::current_num_threads();
-        if seed.is_some() {
+        if loss.is_some() {
             // before any thread needs them: whoever makes them lends a hand elsewhere while it waits
             (1..self.layers.len()).for_each(|i| _ = self.backward_kernels(i));
         }
@@ -248,9 +248,9 @@ impl Cpu {
             let mut wave = Wave::begin(self, pixels);
             let classes = self.classes;
             let (mut outputs, of_wave) = wave.forward(pixels);
-            if let Some(seed) = seed {
+            if let Some(loss) = loss {
                 for (i, (z, g)) in of_wave.chunks_exact(classes).zip(outputs.chunks_exact_mut(classes)).enumerate() {
-                    seed(first + i, z, g);
+                    loss.gradient(first + i, z, g);
                 }
                 wave.backward(outputs, &mut gradients[first * values..][..pixels.len()]);
             }
@@ -807,8 +807,8 @@ impl Engine for Cpu {
         Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
     }
 
-    fn logits_and_gradient(&self, images: &Tensor, seed: &LogitGradient) -> Result<(Tensor, Tensor)> {
-        let (logits, gradients) = lend(images, |pixels| self.images(pixels, Some(seed)))?;
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
+        let (logits, gradients) = lend(images, |pixels| self.images(pixels, Some(loss)))?;
         Ok((
             Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?,
             Tensor::from_vec(gradients, images.shape(), &Device::Cpu)?,

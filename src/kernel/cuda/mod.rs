@@ -1,0 +1,128 @@
+//! The CUDA engine: convolutions by cuDNN, products by cuBLAS, and small kernels of ours between them.
+//!
+//! Maps are channels last, their channels padded with zeros to a multiple of 8, so that every shape suits the tensor
+//! cores and every thread of [`kernels`] has a whole vector. On the way forward a ReLU leaves one bit a value and a pool
+//! two bits a window; two maps of the largest size are all else that lives. Everything is put on candle's stream, and
+//! nothing waits for it. The way of each convolution is measured when a batch size is first met ([`convolution`]); batch
+//! sizes are rounded up to few ([`rounded`]), so that this happens seldom.
+//!
+//! The same batch gives the same bits as long as the engine lives. Another engine may measure other ways to be fastest.
+//! Infinities may become NaN, in padded channels (0·∞).
+
+mod compiled;
+mod convolution;
+mod kernels;
+mod shim;
+
+use super::{Engine, Loss, Net, Precision};
+use crate::error::{Error, Result};
+use candle_core::{Device, Tensor};
+use compiled::Compiled;
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, sys};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Opens CUDA device `ordinal`.
+///
+/// # Errors
+/// Says which library is missing, or what the driver says.
+pub fn open(ordinal: usize) -> Result<Device> {
+    shim::load().map_err(|missing| Error::usage(format!("CUDA is not there: {missing}")))?;
+    // a stream of its own, not that of the calling thread: threads take turns on it
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    if let Device::Cuda(cuda) = &device {
+        // SAFETY: all memory is used on this one stream
+        unsafe { cuda.disable_event_tracking() };
+        keep_freed_memory(&cuda.cuda_stream())?;
+    }
+    Ok(device)
+}
+
+/// Memory that is freed stays with this process; otherwise it goes back to the driver whenever the stream is waited for.
+fn keep_freed_memory(stream: &CudaStream) -> Result<()> {
+    let (device, mut pool, mut all) = (stream.context().cu_device(), std::ptr::null_mut(), u64::MAX);
+    let attribute = sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: a device that is open; the attribute is a u64
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().map_err(failed)?;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// An error of a CUDA library as one of candle's, like those of its own operations.
+fn failed(problem: impl std::fmt::Display + Send + Sync + 'static) -> candle_core::Error {
+    candle_core::Error::wrap(problem)
+}
+
+/// Device memory without a type.
+struct Buffer(CudaSlice<u8>);
+
+impl Buffer {
+    /// At least one byte, zeroed.
+    fn new(stream: &Arc<CudaStream>, bytes: usize) -> candle_core::Result<Buffer> {
+        Ok(Buffer(stream.alloc_zeros(bytes.max(1)).map_err(failed)?))
+    }
+
+    fn of(stream: &Arc<CudaStream>, bytes: &[u8]) -> candle_core::Result<Buffer> {
+        Ok(Buffer(stream.clone_htod(bytes).map_err(failed)?))
+    }
+
+    fn pointer(&self) -> u64 {
+        self.0.device_ptr(self.0.stream()).0
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A network on a CUDA device.
+pub struct Cuda {
+    compiled: Mutex<Compiled>,
+    most_images: usize,
+}
+
+impl Cuda {
+    /// Copies the weights to `device`, which [`open`] opened, and compiles the kernels; everything is computed in
+    /// `precision`, sums in f32.
+    ///
+    /// # Errors
+    /// Those of the CUDA libraries; a net with a step that a map cannot take, or a device that is not CUDA, is an error too.
+    pub fn new(net: &Net<f32>, device: &Device, precision: Precision) -> Result<Cuda> {
+        let Device::Cuda(cuda) = device else { return Err(Error::usage("the CUDA engine needs a CUDA device")) };
+        let compiled = Compiled::new(net, cuda, precision)?;
+        Ok(Cuda { most_images: compiled.most_images(), compiled: Mutex::new(compiled) })
+    }
+
+    /// One pass at a time. A pass that panicked left nothing behind that the next does not write anew.
+    fn compiled(&self) -> MutexGuard<'_, Compiled> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine for Cuda {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        self.compiled().logits(images)
+    }
+
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
+        let mut compiled = self.compiled();
+        let logits = compiled.logits(images)?;
+        let gradient = compiled.gradient(&loss.on_device(0, &logits)?)?;
+        Ok((logits, gradient))
+    }
+
+    fn most_images(&self) -> usize {
+        self.most_images
+    }
+
+    fn release(&self) {
+        self.compiled().release();
+    }
+}
+
+/// The batch size that `images` are computed as: 2ᵏ or 3·2ᵏ, so at most a third more, and few in all.
+fn rounded(images: usize) -> usize {
+    let power = images.next_power_of_two();
+    if power >= 4 && images <= power / 4 * 3 { power / 4 * 3 } else { power }
+}

@@ -1,0 +1,79 @@
+//! Late binding: one program for machines with and without CUDA.
+//!
+//! candle links the CUDA libraries, so that a program made with it would not even start without them. Here each of their
+//! functions is defined as one jump through a table (`build.rs` writes both from `symbols/`), and [`load`] fills the
+//! table from the real libraries. A function that a newer candle needs and the lists lack is an error of the linker.
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("feature `cuda` is for x86-64 Linux");
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::sync::OnceLock;
+
+std::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/jumps.s")), options(att_syntax));
+
+/// Number of its library, and name, of each function in the table.
+const SYMBOLS: &[(usize, &CStr)] = include!(concat!(env!("OUT_DIR"), "/symbols.rs"));
+
+/// File names of each library, in the order of `build.rs`; cuBLASLt stands before cuBLAS, which takes the one that is
+/// loaded already.
+const LIBRARIES: [&[&str]; 6] = [
+    &["libcuda.so.1"],
+    &["libcublasLt.so.13", "libcublasLt.so.12"],
+    &["libcublas.so.13", "libcublas.so.12"],
+    &["libcurand.so.10"],
+    &["libnvrtc.so.13", "libnvrtc.so.12"],
+    &["libcudnn.so.9"],
+];
+
+unsafe extern "C" {
+    static mut late_table: [*mut c_void; SYMBOLS.len()];
+}
+
+/// Where an unfilled slot leads.
+#[unsafe(no_mangle)]
+extern "C" fn late_missing(i: c_int) -> ! {
+    eprintln!("CUDA function {} called, but no library that has it is loaded", SYMBOLS[i as usize].1.to_string_lossy());
+    std::process::abort()
+}
+
+/// Opens the CUDA libraries, once a process, wherever the dynamic linker finds them. No CUDA function may be called
+/// before this has returned `Ok`.
+///
+/// # Errors
+/// Says which library is missing.
+pub fn load() -> Result<(), &'static str> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    DONE.get_or_init(fill).as_ref().copied().map_err(String::as_str)
+}
+
+fn fill() -> Result<(), String> {
+    let handles = LIBRARIES.iter().map(|names| open(names)).collect::<Result<Vec<_>, _>>()?;
+    for (i, (library, name)) in SYMBOLS.iter().enumerate() {
+        // SAFETY: the handle is open and is never closed; slot `i` exists, and nothing calls through it before `load`
+        // has returned
+        unsafe {
+            let function = libc::dlsym(handles[*library], name.as_ptr());
+            if !function.is_null() {
+                (&raw mut late_table).cast::<*mut c_void>().add(i).write(function);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first of these files that opens, or why the first does not.
+fn open(names: &[&str]) -> Result<*mut c_void, String> {
+    let mut problem = None;
+    for name in names {
+        let file = CString::new(*name).expect("no zero byte");
+        // SAFETY: a valid string; the initialisers of the libraries are NVIDIA's, as if they had been linked
+        let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        if !handle.is_null() {
+            return Ok(handle);
+        }
+        // SAFETY: after a failure `dlerror` gives a string that lives until the next call
+        problem.get_or_insert_with(|| unsafe { CStr::from_ptr(libc::dlerror()) }.to_string_lossy().into_owned());
+    }
+    Err(problem.expect("every library has a name"))
+}
