@@ -5,7 +5,7 @@
 mod nets;
 
 use candle_core::Device;
-use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use foolproof::attack::{Attack, Task};
 use foolproof::data::{self, Batch, Source, Subset};
 use foolproof::error::Result;
@@ -27,6 +27,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Few samples of what takes long.
 const SAMPLES: usize = 10;
@@ -189,8 +190,6 @@ fn judge_and_store(criterion: &mut Criterion) {
     let renumbered = |k: usize| Outcome { example: k, ..outcomes[k % outcomes.len()].clone() };
     let outcomes: Vec<Outcome> = (0..5 * outcomes.len()).map(renumbered).collect();
     let witnesses = Witnesses::U8(witnesses.repeat(5));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = Store::create(folder.path()).expect("a store");
     let plan = plan::parse(Path::new("bench.toml"), PGD_10, &Source::new("nowhere")).expect("a sound sweep");
     let provenance = Provenance {
         schema: SCHEMA,
@@ -207,10 +206,17 @@ fn judge_and_store(criterion: &mut Criterion) {
     };
     group.throughput(Throughput::Elements(outcomes.len() as u64));
     group.bench_function("store a cell of 1,000 images", |b| {
-        b.iter(|| {
+        // an empty store each time: a cell that is there would have to be moved away first
+        let empty = || {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            (Store::create(folder.path()).expect("a store"), folder)
+        };
+        let put = |(store, folder): (Store, TempDir)| {
             let cell = &plan.cells[0].cell;
             store.put(cell, &outcomes, &witnesses, subset.side, provenance.clone()).expect("stored");
-        });
+            folder
+        };
+        b.iter_batched(empty, put, BatchSize::PerIteration);
     });
     group.finish();
 }

@@ -61,7 +61,7 @@ fn branching(dtype: DType) -> Graph {
     let mut graph = Graph::new([0.48, 0.46, 0.41], [0.23, 0.22, 0.24], dtype, &Device::Cpu).unwrap();
     let mut last = graph.push(conv(3, 8, 7, 2, 0), &[0]);
     last = graph.push(Op::Relu, &[last]);
-    last = graph.push(Op::MaxPool { window: 3, stride: 2, ceil: true }, &[last]);
+    last = graph.push(Op::MaxPool { window: 3, stride: 2, padding: 0, ceil: true }, &[last]);
     for inputs in [8, 12] {
         let squeeze = graph.push(conv(inputs, 4, 1, 1, 0), &[last]);
         let squeeze = graph.push(Op::Relu, &[squeeze]);
@@ -71,7 +71,7 @@ fn branching(dtype: DType) -> Graph {
         last = if inputs == 12 { graph.push(Op::Add, &[both, last]) } else { both };
     }
     last = graph.push(conv(12, 12, 3, 2, 1), &[last]);
-    last = graph.push(Op::MaxPool { window: 2, stride: 1, ceil: false }, &[last]);
+    last = graph.push(Op::MaxPool { window: 3, stride: 2, padding: 1, ceil: false }, &[last]);
     last = graph.push(conv(12, 5, 1, 1, 0), &[last]);
     graph.push(Op::AveragePool { side: 1 }, &[last]);
     graph
@@ -109,28 +109,31 @@ fn gradients_of_a_branching_net_are_finite_differences() {
     assert!(nonzero > 1000, "{nonzero} of {} pixels matter", x.len());
 }
 
+/// Bits of logits and gradients.
+fn bits(graph: &Graph, x: &[f32], side: usize, threads: usize) -> (Vec<u32>, Vec<u32>) {
+    let x = Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let same = |_: usize, z: &[f32], g: &mut [f32]| g.copy_from_slice(z);
+    let (logits, gradient) = pool.install(|| graph.logits_and_gradient(&x, &same).unwrap());
+    let bits = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
+    (bits(logits), bits(gradient))
+}
+
 #[test]
 fn an_image_depends_on_no_other_and_on_no_number_of_threads() {
-    let (graph, side) = (branching(DType::F32), 30);
-    let x: Vec<f32> = images(9, side, "branching batch").iter().map(|v| *v as f32).collect();
-    let run = |some: &[f32], threads: usize| {
-        let x = Tensor::from_slice(some, (some.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let same = |_: usize, z: &[f32], g: &mut [f32]| g.copy_from_slice(z);
-        let (logits, gradient) = pool.install(|| graph.logits_and_gradient(&x, &same).unwrap());
-        let bits = |t: Tensor| {
-            t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        };
-        (bits(logits), bits(gradient))
-    };
-    let all = run(&x, 1);
-    assert!(run(&x, 2) == all, "two threads");
-    let alone: Vec<_> = x.chunks(3 * side * side).map(|image| run(image, 2)).collect();
-    let joined = (
-        alone.iter().flat_map(|a| a.0.clone()).collect::<Vec<_>>(),
-        alone.iter().flat_map(|a| a.1.clone()).collect::<Vec<_>>(),
-    );
-    assert!(joined == all, "one by one");
+    // the second one has fully connected layers, wide enough for a product to be cut up
+    let vgg = small_net(32, &[16, 16, 64, 64], None, 300, 10, "connected");
+    let graphs = [(branching(DType::F32), 30), (Graph::of(&vgg.to_f32(), &Device::Cpu).unwrap(), 32)];
+    for (graph, side) in graphs {
+        let x: Vec<f32> = images(9, side, "branching batch").iter().map(|v| *v as f32).collect();
+        let all = bits(&graph, &x, side, 1);
+        assert!(bits(&graph, &x, side, 2) == all, "side {side}: two threads");
+        for batch in [1, 2, 5] {
+            let parts: Vec<_> = x.chunks(batch * 3 * side * side).map(|some| bits(&graph, some, side, 2)).collect();
+            let (logits, gradients): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            assert!((logits.concat(), gradients.concat()) == all, "side {side}: {batch} at a time");
+        }
+    }
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn ties_zeros_and_nan_follow_pytorch() {
         (y.flatten_all().unwrap().to_vec1::<f32>().unwrap(), g.flatten_all().unwrap().to_vec1::<f32>().unwrap())
     };
     // three equal planes of 1×3 windows: [1, 2, 2], ties go to the first
-    let pool = || Op::MaxPool { window: 2, stride: 1, ceil: false };
+    let pool = || Op::MaxPool { window: 2, stride: 1, padding: 0, ceil: false };
     let plane = [1.0, 2.0, 2.0, 0.0, 2.0, 2.0];
     let (y, g) = gradient(pool(), &plane.repeat(3), (1, 3, 2, 3));
     assert_eq!(y, [2.0; 6]);
@@ -154,6 +157,20 @@ fn ties_zeros_and_nan_follow_pytorch() {
     );
     let (y, _) = gradient(pool(), &[1.0, f32::NAN, 2.0, 0.0, 2.0, 2.0].repeat(3), (1, 3, 2, 3));
     assert!(y.iter().all(|v| v.is_nan()));
+    // two NaN in one window: PyTorch's loop moves on to the last
+    let (_, g) = gradient(pool(), &[1.0, f32::NAN, f32::NAN, 0.0].repeat(3), (1, 3, 2, 2));
+    assert_eq!(g, [0.0, 0.0, 1.0, 0.0].repeat(3));
+    // padding never wins, not even against negative values; windows of 3 at stride 2 begin at -1 and 1
+    let padded = |ceil| Op::MaxPool { window: 3, stride: 2, padding: 1, ceil };
+    let plane: Vec<f32> = (1..=16).map(|v| -(v as f32)).collect();
+    let (y, g) = gradient(padded(false), &plane.repeat(3), (1, 3, 4, 4));
+    assert_eq!(y, [-1.0, -2.0, -5.0, -6.0].repeat(3));
+    let at = |places: &[usize]| (0..16).map(|i| if places.contains(&i) { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
+    assert_eq!(g, at(&[0, 1, 4, 5]).repeat(3));
+    // a third window, begun at 3, counts in ceil mode
+    let (y, g) = gradient(padded(true), &plane.repeat(3), (1, 3, 4, 4));
+    assert_eq!(y, [-1.0, -2.0, -4.0, -5.0, -6.0, -8.0, -13.0, -14.0, -16.0].repeat(3));
+    assert_eq!(g, at(&[0, 1, 3, 4, 5, 7, 12, 13, 15]).repeat(3));
     let (y, g) = gradient(Op::Relu, &[-1.0, 0.0, f32::NAN, 2.0].repeat(3), (1, 3, 2, 2));
     assert!((y[0], y[1], y[2].is_nan(), y[3]) == (0.0, 0.0, true, 2.0), "{y:?}");
     assert_eq!(g, [0.0, 0.0, 1.0, 1.0].repeat(3));
@@ -170,7 +187,8 @@ fn shapes_that_do_not_fit_are_errors() {
             "convolution of 2 channels",
         ),
         (Op::Conv { weight: weight((4, 3, 7, 7)), bias, stride: 1, padding: 0 }, "7x7 convolution"),
-        (Op::MaxPool { window: 6, stride: 1, ceil: true }, "windows of 6"),
+        (Op::MaxPool { window: 6, stride: 1, padding: 0, ceil: true }, "windows of 6"),
+        (Op::MaxPool { window: 3, stride: 1, padding: 2, ceil: false }, "padding 2"),
     ] {
         let mut graph = Graph::new([0.0; 3], [1.0; 3], DType::F32, &Device::Cpu).unwrap();
         graph.push(op, &[0]);

@@ -33,7 +33,9 @@ pub enum Op {
         window: usize,
         /// Between windows, both ways.
         stride: usize,
-        /// Whether a window may reach beyond the map (PyTorch's `ceil_mode`).
+        /// By how much the first windows stand out of the map; at most half a window. What lies outside never wins.
+        padding: usize,
+        /// Whether a window may reach beyond the map at the end (PyTorch's `ceil_mode`).
         ceil: bool,
     },
     /// Average over windows so that the map becomes side×side (PyTorch's AdaptiveAvgPool2d).
@@ -97,7 +99,7 @@ impl Graph {
                     let weight = tensor(weight, &[*outputs, *inputs, 3, 3])?;
                     (Op::Conv { weight, bias: tensor(bias, &[*outputs])?, stride: 1, padding: 1 }, true)
                 }
-                Step::MaxPool => (Op::MaxPool { window: 2, stride: 2, ceil: false }, false),
+                Step::MaxPool => (Op::MaxPool { window: 2, stride: 2, padding: 0, ceil: false }, false),
                 Step::AveragePool { side } => (Op::AveragePool { side: *side }, false),
                 Step::Linear { inputs, outputs, weight, bias, relu } => {
                     let weight = tensor(weight, &[*outputs, *inputs])?;
@@ -171,15 +173,15 @@ impl Op {
                 let zeros = x.zeros_like()?;
                 (x.le(&zeros)?.where_cond(&zeros, x)?, Tape::Nothing)
             }
-            Op::MaxPool { window, stride, ceil } => max_pool(x, Pool::new(x, *window, *stride, *ceil)?)?,
+            Op::MaxPool { window, stride, padding, ceil } => {
+                max_pool(x, Pool::new(x, *window, *stride, *padding, *ceil)?)?
+            }
             Op::AveragePool { side } => {
                 let rows = averages(x.dim(2)?, *side, x)?;
                 let y = x.contiguous()?.broadcast_matmul(&rows.t()?.contiguous()?)?;
                 (rows.broadcast_matmul(&y.contiguous()?)?, Tape::Nothing)
             }
-            Op::Linear { weight, bias } => {
-                (x.flatten_from(1)?.matmul(&weight.t()?)?.broadcast_add(bias)?, Tape::Nothing)
-            }
+            Op::Linear { weight, bias } => (connect(x, weight)?.broadcast_add(bias)?, Tape::Nothing),
             Op::Concat => (Tensor::cat(inputs, 1)?, Tape::Nothing),
             Op::Add => {
                 let mut sum = x.clone();
@@ -201,15 +203,15 @@ impl Op {
                 let zeros = x.zeros_like()?;
                 vec![x.le(&zeros)?.where_cond(&zeros, g)?]
             }
-            Op::MaxPool { window, stride, ceil } => {
-                vec![max_unpool(g, tape, Pool::new(x, *window, *stride, *ceil)?, x)?]
+            Op::MaxPool { window, stride, padding, ceil } => {
+                vec![max_unpool(g, tape, Pool::new(x, *window, *stride, *padding, *ceil)?, x)?]
             }
             Op::AveragePool { side } => {
                 let rows = averages(x.dim(2)?, *side, x)?;
                 let up = rows.t()?.contiguous()?.broadcast_matmul(&g.contiguous()?)?;
                 vec![up.contiguous()?.broadcast_matmul(&rows)?]
             }
-            Op::Linear { weight, .. } => vec![g.matmul(weight)?.reshape(x.shape())?],
+            Op::Linear { weight, .. } => vec![connect_back(g, weight, x)?],
             Op::Concat => {
                 let mut first = 0;
                 let mut part = |x: &&Tensor| -> Result<Tensor> {
@@ -434,37 +436,74 @@ fn convolve_back_in_memory<T: WithDType>(g: &Tensor, weight: &Tensor, geometry: 
     Ok(Tensor::from_vec(x, (n, geometry.channels, geometry.height, geometry.width), &Device::Cpu)?)
 }
 
+/// Flattened maps times the transpose of `weight`, outputs × inputs. On the CPU image by image, as a convolution of
+/// points: the order of the sums in a product of the whole batch depends on its size.
+fn connect(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    match on_cpu(x) {
+        Some(_) => Ok(convolve(&points(x)?, &points(weight)?, 1, 0)?.flatten_from(1)?),
+        None => Ok(x.flatten_from(1)?.matmul(&weight.t()?)?),
+    }
+}
+
+/// From the gradient `g` with respect to the output of [`connect`] to that with respect to `x`.
+fn connect_back(g: &Tensor, weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let flat = match on_cpu(g) {
+        Some(_) => convolve_back(&points(g)?, &points(weight)?, 1, 0, &points(x)?)?,
+        None => g.matmul(weight)?,
+    };
+    Ok(flat.reshape(x.shape())?)
+}
+
+/// All values behind the first dimension as channels of a single pixel.
+fn points(x: &Tensor) -> Result<Tensor> {
+    Ok(x.flatten_from(1)?.unsqueeze(2)?.unsqueeze(3)?)
+}
+
 /// How windows of a maximum lie on a map.
 #[derive(Clone, Copy)]
 struct Pool {
     window: usize,
     stride: usize,
+    padding: usize,
     height: usize,
     width: usize,
     out: (usize, usize),
 }
 
 impl Pool {
-    fn new(x: &Tensor, window: usize, stride: usize, ceil: bool) -> Result<Pool> {
+    fn new(x: &Tensor, window: usize, stride: usize, padding: usize, ceil: bool) -> Result<Pool> {
         let (_, _, height, width) = x.dims4()?;
-        if window == 0 || stride == 0 || window > height || window > width {
-            let problem = format!("windows of {window} at stride {stride} on a {height}x{width} map");
+        let fits = window > 0 && stride > 0 && 2 * padding <= window && window <= height.min(width) + 2 * padding;
+        if !fits || height.min(width) == 0 {
+            let problem =
+                format!("windows of {window} at stride {stride}, padding {padding}, on a {height}x{width} map");
             return Err(candle_core::Error::msg(problem).into());
         }
-        let out = |size: usize| match ceil {
-            false => (size - window) / stride + 1,
-            // the last window begins on the map (PyTorch's pooling_output_shape)
-            true => ((size - window).div_ceil(stride) + 1).min((size - 1) / stride + 1),
+        let out = |size: usize| match (ceil, size + 2 * padding - window) {
+            (false, room) => room / stride + 1,
+            // the last window begins on the map or before it (PyTorch's pooling_output_shape)
+            (true, room) => (room.div_ceil(stride) + 1).min((size + padding - 1) / stride + 1),
         };
-        Ok(Pool { window, stride, height, width, out: (out(height), out(width)) })
+        Ok(Pool { window, stride, padding, height, width, out: (out(height), out(width)) })
     }
 
-    /// Place of the maximum of window (oy, ox) of a plane: the first of several; NaN above all.
+    /// Place on the map of offset `d` in window `i` of a line; outside, the nearest place of the same window, which
+    /// changes neither the maximum nor whose it is.
+    fn place(&self, i: usize, d: usize, size: usize) -> usize {
+        (i * self.stride + d).saturating_sub(self.padding).min(size - 1)
+    }
+
+    /// Rows or columns of window `i` that lie on the map.
+    fn span(&self, i: usize, size: usize) -> std::ops::RangeInclusive<usize> {
+        self.place(i, 0, size)..=self.place(i, self.window - 1, size)
+    }
+
+    /// Place of the maximum of window (oy, ox) of a plane: the first of several; NaN above all, the last of them.
     fn winner<T: WithDType>(&self, plane: &[T], oy: usize, ox: usize) -> usize {
-        let (y, x) = (oy * self.stride, ox * self.stride);
-        let mut best = y * self.width + x;
-        for y in y..(y + self.window).min(self.height) {
-            for x in x..(x + self.window).min(self.width) {
+        let (ys, xs) = (self.span(oy, self.height), self.span(ox, self.width));
+        let mut best = ys.start() * self.width + xs.start();
+        for y in ys {
+            for x in xs.clone() {
                 let (here, v) = (y * self.width + x, plane[y * self.width + x]);
                 #[allow(clippy::eq_op)] // is NaN
                 if v > plane[best] || v != v {
@@ -475,9 +514,9 @@ impl Pool {
         best
     }
 
-    /// Indices of rows, or columns, at offset `d` of each window; beyond the map, that of the padding.
+    /// Rows, or columns, at offset `d` of each window.
     fn line(&self, d: usize, size: usize, out: usize, x: &Tensor) -> Result<Tensor> {
-        let index: Vec<u32> = (0..out).map(|i| (i * self.stride + d).min(size) as u32).collect();
+        let index: Vec<u32> = (0..out).map(|i| self.place(i, d, size) as u32).collect();
         Ok(Tensor::new(index, x.device())?)
     }
 }
@@ -507,18 +546,13 @@ fn max_pool_in_memory<T: WithDType>(x: &Tensor, pool: Pool) -> Result<(Tensor, T
 
 /// The same with tensor operations, for other devices.
 fn max_pool_of_tensors(x: &Tensor, pool: Pool) -> Result<(Tensor, Tape)> {
-    let (oh, ow) = pool.out;
-    let lowest = |shape: (usize, usize, usize, usize)| -> Result<Tensor> {
-        Ok(Tensor::full(f32::NEG_INFINITY, shape, x.device())?.to_dtype(x.dtype())?)
-    };
-    let (n, c, h, w) = x.dims4()?;
-    let wide = Tensor::cat(&[x, &lowest((n, c, h, 1))?], 3)?;
-    let padded = Tensor::cat(&[&wide, &lowest((n, c, 1, w + 1))?], 2)?;
+    let ((oh, ow), (_, _, h, w)) = (pool.out, x.dims4()?);
+    let x = x.contiguous()?;
     let mut best: Option<Tensor> = None;
     let mut masks: Vec<Tensor> = Vec::new();
     for d in 0..pool.window * pool.window {
-        let (ys, xs) = (pool.line(d / pool.window, h, oh, x)?, pool.line(d % pool.window, w, ow, x)?);
-        let corner = padded.index_select(&ys, 2)?.index_select(&xs, 3)?;
+        let (ys, xs) = (pool.line(d / pool.window, h, oh, &x)?, pool.line(d % pool.window, w, ow, &x)?);
+        let corner = x.index_select(&ys, 2)?.index_select(&xs, 3)?;
         let Some(max) = &best else {
             masks.push(corner.ones_like()?);
             best = Some(corner);
@@ -561,13 +595,13 @@ fn max_unpool_of_tensors(g: &Tensor, masks: &[Tensor], pool: Pool, x: &Tensor) -
     let (n, c, h, w) = x.dims4()?;
     let (oh, ow) = pool.out;
     let zeros = |h: usize, w: usize| Tensor::zeros((n, c, h, w), g.dtype(), g.device());
-    let mut padded = zeros(h + 1, w + 1)?;
+    let mut to = zeros(h, w)?;
     for (d, mask) in masks.iter().enumerate() {
         let (ys, xs) = (pool.line(d / pool.window, h, oh, x)?, pool.line(d % pool.window, w, ow, x)?);
-        let columns = zeros(oh, w + 1)?.index_add(&xs, &(g * mask)?, 3)?;
-        padded = padded.index_add(&ys, &columns, 2)?;
+        let columns = zeros(oh, w)?.index_add(&xs, &(g * mask)?, 3)?;
+        to = to.index_add(&ys, &columns, 2)?;
     }
-    Ok(padded.narrow(2, 0, h)?.narrow(3, 0, w)?.contiguous()?)
+    Ok(to)
 }
 
 #[cfg(test)]
@@ -609,15 +643,23 @@ mod tests {
 
     #[test]
     fn a_maximum_of_tensors_is_the_maximum_in_memory() {
-        for (side, window, stride, ceil) in
-            [(7, 3, 2, true), (8, 3, 2, true), (8, 3, 2, false), (5, 2, 2, false), (6, 4, 1, true)]
-        {
+        for (side, window, stride, padding, ceil) in [
+            (7, 3, 2, 0, true),
+            (8, 3, 2, 0, true),
+            (8, 3, 2, 0, false),
+            (5, 2, 2, 0, false),
+            (6, 4, 1, 0, true),
+            (7, 3, 2, 1, false),
+            (8, 3, 2, 1, true),
+            (5, 4, 3, 2, true),
+            (2, 4, 1, 2, false),
+        ] {
             // few different values, so that ties are many; and some NaN
             let values: Vec<f32> = (0..2 * 3 * side * side)
                 .map(|i| if i % 41 == 7 { f32::NAN } else { ((scattered(i) * 4.0).floor() - 2.0) as f32 })
                 .collect();
             let x = Tensor::from_vec(values, (2, 3, side, side), &Device::Cpu).unwrap();
-            let pool = Pool::new(&x, window, stride, ceil).unwrap();
+            let pool = Pool::new(&x, window, stride, padding, ceil).unwrap();
             let (a, left_a) = max_pool_in_memory::<f32>(&x, pool).unwrap();
             let (b, left_b) = max_pool_of_tensors(&x, pool).unwrap();
             let g = Tensor::from_vec((0..a.elem_count()).map(|i| i as f32).collect(), a.shape(), &Device::Cpu).unwrap();
@@ -626,7 +668,7 @@ mod tests {
                 let v = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 v.iter().map(|v| (!v.is_nan()).then_some(v.to_bits())).collect()
             };
-            assert_eq!((bits(&a), bits(&up_a)), (bits(&b), bits(&up_b)), "{side} {window} {stride} {ceil}");
+            assert_eq!((bits(&a), bits(&up_a)), (bits(&b), bits(&up_b)), "{side} {window} {stride} {padding} {ceil}");
         }
     }
 }
