@@ -91,7 +91,8 @@ def built(*arguments: str) -> Path:
     """Path of an executable that cargo has built."""
     command = ["cargo", "build", "--release", "--locked", "--message-format=json", *arguments]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    found = [m["executable"] for m in map(json.loads, lines) if m.get("executable")]
+    name = arguments[-1]  # cargo builds the program beside a bench, too
+    found = [m["executable"] for m in map(json.loads, lines) if m.get("executable") and m["target"]["name"] == name]
     return Path(found[-1])
 
 

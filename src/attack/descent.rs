@@ -60,7 +60,9 @@ impl Descent {
         let mut again = Vec::new();
         for i in over {
             let restart = active.places[i].restart + 1;
-            if active.wanted[i] > 0 && restart < self.restarts {
+            // one that goes on from a smaller budget has had its runs inside this one
+            let runs = if self.is_warm(active.rows[i], 0, batch) { 1 } else { self.restarts };
+            if active.wanted[i] > 0 && restart < runs {
                 active.places[i] = Place { restart, step: 0 };
                 again.push(i);
             } else {
