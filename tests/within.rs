@@ -47,6 +47,9 @@ fn a_broken_image_stays_broken_and_costs_nothing_more() {
             let broken = |o: &Outcome| o.success == Some(true);
             for (k, (a, b)) in small.outcomes.iter().zip(&large.outcomes).enumerate() {
                 assert_eq!(b.has(CARRIED), broken(a), "{a:?} {b:?}");
+                if !broken(a) {
+                    assert!(b.restart == 0 && b.backwards <= 5, "goes on in one run: {b:?}");
+                }
                 if broken(a) {
                     carried += 1;
                     assert!(broken(b), "robust accuracy never rises");

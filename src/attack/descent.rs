@@ -14,7 +14,7 @@ pub struct Descent {
     pub step_size: f64,
     /// Begin at a random point of the threat set instead of the clean image.
     pub random_start: bool,
-    /// Begin the first run at the best point of a smaller budget, where there is one.
+    /// Where there is the best point of a smaller budget, begin there, in one run.
     pub warm_start: bool,
     /// Runs of the whole loop; only images that still stand take part in the next.
     pub restarts: usize,
@@ -61,7 +61,7 @@ impl Descent {
         for i in over {
             let restart = active.places[i].restart + 1;
             // one that goes on from a smaller budget has had its runs inside this one
-            let runs = if self.is_warm(active.rows[i], 0, batch) { 1 } else { self.restarts };
+            let runs = if self.is_warm(active.rows[i], batch) { 1 } else { self.restarts };
             if active.wanted[i] > 0 && restart < runs {
                 active.places[i] = Place { restart, step: 0 };
                 again.push(i);
@@ -82,7 +82,7 @@ impl Descent {
         if rows.is_empty() {
             return Ok(None);
         }
-        let warm: Vec<bool> = rows.iter().map(|r| self.is_warm(*r, restart, batch)).collect();
+        let warm: Vec<bool> = rows.iter().map(|r| self.is_warm(*r, batch)).collect();
         let x = batch.images(rows)?;
         let cold = match self.random_start {
             true => random_points(&x, rows, batch, restart, "start", task)?,
@@ -94,14 +94,14 @@ impl Descent {
         }))
     }
 
-    fn is_warm(&self, row: usize, restart: usize, batch: &Batch) -> bool {
-        self.warm_start && restart == 0 && batch.is_warm(row)
+    fn is_warm(&self, row: usize, batch: &Batch) -> bool {
+        self.warm_start && batch.is_warm(row)
     }
 
     /// Whether the active row stands at its clean image.
     fn is_clean(&self, active: &Active, i: usize, batch: &Batch) -> bool {
         let place = active.places[i];
-        place.step == 0 && !self.random_start && !self.is_warm(active.rows[i], place.restart, batch)
+        place.step == 0 && !self.random_start && !self.is_warm(active.rows[i], batch)
     }
 }
 
