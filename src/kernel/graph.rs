@@ -6,9 +6,9 @@
 //!
 //! candle's own gradients are not used: see [`super::plain`].
 
-use super::{Engine, Loss, Net, Step, window};
+use super::{Engine, Loss, Net, Step, averages, lend_values};
 use crate::error::Result;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use candle_core::{DType, Device, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// What a node computes.
@@ -177,7 +177,7 @@ impl Op {
                 max_pool(x, Pool::new(x, *window, *stride, *padding, *ceil)?)?
             }
             Op::AveragePool { side } => {
-                let rows = averages(x.dim(2)?, *side, x)?;
+                let rows = average_rows(x.dim(2)?, *side, x)?;
                 let y = x.contiguous()?.broadcast_matmul(&rows.t()?.contiguous()?)?;
                 (rows.broadcast_matmul(&y.contiguous()?)?, Tape::Nothing)
             }
@@ -207,7 +207,7 @@ impl Op {
                 vec![max_unpool(g, tape, Pool::new(x, *window, *stride, *padding, *ceil)?, x)?]
             }
             Op::AveragePool { side } => {
-                let rows = averages(x.dim(2)?, *side, x)?;
+                let rows = average_rows(x.dim(2)?, *side, x)?;
                 let up = rows.t()?.contiguous()?.broadcast_matmul(&g.contiguous()?)?;
                 vec![up.contiguous()?.broadcast_matmul(&rows)?]
             }
@@ -226,24 +226,10 @@ impl Op {
     }
 }
 
-/// Row weights out×side of an average pool: y = P x Pᵀ.
-fn averages(side: usize, out: usize, like: &Tensor) -> Result<Tensor> {
-    let mut rows = vec![0f64; out * side];
-    for i in 0..out {
-        let range = window(i, side, out);
-        let share = 1.0 / range.len() as f64;
-        rows[i * side..][range].fill(share);
-    }
-    Ok(Tensor::from_vec(rows, (out, side), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
-}
-
-/// Lends the values of a tensor in this machine's memory.
-fn values<T: WithDType, R>(tensor: &Tensor, look: impl FnOnce(&[T]) -> R) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { unreachable!("asked for on the CPU only") };
-    let (from, to) = layout.contiguous_offsets().expect("made contiguous");
-    Ok(look(&T::cpu_storage_as_slice(storage as &CpuStorage)?[from..to]))
+/// [`averages`] in the type and on the device of `like`.
+fn average_rows(side: usize, out: usize, like: &Tensor) -> Result<Tensor> {
+    let rows = Tensor::from_vec(averages(side, out), (out, side), &Device::Cpu)?;
+    Ok(rows.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 /// How a convolution lies on a map.
@@ -376,8 +362,8 @@ fn convolve(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Resul
 fn convolve_in_memory<T: WithDType>(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<Tensor> {
     let (outputs, (oh, ow), taps) = (weight.dim(0)?, geometry.out(), geometry.taps());
     let mut y = vec![T::zero(); x.dim(0)? * outputs * oh * ow];
-    values::<T, _>(weight, |weight| {
-        values::<T, _>(x, |x| {
+    lend_values::<T, _>(weight, |weight| {
+        lend_values::<T, _>(x, |x| {
             let images = y.par_chunks_mut(outputs * oh * ow).zip(x.par_chunks(geometry.values()));
             images.for_each_init(Vec::new, |columns, (y, image)| {
                 let b = match geometry.is_product() {
@@ -420,8 +406,8 @@ fn convolve_back_in_memory<T: WithDType>(g: &Tensor, weight: &Tensor, geometry: 
     let (outputs, (oh, ow), taps) = (weight.dim(0)?, geometry.out(), geometry.taps());
     let n = g.dim(0)?;
     let mut x = vec![T::zero(); n * geometry.values()];
-    values::<T, _>(weight, |weight| {
-        values::<T, _>(g, |g| {
+    lend_values::<T, _>(weight, |weight| {
+        lend_values::<T, _>(g, |g| {
             let images = x.par_chunks_mut(geometry.values()).zip(g.par_chunks(outputs * oh * ow));
             images.for_each_init(Vec::new, |columns, (image, g)| {
                 if geometry.is_product() {
@@ -533,7 +519,7 @@ fn max_pool_in_memory<T: WithDType>(x: &Tensor, pool: Pool) -> Result<(Tensor, T
     let (n, c, _, _) = x.dims4()?;
     let (oh, ow) = pool.out;
     let mut winners = vec![0u32; n * c * oh * ow];
-    let y = values::<T, _>(x, |x| {
+    let y = lend_values::<T, _>(x, |x| {
         let planes = || x.par_chunks(pool.height * pool.width);
         winners.par_chunks_mut(oh * ow).zip(planes()).for_each(|(winners, plane)| {
             winners.iter_mut().enumerate().for_each(|(i, w)| *w = pool.winner(plane, i / ow, i % ow) as u32);
@@ -584,7 +570,7 @@ fn max_unpool(g: &Tensor, tape: Tape, pool: Pool, x: &Tensor) -> Result<Tensor> 
 fn max_unpool_in_memory<T: WithDType>(g: &Tensor, winners: &[u32], pool: Pool, x: &Tensor) -> Result<Tensor> {
     let (of_plane, of_output) = (pool.height * pool.width, pool.out.0 * pool.out.1);
     let mut to = vec![T::zero(); x.elem_count()];
-    values::<T, _>(g, |g| {
+    lend_values::<T, _>(g, |g| {
         let planes = to.par_chunks_mut(of_plane).zip(g.par_chunks(of_output)).zip(winners.par_chunks(of_output));
         planes.for_each(|((to, g), winners)| winners.iter().zip(g).for_each(|(w, g)| to[*w as usize] += *g));
     })?;

@@ -13,7 +13,7 @@ pub mod halving;
 pub mod plain;
 
 use crate::error::Result;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Storage, Tensor, WithDType};
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -212,12 +212,28 @@ pub trait Engine: Send + Sync {
 
 /// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.
 pub fn lend<T>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    lend_values(tensor, look)
+}
+
+/// [`lend`] of any type of numbers.
+fn lend_values<V: WithDType, T>(tensor: &Tensor, look: impl FnOnce(&[V]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
-    if let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
-        return Ok(look(&values[from..to]));
+    if let (Storage::Cpu(values), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
+        return Ok(look(&V::cpu_storage_as_slice(values)?[from..to]));
     }
     drop(storage);
-    Ok(look(&tensor.flatten_all()?.to_vec1::<f32>()?))
+    Ok(look(&tensor.flatten_all()?.to_vec1::<V>()?))
+}
+
+/// Row weights P, out×side, of an average pool from `side` to `out`: y = P x Pᵀ.
+fn averages(side: usize, out: usize) -> Vec<f64> {
+    let mut rows = vec![0.0; out * side];
+    for i in 0..out {
+        let range = window(i, side, out);
+        let share = 1.0 / range.len() as f64;
+        rows[i * side..][range].fill(share);
+    }
+    rows
 }
 
 /// First and last+1 input row of output row `i` of an average pool from `side` to `out` (PyTorch's rule).

@@ -3,7 +3,7 @@
 //! candle's own gradients are not used: its max-pool gives a unique maximum a quarter of its gradient and its ReLU has
 //! slope 1 at 0 (candle-core 0.11.1, `backprop.rs`). Each step here carries its exact gradient beside it.
 
-use super::{Engine, Loss, Net, Step, transposed, window};
+use super::{Engine, Loss, Net, Step, averages, transposed};
 use crate::error::Result;
 use candle_core::{Device, Tensor, WithDType};
 
@@ -54,12 +54,7 @@ impl Plain {
                 },
                 Step::MaxPool => Layer::MaxPool,
                 Step::AveragePool { side } => {
-                    let mut rows = vec![T::from_f64(0.0); side * shape.side];
-                    for i in 0..*side {
-                        let range = window(i, shape.side, *side);
-                        let share = T::from_f64(1.0 / range.len() as f64);
-                        rows[i * shape.side..][range].fill(share);
-                    }
+                    let rows: Vec<T> = averages(shape.side, *side).into_iter().map(T::from_f64).collect();
                     Layer::AveragePool(tensor(&rows, &[*side, shape.side])?)
                 }
                 Step::Linear { inputs, outputs, weight, bias, relu } => Layer::Linear {

@@ -86,6 +86,15 @@ pub struct Convolution {
     seconds: f32,
 }
 
+/// An algorithm that cuDNN has measured; of its own structs there is one for each direction.
+struct Measured {
+    method: Method,
+    is_usable: bool,
+    math: sys::cudnnMathType_t,
+    workspace: usize,
+    seconds: f32,
+}
+
 struct Descriptors {
     x: sys::cudnnTensorDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
@@ -166,14 +175,14 @@ impl Convolution {
         }
         .result()
         .map_err(failed)?;
-        let best = results[..found as usize]
-            .iter()
-            .filter(|r| is_usable(r.status, r.determinism))
-            .min_by(|a, b| a.time.total_cmp(&b.time))
-            .ok_or_else(|| none(shape))?;
-        descriptors.set_math(precision, best.mathType)?;
-        let (method, workspace, seconds) = (Method::Forward(best.algo), best.memory, best.time / 1e3);
-        Ok(Convolution { descriptors, method, workspace, seconds })
+        let measured = results[..found as usize].iter().map(|r| Measured {
+            method: Method::Forward(r.algo),
+            is_usable: is_usable(r.status, r.determinism),
+            math: r.mathType,
+            workspace: r.memory,
+            seconds: r.time / 1e3,
+        });
+        Convolution::fastest(descriptors, shape, precision, measured)
     }
 
     fn fastest_data(cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
@@ -204,13 +213,27 @@ impl Convolution {
         }
         .result()
         .map_err(failed)?;
-        let best = results[..found as usize]
-            .iter()
-            .filter(|r| is_usable(r.status, r.determinism))
-            .min_by(|a, b| a.time.total_cmp(&b.time))
-            .ok_or_else(|| none(shape))?;
-        descriptors.set_math(precision, best.mathType)?;
-        let (method, workspace, seconds) = (Method::Data(best.algo), best.memory, best.time / 1e3);
+        let measured = results[..found as usize].iter().map(|r| Measured {
+            method: Method::Data(r.algo),
+            is_usable: is_usable(r.status, r.determinism),
+            math: r.mathType,
+            workspace: r.memory,
+            seconds: r.time / 1e3,
+        });
+        Convolution::fastest(descriptors, shape, precision, measured)
+    }
+
+    /// The fastest usable one of those that cuDNN has measured.
+    fn fastest(
+        descriptors: Descriptors,
+        shape: Shape,
+        precision: Precision,
+        measured: impl Iterator<Item = Measured>,
+    ) -> Result<Convolution> {
+        let best = measured.filter(|m| m.is_usable).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let Measured { method, math, workspace, seconds, .. } =
+            best.ok_or_else(|| Error::msg(format!("cuDNN has no deterministic algorithm for {shape:?}")))?;
+        descriptors.set_math(precision, math)?;
         Ok(Convolution { descriptors, method, workspace, seconds })
     }
 
@@ -378,10 +401,6 @@ impl Drop for Descriptors {
 /// Only algorithms that give the same bits every time.
 fn is_usable(status: sys::cudnnStatus_t, determinism: sys::cudnnDeterminism_t) -> bool {
     status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-}
-
-fn none(shape: Shape) -> Error {
-    Error::msg(format!("cuDNN has no deterministic algorithm for {shape:?}"))
 }
 
 /// A device address as cuDNN takes it.
