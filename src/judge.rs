@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
 use crate::kernel::{Engine, Precision, lend};
 use crate::loss::probability;
-use crate::oracle::{Marks, Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
+use crate::oracle::{Here, Marks, Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
 use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, Witnesses, ZERO_GRADIENT};
 use crate::threat::Threat;
 use candle_core::{Device, Tensor};
@@ -57,6 +57,11 @@ impl Verdict {
     /// Logit of `class` minus best other.
     pub fn margin(&self, class: usize) -> Option<f32> {
         self.prediction.map(|_| margin(&self.logits, class))
+    }
+
+    /// Softmax probability of `class`.
+    pub fn probability(&self, class: usize) -> Option<f32> {
+        self.prediction.map(|_| probability(&self.logits, class))
     }
 
     /// Number of classes above `class`.
@@ -120,6 +125,8 @@ pub struct Trial<'a> {
     pub marks: &'a [usize],
     /// What a smaller budget left, for cells that go on from there.
     pub earlier: Option<&'a Earlier>,
+    /// Whether images that are wrong before the attack are changed too ([`Attack::changes_every_image`]).
+    pub every_image: bool,
     /// Most images at a time.
     pub batch: usize,
     /// Set by Ctrl-C.
@@ -170,6 +177,7 @@ struct Best {
     step: usize,
     restart: usize,
     fault: Option<&'static str>,
+    note: String,
 }
 
 /// One image as it is stored.
@@ -196,11 +204,20 @@ impl Trial<'_> {
         (0..self.subset.len()).map(aim).collect()
     }
 
-    /// Images an attack works on: not dropped, right before the attack, and not broken by a smaller budget.
+    /// Images an attack works on: not dropped, right before the attack or all the same, and not broken by a smaller
+    /// budget.
     pub fn attacked(&self) -> Vec<usize> {
         let aims = self.aims();
-        let right = |i: &usize| self.clean[*i].prediction == Some(self.subset.labels[*i]);
-        (0..self.subset.len()).filter(|i| aims[*i].is_some() && right(i) && self.broken_before(*i).is_none()).collect()
+        let wanted = |i: &usize| match self.every_image {
+            true => self.clean[*i].prediction.is_some(),
+            false => self.is_right_before(*i),
+        };
+        (0..self.subset.len()).filter(|i| aims[*i].is_some() && wanted(i) && self.broken_before(*i).is_none()).collect()
+    }
+
+    /// Whether an attack can succeed on the image: the net is right, or there is no right answer.
+    fn is_right_before(&self, i: usize) -> bool {
+        is_right_before(self.subset, i, &self.clean[i])
     }
 
     fn broken_before(&self, i: usize) -> Option<&(Outcome, Pixels)> {
@@ -302,6 +319,7 @@ impl Trial<'_> {
             reached: false,
             step: 0,
             restart: 0,
+            note: String::new(),
         }
     }
 
@@ -309,9 +327,9 @@ impl Trial<'_> {
         let clean = &self.clean[i];
         let fault = best.fault.or(spent.not_finite.then_some(NOT_FINITE));
         let verdict = best.verdict.as_ref().filter(|_| fault.is_none());
-        let right_before = clean.prediction == Some(aim.label);
+        let right_before = self.is_right_before(i);
+        let label = self.subset.label(i);
         let (linf, l2) = distances(&best.pixels, self.subset.image(i));
-        let margin_adversarial = verdict.and_then(|v| v.margin(aim.label));
         let mut flags: Vec<&str> = fault.into_iter().collect();
         if clean.prediction.is_some() && !right_before {
             flags.push(CLEAN_WRONG);
@@ -324,17 +342,22 @@ impl Trial<'_> {
         }
         Outcome {
             example: self.subset.examples[i],
-            label: aim.label,
+            label,
             target: aim.target,
             clean_prediction: clean.prediction,
             adversarial_prediction: verdict.and_then(|v| v.prediction),
             success: fault.is_none().then_some(right_before && best.reached),
             linf_255: fault.is_none().then_some(linf),
             l2: fault.is_none().then_some(l2),
-            margin_clean: clean.margin(aim.label),
-            margin_adversarial,
+            margin_clean: label.and_then(|l| clean.margin(l)),
+            margin_adversarial: label.and_then(|l| verdict.and_then(|v| v.margin(l))),
             confidence_clean: clean.confidence(),
             confidence_adversarial: verdict.and_then(Verdict::confidence),
+            label_probability_clean: label.and_then(|l| clean.probability(l)),
+            label_probability_adversarial: label.and_then(|l| verdict.and_then(|v| v.probability(l))),
+            target_probability_clean: aim.target.and_then(|t| clean.probability(t)),
+            target_probability_adversarial: aim.target.and_then(|t| verdict.and_then(|v| v.probability(t))),
+            target_logit_adversarial: aim.target.and_then(|t| verdict.map(|v| v.logits[t])),
             target_rank_clean: aim.target.and_then(|t| clean.rank(t)),
             target_rank_adversarial: aim.target.and_then(|t| verdict.and_then(|v| v.rank(t))),
             step: best.step,
@@ -342,8 +365,14 @@ impl Trial<'_> {
             forwards: spent.forwards,
             backwards: spent.backwards,
             flags: flags.join(" "),
+            note: best.note.clone(),
         }
     }
+}
+
+/// Whether the net is right about image `i`, of which it says `clean`, or there is no right answer.
+pub fn is_right_before(subset: &Subset, i: usize, clean: &Verdict) -> bool {
+    clean.prediction.is_some() && subset.label(i).is_none_or(|label| clean.prediction == Some(label))
 }
 
 /// Whether another machine's rounding may decide otherwise on this verdict.
@@ -376,6 +405,7 @@ struct Candidate {
     /// Of the unrounded iterate.
     distance: f32,
     place: Place,
+    note: String,
 }
 
 /// An iterate as it would be stored, or the fault that makes it an error row.
@@ -395,14 +425,16 @@ const FIRST_ORDER_SAFETY: f32 = 2.0;
 impl Referee for Bench<'_> {
     fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>> {
         let values = self.trial.subset.values();
-        let here = proposal.here.filter(|_| self.trial.judging == Judging::WhereItMatters);
+        let here: Option<Here> = proposal.here.filter(|_| self.trial.judging == Judging::WhereItMatters);
+        let note = |k: usize| proposal.notes.get(k).cloned().unwrap_or_default();
         let looks: Vec<Option<Look>> = lend(proposal.images, |images| {
             lend_some(proposal.gradient, |led| {
-                lend_some(here.map(|h| &h.gradient), |slopes| {
+                lend_some(here.and_then(|h| h.gradient), |slopes| {
                     let look = |(k, row): (usize, &usize)| {
                         let image = &images[k * values..(k + 1) * values];
                         let led = led.map(|l| &l[k * values..(k + 1) * values]);
-                        let here = here.zip(slopes).map(|(h, s)| (h.logits[k].as_slice(), &s[k * values..][..values]));
+                        let slope = slopes.map(|s| &s[k * values..][..values]);
+                        let here = here.map(|h| (h.logits[k].as_slice(), slope));
                         // a start is no proposal
                         (proposal.places[k].step > 0).then(|| self.look(*row, image, led, here))
                     };
@@ -422,12 +454,12 @@ impl Referee for Bench<'_> {
         let asked: Vec<bool> = sounds.iter().map(Option::is_some).collect();
         let mut verdicts = self.verdicts(sounds.into_iter().flatten().collect())?.into_iter();
         let mut rulings = Vec::new();
-        for ((look, asked), (row, place)) in looks.iter().zip(asked).zip(places()) {
+        for (k, ((look, asked), (row, place))) in looks.iter().zip(asked).zip(places()).enumerate() {
             let verdict = asked.then(|| verdicts.next().expect("one verdict a judged image"));
             let rule = |mark: usize| match look {
                 None => Ruling { mark, judged: false, settled: false },
                 Some(look) if judged_at(look, mark, place.step) => {
-                    let settled = self.enter(mark, *row, &look.rounded, verdict.as_ref(), *place);
+                    let settled = self.enter(mark, *row, &look.rounded, verdict.as_ref(), *place, note(k));
                     Ruling { mark, judged: true, settled }
                 }
                 Some(look) => {
@@ -435,7 +467,7 @@ impl Referee for Bench<'_> {
                     let distance = look.firm.expect("not judged, so firm");
                     if closest.as_ref().is_none_or(|c| distance < c.distance) {
                         let pixels = look.rounded.clone().expect("firm, so sound");
-                        *closest = Some(Candidate { pixels, distance, place: *place });
+                        *closest = Some(Candidate { pixels, distance, place: *place, note: note(k) });
                     }
                     Ruling { mark, judged: false, settled: false }
                 }
@@ -456,7 +488,7 @@ fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T)
 
 impl Bench<'_> {
     /// A look at one iterate: `led` is the gradient that led here, `here` logits and gradient of the unrounded image.
-    fn look(&self, row: usize, image: &[f32], led: Option<&[f32]>, here: Option<(&[f32], &[f32])>) -> Look {
+    fn look(&self, row: usize, image: &[f32], led: Option<&[f32]>, here: Option<(&[f32], Option<&[f32]>)>) -> Look {
         let rounded = self.round(row, image, led);
         let firm = match (&rounded, here) {
             (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, pixels) => {
@@ -479,20 +511,28 @@ impl Bench<'_> {
     /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
     /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c) stands for the right
     /// side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their error on both
-    /// sides of the distance.
-    fn stands_firmly(&self, row: usize, logits: &[f32], slope: &[f32], image: &[f32], rounded: &Pixels) -> bool {
+    /// sides of the distance. Without a slope only an image that rounding leaves as it is can stand firmly.
+    fn stands_firmly(
+        &self,
+        row: usize,
+        logits: &[f32],
+        slope: Option<&[f32]>,
+        image: &[f32],
+        rounded: &Pixels,
+    ) -> bool {
         let aim = &self.aims[row];
         let class = aim.target.unwrap_or(aim.label);
         let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weight = |j: usize| (logits[j] - top).exp();
         let others: f32 = (0..logits.len()).filter(|j| *j != class).map(weight).sum();
         let share = others / (others + weight(class));
-        let moved: f32 = match rounded {
-            Pixels::U8(v) => {
+        let moved: f32 = match (rounded, slope) {
+            (Pixels::U8(v), Some(slope)) => {
                 let parts = slope.iter().zip(image).zip(v);
                 parts.map(|((g, x), q)| (g * (f32::from(*q) / 255.0 - x)).abs()).sum()
             }
-            Pixels::F32(_) => 0.0,
+            (Pixels::U8(v), None) if image.iter().zip(v).any(|(x, q)| *x != f32::from(*q) / 255.0) => return false,
+            _ => 0.0,
         };
         let largest = logits.iter().fold(0.0f32, |m, z| m.max(z.abs()));
         let coarse = 2.0 * self.trial.attacked_through.1.logit_error() * largest;
@@ -512,7 +552,8 @@ impl Bench<'_> {
         }
         let verdicts = self.verdicts(found.iter().map(|(_, c)| c.pixels.clone()).collect())?;
         for (((mark, row), candidate), verdict) in found.iter().zip(verdicts) {
-            self.enter(*mark, *row, &Ok(candidate.pixels.clone()), Some(&verdict), candidate.place);
+            let (pixels, note) = (candidate.pixels.clone(), candidate.note.clone());
+            self.enter(*mark, *row, &Ok(pixels), Some(&verdict), candidate.place, note);
         }
         Ok(found.into_iter().map(|(at, _)| at).collect())
     }
@@ -542,6 +583,7 @@ impl Bench<'_> {
         judged: &Rounded,
         verdict: Option<&Verdict>,
         Place { restart, step }: Place,
+        note: String,
     ) -> bool {
         let best = &mut self.sheets[mark][row].best;
         if best.as_ref().is_some_and(|b| b.reached || b.fault.is_some()) {
@@ -555,7 +597,7 @@ impl Bench<'_> {
                 WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
             };
             *best =
-                Some(Best { pixels, verdict: None, distance: 0.0, reached: false, step, restart, fault: Some(fault) });
+                Some(Best { pixels, verdict: None, distance: 0.0, reached: false, step, restart, fault: Some(fault), note });
             return true;
         }
         let (pixels, verdict) = (judged.as_ref().expect("no fault"), verdict.expect("no fault"));
@@ -563,7 +605,7 @@ impl Bench<'_> {
         let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
         if reached || best.as_ref().is_none_or(|b| distance < b.distance) {
             let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
-            *best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None });
+            *best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None, note });
         }
         reached
     }

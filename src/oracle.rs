@@ -2,12 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
-use crate::kernel::{Engine, Loss, lend};
-use crate::loss;
+use crate::kernel::{Engine, Loss, changed, lend};
+use crate::loss::{self, Objective};
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use crate::kernel::Change;
 
 /// Decides on proposals; the judge implements it.
 pub trait Referee {
@@ -63,9 +65,20 @@ pub struct Proposal<'a> {
     /// Gradient of the attack's loss near `images`, N×3×H×W: what rounding to 8 bits should spare.
     pub gradient: Option<&'a Tensor>,
     /// What the net says at `images` themselves, if the attack has asked: it may spare the referee a forward pass.
-    pub here: Option<&'a Pass>,
+    pub here: Option<Here<'a>>,
     /// How far each row is.
     pub places: &'a [Place],
+    /// What to record of each image beside the image, such as where a patch lies; empty: nothing.
+    pub notes: &'a [String],
+}
+
+/// What the net says at some images.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    /// One row an image.
+    pub logits: &'a [Vec<f32>],
+    /// Of the attack's loss, N×3×H×W; `None`: the images are 8-bit already, so that rounding moves nothing.
+    pub gradient: Option<&'a Tensor>,
 }
 
 /// How far a row is.
@@ -83,6 +96,13 @@ pub struct Pass {
     pub logits: Vec<Vec<f32>>,
     /// Gradient of the loss to be maximised (cross-entropy of the label, or minus that of the target), N×3×H×W.
     pub gradient: Tensor,
+}
+
+impl Pass {
+    /// For a proposal of the same images.
+    pub fn here(&self) -> Here<'_> {
+        Here { logits: &self.logits, gradient: Some(&self.gradient) }
+    }
 }
 
 /// What one image has cost so far, and what was noticed.
@@ -143,15 +163,6 @@ impl<'a> Oracle<'a> {
         Oracle { engine, aims, referee, memo, slots, stop, done, marks, spent }
     }
 
-    /// Logits N×classes of one image for each of `rows`.
-    pub fn scores(&mut self, rows: &[usize], images: &Tensor) -> Result<Tensor> {
-        self.check_stop()?;
-        for spent in &mut self.spent {
-            rows.iter().for_each(|r| spent[*r].forwards += 1);
-        }
-        self.engine.logits(images)
-    }
-
     /// Logits and gradient at one image for each of `rows`, which stands at its of `places`. Where `at_clean` says that an
     /// image is the clean one, its gradient is computed once for all cells that share it, and counts as if it had been
     /// computed here: a cell's row does not depend on its neighbours.
@@ -189,10 +200,67 @@ impl<'a> Oracle<'a> {
         Ok(pass)
     }
 
+    /// [`Oracle::pass`] for another objective than the cross-entropy, at any images.
+    pub fn climb(&mut self, rows: &[usize], images: &Tensor, places: &[Place], objective: Objective) -> Result<Pass> {
+        self.check_stop()?;
+        let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, objective)?;
+        self.account(rows, places, &pass.gradient)?;
+        Ok(pass)
+    }
+
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
-        let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
-        let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { logits: logits.to_vec2()?, gradient })
+        climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, Objective::CrossEntropy)
+    }
+
+    /// What the attack is to do with a row.
+    pub fn aim(&self, row: usize) -> Aim {
+        self.aims[row]
+    }
+
+    /// Logits of the clean images `base` of `rows`, N×3×H×W, with some pixels changed: one row a change, whose `image`
+    /// is an index into `rows`. Each costs its row a forward pass. Of each row the one nearest to success is handed to
+    /// the referee: the others cannot succeed before it.
+    ///
+    /// Changes must be to 8-bit colours (v/255), so that what is asked is what is judged.
+    pub fn try_changes(
+        &mut self,
+        rows: &[usize],
+        base: &Tensor,
+        changes: &[Change],
+        places: &[Place],
+    ) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
+        self.check_stop()?;
+        let logits = self.engine.logits_of_changes(base, changes)?.to_vec2::<f32>()?;
+        let mut nearest: Vec<Option<(f32, usize)>> = vec![None; rows.len()];
+        for (k, (change, logits)) in changes.iter().zip(&logits).enumerate() {
+            let (row, place) = (rows[change.image], places[change.image]);
+            for mark in self.marks.ahead(row, place.step) {
+                self.spent[mark][row].forwards += 1;
+            }
+            let distance = self.aims[row].distance(logits);
+            let best = &mut nearest[change.image];
+            // NaN is handed on at once: the referee makes it an error row
+            if best.is_none_or(|(d, _)| distance < d || distance.is_nan() && !d.is_nan()) {
+                *best = Some((distance, k));
+            }
+        }
+        let mut wanted: Vec<usize> = rows.iter().map(|row| self.marks.wanted(*row)).collect();
+        let chosen: Vec<(usize, usize)> =
+            nearest.iter().enumerate().filter_map(|(i, n)| n.map(|(_, k)| (i, k))).collect();
+        if chosen.is_empty() {
+            return Ok((logits, wanted));
+        }
+        let picked: Vec<Change> = chosen.iter().map(|(_, k)| changes[*k].clone()).collect();
+        let images = changed(base, &picked)?;
+        let here: Vec<Vec<f32>> = chosen.iter().map(|(_, k)| logits[*k].clone()).collect();
+        let of: Vec<usize> = chosen.iter().map(|(i, _)| rows[*i]).collect();
+        let places: Vec<Place> = chosen.iter().map(|(i, _)| places[*i]).collect();
+        let here = Some(Here { logits: &here, gradient: None });
+        let proposal = Proposal { images: &images, gradient: None, here, places: &places, notes: &[] };
+        for ((i, _), still) in chosen.iter().zip(self.propose(&of, &proposal)?) {
+            wanted[*i] = still;
+        }
+        Ok((logits, wanted))
     }
 
     /// Hands a proposal to the referee. For each of `rows`: the iterations that a run of it is still good for; 0 where it
@@ -246,6 +314,17 @@ impl<'a> Oracle<'a> {
     fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
+}
+
+/// Logits and gradient of `objective` at images N×3×H×W, one aim an image.
+pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, objective: Objective) -> Result<Pass> {
+    let (logits, gradient) = match objective {
+        Objective::CrossEntropy => engine.logits_and_gradient(images, &CrossEntropy { aims })?,
+        _ => engine.logits_and_gradient(images, &move |row: usize, logits: &[f32], gradient: &mut [f32]| {
+            objective.gradient(&aims[row], logits, gradient);
+        })?,
+    };
+    Ok(Pass { logits: logits.to_vec2()?, gradient })
 }
 
 /// [`loss::cross_entropy`] of a batch, one aim a row.

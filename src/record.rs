@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of everything written below `results/`; readers refuse any other.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// First 16 hexadecimal digits of the SHA-256 of a cell's canonical description.
 pub type CellId = String;
@@ -36,6 +36,18 @@ pub struct Cell {
     pub precision: String,
     /// Seed of every random choice.
     pub seed: u64,
+    /// What a universal attack was fitted to; `None`: nothing.
+    pub train: Option<TrainRecord>,
+}
+
+/// What an attack was fitted to before it met the images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRecord {
+    /// One net, or an ensemble.
+    pub models: Vec<ModelRecord>,
+    /// Images, none of which is attacked.
+    pub data: DataRecord,
 }
 
 /// A model, pinned.
@@ -82,9 +94,9 @@ pub struct AttackRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ThreatRecord {
-    /// `linf` or `l2`.
+    /// `linf`, `l2`, `pixels`, `patch` or `any`.
     pub norm: String,
-    /// Exact radius, in units of [0,1] pixels: `8/255`, `0.5`.
+    /// Exact radius, in units of [0,1] pixels: `8/255`, `0.5`; number of pixels; share of the image.
     pub eps: String,
 }
 
@@ -151,8 +163,8 @@ fn write_sorted(value: &serde_json::Value, depth: usize, out: &mut String) {
 pub struct Outcome {
     /// Index of the image in its split.
     pub example: usize,
-    /// True class.
-    pub label: usize,
+    /// True class; `None`: there is none, as on a blank canvas.
+    pub label: Option<usize>,
     /// Class the attack was to reach; `None` when untargeted.
     pub target: Option<usize>,
     /// Class predicted for the clean image; `None` where its logits are not finite.
@@ -173,6 +185,16 @@ pub struct Outcome {
     pub confidence_clean: Option<f32>,
     /// Softmax probability of the predicted class, witness.
     pub confidence_adversarial: Option<f32>,
+    /// Softmax probability of the label, clean image.
+    pub label_probability_clean: Option<f32>,
+    /// Softmax probability of the label, witness.
+    pub label_probability_adversarial: Option<f32>,
+    /// Softmax probability of the target, clean image.
+    pub target_probability_clean: Option<f32>,
+    /// Softmax probability of the target, witness.
+    pub target_probability_adversarial: Option<f32>,
+    /// Logit of the target, witness.
+    pub target_logit_adversarial: Option<f32>,
     /// Number of classes that score above the target, clean image (0: the target is predicted).
     pub target_rank_clean: Option<usize>,
     /// Number of classes that score above the target, witness.
@@ -187,6 +209,8 @@ pub struct Outcome {
     pub backwards: u64,
     /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `carried`, `nan`, `outside`.
     pub flags: String,
+    /// What the attack says of how the witness was made: where a patch lies, how an objective rose.
+    pub note: String,
 }
 
 /// Flag: wrong before any attack, so not attacked.
@@ -215,6 +239,11 @@ impl Outcome {
             row.flags = format!("{} {CARRIED}", row.flags).trim_start().to_string();
         }
         row
+    }
+
+    /// Whether an attack could succeed: the net was right, or there is no right answer.
+    pub fn is_right_before(&self) -> bool {
+        self.clean_prediction.is_some() && self.label.is_none_or(|l| self.clean_prediction == Some(l))
     }
 
     /// Whether this row reports a fault instead of a result.
@@ -317,6 +346,7 @@ pub(crate) mod tests {
             witness: "u8".into(),
             precision: "f32".into(),
             seed: 0,
+            train: None,
         }
     }
 

@@ -1,9 +1,10 @@
-//! The set of images an attack may return: the ball of a norm around the clean image, cut with the box [0,1].
+//! The set of images an attack may return: the ball of a norm around the clean image, cut with the box [0,1]; or those
+//! that differ in few pixels, in a small region, or at will.
 //!
 //! Float images are projected; stored images are judged in exact integers, because `x + 8/255` in f32 leaves the ball
 //! of radius 8/255 for 36 of the 256 grey levels.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::lend;
 use crate::ratio::Ratio;
 use crate::rng::Stream;
@@ -23,15 +24,42 @@ pub enum Norm {
     Linf,
     /// Euclidean length of the change over all pixels and channels.
     L2,
+    /// Number of changed pixels, whatever happens to them.
+    Pixels,
+    /// Changed pixels as a share of the image, all in one region: see [`Threat::is_patch`].
+    Patch,
+    /// Nothing: every image is allowed.
+    Any,
 }
 
 /// Names of the norms in sweep files.
-pub const NORMS: &[(&str, Norm)] = &[("linf", Norm::Linf), ("l2", Norm::L2)];
+pub const NORMS: &[(&str, Norm)] = &[
+    ("linf", Norm::Linf),
+    ("l2", Norm::L2),
+    ("pixels", Norm::Pixels),
+    ("patch", Norm::Patch),
+    ("any", Norm::Any),
+];
 
 impl Norm {
     /// Name in sweep files and tables.
     pub fn name(self) -> &'static str {
         NORMS.iter().find(|(_, n)| *n == self).expect("every norm is listed").0
+    }
+
+    /// Key of its budgets in sweep files; `None`: it has none.
+    pub fn budget_key(self) -> Option<&'static str> {
+        match self {
+            Norm::Linf | Norm::L2 => Some("eps"),
+            Norm::Pixels => Some("count"),
+            Norm::Patch => Some("area"),
+            Norm::Any => None,
+        }
+    }
+
+    /// Whether a small step in any direction stays allowed after [`Threat::project`]: what a descent needs.
+    pub fn is_ball(self) -> bool {
+        matches!(self, Norm::Linf | Norm::L2)
     }
 }
 
@@ -40,21 +68,24 @@ impl Norm {
 pub struct Threat {
     /// How distance is measured.
     pub norm: Norm,
-    /// Radius in units of [0,1] pixels.
+    /// Radius in units of [0,1] pixels; number of pixels; share of the image; 1 where every image is allowed.
     pub eps: Ratio,
 }
 
 impl Threat {
-    /// `eps` as it stands in tables: in grey levels for Linf, as a decimal for L2.
+    /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number.
     pub fn eps_text(&self) -> String {
         match self.norm {
             Norm::Linf => self.eps.in_grey_levels(),
-            Norm::L2 => self.eps.to_string(),
+            _ => self.eps.to_string(),
         }
     }
 
     /// The nearest allowed images to `x_adv`, N×3×H×W, around `x`. For L2 the ball comes first, the box last
     /// (clipping toward an image inside the box never lengthens a change).
+    ///
+    /// # Errors
+    /// Where the norm is no ball ([`Norm::is_ball`]) and not [`Norm::Any`]: attacks there change chosen pixels only.
     pub fn project(&self, x_adv: &Tensor, x: &Tensor) -> Result<Tensor> {
         let eps = self.eps.to_f64();
         let in_ball = match self.norm {
@@ -65,6 +96,8 @@ impl Threat {
                 let scale = length.maximum(TINY)?.recip()?.affine(eps, 0.0)?.minimum(1.0)?;
                 (x + delta.broadcast_mul(&scale.to_dtype(delta.dtype())?)?)?
             }
+            Norm::Any => x_adv.clone(),
+            Norm::Pixels | Norm::Patch => return Err(self.no_ball()),
         };
         Ok(in_ball.clamp(0f32, 1f32)?)
     }
@@ -82,7 +115,12 @@ impl Threat {
                 let length = l2_length(gradient)?.maximum(TINY)?.to_dtype(gradient.dtype())?;
                 Ok(gradient.broadcast_div(&length)?)
             }
+            _ => Err(self.no_ball()),
         }
+    }
+
+    fn no_ball(&self) -> Error {
+        Error::usage(format!("threat `{}` has no direction of steepest ascent", self.norm.name()))
     }
 
     /// x_adv + step_size·steepest(gradient), projected: one step of a descent, images N×3×H×W around `x`.
@@ -115,11 +153,13 @@ impl Threat {
     }
 
     /// A random change of `values` numbers: uniform in the Linf cube, uniform in the L2 ball (a Gaussian direction of
-    /// radius eps·u^(1/d)). Not yet clipped to the box.
+    /// radius eps·u^(1/d)). Not yet clipped to the box. Where the norm is no ball, as in the cube.
     pub fn random_change(&self, values: usize, stream: &mut Stream) -> Vec<f32> {
         let eps = self.eps.to_f64();
         match self.norm {
-            Norm::Linf => (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect(),
+            Norm::Linf | Norm::Pixels | Norm::Patch | Norm::Any => {
+                (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect()
+            }
             Norm::L2 => {
                 let direction: Vec<f64> = (0..values).map(|_| stream.normal()).collect();
                 let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt().max(TINY);
@@ -132,27 +172,57 @@ impl Threat {
     /// Whether a float image lies in the threat set, up to [`FLOAT_TOLERANCE`]. NaN never does.
     pub fn contains(&self, x_adv: &[f32], x: &[f32]) -> bool {
         let slack = FLOAT_TOLERANCE * self.eps.to_f64().max(1.0);
+        let changes = || x_adv.iter().zip(x).map(|(a, b)| f64::from(*a) - f64::from(*b));
+        let changed = |i: usize| (x_adv[i] - x[i]).abs() > FLOAT_TOLERANCE as f32;
         x_adv.iter().all(|v| (-slack..=1.0 + slack).contains(&f64::from(*v)))
-            && self.distance(x_adv, x) <= self.eps.to_f64() + slack
+            && match self.norm {
+                Norm::Linf => changes().fold(0.0, |m: f64, d| m.max(d.abs())) <= self.eps.to_f64() + slack,
+                Norm::L2 => changes().map(|d| d * d).sum::<f64>().sqrt() <= self.eps.to_f64() + slack,
+                Norm::Pixels => changed_pixels(x.len(), changed).count() <= self.pixels(x.len()),
+                Norm::Patch => self.is_patch(x.len(), changed),
+                Norm::Any => true,
+            }
     }
 
-    /// Distance of a float image in this norm.
-    pub fn distance(&self, x_adv: &[f32], x: &[f32]) -> f64 {
-        let changes = x_adv.iter().zip(x).map(|(a, b)| f64::from(*a) - f64::from(*b));
-        match self.norm {
-            Norm::Linf => changes.fold(0.0, |m: f64, d| m.max(d.abs())),
-            Norm::L2 => changes.map(|d| d * d).sum::<f64>().sqrt(),
-        }
-    }
-
-    /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den or Σd²/255² ≤ num²/den².
+    /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den, Σd²/255² ≤ num²/den², or
+    /// a number of changed pixels.
     pub fn contains_u8(&self, x_adv: &[u8], x: &[u8]) -> bool {
         let change = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b));
         let pairs = x_adv.iter().zip(x);
         match self.norm {
             Norm::Linf => pairs.map(change).max().unwrap_or(0) <= self.grey_levels(),
             Norm::L2 => self.holds_square(pairs.map(change).map(|d| d * d).sum()),
+            Norm::Pixels => changed_pixels(x.len(), |i| x_adv[i] != x[i]).count() <= self.pixels(x.len()),
+            Norm::Patch => self.is_patch(x.len(), |i| x_adv[i] != x[i]),
+            Norm::Any => true,
         }
+    }
+
+    /// Most pixels that may change in an image of so many values: the count of [`Norm::Pixels`], the area of
+    /// [`Norm::Patch`] rounded down, else all.
+    pub fn pixels(&self, values: usize) -> usize {
+        let all = values / 3;
+        let whole = |share: usize| (self.eps.num() as u128 * share as u128 / u128::from(self.eps.den())) as usize;
+        match self.norm {
+            Norm::Pixels => whole(1).min(all),
+            Norm::Patch => whole(all).min(all),
+            _ => all,
+        }
+    }
+
+    /// Whether the changed values are those of a patch: at most ⌊area·pixels⌋ pixels, n, in a square window of side
+    /// ⌈√(2n)⌉ + 1. A disc of n pixels needs 1.13·√n, a square turned by any angle at most √(2n), and the grid one more.
+    fn is_patch(&self, values: usize, changed: impl Fn(usize) -> bool) -> bool {
+        let (most, side) = (self.pixels(values), (values / 3).isqrt());
+        let (mut n, mut low, mut high) = (0, [usize::MAX; 2], [0; 2]);
+        for place in changed_pixels(values, changed) {
+            n += 1;
+            for (axis, at) in [place / side, place % side].into_iter().enumerate() {
+                (low[axis], high[axis]) = (low[axis].min(at), high[axis].max(at));
+            }
+        }
+        let window = (2.0 * most as f64).sqrt().ceil() as usize + 1;
+        n == 0 || n <= most && (0..2).all(|axis| high[axis] - low[axis] < window)
     }
 
     /// Largest whole number of grey levels a pixel may change under Linf.
@@ -181,6 +251,8 @@ impl Threat {
                 d.iter_mut().for_each(|d| *d = (*d).clamp(-most, most));
             }
             Norm::L2 => self.shorten(&mut d, gradient),
+            // a pixel that did not change rounds back to itself
+            Norm::Pixels | Norm::Patch | Norm::Any => {}
         }
         d.into_iter().zip(x).map(|(d, &c)| (d + i32::from(c)) as u8).collect()
     }
@@ -207,6 +279,12 @@ impl Threat {
             }
         }
     }
+}
+
+/// Places (row·side + column) of the pixels of which any channel changed, of an image of so many values 3×side×side.
+fn changed_pixels(values: usize, changed: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
+    let plane = values / 3;
+    (0..plane).filter(move |p| (0..3).any(|channel| changed(channel * plane + p)))
 }
 
 /// Ordered by price, then smallest change first, then place: a total order, so the result is one.

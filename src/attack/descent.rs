@@ -3,7 +3,7 @@
 use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Oracle, Place, Proposal};
+use crate::oracle::{Here, Oracle, Place, Proposal};
 use candle_core::{Device, Tensor};
 
 /// Steepest ascent of the loss inside a threat set.
@@ -33,7 +33,7 @@ impl Descent {
             // what the net says here serves the judge of these iterates, then the step to the next
             let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
             let here = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
-            active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(&here)))?;
+            active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(here.here())))?;
             active.led(here.gradient);
             active.keep(oracle)?;
 
@@ -171,8 +171,8 @@ impl Active {
     }
 
     /// The iterates of all rows.
-    fn proposal<'a>(&'a self, points: &'a Points, here: Option<&'a crate::oracle::Pass>) -> Proposal<'a> {
-        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), here, places: &self.places }
+    fn proposal<'a>(&'a self, points: &'a Points, here: Option<Here<'a>>) -> Proposal<'a> {
+        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), here, places: &self.places, notes: &[] }
     }
 
     /// The gradient that leads on from here.

@@ -6,11 +6,13 @@
 mod descent;
 mod fgsm;
 mod noise;
+mod one_pixel;
 mod params;
 mod pgd;
 
-use crate::data::Batch;
+use crate::data::{Batch, Subset};
 use crate::error::{Error, Result, hint};
+use crate::goal::Goal;
 use crate::oracle::Oracle;
 use crate::rng::Streams;
 use crate::threat::{Norm, Threat};
@@ -31,6 +33,22 @@ pub trait Attack: Send + Sync {
     fn iterations(&self) -> Option<usize> {
         None
     }
+
+    /// Refuses a goal that the attack cannot serve, with a way out.
+    fn check_goal(&self, _: &Goal) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether images that the net gets wrong before are changed too. They never count as successes, but the rate of a
+    /// target over all images, the number that is published of patches, needs them.
+    fn changes_every_image(&self) -> bool {
+        false
+    }
+
+    /// Whether the attack wants training images ([`Task::train`]).
+    fn wants_train(&self) -> bool {
+        false
+    }
 }
 
 /// Name of the parameter that says how many iterations a run has. Cells that differ in it alone share their random streams,
@@ -38,11 +56,20 @@ pub trait Attack: Send + Sync {
 pub const STEPS: &str = "steps";
 
 /// What a cell asks of an attack.
-pub struct Task {
+pub struct Task<'a> {
     /// The allowed images.
     pub threat: Threat,
     /// The cell's random streams.
     pub streams: Streams,
+    /// Training images, where the attack wants them.
+    pub train: Option<&'a Subset>,
+}
+
+impl Task<'_> {
+    /// A task without training images.
+    pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
+        Task { threat, streams, train: None }
+    }
 }
 
 /// A line of the registry.
@@ -65,7 +92,7 @@ pub struct Entry {
 type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
-pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY];
+pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY];
 
 /// The attack of this name.
 pub fn find(name: &str) -> Result<&'static Entry> {

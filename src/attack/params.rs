@@ -25,6 +25,10 @@ pub enum Kind {
     Flag,
     /// A product of numbers, `eps` and `steps`: `2/255`, `2.5*eps/steps`.
     StepSize,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A number from 0 to 1,000,000, as a decimal or fraction.
+    Number,
 }
 
 /// All parameters of an attack, as text in normal form.
@@ -72,6 +76,16 @@ impl Params {
         self.0[name] == "true"
     }
 
+    /// A declared [`Kind::Choice`].
+    pub fn choice(&self, name: &str) -> &str {
+        &self.0[name]
+    }
+
+    /// A declared [`Kind::Number`].
+    pub fn number(&self, name: &str) -> f64 {
+        Ratio::parse(&self.0[name]).expect("checked when resolved").to_f64()
+    }
+
     /// Whether a declared [`Kind::StepSize`] depends on `eps` or `steps`.
     pub fn depends_on(&self, name: &str, word: &str) -> bool {
         self.0[name].split(['*', '/']).any(|factor| factor == word)
@@ -100,6 +114,14 @@ impl Kind {
             Kind::Flag => match text {
                 "true" | "false" => Ok(text.to_string()),
                 _ => Err("true or false".into()),
+            },
+            Kind::Choice(known) => match known.contains(&text) {
+                true => Ok(text.to_string()),
+                false => Err(format!("one of {}", known.join(", "))),
+            },
+            Kind::Number => match Ratio::parse(text).filter(|n| n.to_f64() <= MOST as f64) {
+                Some(n) => Ok(n.to_string()),
+                None => Err(format!("a number from 0 to {MOST}, as \"0.05\" or \"1/3\"")),
             },
             Kind::StepSize => {
                 let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();

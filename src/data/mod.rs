@@ -62,6 +62,8 @@ pub struct Subset {
     pub side: usize,
     /// SHA-256 of indices, labels and pixels.
     pub digest: String,
+    /// Whether labels mean anything; blank canvases have no true class.
+    pub labelled: bool,
 }
 
 /// The dataset of this name.
@@ -107,7 +109,12 @@ impl Subset {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
         text.extend_from_slice(&pixels);
-        Subset { digest: digest::sha256(&text), examples, labels, pixels, side }
+        Subset { digest: digest::sha256(&text), examples, labels, pixels, side, labelled: true }
+    }
+
+    /// True class of image `i`; `None`: there is none.
+    pub fn label(&self, i: usize) -> Option<usize> {
+        self.labelled.then_some(self.labels[i])
     }
 
     /// Number of images.

@@ -14,6 +14,7 @@ pub mod plain;
 
 use crate::error::Result;
 use candle_core::{DType, Device, Storage, Tensor, WithDType};
+use rayon::prelude::*;
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -188,6 +189,39 @@ impl Precision {
     }
 }
 
+/// Pixels of one image that differ from a base image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Row of the base image.
+    pub image: usize,
+    /// Place in the plane, row·side + column, and the new RGB in [0,1]. Of several for one place the last counts.
+    pub pixels: Vec<(usize, [f32; 3])>,
+}
+
+/// Changed images that are written out at a time: memory does not grow with their number.
+const CHANGED_AT_A_TIME: usize = 512;
+
+/// Base images N×3×H×W with some pixels changed, one a change.
+///
+/// # Errors
+/// Those of the tensor library.
+pub fn changed(base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+    let (_, channels, height, width) = base.dims4()?;
+    let plane = height * width;
+    let values = lend(base, |base| {
+        let mut values = vec![0.0; changes.len() * channels * plane];
+        values.par_chunks_mut(channels * plane).zip(changes).for_each(|(image, change)| {
+            image.copy_from_slice(&base[change.image * channels * plane..][..channels * plane]);
+            for (place, colour) in &change.pixels {
+                colour.iter().enumerate().for_each(|(c, v)| image[c * plane + place] = *v);
+            }
+        });
+        values
+    })?;
+    let images = Tensor::from_vec(values, (changes.len(), channels, height, width), &Device::Cpu)?;
+    Ok(images.to_device(base.device())?)
+}
+
 /// Computes a network. The result for an image does not depend on the other images of the batch.
 pub trait Engine: Send + Sync {
     /// Images N×3×H×W in [0,1] to logits N×classes.
@@ -195,6 +229,15 @@ pub trait Engine: Send + Sync {
 
     /// Logits N×classes, and the gradient N×3×H×W with respect to the images of `loss`.
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)>;
+
+    /// Logits, one row a change, of base images N×3×H×W with some pixels changed.
+    ///
+    /// # Errors
+    /// Those of the tensor library.
+    fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+        let logits = changes.chunks(CHANGED_AT_A_TIME).map(|some| self.logits(&changed(base, some)?));
+        Ok(Tensor::cat(&logits.collect::<Result<Vec<_>>>()?, 0)?)
+    }
 
     /// Most images it can compute at once.
     fn most_images(&self) -> usize {

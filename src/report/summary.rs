@@ -26,7 +26,9 @@ pub struct Summary {
 pub struct Rates {
     /// Number of images.
     pub n: usize,
-    /// Right before the attack.
+    /// Whether the images have a true class: without one there is no accuracy.
+    pub labelled: bool,
+    /// Right before the attack; without true classes, all.
     pub clean_correct: usize,
     /// Right before, and not fooled.
     pub robust_correct: usize,
@@ -86,15 +88,17 @@ impl Rates {
     pub fn of(outcomes: &[Outcome]) -> Rates {
         let n = outcomes.len();
         let count = |test: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| test(o)).count();
-        let clean_correct = count(&|o| o.clean_prediction == Some(o.label));
+        let clean_correct = count(&Outcome::is_right_before);
+        let attacked_images = count(&|o| o.forwards > 0).max(clean_correct);
         let fooled = count(&|o| o.success == Some(true));
         let successes = || outcomes.iter().filter(|o| o.success == Some(true));
-        let attacked = |total: u64| (clean_correct > 0).then(|| total as f64 / clean_correct as f64);
+        let attacked = |total: u64| (attacked_images > 0).then(|| total as f64 / attacked_images as f64);
         Rates {
             n,
+            labelled: outcomes.iter().any(|o| o.label.is_some()),
             clean_correct,
             robust_correct: clean_correct - fooled,
-            wrong: count(&|o| o.adversarial_prediction != Some(o.label)),
+            wrong: count(&|o| o.label.is_some() && o.adversarial_prediction != o.label),
             robust_interval: (n > 0).then(|| wilson(clean_correct - fooled, n)),
             median_linf_255: median(successes().filter_map(|o| o.linf_255).collect()),
             median_l2: median(successes().filter_map(|o| o.l2).collect()),
@@ -106,12 +110,12 @@ impl Rates {
 
     /// Right before the attack, of all.
     pub fn clean_accuracy(&self) -> Option<f64> {
-        share(self.clean_correct, self.n)
+        share(self.clean_correct, self.n).filter(|_| self.labelled)
     }
 
     /// Right before and not fooled, of all.
     pub fn robust_accuracy(&self) -> Option<f64> {
-        share(self.robust_correct, self.n)
+        share(self.robust_correct, self.n).filter(|_| self.labelled)
     }
 
     /// Fooled, of those right before.
@@ -121,7 +125,7 @@ impl Rates {
 
     /// Wrong after the attack, of all.
     pub fn error_rate(&self) -> Option<f64> {
-        share(self.wrong, self.n)
+        share(self.wrong, self.n).filter(|_| self.labelled)
     }
 }
 

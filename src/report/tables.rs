@@ -108,7 +108,7 @@ pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
             vec![
                 s.id.clone(),
                 o.example.to_string(),
-                o.label.to_string(),
+                text(o.label),
                 text(o.clean_prediction),
                 text(o.adversarial_prediction),
                 text(o.success),

@@ -238,6 +238,7 @@ impl Resolver<'_> {
             witness: block.witness.value.clone(),
             precision: block.precision.value.clone(),
             seed,
+            train: None,
         }
     }
 

@@ -251,10 +251,11 @@ impl Runner<'_> {
             judging: Judging::WhereItMatters,
             marks: &marks,
             earlier: earlier.as_ref(),
+            every_image: cell.attack.changes_every_image(),
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family(STEPS)) };
+        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family(STEPS)), train: None };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });

@@ -220,10 +220,12 @@ impl Claim<'_> {
     fn check(&self, i: usize, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<bool, String> {
         let (clean, pixels) = (&self.bench.clean[i], self.bench.subset.image(i));
         let aim = self.aims[i].ok_or("the goal drops this image")?;
-        expect("label", o.label, aim.label)?;
+        let label = self.bench.subset.label(i);
+        let right_before = judge::is_right_before(&self.bench.subset, i, clean);
+        expect("label", o.label, label)?;
         expect("target", o.target, aim.target)?;
         expect("clean prediction", o.clean_prediction, clean.prediction)?;
-        near("clean margin", o.margin_clean, clean.margin(aim.label))?;
+        near("clean margin", o.margin_clean, label.and_then(|l| clean.margin(l)))?;
         let (inside, (linf, l2)) = match image {
             Image::U8(v) => (self.threat.contains_u8(v, pixels), judge::distances_u8(v, pixels)),
             Image::F32(v) => (self.threat.contains(v, &judge::to_floats(pixels)), judge::distances_f32(v, pixels)),
@@ -234,8 +236,18 @@ impl Claim<'_> {
         if o.is_error() {
             return Err(format!("an error row: {}", o.flags));
         }
-        expect("flag clean-wrong", o.has(CLEAN_WRONG), clean.prediction != Some(aim.label))?;
-        near("margin of the witness", o.margin_adversarial, verdict.margin(aim.label))?;
+        expect("flag clean-wrong", o.has(CLEAN_WRONG), !right_before)?;
+        near("margin of the witness", o.margin_adversarial, label.and_then(|l| verdict.margin(l)))?;
+        let target = aim.target;
+        for (what, stored, found) in [
+            ("clean probability of the label", o.label_probability_clean, label.and_then(|l| clean.probability(l))),
+            ("probability of the label", o.label_probability_adversarial, label.and_then(|l| verdict.probability(l))),
+            ("clean probability of the target", o.target_probability_clean, target.and_then(|t| clean.probability(t))),
+            ("probability of the target", o.target_probability_adversarial, target.and_then(|t| verdict.probability(t))),
+            ("logit of the target", o.target_logit_adversarial, target.map(|t| verdict.logits[t])),
+        ] {
+            near(what, stored, found)?;
+        }
         near("clean confidence", o.confidence_clean, clean.confidence())?;
         near("confidence on the witness", o.confidence_adversarial, verdict.confidence())?;
         expect("clean rank of the target", o.target_rank_clean, aim.target.and_then(|t| clean.rank(t)))?;
@@ -247,7 +259,7 @@ impl Claim<'_> {
             return Ok(false);
         }
         expect("prediction on the witness", o.adversarial_prediction, verdict.prediction)?;
-        expect("success", o.success, Some(clean.prediction == Some(aim.label) && aim.is_reached(&verdict.logits)))?;
+        expect("success", o.success, Some(right_before && aim.is_reached(&verdict.logits)))?;
         expect("rank of the target", o.target_rank_adversarial, aim.target.and_then(|t| verdict.rank(t)))?;
         Ok(true)
     }
