@@ -134,7 +134,7 @@ impl Attack for Repeat {
         let images = batch.images(&rows)?;
         for step in 1..=self.0 {
             let places = vec![Place { restart: 0, step }; rows.len()];
-            oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places })?;
+            oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] })?;
         }
         Ok(())
     }
@@ -172,11 +172,12 @@ fn judge_and_store(criterion: &mut Criterion) {
         judging: Judging::WhereItMatters,
         marks: &[usize::MAX],
         earlier: None,
+        every_image: false,
         batch: 512,
         stop: &stop,
     };
     let threat = Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").expect("a number") };
-    let task = Task { threat, streams: Streams::new(0, "bench") };
+    let task = Task::new(threat, Streams::new(0, "bench"));
     let judge = |times: usize| {
         let memo = Memo::new(subset.len());
         trial.run(&Repeat(times), &task, &memo, &mut |_| {}).expect("a judgement").remove(0)

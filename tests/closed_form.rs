@@ -104,10 +104,11 @@ fn judge(
         judging: Judging::WhereItMatters,
         marks: &[usize::MAX],
         earlier: None,
+        every_image: false,
         batch: 16,
         stop: &stop,
     };
-    let task = Task { threat, streams: Streams::new(0, "toy") };
+    let task = Task::new(threat, Streams::new(0, "toy"));
     trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0)
 }
 
@@ -232,7 +233,7 @@ impl Attack for Cheat {
         for step in 1..=2 {
             let places = vec![Place { restart: 0, step }; rows.len()];
             let wanted =
-                oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places })?;
+                oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] })?;
             for (row, wanted) in rows.iter().zip(wanted) {
                 assert_eq!(wanted == 0, ![2, 4].contains(&(batch.example(*row) % 6)));
             }

@@ -62,7 +62,7 @@ attacks = [
   { name = "fgms" },
   { name = "pgd", stepsize = "2/255", steps = 0 },
   { name = "pgd", random_start = false, restarts = 2 },
-  { name = "noise", sigma = 1 },
+  { name = "fgsm", sigma = 1 },
 ]
 mode = "with"
 witness = "u16"
@@ -85,7 +85,7 @@ colour = 1
         (9, "unknown attack `fgms` (hint: did you mean `fgsm`?)"),
         (10, "attack `pgd`: unknown key `stepsize` (hint: did you mean `step_size`?)"),
         (10, "attack `pgd`: `steps`: expected a whole number from 1 to 1000000, found `0`"),
-        (12, "attack `noise`: unknown key `sigma` (this attack has no parameters)"),
+        (12, "attack `fgsm`: unknown key `sigma` (this attack has no parameters)"),
         (14, "unknown mode `with`"),
         (15, "unknown witness `u16`"),
         (16, "unknown key `colour` in `sweep[0]`"),

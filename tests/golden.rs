@@ -264,10 +264,11 @@ fn skipping_judgements_loses_no_success() {
                         judging,
                         marks: &[usize::MAX],
                         earlier: None,
+        every_image: false,
                         batch: 512,
                         stop: &AtomicBool::new(false),
                     };
-                    let task = Task { threat, streams: Streams::new(0, "golden") };
+                    let task = Task::new(threat, Streams::new(0, "golden"));
                     trial.run(attack.as_ref(), &task, &Memo::default(), &mut |_| {}).unwrap().remove(0).0
                 };
                 let (every, some) = (run(Judging::Every), run(Judging::WhereItMatters));

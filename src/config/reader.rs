@@ -166,6 +166,24 @@ impl<'a> Table<'a> {
         texts
     }
 
+    /// Whether the key is there.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// A list of texts or numbers, as texts, not empty; problems otherwise.
+    pub fn scalars(&self, key: &'static str) -> Vec<At<String>> {
+        let mut texts = Vec::new();
+        self.each(key, "a text or number", |element, at, _| match scalar(element) {
+            Some(text) => texts.push(At { value: text, line: at }),
+            None => {
+                let found = describe(element);
+                self.problem(at, format!("{}: expected a list of texts or numbers, found {found}", self.key(key)));
+            }
+        });
+        texts
+    }
+
     /// Calls `read` for each table of a list, not empty; problems otherwise.
     pub fn tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
         self.each(key, "a table", |element, line, i| match element.as_table() {

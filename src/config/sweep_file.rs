@@ -49,14 +49,17 @@ pub struct DataSpec {
     pub take: Option<usize>,
 }
 
-/// `{ norm, eps = [..] }`.
+/// `{ norm, eps = [..] }`, with `count` in place of `eps` for pixels, `area` for patches, and neither for `any`.
 #[derive(Debug, Clone)]
 pub struct ThreatSpec {
-    /// `linf` or `l2`.
+    /// Name of the norm.
     pub norm: At<String>,
-    /// Exact budgets, as text.
-    pub eps: Vec<At<String>>,
+    /// Key and exact budgets, as text; `None`: no budget is given.
+    pub budgets: Option<(&'static str, Vec<At<String>>)>,
 }
+
+/// What budgets are called: radius, number of pixels, share of the image.
+const BUDGET_KEYS: [&str; 3] = ["eps", "count", "area"];
 
 /// `{ name, … }`.
 #[derive(Debug, Clone)]
@@ -92,11 +95,14 @@ impl Block {
         let or = |key, default: &str| table.text(key).unwrap_or(At { value: default.into(), line: table.line });
         let mut threats = Vec::new();
         table.tables("threats", |t| {
-            if let Some(norm) = t.required_text("norm") {
-                threats.push(ThreatSpec { norm, eps: t.texts("eps") });
-            } else {
-                t.texts("eps");
+            let norm = t.required_text("norm");
+            let given: Vec<&'static str> = BUDGET_KEYS.into_iter().filter(|key| t.has(key)).collect();
+            if given.len() > 1 {
+                t.problem(t.line, format!("a threat has one kind of budget, not `{}`", given.join("` and `")));
             }
+            let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
+            let budgets = given.first().map(|key| (*key, read(key)));
+            threats.extend(norm.map(|norm| ThreatSpec { norm, budgets }));
         });
         let mut attacks = Vec::new();
         table.tables("attacks", |t| {

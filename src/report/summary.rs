@@ -99,7 +99,7 @@ impl Rates {
             clean_correct,
             robust_correct: clean_correct - fooled,
             wrong: count(&|o| o.label.is_some() && o.adversarial_prediction != o.label),
-            robust_interval: (n > 0).then(|| wilson(clean_correct - fooled, n)),
+            robust_interval: (n > 0 && outcomes[0].label.is_some()).then(|| wilson(clean_correct - fooled, n)),
             median_linf_255: median(successes().filter_map(|o| o.linf_255).collect()),
             median_l2: median(successes().filter_map(|o| o.l2).collect()),
             forwards: attacked(outcomes.iter().map(|o| o.forwards).sum()),

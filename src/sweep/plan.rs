@@ -69,6 +69,9 @@ enum Mode {
 
 const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
 
+/// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
+const MOST_AREA: f64 = 0.5;
+
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
 
@@ -143,7 +146,8 @@ impl Resolver<'_> {
         let data = block.data.as_ref().and_then(|d| self.data(d));
         let models: Vec<usize> = block.models.iter().filter_map(|m| self.model(m, data)).collect();
         let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
-        let goals: Vec<Goal> = block.goals.iter().filter_map(|g| self.goal(g, classes)).collect();
+        let names = data.map_or(&[][..], |d| self.data[d].dataset.classes);
+        let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
         let mode = self.choose(&block.mode, "mode", MODES);
@@ -164,7 +168,7 @@ impl Resolver<'_> {
         }
         let mut cells = Vec::new();
         for &model in &models {
-            for &goal in &goals {
+            for At { value: goal, line: goal_line } in &goals {
                 for (norm, budgets) in &threats {
                     for attack in &attacks {
                         let (mut earlier, mut smaller) = (None, Vec::new());
@@ -172,7 +176,11 @@ impl Resolver<'_> {
                             let threat = Threat { norm: *norm, eps };
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
-                                    let mut cell = self.cell(model, data, attack, &threat, goal, block, seed);
+                                    if let Err(problem) = built.check_goal(goal) {
+                                        self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
+                                        continue;
+                                    }
+                                    let mut cell = self.cell(model, data, attack, &threat, *goal, block, seed);
                                     if !smaller.is_empty() {
                                         cell.mode = format!("{} {}", cell.mode, smaller.join(" "));
                                     }
@@ -189,7 +197,7 @@ impl Resolver<'_> {
                                         data,
                                         attack: built,
                                         threat,
-                                        goal,
+                                        goal: *goal,
                                         witness,
                                         precision,
                                         earlier: before,
@@ -288,26 +296,53 @@ impl Resolver<'_> {
         Some(index)
     }
 
-    fn goal(&self, text: &At<String>, classes: usize) -> Option<Goal> {
-        let known = ["untargeted", "target:next", "target:least-likely", "target:random", "target:0"];
-        match Goal::parse(&text.value) {
+    /// The goal of this name; `target:all` stands for one a class, and a class may be given by its name.
+    fn goals(&self, text: &At<String>, classes: usize, names: &[&str]) -> Vec<At<Goal>> {
+        let at = |value: Goal| At { value, line: text.line };
+        let wanted = text.value.strip_prefix("target:");
+        if wanted == Some("all") {
+            return (0..classes.min(names.len())).map(|class| at(Goal::Class(class))).collect();
+        }
+        let named = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).map(Goal::Class);
+        match Goal::parse(&text.value).or_else(|| named(wanted?)) {
             None => {
-                self.problem(text.line, format!("unknown goal `{}`{}", text.value, hint(&text.value, known)));
-                None
+                let rules = ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
+                let hint = match wanted {
+                    Some(class) if !names.is_empty() => hint(class, names.iter().copied()),
+                    _ => hint(&text.value, rules),
+                };
+                self.problem(text.line, format!("unknown goal `{}`{hint}", text.value));
+                Vec::new()
             }
             Some(Goal::Class(class)) if class >= classes => {
                 self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
-                None
+                Vec::new()
             }
-            goal => goal,
+            Some(goal) => vec![at(goal)],
         }
     }
 
     fn threats(&self, block: &Block) -> Vec<(Norm, Vec<Ratio>)> {
         let mut threats = Vec::new();
         for spec in &block.threats {
-            let budgets = spec.eps.iter().filter_map(|e| self.eps(e)).collect();
-            threats.extend(self.choose(&spec.norm, "norm", NORMS).map(|norm| (norm, budgets)));
+            let Some(norm) = self.choose(&spec.norm, "norm", NORMS) else {
+                // budgets that are wrong under any norm are named too
+                for text in spec.budgets.iter().filter(|(key, _)| *key == "eps").flat_map(|(_, texts)| texts) {
+                    self.budget(Norm::Linf, text);
+                }
+                continue;
+            };
+            let name = norm.name();
+            match (&spec.budgets, norm.budget_key()) {
+                (Some((given, texts)), Some(key)) if *given == key => {
+                    threats.push((norm, texts.iter().filter_map(|text| self.budget(norm, text)).collect()));
+                }
+                (None, None) => threats.extend(Ratio::new(1, 1).map(|all| (norm, vec![all]))),
+                (_, Some(key)) => self.problem(spec.norm.line, format!("threat `{name}`: missing key `{key}`")),
+                (Some((given, _)), None) => {
+                    self.problem(spec.norm.line, format!("threat `{name}` allows every image: it has no `{given}`"));
+                }
+            }
         }
         threats
     }
@@ -322,18 +357,24 @@ impl Resolver<'_> {
         }
     }
 
-    fn eps(&self, text: &At<String>) -> Option<Ratio> {
-        match Ratio::parse(&text.value) {
-            None => self.problem(text.line, format!("eps `{}`: expected a number as \"8/255\" or \"0.5\"", text.value)),
+    fn budget(&self, norm: Norm, text: &At<String>) -> Option<Ratio> {
+        let (key, value) = (norm.budget_key().unwrap_or("eps"), text.value.as_str());
+        let percent = value.trim_end().strip_suffix('%').filter(|_| norm == Norm::Patch);
+        let number = match percent {
+            Some(n) => Ratio::parse(n).and_then(|n| n.over(Ratio::new(100, 1)?)),
+            None => Ratio::parse(value),
+        };
+        let expected = match (norm, number) {
+            (Norm::Pixels, Some(n)) if n.den() == 1 && n.num() > 0 => return number,
+            (Norm::Pixels, _) => "a whole number from 1",
+            (Norm::Patch, Some(n)) if n.num() > 0 && n.to_f64() <= MOST_AREA => return number,
+            (Norm::Patch, _) => "a share of the image above 0 and up to 50 %, as \"5 %\" or \"0.05\"",
             // an L2 ball of radius 1000 holds every image up to side 577
-            Some(eps) if eps.to_f64() > 1000.0 => {
-                self.problem(
-                    text.line,
-                    format!("eps `{}`: pixels lie in [0,1], so this is more than everything", text.value),
-                );
-            }
-            eps => return eps,
-        }
+            (_, Some(n)) if n.to_f64() > 1000.0 => "a radius below 1000: pixels lie in [0,1]",
+            (_, Some(_)) => return number,
+            (_, None) => "a number as \"8/255\" or \"0.5\"",
+        };
+        self.problem(text.line, format!("{key} `{value}`: expected {expected}"));
         None
     }
 
