@@ -150,7 +150,7 @@ fn subset_of(cpu: &Cpu) -> Subset {
     let bytes: Vec<u8> = pixels(IMAGES, cpu.side()).iter().map(|v| (v * 255.0) as u8).collect();
     let tensor = data::to_tensor(&bytes, cpu.side(), &Device::Cpu).expect("images");
     let labels = predict(cpu, &tensor).expect("logits").iter().map(|v| v.prediction.expect("finite")).collect();
-    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.side())
+    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.side(), Vec::new())
 }
 
 /// Rounding, membership, forward pass and bookkeeping; and what a stored cell costs.
@@ -198,6 +198,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         files: Default::default(),
         version: "bench".into(),
         model_file: None,
+        data_path: None,
         device: "cpu".into(),
         threads: 1,
         batch: 512,

@@ -68,14 +68,27 @@ pub struct ModelRecord {
 pub struct DataRecord {
     /// Name in the registry.
     pub name: String,
-    /// `train` or `test`.
+    /// `train`, `test` or `all`.
     pub split: String,
     /// Index of the first image in the split.
     pub first: usize,
+    /// Step from one index to the next.
+    pub every: usize,
     /// Number of images.
     pub take: usize,
+    /// How pictures became images of the network's size, and what decoded them; empty where they are stored in it.
+    pub prepared: String,
     /// SHA-256 of indices, labels and pixels.
     pub digest: String,
+}
+
+impl DataRecord {
+    /// `cifar10:test[0..1000]`, with a stride `imagenet-folder:all[0..100:2]`.
+    pub fn text(&self) -> String {
+        let DataRecord { name, split, first, every, take, .. } = self;
+        let stride = if *every == 1 { String::new() } else { format!(":{every}") };
+        format!("{name}:{split}[{first}..{}{stride}]", first + take * every)
+    }
 }
 
 /// An attack with every parameter filled in.
@@ -266,6 +279,9 @@ pub struct Provenance {
     pub version: String,
     /// Path of the model file; `None`: the model is compiled in.
     pub model_file: Option<String>,
+    /// Folder of the pictures where the sweep named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_path: Option<String>,
     /// `cpu` or `cuda:0`.
     pub device: String,
     /// Threads of the CPU kernels.
@@ -334,7 +350,15 @@ pub(crate) mod tests {
         Cell {
             schema: SCHEMA,
             model: ModelRecord { name: "m".into(), network: "vgg11_bn".into(), weights: "00".into() },
-            data: DataRecord { name: "d".into(), split: "test".into(), first: 0, take: 2, digest: "11".into() },
+            data: DataRecord {
+                name: "d".into(),
+                split: "test".into(),
+                first: 0,
+                every: 1,
+                take: 2,
+                prepared: String::new(),
+                digest: "11".into(),
+            },
             attack: AttackRecord {
                 name: "pgd".into(),
                 revision: 1,
@@ -354,6 +378,13 @@ pub(crate) mod tests {
     fn the_id_of_a_cell_never_changes() {
         assert_eq!(cell().id(), "1dcbab3a85dafb6c");
         assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
+    }
+
+    #[test]
+    fn a_subset_is_named_by_its_range() {
+        let data = cell().data;
+        assert_eq!(data.text(), "d:test[0..2]");
+        assert_eq!(DataRecord { first: 1, every: 2, take: 50, ..data }.text(), "d:test[1..101:2]");
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn toy() -> (Linear, Subset) {
     let lowest = margins.iter().copied().fold(f64::MAX, f64::min);
     // every image is right, by margins from just above 0 to a few units
     model.b = (0.01 - lowest) as f32;
-    (model, Subset::new((0..n).collect(), vec![0; n], pixels, SIDE))
+    (model, Subset::new((0..n).collect(), vec![0; n], pixels, SIDE, vec!["zero".into(), "one".into()]))
 }
 
 fn floats(pixels: &[u8]) -> Vec<f32> {

@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{Device, Tensor};
 use foolproof::attack::{self, Params, Task};
-use foolproof::data::{self, Source, Subset};
+use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::{Aim, Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
@@ -40,8 +40,8 @@ fn the_sample_is_the_head_of_the_test_set() {
         return;
     };
     let source = Source::new(folder);
-    let sample = data::find("cifar10-sample").unwrap().subset(&source, "test", 0, None).unwrap();
-    let head = data::find("cifar10").unwrap().subset(&source, "test", 0, Some(20)).unwrap();
+    let sample = data::find("cifar10-sample").unwrap().subset(&source, &Choice::new("test", 0, None)).unwrap();
+    let head = data::find("cifar10").unwrap().subset(&source, &Choice::new("test", 0, Some(20))).unwrap();
     assert_eq!((sample.labels, sample.pixels), (head.labels, head.pixels));
 }
 
@@ -70,7 +70,8 @@ fn logits_and_gradients_equal_pytorch() {
     };
     let bytes = std::fs::read(reference.join("goldens.safetensors")).unwrap();
     let goldens = SafeTensors::deserialize(&bytes).unwrap();
-    let subset = data::find("cifar10").unwrap().subset(&Source::new(folder), "test", 0, Some(32)).unwrap();
+    let subset =
+        data::find("cifar10").unwrap().subset(&Source::new(folder), &Choice::new("test", 0, Some(32))).unwrap();
     let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
     for entry in &MODELS {
         let source = model::find(entry.name, Path::new(".")).unwrap();
@@ -245,7 +246,7 @@ fn skipping_judgements_loses_no_success() {
     for entry in &MODELS {
         let engine = model::find(entry.name, Path::new(".")).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
         for (norm, budgets, params, take, witness) in &cases {
-            let subset = data::find("cifar10").unwrap().subset(&source, "test", 0, Some(*take)).unwrap();
+            let subset = data::find("cifar10").unwrap().subset(&source, &Choice::new("test", 0, Some(*take))).unwrap();
             let pixels = Witnesses::U8(subset.pixels.clone());
             let clean = predict_stored(engine.as_ref(), &pixels, 32, &Device::Cpu, 512).unwrap();
             for eps in budgets {

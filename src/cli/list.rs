@@ -19,11 +19,10 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
             State::Failed => "failed",
             State::Missing => "missing",
         };
-        let data = format!("{}:{}[{}..{}]", c.data.name, c.data.split, c.data.first, c.data.first + c.data.take);
         rows.push(vec![
             planned.id.clone(),
             c.model.name.clone(),
-            data,
+            c.data.text(),
             c.attack.name.clone(),
             c.params(),
             c.threat.norm.clone(),

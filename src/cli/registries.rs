@@ -33,9 +33,10 @@ pub fn models() -> Result<()> {
 
 /// Prints the datasets.
 pub fn datasets() -> Result<()> {
-    let rows = DATASETS.iter().map(|d| {
-        vec![d.name.into(), d.splits.join(" "), d.side.to_string(), d.classes.len().to_string(), d.summary.into()]
-    });
+    let number = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
+    let rows = DATASETS
+        .iter()
+        .map(|d| vec![d.name.into(), d.splits.join(" "), number(d.side), number(d.classes), d.summary.into()]);
     print_csv(&["dataset", "splits", "side", "classes", "summary"], rows.collect())
 }
 

@@ -36,7 +36,7 @@ pub struct Block {
     pub precision: At<String>,
 }
 
-/// `data = { name, split, first, take }`.
+/// `data = { name, split, first, every, take, path, resize }`.
 #[derive(Debug, Clone)]
 pub struct DataSpec {
     /// Name in the registry.
@@ -45,8 +45,14 @@ pub struct DataSpec {
     pub split: Option<At<String>>,
     /// 0 if not given.
     pub first: usize,
+    /// 1 if not given; not 0.
+    pub every: usize,
     /// All if not given.
     pub take: Option<usize>,
+    /// Folder of the pictures, for datasets that are one.
+    pub path: Option<At<String>>,
+    /// Length of the pictures' short side before they are cut, for the same.
+    pub resize: Option<At<usize>>,
 }
 
 /// `{ norm, eps = [..] }`, with `count` in place of `eps` for pixels, `area` for patches, and neither for `any`.
@@ -128,9 +134,21 @@ impl Block {
 impl DataSpec {
     fn parse(table: &Table) -> Option<DataSpec> {
         let (name, split) = (table.required_text("name"), table.text("split"));
-        let (first, take) = (table.count("first"), table.count("take"));
-        let size = |n: Option<At<u64>>| n.map(|n| usize::try_from(n.value).unwrap_or(usize::MAX));
-        Some(DataSpec { name: name?, split, first: size(first).unwrap_or(0), take: size(take) })
+        let (first, every, take) = (table.count("first"), table.count("every"), table.count("take"));
+        let (path, resize) = (table.text("path"), table.count("resize"));
+        if let Some(every) = every.as_ref().filter(|e| e.value == 0) {
+            table.problem(every.line, "`every` is the step from one image to the next: 1 at least");
+        }
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Some(DataSpec {
+            name: name?,
+            split,
+            first: first.map_or(0, |n| size(n.value)),
+            every: every.map_or(1, |n| size(n.value).max(1)),
+            take: take.map(|n| size(n.value)),
+            path,
+            resize: resize.map(|n| At { value: size(n.value), line: n.line }),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! CIFAR-10 (Krizhevsky 2009) in its binary format: records of one label byte and 3072 pixel bytes, channel first.
 //! Read from `cifar10/test.bin` and `cifar10/train.bin` below the data folder.
 
-use super::{Dataset, Source};
+use super::{Dataset, Pictures, Place, Split};
 use crate::error::{Error, Result};
 
 /// Names of the classes, by label.
@@ -12,26 +12,40 @@ pub const DATASET: Dataset = Dataset {
     name: "cifar10",
     summary: "CIFAR-10, read from FOOLPROOF_DATA/cifar10/{test,train}.bin (CIFAR's binary format)",
     splits: &["test", "train"],
-    classes: CLASSES,
-    side: 32,
+    classes: Some(CLASSES.len()),
+    side: Some(SIDE),
+    folder: None,
     population: |split| (split == "test").then_some("cifar10-test"),
     load,
 };
 
-const PIXELS: usize = 3 * 32 * 32;
+/// Height and width of its images.
+pub(super) const SIDE: usize = 32;
 
-fn load(source: &Source, split: &str) -> Result<(Vec<usize>, Vec<u8>)> {
-    let path = source.0.join("cifar10").join(format!("{split}.bin"));
+const PIXELS: usize = 3 * SIDE * SIDE;
+
+/// A split from labels and pixels.
+pub(super) fn split(labels: Vec<usize>, pixels: Vec<u8>) -> Split {
+    let classes = CLASSES.iter().map(|c| c.to_string()).collect();
+    Split { classes, labels, pictures: Pictures::Pixels { side: SIDE, pixels } }
+}
+
+fn load(place: &Place) -> Result<Split> {
+    let (source, name) = (place.source, place.split);
+    let path = source.0.join("cifar10").join(format!("{name}.bin"));
     let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::usage(format!(
             "dataset `cifar10`: no file {} (hint: put {} of CIFAR-10's binary version there, or name the folder above \
              cifar10/ in FOOLPROOF_DATA)",
             path.display(),
-            if split == "test" { "test_batch.bin" } else { "data_batch_1.bin to data_batch_5.bin, joined," }
+            if name == "test" { "test_batch.bin" } else { "data_batch_1.bin to data_batch_5.bin, joined," }
         )),
         _ => Error::io("read", &path)(e),
     })?;
-    parse(&bytes).map_err(|problem| Error::usage(format!("dataset `cifar10`: {}: {problem}", path.display())))
+    let parsed = parse(&bytes);
+    let (labels, pixels) =
+        parsed.map_err(|problem| Error::usage(format!("dataset `cifar10`: {}: {problem}", path.display())))?;
+    Ok(split(labels, pixels))
 }
 
 fn parse(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {

@@ -1,14 +1,15 @@
 //! The 20 labelled CIFAR-10 test images that foolbox 3.3.4 ships (MIT; see `datasets/README.md`), compiled in.
 
-use super::{Dataset, Source};
+use super::{Dataset, Place, Split, cifar10};
 use crate::error::{Error, Result};
 
 pub const DATASET: Dataset = Dataset {
     name: "cifar10-sample",
     summary: "20 CIFAR-10 test images, compiled in",
     splits: &["test"],
-    classes: super::cifar10::CLASSES,
-    side: 32,
+    classes: Some(cifar10::CLASSES.len()),
+    side: Some(cifar10::SIDE),
+    folder: None,
     population: |_| Some("cifar10-test"),
     load,
 };
@@ -43,7 +44,7 @@ const IMAGES: [(usize, &[u8]); 20] = [
     (6, png!("19_6")),
 ];
 
-fn load(_: &Source, _: &str) -> Result<(Vec<usize>, Vec<u8>)> {
+fn load(_: &Place) -> Result<Split> {
     let mut pixels = Vec::with_capacity(IMAGES.len() * 3 * 32 * 32);
     for (_, png) in IMAGES {
         let picture = image::load_from_memory_with_format(png, image::ImageFormat::Png)
@@ -53,5 +54,5 @@ fn load(_: &Source, _: &str) -> Result<(Vec<usize>, Vec<u8>)> {
             pixels.extend(picture.pixels().map(|p| p.0[channel]));
         }
     }
-    Ok((IMAGES.iter().map(|(label, _)| *label).collect(), pixels))
+    Ok(cifar10::split(IMAGES.iter().map(|(label, _)| *label).collect(), pixels))
 }

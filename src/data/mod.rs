@@ -2,12 +2,19 @@
 
 mod cifar10;
 mod cifar10_sample;
+mod folder;
+mod imagenet_folder;
+pub mod picture;
+mod prepare;
+pub mod resize;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
-use crate::record::Inputs;
+use crate::record::{DataRecord, Inputs};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
+
+pub use prepare::Preparation;
 
 /// A dataset a sweep can name. To add one: a file, a `mod` line, a line in [`DATASETS`].
 pub struct Dataset {
@@ -17,21 +24,27 @@ pub struct Dataset {
     pub summary: &'static str,
     /// Names of its splits; the first is the default.
     pub splits: &'static [&'static str],
-    /// Names of its classes, by label.
-    pub classes: &'static [&'static str],
-    /// Height and width of its images in pixels.
-    pub side: usize,
+    /// Number of its classes; `None`: its folder decides.
+    pub classes: Option<usize>,
+    /// Height and width of its images in pixels; `None`: pictures of any size, prepared for the network.
+    pub side: Option<usize>,
+    /// `Some`: its pictures lie in a folder that a sweep may name, and are prepared (`path`, `resize`).
+    pub folder: Option<Folder>,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
-    /// Labels and pixels (N×3×side×side) of a whole split.
-    load: fn(source: &Source, split: &str) -> Result<Labelled>,
+    /// A whole split, its picture files unread.
+    load: fn(place: &Place) -> Result<Split>,
 }
 
-/// Labels, and pixels N×3×side×side.
-type Labelled = (Vec<usize>, Vec<u8>);
+/// Of a dataset that is a folder.
+pub struct Folder {
+    /// Name below the data source where the sweep names no other; `None`: the sweep must.
+    pub default: Option<&'static str>,
+}
 
 /// Every dataset.
-pub const DATASETS: &[&Dataset] = &[&cifar10_sample::DATASET, &cifar10::DATASET];
+pub const DATASETS: &[&Dataset] =
+    &[&cifar10_sample::DATASET, &cifar10::DATASET, &imagenet_folder::DATASET, &folder::DATASET];
 
 /// Where datasets that are not built in lie.
 #[derive(Debug, Clone)]
@@ -49,7 +62,75 @@ impl Source {
     }
 }
 
-/// Consecutive images of one split.
+/// Where a split is read from.
+struct Place<'a> {
+    source: &'a Source,
+    split: &'a str,
+    /// Of a dataset that is a folder; empty for the others.
+    folder: PathBuf,
+}
+
+/// A whole split.
+struct Split {
+    /// Names by label.
+    classes: Vec<String>,
+    labels: Vec<usize>,
+    pictures: Pictures,
+}
+
+enum Pictures {
+    /// N×3×side×side.
+    Pixels { side: usize, pixels: Vec<u8> },
+    /// One file each.
+    Files(Vec<PathBuf>),
+}
+
+/// Which images of a dataset are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Name of a split.
+    pub split: String,
+    /// Index of the first image.
+    pub first: usize,
+    /// Step from one index to the next.
+    pub every: usize,
+    /// Number of images; `None`: all from `first` on.
+    pub take: Option<usize>,
+    /// Folder of a dataset that is one; `None`: its default.
+    pub path: Option<PathBuf>,
+    /// Of a dataset whose pictures are prepared.
+    pub preparation: Option<Preparation>,
+}
+
+impl Choice {
+    /// Consecutive images of a dataset that is no folder.
+    pub fn new(split: &str, first: usize, take: Option<usize>) -> Choice {
+        Choice { split: split.to_string(), first, every: 1, take, path: None, preparation: None }
+    }
+
+    /// That of a stored cell, whose pictures lay at `path`.
+    pub fn of(record: &DataRecord, path: Option<&str>) -> Choice {
+        Choice {
+            every: record.every,
+            path: path.map(PathBuf::from),
+            preparation: Preparation::parse(&record.prepared),
+            ..Choice::new(&record.split, record.first, Some(record.take))
+        }
+    }
+
+    /// The indices of the images, of `n` that there are.
+    fn examples(&self, n: usize) -> Result<Vec<usize>, String> {
+        let every = self.every.max(1);
+        let take = self.take.unwrap_or(n.saturating_sub(self.first).div_ceil(every));
+        let last = take.checked_sub(1).and_then(|k| k.checked_mul(every)?.checked_add(self.first));
+        match last.is_some_and(|last| last < n) {
+            true => Ok((0..take).map(|k| self.first + k * every).collect()),
+            false => Err(format!("first = {}, every = {every}, take = {take} does not fit", self.first)),
+        }
+    }
+}
+
+/// Images of one split, evenly spaced.
 #[derive(Debug, Clone)]
 pub struct Subset {
     /// Index of each image in its split: its stable name.
@@ -60,6 +141,8 @@ pub struct Subset {
     pub pixels: Vec<u8>,
     /// Height and width of an image in pixels.
     pub side: usize,
+    /// Names of the classes, by label.
+    pub classes: Vec<String>,
     /// SHA-256 of indices, labels and pixels.
     pub digest: String,
     /// Whether labels mean anything; blank canvases have no true class.
@@ -75,41 +158,71 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
         .ok_or_else(|| Error::usage(format!("unknown dataset `{name}`{}", hint(name, DATASETS.iter().map(|d| d.name)))))
 }
 
+/// The folder that a sweep names: taken from the current folder, then from that of the sweep file, then from the data
+/// source.
+pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
+    let candidates = [PathBuf::from(path), beside.join(path), source.0.join(path)];
+    candidates.iter().find(|c| c.is_dir()).cloned().ok_or_else(|| {
+        let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
+        looked.dedup();
+        Error::usage(format!("no folder {} (hint: `path` names the folder of the pictures)", looked.join(", nor ")))
+    })
+}
+
 impl Dataset {
-    /// Images `first..first+take` of a split; `take` = `None`: all from `first` on.
-    pub fn subset(&self, source: &Source, split: &str, first: usize, take: Option<usize>) -> Result<Subset> {
+    /// The images of a choice; no other picture file is read.
+    pub fn subset(&self, source: &Source, choice: &Choice) -> Result<Subset> {
+        let split = choice.split.as_str();
         if !self.splits.contains(&split) {
             let known = hint(split, self.splits.iter().copied());
             return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
         }
-        let (labels, pixels) = (self.load)(source, split)?;
-        let take = take.unwrap_or(labels.len().saturating_sub(first));
-        let end = first.checked_add(take).filter(|end| take > 0 && *end <= labels.len()).ok_or_else(|| {
-            let n = labels.len();
-            Error::usage(format!(
-                "dataset `{}` has {n} images in split `{split}`: first = {first}, take = {take} does not fit",
-                self.name
-            ))
+        let folder = self.place(source, choice)?;
+        let Split { classes, labels, pictures } = (self.load)(&Place { source, split, folder })?;
+        let examples = choice.examples(labels.len()).map_err(|problem| {
+            Error::usage(format!("dataset `{}` has {} images in split `{split}`: {problem}", self.name, labels.len()))
         })?;
-        let values = 3 * self.side * self.side;
-        Ok(Subset::new(
-            (first..end).collect(),
-            labels[first..end].to_vec(),
-            pixels[first * values..end * values].to_vec(),
-            self.side,
-        ))
+        let (side, pixels) = match (pictures, choice.preparation) {
+            (Pictures::Pixels { side, pixels }, _) => {
+                let values = 3 * side * side;
+                (side, examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
+            }
+            (Pictures::Files(files), Some(preparation)) => {
+                (preparation.crop, preparation.read_all(examples.iter().map(|i| files[*i].as_path()))?)
+            }
+            (Pictures::Files(_), None) => {
+                return Err(Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.name)));
+            }
+        };
+        let labels = examples.iter().map(|i| labels[*i]).collect();
+        Ok(Subset::new(examples, labels, pixels, side, classes))
+    }
+
+    /// The folder of a dataset that is one; no other dataset looks at it.
+    fn place(&self, source: &Source, choice: &Choice) -> Result<PathBuf> {
+        let Some(folder) = &self.folder else { return Ok(PathBuf::new()) };
+        let path = choice.path.clone().or(folder.default.map(|name| source.0.join(name)));
+        let path = path.ok_or_else(|| Error::usage(format!("dataset `{}` needs `path`, its folder", self.name)))?;
+        match path.is_dir() {
+            true => Ok(path),
+            false => Err(Error::usage(format!(
+                "dataset `{}`: no folder {} (hint: name it by `path`, or the folder above in FOOLPROOF_DATA)",
+                self.name,
+                path.display()
+            ))),
+        }
     }
 }
 
 impl Subset {
     /// A subset with its digest.
-    pub fn new(examples: Vec<usize>, labels: Vec<usize>, pixels: Vec<u8>, side: usize) -> Subset {
+    pub fn new(examples: Vec<usize>, labels: Vec<usize>, pixels: Vec<u8>, side: usize, classes: Vec<String>) -> Subset {
         let mut text = format!("3x{side}x{side}\n").into_bytes();
         for (example, label) in examples.iter().zip(&labels) {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
         text.extend_from_slice(&pixels);
-        Subset { digest: digest::sha256(&text), examples, labels, pixels, side, labelled: true }
+        Subset { digest: digest::sha256(&text), examples, labels, pixels, side, classes, labelled: true }
     }
 
     /// True class of image `i`; `None`: there is none.
@@ -133,10 +246,10 @@ impl Subset {
     }
 
     /// As it is kept beside the cells of a run.
-    pub fn inputs(&self, dataset: &Dataset) -> Inputs {
+    pub fn inputs(&self) -> Inputs {
         Inputs {
             examples: self.examples.clone(),
-            classes: dataset.classes.iter().map(|c| c.to_string()).collect(),
+            classes: self.classes.clone(),
             side: self.side,
             pixels: self.pixels.clone(),
         }
@@ -220,4 +333,36 @@ pub fn to_tensor(pixels: &[u8], side: usize, device: &Device) -> Result<Tensor> 
     let values: Vec<f32> = pixels.iter().map(|v| f32::from(*v) / 255.0).collect();
     let n = pixels.len() / (3 * side * side);
     Ok(Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu)?.to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(first: usize, every: usize, take: Option<usize>) -> Choice {
+        Choice { every, ..Choice::new("all", first, take) }
+    }
+
+    #[test]
+    fn a_stride_splits_a_dataset_into_disjoint_halves() {
+        assert_eq!(choice(0, 2, Some(3)).examples(6).unwrap(), [0, 2, 4]);
+        assert_eq!(choice(1, 2, Some(3)).examples(6).unwrap(), [1, 3, 5]);
+        assert_eq!(choice(1, 2, None).examples(7).unwrap(), [1, 3, 5]);
+        assert_eq!(choice(4, 1, None).examples(6).unwrap(), [4, 5]);
+        for wrong in [choice(2, 2, Some(3)), choice(6, 1, None), choice(0, 1, Some(0)), choice(1, usize::MAX, Some(3))]
+        {
+            assert!(wrong.examples(6).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn images_are_those_of_the_indices() {
+        let sample = find("cifar10-sample").unwrap();
+        let source = Source::new("nowhere");
+        let all = sample.subset(&source, &Choice::new("test", 0, None)).unwrap();
+        let some = sample.subset(&source, &Choice { every: 7, ..Choice::new("test", 1, Some(2)) }).unwrap();
+        assert_eq!((some.examples.as_slice(), some.labels.as_slice()), ([1, 8].as_slice(), [8, 3].as_slice()));
+        assert_eq!((some.image(0), some.image(1)), (all.image(1), all.image(8)));
+        assert_eq!((all.classes.len(), all.classes[8].as_str()), (10, "ship"));
+    }
 }

@@ -161,8 +161,7 @@ fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
 
 /// `cifar10:test[0..1000]`.
 pub fn dataset(cell: &Cell) -> String {
-    let d = &cell.data;
-    format!("{}:{}[{}..{}]", d.name, d.split, d.first, d.first + d.take)
+    cell.data.text()
 }
 
 fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {

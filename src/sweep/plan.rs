@@ -2,7 +2,7 @@
 
 use crate::attack::{self, Attack, Params};
 use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile};
-use crate::data::{self, Dataset, Source, Subset};
+use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
 use crate::goal::Goal;
 use crate::judge::{WITNESS_KINDS, WitnessKind};
@@ -30,8 +30,8 @@ pub struct Plan {
 pub struct LoadedData {
     /// The dataset.
     pub dataset: &'static Dataset,
-    /// Its split.
-    pub split: String,
+    /// Which of its images.
+    pub choice: Choice,
     /// The images.
     pub subset: Subset,
 }
@@ -72,6 +72,9 @@ const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
 /// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
 const MOST_AREA: f64 = 0.5;
 
+/// Length of the short side of pictures where a sweep names none: torchvision's before it cuts 224.
+const RESIZE: usize = 256;
+
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
 
@@ -86,8 +89,7 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let problems = Problems::new(path, text);
     let file = SweepFile::parse(&problems);
     let beside = path.parent().unwrap_or(Path::new("."));
-    let mut resolver =
-        Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new(), wanted: Vec::new() };
+    let mut resolver = Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new() };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
     for block in &file.blocks {
@@ -126,8 +128,6 @@ struct Resolver<'a> {
     beside: &'a Path,
     models: Vec<(String, ModelSource)>,
     data: Vec<LoadedData>,
-    /// What each of `data` was asked for as.
-    wanted: Vec<(String, String, usize, Option<usize>)>,
 }
 
 /// An attack of a block: its registry line, complete parameters, line in the file.
@@ -143,10 +143,15 @@ impl Resolver<'_> {
     }
 
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
-        let data = block.data.as_ref().and_then(|d| self.data(d));
-        let models: Vec<usize> = block.models.iter().filter_map(|m| self.model(m, data)).collect();
+        let found: Vec<(usize, usize)> =
+            block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
+        let sides: Vec<usize> = found.iter().map(|(m, _)| self.models[*m].1.file.side).collect();
+        let data = block.data.as_ref().and_then(|d| self.data(d, &sides));
+        // where there is no data, that is reported where it stands
+        let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
+        let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
         let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
-        let names = data.map_or(&[][..], |d| self.data[d].dataset.classes);
+        let names = data.map_or(&[][..], |d| &self.data[d].subset.classes);
         let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
@@ -230,9 +235,11 @@ impl Resolver<'_> {
             model: ModelRecord { name: model.name.clone(), network: model.network(), weights: model.digest.clone() },
             data: DataRecord {
                 name: data.dataset.name.to_string(),
-                split: data.split.clone(),
-                first: data.subset.examples[0],
+                split: data.choice.split.clone(),
+                first: data.choice.first,
+                every: data.choice.every,
                 take: data.subset.len(),
+                prepared: data.choice.preparation.map_or(String::new(), |p| p.text()),
                 digest: data.subset.digest.clone(),
             },
             attack: AttackRecord {
@@ -250,54 +257,90 @@ impl Resolver<'_> {
         }
     }
 
-    fn data(&mut self, spec: &DataSpec) -> Option<usize> {
-        let dataset = self.or_problem(spec.name.line, data::find(&spec.name.value))?;
+    /// The images, for models that take these sides.
+    fn data(&mut self, spec: &DataSpec, sides: &[usize]) -> Option<usize> {
+        let line = spec.name.line;
+        let dataset = self.or_problem(line, data::find(&spec.name.value))?;
         let split = spec.split.as_ref().map_or(dataset.splits[0], |s| s.value.as_str());
-        let wanted = (dataset.name.to_string(), split.to_string(), spec.first, spec.take);
-        if let Some(known) = self.wanted.iter().position(|w| *w == wanted) {
+        let mut choice = Choice { every: spec.every, ..Choice::new(split, spec.first, spec.take) };
+        if dataset.folder.is_some() {
+            choice.preparation = Some(self.preparation(spec, sides)?);
+            if let Some(path) = &spec.path {
+                let found = data::find_folder(&path.value, self.beside, self.source);
+                choice.path = Some(self.or_problem(path.line, found)?);
+            }
+        } else {
+            let given =
+                [("path", spec.path.as_ref().map(|p| p.line)), ("resize", spec.resize.as_ref().map(|r| r.line))];
+            for (key, line) in given.into_iter().filter_map(|(key, line)| Some((key, line?))) {
+                let with: Vec<&str> = DATASETS.iter().filter(|d| d.folder.is_some()).map(|d| d.name).collect();
+                self.problem(
+                    line,
+                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, with.join(" and ")),
+                );
+            }
+        }
+        let same = |d: &LoadedData| d.dataset.name == dataset.name && d.choice == choice;
+        if let Some(known) = self.data.iter().position(same) {
             return Some(known);
         }
-        let subset = self.or_problem(spec.name.line, dataset.subset(self.source, split, spec.first, spec.take))?;
-        self.data.push(LoadedData { dataset, split: split.to_string(), subset });
-        self.wanted.push(wanted);
+        let subset = self.or_problem(line, dataset.subset(self.source, &choice))?;
+        self.data.push(LoadedData { dataset, subset, choice });
         Some(self.data.len() - 1)
     }
 
-    fn model(&mut self, name: &At<String>, data: Option<usize>) -> Option<usize> {
-        let known = self.models.iter().position(|(n, _)| *n == name.value);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
-                if self.models.iter().any(|(_, m)| m.name == model.name) {
-                    self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
-                }
-                self.models.push((name.value.clone(), model));
-                self.models.len() - 1
-            }
-        };
-        let Some(data) = data else { return Some(index) }; // reported where the data stands
-        let (file, dataset) = (&self.models[index].1.file, self.data[data].dataset);
-        if file.side != dataset.side || file.classes != dataset.classes.len() {
+    /// Pictures are cut to the side of the models, so there must be one.
+    fn preparation(&self, spec: &DataSpec, sides: &[usize]) -> Option<Preparation> {
+        let side = *sides.first()?; // else no model was found, which is reported there
+        if let Some(other) = sides.iter().find(|s| **s != side) {
             self.problem(
-                name.line,
+                spec.name.line,
                 format!(
-                    "model `{}` takes side {} and has {} classes, dataset `{}` has side {} and {} classes",
-                    name.value,
-                    file.side,
-                    file.classes,
-                    dataset.name,
-                    dataset.side,
-                    dataset.classes.len()
+                    "pictures are cut to the side of the models, and these take {side} and {other} (hint: a \
+                     [[sweep]] for each)"
                 ),
             );
             return None;
         }
-        Some(index)
+        let (resize, line) = spec.resize.as_ref().map_or((RESIZE, spec.name.line), |r| (r.value, r.line));
+        Preparation::new(resize, side).map_err(|problem| self.problem(line, problem)).ok()
+    }
+
+    fn model(&mut self, name: &At<String>) -> Option<usize> {
+        if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
+            return Some(known);
+        }
+        let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
+        if self.models.iter().any(|(_, m)| m.name == model.name) {
+            self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
+        }
+        self.models.push((name.value.clone(), model));
+        Some(self.models.len() - 1)
+    }
+
+    /// Whether the model takes these images and knows their classes; a problem where it does not.
+    fn fits(&self, model: usize, data: usize, line: usize) -> bool {
+        let ((name, model), data) = (&self.models[model], &self.data[data]);
+        let (file, subset) = (&model.file, &data.subset);
+        let fits = file.side == subset.side && file.classes == subset.classes.len();
+        if !fits {
+            self.problem(
+                line,
+                format!(
+                    "model `{name}` takes side {} and has {} classes, dataset `{}` has side {} and {} classes",
+                    file.side,
+                    file.classes,
+                    data.dataset.name,
+                    subset.side,
+                    subset.classes.len()
+                ),
+            );
+        }
+        fits
     }
 
     /// The goal of this name; `target:all` stands for one a class, and a class may be given by its name.
-    fn goals(&self, text: &At<String>, classes: usize, names: &[&str]) -> Vec<At<Goal>> {
+    fn goals(&self, text: &At<String>, classes: usize, names: &[String]) -> Vec<At<Goal>> {
         let at = |value: Goal| At { value, line: text.line };
         let wanted = text.value.strip_prefix("target:");
         if wanted == Some("all") {
@@ -308,7 +351,7 @@ impl Resolver<'_> {
             None => {
                 let rules = ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
                 let hint = match wanted {
-                    Some(class) if !names.is_empty() => hint(class, names.iter().copied()),
+                    Some(class) if !names.is_empty() => hint(class, names.iter().map(String::as_str)),
                     _ => hint(&text.value, rules),
                 };
                 self.problem(text.line, format!("unknown goal `{}`{hint}", text.value));

@@ -208,7 +208,7 @@ impl Runner<'_> {
     fn store_inputs(&self) -> Result<()> {
         self.store.put_plan(&self.plan.record())?;
         for data in &self.plan.data {
-            self.store.put_inputs(&data.subset.digest, &data.subset.inputs(data.dataset))?;
+            self.store.put_inputs(&data.subset.digest, &data.subset.inputs())?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Runner<'_> {
         let batch = self.machine.batch_size(subset.values());
         let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
         let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
-        model.check_clean_accuracy((data.dataset.population)(&data.split), correct, subset.len())?;
+        model.check_clean_accuracy((data.dataset.population)(&data.choice.split), correct, subset.len())?;
         Ok(Prepared {
             model: cell.model,
             data: cell.data,
@@ -292,6 +292,7 @@ impl Runner<'_> {
             files: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             model_file: self.plan.models[cell.model].path.as_ref().map(|p| p.display().to_string()),
+            data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             device: self.machine.device_name.clone(),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),

@@ -1,7 +1,7 @@
 //! Checks what a run claims, from witnesses, weights and data alone: no attack code takes part.
 
 use super::run::Machine;
-use crate::data::{self, Source, Subset};
+use crate::data::{self, Choice, Source, Subset, picture};
 use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
@@ -103,7 +103,7 @@ impl Loaded<'_> {
         let machine = self.machine;
         let bench = self.bench(&stored)?;
         // the stored copy of the clean images, which figures show, is what the cell was computed on
-        let inputs = bench.subset.inputs(data::find(&stored.cell.data.name)?);
+        let inputs = bench.subset.inputs();
         store.check_inputs(&stored.cell.data.digest, &inputs)?;
         let side = bench.subset.side;
         let batch = machine.batch_size(bench.subset.values());
@@ -136,9 +136,24 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    fn subset(&self, cell: &Cell) -> Result<Subset> {
-        let d = &cell.data;
-        data::find(&d.name)?.subset(self.source, &d.split, d.first, Some(d.take))
+    /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default.
+    fn subset(&self, stored: &StoredCell) -> Result<Subset> {
+        let record = &stored.cell.data;
+        let path = stored.provenance.data_path.as_deref();
+        let subset = data::find(&record.name)?.subset(self.source, &Choice::of(record, path)).map_err(|e| match path {
+            None => e,
+            Some(path) => Error::Store(format!(
+                "{e} (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
+            )),
+        })?;
+        if subset.digest == record.digest {
+            return Ok(subset);
+        }
+        let decoder = match record.prepared.is_empty() || record.prepared.ends_with(picture::DECODER) {
+            true => "",
+            false => " (hint: another decoder read them then)",
+        };
+        Err(Error::Store(format!("dataset `{}` has other images than the cell's{decoder}", record.name)))
     }
 
     fn bench(&mut self, stored: &StoredCell) -> Result<&Bench> {
@@ -154,10 +169,7 @@ impl Loaded<'_> {
             if source.digest != cell.model.weights || source.network() != cell.model.network {
                 return Err(Error::Store(format!("model `{}` is another one than the cell's", cell.model.name)));
             }
-            let subset = self.subset(cell)?;
-            if subset.digest != cell.data.digest {
-                return Err(Error::Store(format!("dataset `{}` has other images than the cell's", cell.data.name)));
-            }
+            let subset = self.subset(stored)?;
             let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());

@@ -1,0 +1,89 @@
+//! From a picture of any size to the square that a network takes.
+
+use super::{picture, resize};
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// How pictures are prepared; part of the cell, as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preparation {
+    /// Length that the short side is brought to.
+    pub resize: usize,
+    /// Side of the square that is cut from the middle.
+    pub crop: usize,
+}
+
+/// A side above this is a slip of the pen.
+const MOST_RESIZE: usize = 4096;
+
+impl Preparation {
+    /// `Err` says what cannot be.
+    pub fn new(resize: usize, crop: usize) -> Result<Preparation, String> {
+        match resize {
+            0 => Err("`resize` is the length of the short side: 1 at least".into()),
+            r if r > MOST_RESIZE => Err(format!("`resize` is {r}, more than {MOST_RESIZE}")),
+            r if r < crop => Err(format!(
+                "`resize` is {r}, less than the side of {crop} that the models take: pictures would need padding \
+                 (hint: resize = {crop} or more)"
+            )),
+            _ => Ok(Preparation { resize, crop }),
+        }
+    }
+
+    /// As it stands in a cell.
+    pub fn text(&self) -> String {
+        let Preparation { resize, crop } = self;
+        format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
+    }
+
+    /// From [`Preparation::text`], of whatever decoder.
+    pub fn parse(text: &str) -> Option<Preparation> {
+        let (sizes, _) = text.split_once(" bilinear (Pillow) decoder=")?;
+        let (resize, crop) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
+        Preparation::new(resize.parse().ok()?, crop.parse().ok()?).ok()
+    }
+
+    /// The square of one picture, 3×crop×crop.
+    pub fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let square = resize::short_side_and_centre(&picture::read_rgb(path)?, self.resize, self.crop);
+        Ok((0..3).flat_map(|channel| square.iter().skip(channel).step_by(3).copied()).collect())
+    }
+
+    /// The squares of many, decoded in parallel; the first that cannot be read, by order, is the error.
+    pub fn read_all<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<u8>> {
+        use rayon::prelude::*;
+        let paths: Vec<&Path> = paths.collect();
+        let squares: Vec<Result<Vec<u8>>> = paths.par_iter().map(|path| self.read(path)).collect();
+        let failed = squares.iter().filter(|s| s.is_err()).count();
+        let mut pixels = Vec::with_capacity(paths.len() * 3 * self.crop * self.crop);
+        for square in squares {
+            match square {
+                Ok(square) => pixels.extend(square),
+                Err(Error::Usage(problem)) if failed > 1 => {
+                    return Err(Error::usage(format!("{problem}; {} more cannot be read", failed - 1)));
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(pixels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preparation_is_read_back_from_its_text() {
+        let preparation = Preparation::new(256, 227).unwrap();
+        assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
+        assert_eq!(Preparation::parse(""), None);
+        assert_eq!(Preparation::parse("resize=9 crop=10 bilinear (Pillow) decoder=x"), None);
+    }
+
+    #[test]
+    fn padding_is_refused_with_the_way_out() {
+        assert!(Preparation::new(224, 227).unwrap_err().contains("resize = 227 or more"));
+        assert!(Preparation::new(0, 0).is_err() && Preparation::new(5000, 1).is_err());
+    }
+}
