@@ -40,6 +40,37 @@ pub struct Cell {
     pub train: Option<TrainRecord>,
 }
 
+/// What decides the pictures that an attack pastes, and nothing else: cells of all budgets, images and judged models that
+/// share it share the pictures, so a patch is fitted once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitRecord {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The attack with every parameter filled in.
+    pub attack: AttackRecord,
+    /// What it was fitted to.
+    pub train: Option<TrainRecord>,
+    /// As in [`Cell::goal`].
+    pub goal: String,
+    /// Height and width of the images in pixels.
+    pub side: usize,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl FitRecord {
+    /// The description as JSON with sorted keys.
+    pub fn canonical(&self) -> String {
+        canonical(self)
+    }
+
+    /// The id: equal descriptions have equal ids.
+    pub fn id(&self) -> CellId {
+        digest::sha256(self.canonical().as_bytes())[..16].to_string()
+    }
+}
+
 /// What an attack was fitted to before it met the images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,11 +147,7 @@ pub struct ThreatRecord {
 impl Cell {
     /// The description in JSON with sorted keys: what is hashed, and what `cell.json` holds to the byte.
     pub fn canonical(&self) -> String {
-        let value = serde_json::to_value(self).expect("a cell is plain data");
-        let mut text = String::new();
-        write_sorted(&value, 0, &mut text);
-        text.push('\n');
-        text
+        canonical(self)
     }
 
     /// The id: equal descriptions have equal ids.
@@ -147,6 +174,14 @@ impl Cell {
     }
 }
 
+fn canonical(record: &impl Serialize) -> String {
+    let value = serde_json::to_value(record).expect("records are plain data");
+    let mut text = String::new();
+    write_sorted(&value, 0, &mut text);
+    text.push('\n');
+    text
+}
+
 /// JSON with sorted keys, written by hand: serde_json's own order depends on features other crates switch on.
 fn write_sorted(value: &serde_json::Value, depth: usize, out: &mut String) {
     let serde_json::Value::Object(map) = value else {
@@ -168,6 +203,46 @@ fn write_sorted(value: &serde_json::Value, depth: usize, out: &mut String) {
     out.push('\n');
     out.push_str(&"  ".repeat(depth));
     out.push('}');
+}
+
+/// Pictures that an attack pastes, as stored: 8-bit colours, and what is transparent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPictures {
+    /// Height and width of each in pixels.
+    pub side: usize,
+    /// K×3×side×side.
+    pub rgb: Vec<u8>,
+    /// K×side×side; `None`: all are opaque.
+    pub alpha: Option<Vec<u8>>,
+}
+
+/// Maps of where a net looked (Grad-CAM), raw, one an outcome: N×side×side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// Height and width of a map.
+    pub side: usize,
+    /// Of the class predicted for the clean image, on it.
+    pub clean: Vec<f32>,
+    /// Of the class predicted for the witness, on it.
+    pub adversarial: Vec<f32>,
+}
+
+/// What another net says of a witness.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// Index of the image in its split.
+    pub example: usize,
+    /// Class predicted for the clean image.
+    pub clean_prediction: Option<usize>,
+    /// Class predicted for the witness.
+    pub prediction: Option<usize>,
+    /// Softmax probability of the label, witness.
+    pub label_probability: Option<f32>,
+    /// Softmax probability of the target, witness.
+    pub target_probability: Option<f32>,
+    /// Number of classes that score above the target, witness.
+    pub target_rank: Option<usize>,
 }
 
 /// What came out for one image. Missing values are missing: `None` becomes an empty field.
@@ -376,7 +451,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_id_of_a_cell_never_changes() {
-        assert_eq!(cell().id(), "1dcbab3a85dafb6c");
+        assert_eq!(cell().id(), "094467c832debccf");
         assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
     }
 

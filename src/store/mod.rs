@@ -4,6 +4,8 @@
 //! instant leaves the old state or the new one. Every byte of a cell is covered: `cell.json` by the directory's name,
 //! `outcomes.csv` and the witnesses by digests in `provenance.json`, and that by its own seal.
 
+mod extras;
+
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::record::{Cell, CellId, Inputs, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses};
@@ -19,6 +21,13 @@ const OUTCOMES: &str = "outcomes.csv";
 const WITNESSES: &str = "witnesses.safetensors";
 const PROVENANCE: &str = "provenance.json";
 const PLAN: &str = "plan.json";
+
+/// Folders of a run: what was computed, what was made of it.
+const CELLS: &str = "cells";
+const FITS: &str = "fits";
+const TRANSFERS: &str = "transfers";
+const EXPLANATIONS: &str = "explanations";
+const CHECKPOINTS: &str = "checkpoints";
 
 /// One run's directory.
 pub struct Store {
@@ -77,7 +86,7 @@ impl Store {
 
     /// Half-written files of a run that was killed.
     fn sweep_leftovers(&self) -> Result<()> {
-        for folder in ["", "cells", "inputs", "tables", "figures"] {
+        for folder in ["", CELLS, "inputs", "tables", "figures", FITS, TRANSFERS, EXPLANATIONS, CHECKPOINTS] {
             let folder = self.dir.join(folder);
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -89,7 +98,7 @@ impl Store {
     }
 
     fn cell_dir(&self, id: &str) -> PathBuf {
-        self.dir.join("cells").join(id)
+        self.dir.join(CELLS).join(id)
     }
 
     /// What is there of a cell.
@@ -97,7 +106,7 @@ impl Store {
         if !self.cell_dir(id).exists() {
             return Ok(State::Missing);
         }
-        let provenance = self.provenance(id)?;
+        let provenance = self.provenance(CELLS, id)?;
         Ok(if provenance.error.is_some() { State::Failed } else { State::Done })
     }
 
@@ -129,18 +138,27 @@ impl Store {
             (OUTCOMES, outcomes_csv(outcomes)?),
             (WITNESSES, witness_file(outcomes, witnesses, side)?),
         ];
-        self.put_files(&cell.id(), files, provenance)
+        self.put_files(CELLS, &cell.id(), files, provenance)
     }
 
     /// Stores that a cell failed; `provenance.error` says why.
     pub fn put_failed(&self, cell: &Cell, provenance: Provenance) -> Result<()> {
-        self.put_files(&cell.id(), vec![(CELL, cell.canonical().into_bytes())], provenance)
+        self.put_files(CELLS, &cell.id(), vec![(CELL, cell.canonical().into_bytes())], provenance)
     }
 
-    fn put_files(&self, id: &str, files: Vec<(&str, Vec<u8>)>, mut provenance: Provenance) -> Result<()> {
+    /// Stores a folder of files with their digests, all of it or nothing.
+    fn put_files(
+        &self,
+        shelf: &str,
+        id: &str,
+        files: Vec<(&str, Vec<u8>)>,
+        mut provenance: Provenance,
+    ) -> Result<()> {
         provenance.files = files.iter().map(|(name, bytes)| (name.to_string(), digest::sha256(bytes))).collect();
         let sealed = digest::seal(&serde_json::to_string_pretty(&provenance).expect("plain data"));
-        let beside = self.dir.join("cells").join(format!("{TEMPORARY}{id}"));
+        let shelf = self.dir.join(shelf);
+        fs::create_dir_all(&shelf).map_err(Error::io("create folder", &shelf))?;
+        let beside = shelf.join(format!("{TEMPORARY}{id}"));
         if beside.exists() {
             remove(&beside)?;
         }
@@ -149,34 +167,34 @@ impl Store {
             write_synced(&beside.join(name), bytes)?;
         }
         sync_dir(&beside)?;
-        let place = self.cell_dir(id);
+        let place = shelf.join(id);
         // only ever a failed cell; moved, not removed, so that a kill never leaves half of it
-        let old = self.dir.join("cells").join(format!("{TEMPORARY}old-{id}"));
+        let old = shelf.join(format!("{TEMPORARY}old-{id}"));
         if place.exists() {
             fs::rename(&place, &old).map_err(Error::io("rename", &place))?;
         }
         fs::rename(&beside, &place).map_err(Error::io("rename into", &place))?;
-        sync_dir(&self.dir.join("cells"))?;
+        sync_dir(&shelf)?;
         if old.exists() { remove(&old) } else { Ok(()) }
     }
 
     /// Reads a cell; every byte but the witnesses' is checked.
     pub fn read(&self, id: &str) -> Result<StoredCell> {
-        let provenance = self.provenance(id)?;
-        let text = self.checked(id, CELL, &provenance)?;
-        let cell: Cell = serde_json::from_slice(&text).map_err(|e| self.damaged(id, CELL, e))?;
+        let provenance = self.provenance(CELLS, id)?;
+        let text = self.checked(CELLS, id, CELL, &provenance)?;
+        let cell: Cell = serde_json::from_slice(&text).map_err(|e| self.damaged(CELLS, id, CELL, e))?;
         if cell.schema != SCHEMA {
             return Err(Error::Store(format!("cell {id} has schema {}, this foolproof reads {SCHEMA}", cell.schema)));
         }
         if cell.id() != id || cell.canonical().as_bytes() != text {
-            return Err(self.damaged(id, CELL, "its digest is not the folder's name"));
+            return Err(self.damaged(CELLS, id, CELL, "its digest is not the folder's name"));
         }
         let outcomes = match provenance.error {
             Some(_) => Vec::new(),
             None => {
-                let bytes = self.checked(id, OUTCOMES, &provenance)?;
+                let bytes = self.checked(CELLS, id, OUTCOMES, &provenance)?;
                 let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
-                rows.collect::<Result<_, _>>().map_err(|e| self.damaged(id, OUTCOMES, e))?
+                rows.collect::<Result<_, _>>().map_err(|e| self.damaged(CELLS, id, OUTCOMES, e))?
             }
         };
         Ok(StoredCell { cell, provenance, outcomes })
@@ -184,40 +202,41 @@ impl Store {
 
     /// Reads the witnesses of a complete cell; every byte is checked.
     pub fn read_witnesses(&self, id: &str) -> Result<Witnesses> {
-        let bytes = self.checked(id, WITNESSES, &self.provenance(id)?)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| self.damaged(id, WITNESSES, e))?;
-        let images = file.tensor("images").map_err(|e| self.damaged(id, WITNESSES, e))?;
+        let bytes = self.checked(CELLS, id, WITNESSES, &self.provenance(CELLS, id)?)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| self.damaged(CELLS, id, WITNESSES, e))?;
+        let images = file.tensor("images").map_err(|e| self.damaged(CELLS, id, WITNESSES, e))?;
         match images.dtype() {
             Dtype::U8 => Ok(Witnesses::U8(images.data().to_vec())),
             Dtype::F32 => {
                 Ok(Witnesses::F32(images.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
             }
-            other => Err(self.damaged(id, WITNESSES, format!("images of type {other:?}"))),
+            other => Err(self.damaged(CELLS, id, WITNESSES, format!("images of type {other:?}"))),
         }
     }
 
-    fn provenance(&self, id: &str) -> Result<Provenance> {
-        let path = self.cell_dir(id).join(PROVENANCE);
-        let text = fs::read_to_string(&path).map_err(|e| self.damaged(id, PROVENANCE, e))?;
+    fn provenance(&self, shelf: &str, id: &str) -> Result<Provenance> {
+        let path = self.dir.join(shelf).join(id).join(PROVENANCE);
+        let text = fs::read_to_string(&path).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))?;
         if !digest::is_sealed(&text) {
-            return Err(self.damaged(id, PROVENANCE, "its seal does not fit"));
+            return Err(self.damaged(shelf, id, PROVENANCE, "its seal does not fit"));
         }
-        unsealed(&text).map_err(|e| self.damaged(id, PROVENANCE, e))
+        unsealed(&text).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))
     }
 
-    fn checked(&self, id: &str, file: &str, provenance: &Provenance) -> Result<Vec<u8>> {
-        let path = self.cell_dir(id).join(file);
-        let bytes = fs::read(&path).map_err(|e| self.damaged(id, file, e))?;
+    fn checked(&self, shelf: &str, id: &str, file: &str, provenance: &Provenance) -> Result<Vec<u8>> {
+        let path = self.dir.join(shelf).join(id).join(file);
+        let bytes = fs::read(&path).map_err(|e| self.damaged(shelf, id, file, e))?;
         match provenance.files.get(file) {
             Some(expected) if *expected == digest::sha256(&bytes) => Ok(bytes),
-            _ => Err(self.damaged(id, file, "its digest is not the one in provenance.json")),
+            _ => Err(self.damaged(shelf, id, file, "its digest is not the one in provenance.json")),
         }
     }
 
-    fn damaged(&self, id: &str, file: &str, problem: impl std::fmt::Display) -> Error {
+    fn damaged(&self, shelf: &str, id: &str, file: &str, problem: impl std::fmt::Display) -> Error {
+        let what = shelf.trim_end_matches('s');
         Error::Store(format!(
-            "cell {id}: {file} is damaged: {problem} (hint: delete {} and run again)",
-            self.cell_dir(id).display()
+            "{what} {id}: {file} is damaged: {problem} (hint: delete {} and run again)",
+            self.dir.join(shelf).join(id).display()
         ))
     }
 

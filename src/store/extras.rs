@@ -1,0 +1,202 @@
+//! What belongs to cells and is stored beside them: pictures that attacks paste, what other nets say of witnesses, maps
+//! that explain predictions, and the state of work that is still under way.
+
+use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS, remove, tensor_file};
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::record::{Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
+use safetensors::{Dtype, SafeTensors};
+use std::fs;
+
+const FIT: &str = "fit.json";
+const PICTURES: &str = "pictures.safetensors";
+const CURVE: &str = "curve.csv";
+const MODEL: &str = "model.json";
+const ROWS: &str = "rows.csv";
+const MAPS: &str = "maps.safetensors";
+
+impl Store {
+    /// Whether the pictures of a fit are there.
+    pub fn has_fit(&self, id: &str) -> bool {
+        self.dir.join(FITS).join(id).is_dir()
+    }
+
+    /// Stores the pictures of a fit, and how its objective rose: (step, objective).
+    pub fn put_fit(
+        &self,
+        fit: &FitRecord,
+        pictures: &StoredPictures,
+        curve: &[(usize, f64)],
+        provenance: Provenance,
+    ) -> Result<()> {
+        let mut rows = String::from("step,objective\n");
+        curve.iter().for_each(|(step, value)| rows += &format!("{step},{value:.6}\n"));
+        let files = vec![
+            (FIT, fit.canonical().into_bytes()),
+            (PICTURES, picture_file(pictures)?),
+            (CURVE, rows.into_bytes()),
+        ];
+        self.put_files(FITS, &fit.id(), files, provenance)
+    }
+
+    /// Reads the pictures of a fit; every byte is checked.
+    pub fn read_fit(&self, id: &str) -> Result<(FitRecord, StoredPictures)> {
+        let provenance = self.provenance(FITS, id)?;
+        let text = self.checked(FITS, id, FIT, &provenance)?;
+        let fit: FitRecord = serde_json::from_slice(&text).map_err(|e| self.damaged(FITS, id, FIT, e))?;
+        if fit.id() != id || fit.canonical().as_bytes() != text {
+            return Err(self.damaged(FITS, id, FIT, "its digest is not the folder's name"));
+        }
+        let bytes = self.checked(FITS, id, PICTURES, &provenance)?;
+        let pictures = parse_pictures(&bytes).map_err(|e| self.damaged(FITS, id, PICTURES, e))?;
+        Ok((fit, pictures))
+    }
+
+    /// How the objective of a fit rose: (step, objective).
+    pub fn read_curve(&self, id: &str) -> Result<Vec<(usize, f64)>> {
+        let bytes = self.checked(FITS, id, CURVE, &self.provenance(FITS, id)?)?;
+        let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
+        rows.collect::<Result<_, _>>().map_err(|e| self.damaged(FITS, id, CURVE, e))
+    }
+
+    /// Whether it is known what `model` says of the witnesses of a cell.
+    pub fn has_transfer(&self, cell: &str, model: &ModelRecord) -> bool {
+        self.dir.join(TRANSFERS).join(transfer_name(cell, model)).is_dir()
+    }
+
+    /// Stores what `model` says of the witnesses of a cell.
+    pub fn put_transfer(
+        &self,
+        cell: &str,
+        model: &ModelRecord,
+        rows: &[Transfer],
+        provenance: Provenance,
+    ) -> Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in rows {
+            writer.serialize(row).map_err(|e| Error::Store(format!("transfer: {e}")))?;
+        }
+        let rows = writer.into_inner().map_err(|e| Error::Store(format!("transfer: {e}")))?;
+        let text = serde_json::to_string_pretty(model).expect("plain data");
+        let files = vec![(MODEL, text.into_bytes()), (ROWS, rows)];
+        self.put_files(TRANSFERS, &transfer_name(cell, model), files, provenance)
+    }
+
+    /// What other nets say of the witnesses of a cell, by the nets' names.
+    pub fn read_transfers(&self, cell: &str) -> Result<Vec<(ModelRecord, Vec<Transfer>)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(&format!("{cell}-")) {
+                continue;
+            }
+            let provenance = self.provenance(TRANSFERS, &name)?;
+            let text = self.checked(TRANSFERS, &name, MODEL, &provenance)?;
+            let model: ModelRecord =
+                serde_json::from_slice(&text).map_err(|e| self.damaged(TRANSFERS, &name, MODEL, e))?;
+            let bytes = self.checked(TRANSFERS, &name, ROWS, &provenance)?;
+            let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
+            let rows = rows.collect::<Result<_, _>>().map_err(|e| self.damaged(TRANSFERS, &name, ROWS, e))?;
+            found.push((model, rows));
+        }
+        found.sort_by(|a: &(ModelRecord, Vec<Transfer>), b| {
+            (&a.0.name, &a.0.weights).cmp(&(&b.0.name, &b.0.weights))
+        });
+        Ok(found)
+    }
+
+    /// Whether the predictions of a cell are explained.
+    pub fn has_explanation(&self, cell: &str) -> bool {
+        self.dir.join(EXPLANATIONS).join(cell).is_dir()
+    }
+
+    /// Stores the maps of a cell.
+    pub fn put_explanation(&self, cell: &str, explanation: &Explanation, provenance: Provenance) -> Result<()> {
+        let Explanation { side, clean, adversarial } = explanation;
+        let bytes = |maps: &[f32]| -> Vec<u8> { maps.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let shape = vec![clean.len() / (side * side).max(1), *side, *side];
+        let file = tensor_file(vec![
+            ("adversarial", Dtype::F32, shape.clone(), bytes(adversarial)),
+            ("clean", Dtype::F32, shape, bytes(clean)),
+        ])?;
+        self.put_files(EXPLANATIONS, cell, vec![(MAPS, file)], provenance)
+    }
+
+    /// The maps of a cell, where it has some.
+    pub fn read_explanation(&self, cell: &str) -> Result<Option<Explanation>> {
+        if !self.has_explanation(cell) {
+            return Ok(None);
+        }
+        let bytes = self.checked(EXPLANATIONS, cell, MAPS, &self.provenance(EXPLANATIONS, cell)?)?;
+        let parse = || -> Result<Explanation, String> {
+            let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+            let maps = |name: &str| -> Result<Vec<f32>, String> {
+                let tensor = file.tensor(name).map_err(|e| e.to_string())?;
+                Ok(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+            };
+            let side = file.tensor("clean").map_err(|e| e.to_string())?.shape().last().copied().unwrap_or(0);
+            Ok(Explanation { side, clean: maps("clean")?, adversarial: maps("adversarial")? })
+        };
+        parse().map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, MAPS, e))
+    }
+
+    /// Stores the state of long work, in place of an older one.
+    pub fn put_checkpoint(&self, id: &str, state: &[u8]) -> Result<()> {
+        let bytes = [&digest::sha256_bytes(state)[..], state].concat();
+        self.write(&format!("{CHECKPOINTS}/{id}"), &bytes)
+    }
+
+    /// The stored state of long work; none where it is damaged: then the work begins anew.
+    pub fn read_checkpoint(&self, id: &str) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.dir.join(CHECKPOINTS).join(id)).ok()?;
+        let (digest, state) = bytes.split_at_checked(32)?;
+        (digest::sha256_bytes(state) == *digest).then(|| state.to_vec())
+    }
+
+    /// Drops the state of work that is done.
+    pub fn drop_checkpoint(&self, id: &str) -> Result<()> {
+        let path = self.dir.join(CHECKPOINTS).join(id);
+        if path.exists() { remove(&path) } else { Ok(()) }
+    }
+
+    /// Ids of all fits, for [`Store::read_fit`], sorted.
+    pub fn fits(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.join(FITS)).into_iter().flatten().flatten();
+        let mut ids: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        ids.retain(|id| !id.starts_with('.'));
+        ids.sort();
+        ids
+    }
+
+    /// Provenance of a fit.
+    pub fn fit_provenance(&self, id: &str) -> Result<Provenance> {
+        self.provenance(FITS, id)
+    }
+}
+
+/// A cell may be judged by several nets.
+fn transfer_name(cell: &str, model: &ModelRecord) -> String {
+    let key = serde_json::to_string(model).expect("plain data");
+    format!("{cell}-{}", &digest::sha256(key.as_bytes())[..8])
+}
+
+fn picture_file(pictures: &StoredPictures) -> Result<Vec<u8>> {
+    let StoredPictures { side, rgb, alpha } = pictures;
+    let n = rgb.len() / (3 * side * side).max(1);
+    let mut tensors = Vec::new();
+    if let Some(alpha) = alpha {
+        tensors.push(("alpha", Dtype::U8, vec![n, *side, *side], alpha.clone()));
+    }
+    tensors.push(("rgb", Dtype::U8, vec![n, 3, *side, *side], rgb.clone()));
+    tensor_file(tensors)
+}
+
+fn parse_pictures(bytes: &[u8]) -> Result<StoredPictures, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let rgb = file.tensor("rgb").map_err(|e| e.to_string())?;
+    Ok(StoredPictures {
+        side: rgb.shape().last().copied().unwrap_or(0),
+        rgb: rgb.data().to_vec(),
+        alpha: file.tensor("alpha").ok().map(|a| a.data().to_vec()),
+    })
+}
