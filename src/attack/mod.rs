@@ -7,6 +7,7 @@ mod descent;
 mod fgsm;
 mod noise;
 mod params;
+pub mod patch;
 mod pgd;
 
 use crate::data::Batch;
