@@ -90,7 +90,13 @@ impl Footprint {
     /// are weighed by alpha, so that what lies hidden under a transparent pixel does not bleed into the object's edge.
     pub fn cut_out(self, picture: &Picture) -> Footprint {
         let Some(alpha) = &picture.alpha else { return self };
-        let mut cut = Footprint { pixels: Vec::new(), ends: Vec::new(), taps: Vec::new(), side: self.side, picture_side: self.picture_side };
+        let mut cut = Footprint {
+            pixels: Vec::new(),
+            ends: Vec::new(),
+            taps: Vec::new(),
+            side: self.side,
+            picture_side: self.picture_side,
+        };
         for (i, taps) in self.rows() {
             let total: f32 = taps.iter().map(|(p, w)| w * alpha[*p as usize]).sum();
             if total >= 0.5 {
