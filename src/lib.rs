@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod loss;
 pub mod model;
 pub mod oracle;
+pub mod placement;
 pub mod ratio;
 pub mod record;
 pub mod report;

@@ -8,6 +8,7 @@ mod fgsm;
 mod noise;
 mod one_pixel;
 mod params;
+pub mod patch;
 mod pgd;
 
 use crate::data::{Batch, Subset};

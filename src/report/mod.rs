@@ -4,6 +4,7 @@
 
 mod canvas;
 mod gallery;
+pub mod patch_picture;
 mod robust_accuracy;
 pub mod summary;
 mod tables;

@@ -1,0 +1,178 @@
+//! Fitting a universal patch: plan a step, apply the patch, update it from the images' gradients. Plain data; whoever owns
+//! the net computes the gradients in between.
+
+use super::Rule;
+use crate::error::{Error, Result};
+use crate::placement::{Footprint, Mask, Placement};
+use crate::rng::Streams;
+
+/// What decides a fit, next to net, target, training images and streams.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitSettings {
+    /// Shape of the patch.
+    pub mask: Mask,
+    /// Images a step.
+    pub batch: usize,
+    /// Steps of the whole fit.
+    pub steps: usize,
+    /// Least share of the image's pixels.
+    pub min_area: f64,
+    /// Greatest share of the image's pixels.
+    pub max_area: f64,
+    /// Greatest turn to either side, in radians.
+    pub max_angle: f64,
+    /// Optimiser.
+    pub rule: Rule,
+}
+
+impl Default for FitSettings {
+    /// Brown et al. 2017, but for the optimiser and the areas, which are measured (`optimisers_compared` in
+    /// `tests/patch.rs`): no step is spent on areas that nobody reports, and no rate hangs on the size of a net's gradients.
+    fn default() -> FitSettings {
+        let rule = Rule::Momentum { rate: 0.03, decay: 0.9 };
+        FitSettings { min_area: 0.03, max_area: 0.4, rule, ..FitSettings::paper() }
+    }
+}
+
+impl FitSettings {
+    /// As in Brown et al. 2017: a disc, 16 images a step, 500 steps, a disc of 0.1 to 1 times the image's side, turned by
+    /// up to 22.5°, plain gradient ascent at 5.0 in units of [-1,1].
+    pub fn paper() -> FitSettings {
+        let disc = std::f64::consts::FRAC_PI_4;
+        FitSettings {
+            mask: Mask::Circle,
+            batch: 16,
+            steps: 500,
+            min_area: 0.01 * disc,
+            max_area: disc,
+            max_angle: std::f64::consts::PI / 8.0,
+            rule: Rule::Sgd { rate: 1.25 },
+        }
+    }
+}
+
+/// Side of the picture for images of `side` pixels: at 20 % of the area, a patch lies on the image about one to one.
+pub fn picture_side(side: usize) -> usize {
+    side.div_ceil(2)
+}
+
+/// A patch being fitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatchFit {
+    settings: FitSettings,
+    /// Side of the picture.
+    side: usize,
+    /// Steps done.
+    step: usize,
+    /// 3×side×side in [0,1].
+    pixels: Vec<f32>,
+    /// What the optimiser remembers.
+    moments: Vec<f32>,
+}
+
+/// First line of a saved fit.
+const HEADER: &str = "foolproof patch fit 1";
+
+impl PatchFit {
+    /// A mid grey patch of `picture_side` pixels.
+    pub fn new(settings: &FitSettings, picture_side: usize) -> PatchFit {
+        let values = 3 * picture_side * picture_side;
+        let moments = vec![0.0; settings.rule.moments() * values];
+        PatchFit { settings: settings.clone(), side: picture_side, step: 0, pixels: vec![0.5; values], moments }
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether all steps are done.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.settings.steps
+    }
+
+    /// Side of the picture in pixels.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// The patch, 3×side×side in [0,1].
+    pub fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
+    /// Training images (of `images`) and placements (on images of `side` pixels) of this step: a function of the streams'
+    /// key and the number of the step alone. The patch's *side* is uniform, as in the paper; its area is not.
+    pub fn plan_step(&self, streams: &Streams, images: usize, side: usize) -> Vec<(usize, Placement)> {
+        let s = &self.settings;
+        let (least, most) = (s.min_area.sqrt(), s.max_area.sqrt());
+        let plan = |member: usize| {
+            let mut stream = streams.stream(self.step, member, "patch");
+            let image = stream.below(images);
+            let scale = least + (most - least) * f64::from(stream.uniform());
+            (image, Placement::draw(&mut stream, side, scale * scale, s.mask, s.max_angle))
+        };
+        (0..s.batch).map(plan).collect()
+    }
+
+    /// Pastes the patch onto `images`, N×3×S×S, one for each placement of the plan; returns what it covers on each.
+    pub fn apply(&self, plan: &[(usize, Placement)], side: usize, images: &mut [f32]) -> Vec<Footprint> {
+        assert_eq!(images.len(), plan.len() * 3 * side * side, "one image a placement");
+        let placed = plan.iter().zip(images.chunks_exact_mut(3 * side * side));
+        placed
+            .map(|((_, placement), image)| {
+                let footprint = placement.footprint(side, self.side);
+                footprint.paste(&self.pixels, image);
+                footprint
+            })
+            .collect()
+    }
+
+    /// Moves the patch uphill. `gradients`, N×3×S×S: of each image's own loss, to be *maximised* (minus the cross-entropy
+    /// of the target), at the images that [`PatchFit::apply`] made; the loss of the step is their mean.
+    pub fn update(&mut self, footprints: &[Footprint], gradients: &[f32]) {
+        let of_image = gradients.len() / footprints.len();
+        let mut gradient = vec![0.0; self.pixels.len()];
+        for (footprint, of_image) in footprints.iter().zip(gradients.chunks_exact(of_image)) {
+            footprint.pull(of_image, &mut gradient);
+        }
+        gradient.iter_mut().for_each(|g| *g /= footprints.len() as f32);
+        let PatchFit { settings, step, pixels, moments, .. } = self;
+        settings.rule.step(*step, settings.steps, &gradient, moments, pixels);
+        self.step += 1;
+    }
+
+    /// The patch in 8 bits, 3×side×side, rounded half to even: what is stored, printed and judged.
+    pub fn patch_u8(&self) -> Vec<u8> {
+        self.pixels.iter().map(|v| (v * 255.0).round_ties_even() as u8).collect()
+    }
+
+    /// Everything that the next step needs: a fit that is restored goes on bit for bit.
+    pub fn save(&self) -> Vec<u8> {
+        let mut bytes = self.described().into_bytes();
+        bytes.extend_from_slice(&(self.step as u64).to_le_bytes());
+        bytes.extend(self.pixels.iter().chain(&self.moments).flat_map(|v| v.to_le_bytes()));
+        bytes
+    }
+
+    /// A fit that [`PatchFit::save`] wrote, of the same settings and picture side.
+    pub fn restore(settings: &FitSettings, picture_side: usize, bytes: &[u8]) -> Result<PatchFit> {
+        let mut fit = PatchFit::new(settings, picture_side);
+        let values = fit.pixels.len() + fit.moments.len();
+        let rest = bytes.strip_prefix(fit.described().as_bytes()).filter(|rest| rest.len() == 8 + 4 * values);
+        let Some((step, floats)) = rest.and_then(<[u8]>::split_first_chunk::<8>) else {
+            return Err(Error::Store("a saved patch is damaged, or of other settings".into()));
+        };
+        fit.step = u64::from_le_bytes(*step) as usize;
+        let (floats, _) = floats.as_chunks::<4>();
+        for (value, bytes) in fit.pixels.iter_mut().chain(&mut fit.moments).zip(floats) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        Ok(fit)
+    }
+
+    /// Header of a saved fit: two fits with the same one may go on from each other.
+    fn described(&self) -> String {
+        format!("{HEADER}\n{}\n{:?}\n", self.side, self.settings)
+    }
+}
