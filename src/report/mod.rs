@@ -3,6 +3,7 @@
 //! To add a table or chart: a file, a `mod` line, a line in [`TABLES`] or [`CHARTS`].
 
 mod canvas;
+mod confusion;
 mod gallery;
 mod robust_accuracy;
 pub mod summary;
@@ -31,11 +32,15 @@ const TABLES: &[(&str, Table)] = &[
     ("tables/summary.csv", tables::summary),
     ("tables/images.csv", tables::images),
     ("tables/targets.csv", tables::targets),
+    ("tables/confusion.csv", confusion::table),
 ];
 
 /// Every figure: path below the run without extension, and what draws it.
-const CHARTS: &[(&str, Chart)] =
-    &[("figures/robust-accuracy", robust_accuracy::draw), ("figures/gallery", gallery::draw)];
+const CHARTS: &[(&str, Chart)] = &[
+    ("figures/robust-accuracy", robust_accuracy::draw),
+    ("figures/gallery", gallery::draw),
+    ("figures/confusion", confusion::draw),
+];
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.
