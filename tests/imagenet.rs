@@ -205,6 +205,21 @@ fn a_run_on_a_folder_is_verified_and_says_what_is_confused() {
     let counts = table.lines().skip(1).map(|l| l.split(',').nth(6).unwrap().parse::<usize>().unwrap());
     assert_eq!(counts.sum::<usize>(), 8, "{table}");
 
+    // the program itself, which sets its number of threads
+    let config = folder.path().join("own.toml");
+    fs::write(&config, &text).unwrap();
+    let out = folder.path().join("again");
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_foolproof"))
+        .args(["--device", "cpu", "--threads", "1", "-q", "--out"])
+        .args([&out, &PathBuf::from("--config"), &config])
+        .output()
+        .unwrap();
+    assert!(program.status.success(), "{}", String::from_utf8_lossy(&program.stderr));
+    assert_eq!(fs::read_to_string(out.join("own/tables/confusion.csv")).unwrap(), table);
+    for figure in ["confusion.svg", "confusion.png"].map(|name| Path::new("figures").join(name)) {
+        assert_eq!(fs::read(out.join("own").join(&figure)).unwrap(), fs::read(folder.path().join(&figure)).unwrap());
+    }
+
     let store = Store::open(folder.path()).unwrap();
     let check = || verify::verify(&store, &Source::new("nowhere"), &machine(None)).unwrap();
     let findings = check();

@@ -113,8 +113,8 @@ const ROW_MM: f64 = 4.2;
 const FONT_PT: f64 = 7.0;
 const SMALL_PT: f64 = 5.5;
 /// The widest name that a label of a row is given room for; longer ones are cut.
-const MOST_LETTERS: usize = 26;
-const LETTER_MM: f64 = 1.45;
+const MOST_LETTERS: usize = 30;
+const LETTER_MM: f64 = 1.25;
 
 /// Okabe and Ito's (2008) blue, for what is right, and vermilion, for what is not.
 const RIGHT: RGBColor = RGBColor(0, 114, 178);
@@ -183,7 +183,7 @@ impl Content {
 
 fn shortened(name: &str) -> String {
     match name.chars().count() > MOST_LETTERS {
-        true => name.chars().take(MOST_LETTERS - 1).chain(['…']).collect(),
+        true => name.chars().take(MOST_LETTERS - 1).collect::<String>().trim_end().to_string() + "…",
         false => name.to_string(),
     }
 }
@@ -285,7 +285,7 @@ where
             let middle = y + ROW_MM / 2.0;
             self.text(pair, (left - 1.5, middle), &self.style(FONT_PT, HPos::Right))?;
             let length = room * *n as f64 / *of as f64;
-            self.rectangle((left, y + 0.7), (length, ROW_MM - 1.4), WRONG.filled())?;
+            self.rectangle((left, y + 0.5), (length, ROW_MM - 1.4), WRONG.filled())?;
             self.text(&format!("{n} of {of}"), (left + length + 1.0, middle), &self.style(FONT_PT, HPos::Left))?;
         }
         let note = "label → prediction, of the label's images";
