@@ -36,8 +36,8 @@ pub fn report(dir: &Path) -> Result<()> {
 }
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
+    let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let plan = plan::load(config, &options.source())?;
-    let machine = options.machine()?;
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
     let mut progress = Progress::new(options.quiet, &machine);

@@ -1,7 +1,8 @@
 //! Picture files: JPEG, PNG, GIF (its first frame), BMP, WebP, TIFF and PNM, told apart by their content.
 //!
 //! Colours become 8-bit RGB as Pillow's `convert("RGB")` makes them: transparency is dropped, not blended; grey is
-//! repeated; of 16 bits the upper 8 count. As in torchvision, a turn that a camera noted (EXIF orientation) is ignored.
+//! repeated; of 16 bits the upper 8 count (of 16-bit grey Pillow would make white). As in torchvision, a turn that a
+//! camera noted (EXIF orientation) is ignored.
 
 use crate::error::{Error, Result};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};

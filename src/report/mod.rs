@@ -3,6 +3,7 @@
 //! To add a table or chart: a file, a `mod` line, a line in [`TABLES`] or [`CHARTS`].
 
 mod canvas;
+mod confusion;
 mod gallery;
 pub mod patch_picture;
 mod robust_accuracy;
@@ -32,11 +33,15 @@ const TABLES: &[(&str, Table)] = &[
     ("tables/summary.csv", tables::summary),
     ("tables/images.csv", tables::images),
     ("tables/targets.csv", tables::targets),
+    ("tables/confusion.csv", confusion::table),
 ];
 
 /// Every figure: path below the run without extension, and what draws it.
-const CHARTS: &[(&str, Chart)] =
-    &[("figures/robust-accuracy", robust_accuracy::draw), ("figures/gallery", gallery::draw)];
+const CHARTS: &[(&str, Chart)] = &[
+    ("figures/robust-accuracy", robust_accuracy::draw),
+    ("figures/gallery", gallery::draw),
+    ("figures/confusion", confusion::draw),
+];
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.

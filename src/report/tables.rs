@@ -164,7 +164,8 @@ pub fn dataset(cell: &Cell) -> String {
     cell.data.text()
 }
 
-fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {
+/// A table in bytes.
+pub(super) fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {
     let problem = |e: csv::Error| Error::Store(format!("table: {e}"));
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(columns).map_err(problem)?;
