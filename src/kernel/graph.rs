@@ -88,6 +88,18 @@ impl Graph {
         self.nodes.len()
     }
 
+    /// All operations; number i makes value i + 1.
+    pub fn operations(&self) -> impl ExactSizeIterator<Item = &Op> + DoubleEndedIterator {
+        self.nodes.iter().map(|(op, _)| op)
+    }
+
+    /// The same graph with its weights on `device`.
+    pub fn on(&self, device: &Device) -> Result<Graph> {
+        let nodes = self.nodes.iter().map(|(op, inputs)| Ok((op.on(device)?, inputs.clone())));
+        let nodes = nodes.collect::<Result<_>>()?;
+        Ok(Graph { mean: self.mean.to_device(device)?, std: self.std.to_device(device)?, nodes })
+    }
+
     /// A sequential network as a graph.
     pub fn of<T: WithDType>(net: &Net<T>, device: &Device) -> Result<Graph> {
         let mut graph = Graph::new(net.mean.map(T::to_f64), net.std.map(T::to_f64), T::DTYPE, device)?;
@@ -162,6 +174,14 @@ impl Engine for Graph {
 }
 
 impl Op {
+    fn on(&self, device: &Device) -> Result<Op> {
+        let mut op = self.clone();
+        if let Op::Conv { weight, bias, .. } | Op::Linear { weight, bias } = &mut op {
+            (*weight, *bias) = (weight.to_device(device)?, bias.to_device(device)?);
+        }
+        Ok(op)
+    }
+
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Tape)> {
         let x = inputs[0];
         Ok(match self {
