@@ -224,8 +224,11 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         index += 1;
     }
     let mut y = y.flatten_from(1).unwrap();
-    let names: &[&str] =
-        if file.head.as_deref() == Some("linear") { &["classifier"] } else { &["classifier.0", "classifier.3", "classifier.6"] };
+    let names: &[&str] = if file.head.as_deref() == Some("linear") {
+        &["classifier"]
+    } else {
+        &["classifier.0", "classifier.3", "classifier.6"]
+    };
     for (i, name) in names.iter().enumerate() {
         let outputs = if i + 1 == names.len() { file.classes } else { 4096 };
         let linear = candle_nn::linear(y.dim(1).unwrap(), outputs, vb.pp(name)).unwrap();

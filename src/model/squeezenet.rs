@@ -31,8 +31,12 @@ const TABLE: [S; 13] = [
 ];
 
 /// SqueezeNet among the families.
-pub const FAMILY: Family =
-    Family { names: &["squeezenet1_0"], check, own_keys: |_| String::new(), build: |file, weights| build(file, weights) };
+pub const FAMILY: Family = Family {
+    names: &["squeezenet1_0"],
+    check,
+    own_keys: |_| String::new(),
+    build: |file, weights| build(file, weights),
+};
 
 /// Smallest side at which every window finds a place: 29 → 12 → 6 → 3 → 1.
 const SMALLEST: usize = 29;
@@ -81,6 +85,33 @@ pub fn graph(file: &ModelFile, weights: &Weights, dtype: DType) -> Result<(Graph
     net.graph.push(Op::AveragePool { side: 1 }, &[last]);
     net.taken.nothing_else(&file.family)?;
     Ok((net.graph, features))
+}
+
+/// Name and shape of every tensor for so many classes.
+pub fn tensors(classes: usize) -> Vec<(String, Vec<usize>)> {
+    let mut all = Vec::new();
+    let mut convolution = |name: String, [inputs, outputs]: [usize; 2], kernel: usize| {
+        all.push((format!("{name}.weight"), vec![outputs, inputs, kernel, kernel]));
+        all.push((format!("{name}.bias"), vec![outputs]));
+    };
+    let mut channels = 3;
+    for (i, line) in TABLE.into_iter().enumerate() {
+        match line {
+            C(outputs) => {
+                convolution(format!("features.{i}"), [channels, outputs], 7);
+                channels = outputs;
+            }
+            F(squeeze, expand) => {
+                convolution(format!("features.{i}.squeeze"), [channels, squeeze], 1);
+                convolution(format!("features.{i}.expand1x1"), [squeeze, expand], 1);
+                convolution(format!("features.{i}.expand3x3"), [squeeze, expand], 3);
+                channels = 2 * expand;
+            }
+            R | M => {}
+        }
+    }
+    convolution("classifier.1".into(), [channels, classes], 1);
+    all
 }
 
 struct Builder<'a> {

@@ -88,9 +88,7 @@ impl<'a> Taken<'a> {
     /// Refuses a tensor that nobody took; `network` says where it has no place.
     pub fn nothing_else(&self, network: &str) -> Result<(), String> {
         match self.weights.names().find(|n| !self.names.iter().any(|taken| taken == n)) {
-            Some(extra) => {
-                Err(format!("tensor `{extra}` {:?} has no place in {network}", self.weights.shape(extra)?))
-            }
+            Some(extra) => Err(format!("tensor `{extra}` {:?} has no place in {network}", self.weights.shape(extra)?)),
             None => Ok(()),
         }
     }
