@@ -8,6 +8,7 @@ mod weights;
 use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
+use crate::explain::Explainer;
 use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::Cuda;
@@ -170,6 +171,12 @@ impl ModelSource {
             (network, _) => network,
         };
         Ok(Box::new(Halving::new(Box::new(network.graph(device)?.0))))
+    }
+
+    /// Ready to say on `device` where the network looks.
+    pub fn explainer(&self, device: &Device) -> Result<Explainer> {
+        let (graph, features) = self.load()?.graph(device)?;
+        Ok(Explainer::new(graph, features))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -1,8 +1,8 @@
 //! The engine for any other network: operations that name the values they read, run in order, and back in reverse order
 //! with exact derivatives (PyTorch's, where one is a matter of choice). Where a value is read twice, gradients add up.
 //!
-//! On the CPU ([`memory`]) each image goes its own way in plain memory, so that its result depends on no other image and on
-//! no number of threads. Elsewhere ([`tensors`]) candle's operations serve.
+//! On the CPU (`memory`) each image goes its own way in plain memory, so that its result depends on no other image and on
+//! no number of threads. Elsewhere (`tensors`) candle's operations serve.
 //!
 //! candle's own gradients are not used: see [`super::plain`].
 
@@ -122,7 +122,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Whether [`memory`] serves: on the CPU, in single or double precision.
+    /// Whether `memory` serves: on the CPU, in single or double precision.
     fn in_memory(&self) -> Option<DType> {
         let dtype = self.mean.dtype();
         Some(dtype).filter(|t| self.mean.device().is_cpu() && matches!(t, DType::F32 | DType::F64))

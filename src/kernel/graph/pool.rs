@@ -51,37 +51,47 @@ impl Pool {
         self.place(i, 0, size)..=self.place(i, self.window - 1, size)
     }
 
-    /// Place of the maximum of window (oy, ox) of a plane: the first of several; NaN above all, the last of them.
-    fn winner<T: WithDType>(&self, plane: &[T], oy: usize, ox: usize) -> usize {
-        let (ys, xs) = (self.span(oy, self.height), self.span(ox, self.width));
-        let mut best = ys.start() * self.width + xs.start();
-        for y in ys {
-            for x in xs.clone() {
-                let (here, v) = (y * self.width + x, plane[y * self.width + x]);
-                #[allow(clippy::eq_op)] // is NaN
-                if v > plane[best] || v != v {
-                    best = here;
-                }
-            }
-        }
-        best
-    }
-}
-
-impl Pool {
     /// Maxima of a map of one image, and where in its plane each was found.
     pub fn maxima<T: WithDType>(&self, x: &[T]) -> (Vec<T>, Vec<u32>) {
         let (of_plane, of_output) = (self.height * self.width, self.out.0 * self.out.1);
         let outputs = x.len() / of_plane * of_output;
         let (mut y, mut winners) = (vec![T::zero(); outputs], vec![0u32; outputs]);
         let planes = x.par_chunks(of_plane).zip(y.par_chunks_mut(of_output)).zip(winners.par_chunks_mut(of_output));
+        let columns: Vec<Vec<usize>> =
+            (0..self.window).map(|d| (0..self.out.1).map(|ox| self.place(ox, d, self.width)).collect()).collect();
         planes.for_each(|((plane, y), winners)| {
-            for (i, (y, winner)) in y.iter_mut().zip(winners).enumerate() {
-                let place = self.winner(plane, i / self.out.1, i % self.out.1);
-                (*y, *winner) = (plane[place], place as u32);
-            }
+            let rows = y.chunks_mut(self.out.1).zip(winners.chunks_mut(self.out.1));
+            rows.enumerate()
+                .for_each(|(oy, (y, winners))| self.row(plane, self.span(oy, self.height), &columns, y, winners));
         });
         (y, winners)
+    }
+
+    /// One row of windows, which cover `rows` of the plane: the first of several maxima; NaN above all, the last of them.
+    fn row<T: WithDType>(
+        &self,
+        plane: &[T],
+        rows: std::ops::RangeInclusive<usize>,
+        columns: &[Vec<usize>],
+        y: &mut [T],
+        winners: &mut [u32],
+    ) {
+        let first = rows.start() * self.width;
+        for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(&columns[0]) {
+            (*y, *winner) = (plane[first + x], (first + x) as u32);
+        }
+        for row in rows {
+            let line = &plane[row * self.width..(row + 1) * self.width];
+            for columns in columns {
+                for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(columns) {
+                    let v = line[*x];
+                    #[allow(clippy::eq_op)] // is NaN
+                    if v > *y || v != v {
+                        (*y, *winner) = (v, (row * self.width + x) as u32);
+                    }
+                }
+            }
+        }
     }
 
     /// Sends each gradient to the place that won; where windows overlap, gradients add up.
