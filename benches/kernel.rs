@@ -4,7 +4,7 @@
 
 mod nets;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use foolproof::attack::{Attack, Task};
 use foolproof::data::{self, Batch, Source, Subset};
@@ -12,7 +12,7 @@ use foolproof::error::Result;
 use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict};
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::{Net, Precision, Step};
+use foolproof::kernel::{Engine, Net, Precision, Step};
 use foolproof::model;
 use foolproof::oracle::{Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
@@ -22,7 +22,7 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Machine};
 use foolproof::threat::{Norm, Threat};
-use nets::{pixels, seed, vgg16};
+use nets::{SQUEEZENET, pixels, seed, squeezenet, vgg16};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -92,6 +92,23 @@ fn gradient(criterion: &mut Criterion) {
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(BenchmarkId::new(name, batch), |b| b.iter(|| cpu.images(&images, Some(&seed))));
         }
+    }
+    group.finish();
+}
+
+/// A graph of fire modules at ImageNet's size. Both ways count the FLOP of the direct form.
+fn graph(criterion: &mut Criterion) {
+    let (graph, (side, flop)) = (squeezenet(), SQUEEZENET);
+    let mut group = criterion.benchmark_group("squeezenet1_0");
+    group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+    for batch in [1, 8, 16] {
+        let images = Tensor::from_vec(pixels(batch, side), (batch, 3, side, side), &Device::Cpu).expect("images");
+        group.throughput(Throughput::Elements(batch as u64 * flop));
+        group.bench_function(BenchmarkId::new("forward", batch), |b| b.iter(|| graph.logits(&images).expect("logits")));
+        group.throughput(Throughput::Elements(batch as u64 * 2 * flop));
+        group.bench_function(BenchmarkId::new("gradient", batch), |b| {
+            b.iter(|| graph.logits_and_gradient(&images, &seed).expect("a gradient"))
+        });
     }
     group.finish();
 }
@@ -223,5 +240,5 @@ fn judge_and_store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, convolution, gradient, pgd_10, judge_and_store);
+criterion_group!(benches, convolution, gradient, graph, pgd_10, judge_and_store);
 criterion_main!(benches);

@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 pub mod digest;
 pub mod error;
+pub mod explain;
 pub mod goal;
 pub mod judge;
 pub mod kernel;

@@ -201,7 +201,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         _ => &[2, 2, 4, 4, 4],
     };
     for (stage, count) in layers.iter().enumerate() {
-        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.width) as usize;
+        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.width.unwrap_or(1.0)) as usize;
         for _ in 0..*count {
             let config = Conv2dConfig { padding: 1, ..Default::default() };
             let conv =
@@ -224,8 +224,11 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         index += 1;
     }
     let mut y = y.flatten_from(1).unwrap();
-    let names: &[&str] =
-        if file.head == "linear" { &["classifier"] } else { &["classifier.0", "classifier.3", "classifier.6"] };
+    let names: &[&str] = if file.head.as_deref() == Some("linear") {
+        &["classifier"]
+    } else {
+        &["classifier.0", "classifier.3", "classifier.6"]
+    };
     for (i, name) in names.iter().enumerate() {
         let outputs = if i + 1 == names.len() { file.classes } else { 4096 };
         let linear = candle_nn::linear(y.dim(1).unwrap(), outputs, vb.pp(name)).unwrap();
@@ -239,7 +242,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
 
 #[test]
 fn every_vgg_equals_its_unfolded_form() {
-    for family in vgg::FAMILIES {
+    for family in vgg::NAMES {
         let (file, tensors) = random_vgg(family, "linear", 0.25, 32, 10, Naming::Torchvision);
         let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.clone())).unwrap();
         let x = images(2, 32, family);

@@ -1,10 +1,15 @@
 //! Networks, images and the loss that the benches share.
 #![allow(dead_code)] // each bench uses its part
 
+use candle_core::DType;
+use foolproof::config::ModelFile;
 use foolproof::goal::Aim;
+use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Net, Step};
 use foolproof::loss::cross_entropy;
+use foolproof::model::{Weights, squeezenet};
 use foolproof::rng::{Stream, Streams};
+use std::path::Path;
 
 /// Convolutions of VGG16 (Simonyan and Zisserman 2015, column D); 0 is a pool.
 const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
@@ -35,6 +40,27 @@ pub fn vgg16(side: usize) -> Net<f32> {
         inputs = outputs;
     }
     Net { side, mean: [0.0; 3], std: [1.0; 3], classes: inputs, steps }
+}
+
+/// Side of SqueezeNet's images, and FLOP of its forward pass at that side; the input gradient has as many.
+pub const SQUEEZENET: (usize, u64) = (227, 1_665_335_872);
+
+/// SqueezeNet 1.0 for ImageNet with random weights.
+pub fn squeezenet() -> Graph {
+    let text = format!(
+        "family = \"squeezenet1_0\"\nclasses = 1000\nside = {}\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\n\
+         weights = \"none\"\n",
+        SQUEEZENET.0
+    );
+    let file = ModelFile::parse(Path::new("bench.toml"), &text).expect("a sound model file");
+    let mut stream = Streams::new(0, "bench").stream(0, 0, "weights");
+    let weights = squeezenet::tensors(file.classes).into_iter().map(|(name, shape)| {
+        let bound = (6.0 / shape[1..].iter().product::<usize>().max(100) as f64).sqrt();
+        let n = shape.iter().product();
+        let values = (0..n).map(|_| (2.0 * f64::from(stream.uniform()) - 1.0) * bound).collect();
+        (name, shape, values)
+    });
+    squeezenet::graph(&file, &Weights::from_tensors(weights), DType::F32).expect("every tensor").0
 }
 
 /// Random images of this side, one after the other.

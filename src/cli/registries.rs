@@ -20,7 +20,7 @@ pub fn models() -> Result<()> {
         rows.push(vec![
             model.name.clone(),
             f.family.clone(),
-            f.width.to_string(),
+            f.width.map_or_else(String::new, |w| w.to_string()),
             f.side.to_string(),
             f.classes.to_string(),
             model.digest.clone(),

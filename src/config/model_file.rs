@@ -7,12 +7,12 @@ use std::path::Path;
 /// A model file as written.
 #[derive(Debug, Clone)]
 pub struct ModelFile {
-    /// Architecture: `vgg11` … `vgg19`, with `_bn` for batch norm.
+    /// Architecture: `vgg11` … `vgg19`, with `_bn` for batch norm; `squeezenet1_0`.
     pub family: String,
-    /// Channels of the convolutions, as a multiple of the paper's.
-    pub width: f64,
-    /// `linear` (one layer) or `mlp` (ImageNet's three).
-    pub head: String,
+    /// Channels of the convolutions, as a multiple of the paper's (VGG only).
+    pub width: Option<f64>,
+    /// `linear` (one layer) or `mlp` (ImageNet's three); VGG only.
+    pub head: Option<String>,
     /// Number of classes.
     pub classes: usize,
     /// Height and width of the images in pixels.
@@ -21,7 +21,7 @@ pub struct ModelFile {
     pub mean: [f64; 3],
     /// Divides each channel after that.
     pub std: [f64; 3],
-    /// Weight file, relative to this file.
+    /// Weight file, relative to this file, else to `models/` in the folder of the data.
     pub weights: String,
     /// SHA-256 of the weight file; not given: any.
     pub sha256: Option<String>,
@@ -48,8 +48,8 @@ impl ModelFile {
         let problems = Problems::new(path, text);
         let file = reader::read(&problems, |top| {
             let family = top.required_text("family");
-            let width = top.number("width").map_or(1.0, |w| w.value);
-            let head = top.text("head").map_or("mlp".into(), |h| h.value);
+            let width = top.number("width").map(|w| w.value);
+            let head = top.text("head").map(|h| h.value);
             let classes = top.count("classes");
             let side = top.count("side");
             let triple = |key| -> [f64; 3] {

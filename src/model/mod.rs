@@ -1,15 +1,17 @@
 //! Classifiers: the registry of built-in models, model files of the user's own, and loading.
 
+pub mod family;
+pub mod squeezenet;
 pub mod vgg;
 mod weights;
 
 use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
+use crate::explain::Explainer;
 use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::Cuda;
-use crate::kernel::graph::Graph;
 use crate::kernel::halving::Halving;
 use crate::kernel::{Engine, Net, Precision};
 use candle_core::Device;
@@ -17,7 +19,8 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-pub use weights::Weights;
+pub use family::{FAMILIES, Family, Network};
+pub use weights::{Taken, Weights};
 
 /// A model that is compiled in.
 pub struct Embedded {
@@ -58,6 +61,7 @@ pub struct ModelSource {
     pub path: Option<PathBuf>,
     /// SHA-256 of the weight file.
     pub digest: String,
+    family: &'static Family,
     bytes: Cow<'static, [u8]>,
 }
 
@@ -79,10 +83,27 @@ pub fn find(name: &str, beside: &Path) -> Result<ModelSource> {
     };
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let file = ModelFile::parse(path, &text)?;
-    let weights = path.parent().unwrap_or(Path::new(".")).join(&file.weights);
-    let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let weights = weight_file(&stem, &file, path)?;
+    let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
     ModelSource::new(stem, file, Some(path.clone()), Cow::Owned(bytes))
+}
+
+/// Where the weights lie: beside the model file `path`, else in `models/` below the folder of the data (`FOOLPROOF_DATA`,
+/// else `datasets`), where large files go that are not part of the project.
+fn weight_file(model: &str, file: &ModelFile, path: &Path) -> Result<PathBuf> {
+    let data = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
+    let places = [path.parent().unwrap_or(Path::new(".")).to_path_buf(), data.join("models")];
+    let candidates = places.map(|folder| folder.join(&file.weights));
+    let pinned = file.sha256.as_ref().map_or_else(String::new, |s| format!(" with SHA-256 {s}"));
+    candidates.iter().find(|f| f.is_file()).cloned().ok_or_else(|| {
+        Error::usage(format!(
+            "model `{model}`: no weights, neither {} nor {} (hint: put a file{pinned} at one of these places, or name the \
+             folder of the data with FOOLPROOF_DATA)",
+            candidates[0].display(),
+            candidates[1].display(),
+        ))
+    })
 }
 
 impl ModelSource {
@@ -103,42 +124,59 @@ impl ModelSource {
             let problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
             return Err(Error::Weights { model: name, problem });
         }
-        vgg::check(&file).map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
-        Ok(ModelSource { name, file, path, digest, bytes })
+        let family = family::find(&file.family);
+        let family = family
+            .and_then(|f| (f.check)(&file).map(|()| f))
+            .map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
+        Ok(ModelSource { name, file, path, digest, family, bytes })
     }
 
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self) -> String {
         let f = &self.file;
-        format!(
-            "{} width={} head={} classes={} side={} mean={:?} std={:?}",
-            f.family, f.width, f.head, f.classes, f.side, f.mean, f.std
-        )
+        let own_keys = (self.family.own_keys)(f);
+        format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
     }
 
     /// Unpacks and checks the weights.
+    pub fn load(&self) -> Result<Network> {
+        let weights = Weights::parse(&self.bytes);
+        weights.and_then(|w| (self.family.build)(&self.file, &w)).map_err(|problem| self.weights_error(problem))
+    }
+
+    /// [`ModelSource::load`] of a family of sequential nets.
     pub fn net(&self) -> Result<Net<f32>> {
-        vgg::build(&self.file, &Weights::parse(&self.bytes).map_err(|problem| self.weights_error(problem))?)
-            .map_err(|problem| self.weights_error(problem))
+        match self.load()? {
+            Network::Sequence(net) => Ok(net),
+            Network::Graph { .. } => {
+                Err(Error::usage(format!("model `{}`: {} is no sequential net", self.name, self.file.family)))
+            }
+        }
     }
 
     /// Ready to compute on `device`, on a GPU in the given precision: compiled where there is a compiled engine, a graph of
     /// tensor operations elsewhere.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        let net = self.net()?;
+        let network = self.load()?;
         #[cfg(feature = "cuda")]
-        if device.is_cuda() {
-            return Ok(Box::new(Halving::new(Box::new(Cuda::new(&net, device, precision)?))));
+        if let (Network::Sequence(net), true) = (&network, device.is_cuda()) {
+            return Ok(Box::new(Halving::new(Box::new(Cuda::new(net, device, precision)?))));
         }
         _ = precision;
-        let net = match device {
-            Device::Cpu => match Cpu::new(net) {
+        let network = match (network, device) {
+            (Network::Sequence(net), Device::Cpu) => match Cpu::new(net) {
                 Ok(compiled) => return Ok(Box::new(compiled)),
-                Err(net) => net,
+                Err(net) => Network::Sequence(net),
             },
-            _ => net,
+            (network, _) => network,
         };
-        Ok(Box::new(Halving::new(Box::new(Graph::of(&net, device)?))))
+        Ok(Box::new(Halving::new(Box::new(network.graph(device)?.0))))
+    }
+
+    /// Ready to say on `device` where the network looks.
+    pub fn explainer(&self, device: &Device) -> Result<Explainer> {
+        let (graph, features) = self.load()?.graph(device)?;
+        Ok(Explainer::new(graph, features))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -1,7 +1,8 @@
 //! VGG (Simonyan and Zisserman 2015): the networks as data tables, torchvision's and timm's tensor names, batch norm
 //! folded.
 
-use super::Weights;
+use super::family::{Family, Network};
+use super::{Taken, Weights};
 use crate::config::ModelFile;
 use crate::error::hint;
 use crate::kernel::{Net, Step};
@@ -25,8 +26,16 @@ const TABLES: [(&str, &[V]); 4] = [
                 C(512), C(512), C(512), C(512), M, C(512), C(512), C(512), C(512), M]),
 ];
 
+/// VGG among the families.
+pub const FAMILY: Family = Family {
+    names: &NAMES,
+    check,
+    own_keys: |file| format!("width={} head={} ", width(file), head(file)),
+    build: |file, weights| Ok(Network::Sequence(build_f64(file, weights)?.to_f32())),
+};
+
 /// All family names.
-pub const FAMILIES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
+pub const NAMES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
 
 /// Head names: one linear layer (CIFAR), or ImageNet's three.
 pub const HEADS: [&str; 2] = ["linear", "mlp"];
@@ -40,40 +49,38 @@ const HIDDEN: usize = 4096;
 /// PyTorch's default `eps` of `BatchNorm2d`, also timm's and torchvision's.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
-/// Whether the description makes sense, before any weight is read.
-pub fn check(file: &ModelFile) -> Result<(), String> {
-    if !FAMILIES.contains(&file.family.as_str()) {
-        return Err(format!("unknown family `{}`{}", file.family, hint(&file.family, FAMILIES)));
-    }
-    if !HEADS.contains(&file.head.as_str()) {
-        return Err(format!("unknown head `{}`{}", file.head, hint(&file.head, HEADS)));
+/// Channels of the convolutions, as a multiple of the paper's.
+fn width(file: &ModelFile) -> f64 {
+    file.width.unwrap_or(1.0)
+}
+
+fn head(file: &ModelFile) -> &str {
+    file.head.as_deref().unwrap_or("mlp")
+}
+
+fn check(file: &ModelFile) -> Result<(), String> {
+    let (head, width) = (head(file), width(file));
+    if !HEADS.contains(&head) {
+        return Err(format!("unknown head `{head}`{}", hint(head, HEADS)));
     }
     if file.side < 32 {
         return Err(format!("side {} leaves nothing after five pools (hint: at least 32)", file.side));
     }
-    let whole = |c: usize| (c as f64 * file.width).fract() == 0.0;
-    if !(file.width > 0.0 && file.width <= 16.0 && whole(64)) {
-        return Err(format!(
-            "width {} does not give whole channels (hint: a multiple of 1/64, at most 16)",
-            file.width
-        ));
+    let whole = |c: usize| (c as f64 * width).fract() == 0.0;
+    if !(width > 0.0 && width <= 16.0 && whole(64)) {
+        return Err(format!("width {width} does not give whole channels (hint: a multiple of 1/64, at most 16)"));
     }
     Ok(())
 }
 
-/// The network of a checked description, every tensor of the file used and of the right shape.
-pub fn build(file: &ModelFile, weights: &Weights) -> Result<Net<f32>, String> {
-    Ok(build_f64(file, weights)?.to_f32())
-}
-
-/// [`build`] before rounding to f32.
+/// The network of a checked description before rounding to f32, every tensor of the file used and of the right shape.
 pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String> {
     let (base, batch_norm) = match file.family.strip_suffix("_bn") {
         Some(base) => (base, true),
         None => (file.family.as_str(), false),
     };
     let table = TABLES.iter().find(|(name, _)| *name == base).expect("a checked family").1;
-    let mut used = Vec::new();
+    let mut taken = Taken::of(weights);
     let mut steps = Vec::new();
     let (mut channels, mut side, mut index) = (3, file.side, 0);
     for step in table {
@@ -84,21 +91,18 @@ pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String
                 index += 1;
             }
             V::C(paper) => {
-                let outputs = (*paper as f64 * file.width) as usize;
-                steps.push(convolution(weights, &mut used, index, batch_norm, channels, outputs)?);
+                let outputs = (*paper as f64 * width(file)) as usize;
+                steps.push(convolution(weights, &mut taken, index, batch_norm, channels, outputs)?);
                 channels = outputs;
                 index += if batch_norm { 3 } else { 2 };
             }
         }
     }
-    match file.head.as_str() {
-        "linear" => steps.extend(linear_head(file, weights, &mut used, channels, side)?),
-        _ => steps.extend(mlp_head(file, weights, &mut used, channels, side)?),
+    match head(file) {
+        "linear" => steps.extend(linear_head(file, weights, &mut taken, channels, side)?),
+        _ => steps.extend(mlp_head(file, weights, &mut taken, channels, side)?),
     }
-    if let Some(extra) = weights.names().find(|n| !used.iter().any(|u| u == n)) {
-        let shape = weights.shape(extra)?;
-        return Err(format!("tensor `{extra}` {shape:?} has no place in {} with head `{}`", file.family, file.head));
-    }
+    taken.nothing_else(&format!("{} with head `{}`", file.family, head(file)))?;
     Ok(Net { side: file.side, mean: file.mean, std: file.std, classes: file.classes, steps })
 }
 
@@ -106,13 +110,13 @@ pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String
 /// w' = w·γ/√(σ²+ε), b' = (b − μ)·γ/√(σ²+ε) + β.
 fn convolution(
     weights: &Weights,
-    used: &mut Vec<String>,
+    taken: &mut Taken,
     index: usize,
     batch_norm: bool,
     inputs: usize,
     outputs: usize,
 ) -> Result<Step<f64>, String> {
-    let mut get = |name: String, shape: &[usize]| take(weights, used, name, shape);
+    let mut get = |name: String, shape: &[usize]| taken.take(name, shape);
     let mut weight = get(format!("features.{index}.weight"), &[outputs, inputs, 3, 3])?;
     // timm and torchvision keep a bias beside batch norm; a net trained without one has none
     let bias_name = format!("features.{index}.bias");
@@ -146,7 +150,7 @@ fn convolution(
 fn linear_head(
     file: &ModelFile,
     weights: &Weights,
-    used: &mut Vec<String>,
+    taken: &mut Taken,
     channels: usize,
     side: usize,
 ) -> Result<Vec<Step<f64>>, String> {
@@ -159,8 +163,8 @@ fn linear_head(
     let linear = Step::Linear {
         inputs: channels * pooled * pooled,
         outputs: file.classes,
-        weight: take(weights, used, format!("{name}.weight"), &[file.classes, channels * pooled * pooled])?,
-        bias: take(weights, used, format!("{name}.bias"), &[file.classes])?,
+        weight: taken.take(format!("{name}.weight"), &[file.classes, channels * pooled * pooled])?,
+        bias: taken.take(format!("{name}.bias"), &[file.classes])?,
         relu: false,
     };
     Ok(average_to(pooled, side).into_iter().chain([linear]).collect())
@@ -171,7 +175,7 @@ fn linear_head(
 fn mlp_head(
     file: &ModelFile,
     weights: &Weights,
-    used: &mut Vec<String>,
+    taken: &mut Taken,
     channels: usize,
     side: usize,
 ) -> Result<Vec<Step<f64>>, String> {
@@ -196,8 +200,8 @@ fn mlp_head(
         steps.push(Step::Linear {
             inputs,
             outputs,
-            weight: take(weights, used, format!("{name}.weight"), &shape)?,
-            bias: take(weights, used, format!("{name}.bias"), &[outputs])?,
+            weight: taken.take(format!("{name}.weight"), &shape)?,
+            bias: taken.take(format!("{name}.bias"), &[outputs])?,
             relu: i < 2,
         });
         inputs = outputs;
@@ -207,10 +211,4 @@ fn mlp_head(
 
 fn average_to(wanted: usize, side: usize) -> Vec<Step<f64>> {
     if wanted == side { Vec::new() } else { vec![Step::AveragePool { side: wanted }] }
-}
-
-fn take(weights: &Weights, used: &mut Vec<String>, name: String, shape: &[usize]) -> Result<Vec<f64>, String> {
-    let values = weights.get(&name, shape)?.to_vec();
-    used.push(name);
-    Ok(values)
 }

@@ -66,6 +66,34 @@ impl Weights {
     }
 }
 
+/// Weights of which a builder takes one tensor after the other: in the end nothing may be left.
+pub struct Taken<'a> {
+    weights: &'a Weights,
+    names: Vec<String>,
+}
+
+impl<'a> Taken<'a> {
+    /// Nothing taken yet.
+    pub fn of(weights: &'a Weights) -> Taken<'a> {
+        Taken { weights, names: Vec::new() }
+    }
+
+    /// Values of a tensor of exactly this shape.
+    pub fn take(&mut self, name: String, shape: &[usize]) -> Result<Vec<f64>, String> {
+        let values = self.weights.get(&name, shape)?.to_vec();
+        self.names.push(name);
+        Ok(values)
+    }
+
+    /// Refuses a tensor that nobody took; `network` says where it has no place.
+    pub fn nothing_else(&self, network: &str) -> Result<(), String> {
+        match self.weights.names().find(|n| !self.names.iter().any(|taken| taken == n)) {
+            Some(extra) => Err(format!("tensor `{extra}` {:?} has no place in {network}", self.weights.shape(extra)?)),
+            None => Ok(()),
+        }
+    }
+}
+
 fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
     data.as_chunks::<N>().0.iter().map(|b| number(*b)).collect()
 }

@@ -1,0 +1,109 @@
+//! Where a network looks: Grad-CAM (Selvaraju et al. 2017) on the last value that still has places.
+
+use crate::error::Result;
+use crate::kernel::graph::Graph;
+use candle_core::{DType, Tensor};
+
+/// A network under explanation.
+pub struct Explainer {
+    graph: Graph,
+    /// The value A that the maps weigh.
+    features: usize,
+}
+
+/// A class activation map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    /// Height and width.
+    pub side: usize,
+    /// side×side, row by row: ReLU(Σₖ αₖ Aₖ), neither normalised nor resized.
+    pub values: Vec<f32>,
+}
+
+impl Explainer {
+    /// Explains by value `features` of a graph (see [`Graph::push`]), square maps N×K×h×h.
+    pub fn new(graph: Graph, features: usize) -> Explainer {
+        Explainer { graph, features }
+    }
+
+    /// The map of each image for its class: αₖ = mean over places of ∂z_c/∂Aₖ, map = ReLU(Σₖ αₖ Aₖ). Images N×3×H×W,
+    /// one class an image; an image's map depends on no other image.
+    pub fn maps(&self, images: &Tensor, classes: &[usize]) -> Result<Vec<Map>> {
+        let (activation, gradient) = self.graph.class_activation(images, classes, self.features)?;
+        let (n, channels, side, _) = activation.dims4()?;
+        let numbers = |t: &Tensor| -> Result<Vec<f64>> { Ok(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?) };
+        let (activation, gradient) = (numbers(&activation)?, numbers(&gradient)?);
+        let (of_plane, of_image) = (side * side, channels * side * side);
+        let map = |row: usize| {
+            let mut values = vec![0.0; of_plane];
+            let part = row * of_image..(row + 1) * of_image;
+            for (a, g) in activation[part.clone()].chunks(of_plane).zip(gradient[part].chunks(of_plane)) {
+                let alpha = g.iter().sum::<f64>() / of_plane as f64;
+                values.iter_mut().zip(a).for_each(|(v, a)| *v += alpha * a);
+            }
+            // NaN stays NaN
+            let values = values.into_iter().map(|v| if v <= 0.0 { 0.0 } else { v as f32 });
+            Map { side, values: values.collect() }
+        };
+        Ok((0..n).map(map).collect())
+    }
+}
+
+impl Map {
+    /// Largest value, at least 0.
+    pub fn maximum(&self) -> f32 {
+        self.values.iter().copied().fold(0.0, f32::max)
+    }
+
+    /// side×side by bilinear interpolation between the centres of the places (PyTorch's `interpolate` with
+    /// `align_corners=False`): beyond the outermost centres the map goes on unchanged.
+    pub fn upsampled(&self, side: usize) -> Vec<f32> {
+        let last = self.side - 1;
+        let scale = self.side as f64 / side as f64;
+        // place before output i, place after it, and the share of the latter
+        let between = |i: usize| {
+            let at = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
+            let before = (at as usize).min(last);
+            (before, (before + 1).min(last), at - before as f64)
+        };
+        let columns: Vec<_> = (0..side).map(between).collect();
+        let value = |y: usize, x: usize| f64::from(self.values[y * self.side + x]);
+        let mut out = Vec::with_capacity(side * side);
+        for (top, bottom, down) in (0..side).map(between) {
+            out.extend(columns.iter().map(|(left, right, along)| {
+                let row = |y: usize| value(y, *left) * (1.0 - along) + value(y, *right) * along;
+                (row(top) * (1.0 - down) + row(bottom) * down) as f32
+            }));
+        }
+        out
+    }
+
+    /// Share of the mass of the map, upsampled to side×side, that lies where `mask` (side×side) holds; `None` where the
+    /// map is zero everywhere.
+    pub fn share_inside(&self, mask: &[bool]) -> Option<f64> {
+        let side = mask.len().isqrt();
+        assert_eq!(side * side, mask.len(), "a square mask");
+        let (mut inside, mut all) = (0.0, 0.0);
+        for (v, is_inside) in self.upsampled(side).into_iter().zip(mask) {
+            all += f64::from(v);
+            inside += if *is_inside { f64::from(v) } else { 0.0 };
+        }
+        (all > 0.0).then(|| inside / all)
+    }
+}
+
+/// Pearson's correlation of two maps of one side; `None` where one of them is constant.
+pub fn correlation(a: &Map, b: &Map) -> Option<f64> {
+    assert_eq!(a.values.len(), b.values.len(), "maps of one side");
+    let constant = |m: &Map| m.values.iter().all(|v| *v == m.values[0]);
+    if constant(a) || constant(b) {
+        return None;
+    }
+    let centred = |m: &Map| -> Vec<f64> {
+        let mean = m.values.iter().map(|v| f64::from(*v)).sum::<f64>() / m.values.len() as f64;
+        m.values.iter().map(|v| f64::from(*v) - mean).collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (a, b) = (centred(a), centred(b));
+    Some((dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()).clamp(-1.0, 1.0))
+}
