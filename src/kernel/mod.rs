@@ -14,6 +14,7 @@ pub mod plain;
 
 use crate::error::Result;
 use candle_core::{DType, Device, Storage, Tensor, WithDType};
+use rayon::prelude::*;
 
 /// One step of a sequential network.
 #[derive(Debug, Clone)]
@@ -188,6 +189,18 @@ impl Precision {
     }
 }
 
+/// An image that differs from another in some pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Row of the base image.
+    pub image: usize,
+    /// Places in the plane (y · side + x), and their new RGB in [0,1]. Of several for the same place the last counts.
+    pub pixels: Vec<(usize, [f32; 3])>,
+}
+
+/// Changed images that are written out at a time.
+const CHANGES_TOGETHER: usize = 512;
+
 /// Computes a network. The result for an image does not depend on the other images of the batch.
 pub trait Engine: Send + Sync {
     /// Images N×3×H×W in [0,1] to logits N×classes.
@@ -195,6 +208,25 @@ pub trait Engine: Send + Sync {
 
     /// Logits N×classes, and the gradient N×3×H×W with respect to the images of `loss`.
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)>;
+
+    /// Logits, one row a change, of base images N×3×H×W with some pixels changed.
+    ///
+    /// # Panics
+    /// Where a change names an image or a place that is not there.
+    fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+        let (_, _, height, width) = base.dims4()?;
+        let mut parts = Vec::new();
+        for changes in changes.chunks(CHANGES_TOGETHER.min(self.most_images())) {
+            let images = lend(base, |base| changed_images(base, height * width, changes))?;
+            let images = Tensor::from_vec(images, (changes.len(), 3, height, width), &Device::Cpu)?;
+            parts.push(self.logits(&images.to_device(base.device())?)?);
+        }
+        match parts.as_slice() {
+            [] => Ok(self.logits(&base.narrow(0, 0, 1)?)?.narrow(0, 0, 0)?),
+            [only] => Ok(only.clone()),
+            _ => Ok(Tensor::cat(&parts, 0)?),
+        }
+    }
 
     /// Most images it can compute at once.
     fn most_images(&self) -> usize {
@@ -223,6 +255,19 @@ fn lend_values<V: WithDType, T>(tensor: &Tensor, look: impl FnOnce(&[V]) -> T) -
     }
     drop(storage);
     Ok(look(&tensor.flatten_all()?.to_vec1::<V>()?))
+}
+
+/// The images that changes make of base images 3×H×W whose planes have so many places.
+fn changed_images(base: &[f32], plane: usize, changes: &[Change]) -> Vec<f32> {
+    let mut images = vec![0.0; changes.len() * 3 * plane];
+    images.par_chunks_exact_mut(3 * plane).zip(changes).for_each(|(image, change)| {
+        image.copy_from_slice(&base[change.image * 3 * plane..][..3 * plane]);
+        for (place, colour) in &change.pixels {
+            assert!(*place < plane, "a change at place {place} of {plane}");
+            colour.iter().enumerate().for_each(|(c, v)| image[c * plane + place] = *v);
+        }
+    });
+    images
 }
 
 /// Row weights P, out×side, of an average pool from `side` to `out`: y = P x Pᵀ.
