@@ -22,7 +22,7 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Machine};
 use foolproof::threat::{Norm, Threat};
-use nets::{SQUEEZENET, pixels, seed, squeezenet, vgg16};
+use nets::{SQUEEZENET, changes, pixels, seed, squeezenet, vgg16};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -111,6 +111,24 @@ fn graph(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// Candidates that differ from a few images in one pixel or five: the first layers for whole images, for what the change
+/// reaches in each possible number of layers, and in as many as the engine chooses.
+fn few_pixels(criterion: &mut Criterion) {
+    let nets = [("vgg11-half", embedded(), 4, 400), ("vgg16 at 224", compile(vgg16(224)), 1, 64)];
+    for (name, cpu, images, each) in &nets {
+        let base = pixels(*images, cpu.side());
+        for count in [1, 5] {
+            let changes = changes(*images, *each, count, cpu.side());
+            let mut group = criterion.benchmark_group(format!("{name}, {count} pixel(s) changed"));
+            group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+            group.throughput(Throughput::Elements(changes.len() as u64));
+            group.bench_function("whole images", |b| b.iter(|| cpu.changed(&base, &changes, Some(0))));
+            group.bench_function("in part", |b| b.iter(|| cpu.changed(&base, &changes, None)));
+            group.finish();
+        }
+    }
 }
 
 const PGD_10: &str = r#"
@@ -240,5 +258,5 @@ fn judge_and_store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, convolution, gradient, graph, pgd_10, judge_and_store);
+criterion_group!(benches, convolution, gradient, graph, few_pixels, pgd_10, judge_and_store);
 criterion_main!(benches);

@@ -5,7 +5,7 @@ use candle_core::DType;
 use foolproof::config::ModelFile;
 use foolproof::goal::Aim;
 use foolproof::kernel::graph::Graph;
-use foolproof::kernel::{Net, Step};
+use foolproof::kernel::{Change, Net, Step};
 use foolproof::loss::cross_entropy;
 use foolproof::model::{Weights, squeezenet};
 use foolproof::rng::{Stream, Streams};
@@ -67,6 +67,16 @@ pub fn squeezenet() -> Graph {
 pub fn pixels(n: usize, side: usize) -> Vec<f32> {
     let mut stream: Stream = Streams::new(0, "bench").stream(0, 0, "pixels");
     (0..n * 3 * side * side).map(|_| stream.uniform()).collect()
+}
+
+/// Changes of `count` pixels each, so many of every one of some images of this side.
+pub fn changes(images: usize, each: usize, count: usize, side: usize) -> Vec<Change> {
+    let mut stream = Streams::new(0, "bench").stream(0, 0, "changes");
+    let mut pixel = || {
+        let place = (stream.uniform() * (side * side) as f32) as usize;
+        (place.min(side * side - 1), std::array::from_fn(|_| stream.uniform()))
+    };
+    (0..images * each).map(|i| Change { image: i / each, pixels: (0..count).map(|_| pixel()).collect() }).collect()
 }
 
 /// Gradient of the summed cross-entropy of class 0.

@@ -189,38 +189,17 @@ impl Precision {
     }
 }
 
-/// Pixels of one image that differ from a base image.
+/// An image that differs from another in some pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Row of the base image.
     pub image: usize,
-    /// Place in the plane, row·side + column, and the new RGB in [0,1]. Of several for one place the last counts.
+    /// Places in the plane (y · side + x), and their new RGB in [0,1]. Of several for the same place the last counts.
     pub pixels: Vec<(usize, [f32; 3])>,
 }
 
-/// Changed images that are written out at a time: memory does not grow with their number.
-const CHANGED_AT_A_TIME: usize = 512;
-
-/// Base images N×3×H×W with some pixels changed, one a change.
-///
-/// # Errors
-/// Those of the tensor library.
-pub fn changed(base: &Tensor, changes: &[Change]) -> Result<Tensor> {
-    let (_, channels, height, width) = base.dims4()?;
-    let plane = height * width;
-    let values = lend(base, |base| {
-        let mut values = vec![0.0; changes.len() * channels * plane];
-        values.par_chunks_mut(channels * plane).zip(changes).for_each(|(image, change)| {
-            image.copy_from_slice(&base[change.image * channels * plane..][..channels * plane]);
-            for (place, colour) in &change.pixels {
-                colour.iter().enumerate().for_each(|(c, v)| image[c * plane + place] = *v);
-            }
-        });
-        values
-    })?;
-    let images = Tensor::from_vec(values, (changes.len(), channels, height, width), &Device::Cpu)?;
-    Ok(images.to_device(base.device())?)
-}
+/// Changed images that are written out at a time.
+const CHANGES_TOGETHER: usize = 512;
 
 /// Computes a network. The result for an image does not depend on the other images of the batch.
 pub trait Engine: Send + Sync {
@@ -232,11 +211,18 @@ pub trait Engine: Send + Sync {
 
     /// Logits, one row a change, of base images N×3×H×W with some pixels changed.
     ///
-    /// # Errors
-    /// Those of the tensor library.
+    /// # Panics
+    /// Where a change names an image or a place that is not there.
     fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
-        let logits = changes.chunks(CHANGED_AT_A_TIME).map(|some| self.logits(&changed(base, some)?));
-        Ok(Tensor::cat(&logits.collect::<Result<Vec<_>>>()?, 0)?)
+        let mut parts = Vec::new();
+        for changes in changes.chunks(CHANGES_TOGETHER.min(self.most_images())) {
+            parts.push(self.logits(&changed(base, changes)?)?);
+        }
+        match parts.as_slice() {
+            [] => Ok(self.logits(&base.narrow(0, 0, 1)?)?.narrow(0, 0, 0)?),
+            [only] => Ok(only.clone()),
+            _ => Ok(Tensor::cat(&parts, 0)?),
+        }
     }
 
     /// Most images it can compute at once.
@@ -253,6 +239,16 @@ pub trait Engine: Send + Sync {
     }
 }
 
+/// Base images N×3×H×W with some pixels changed, one image a change.
+///
+/// # Errors
+/// Those of the tensor library.
+pub fn changed(base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+    let (_, _, height, width) = base.dims4()?;
+    let images = lend(base, |base| changed_images(base, height * width, changes))?;
+    Ok(Tensor::from_vec(images, (changes.len(), 3, height, width), &Device::Cpu)?.to_device(base.device())?)
+}
+
 /// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.
 pub fn lend<T>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> T) -> Result<T> {
     lend_values(tensor, look)
@@ -266,6 +262,19 @@ fn lend_values<V: WithDType, T>(tensor: &Tensor, look: impl FnOnce(&[V]) -> T) -
     }
     drop(storage);
     Ok(look(&tensor.flatten_all()?.to_vec1::<V>()?))
+}
+
+/// The images that changes make of base images 3×H×W whose planes have so many places.
+fn changed_images(base: &[f32], plane: usize, changes: &[Change]) -> Vec<f32> {
+    let mut images = vec![0.0; changes.len() * 3 * plane];
+    images.par_chunks_exact_mut(3 * plane).zip(changes).for_each(|(image, change)| {
+        image.copy_from_slice(&base[change.image * 3 * plane..][..3 * plane]);
+        for (place, colour) in &change.pixels {
+            assert!(*place < plane, "a change at place {place} of {plane}");
+            colour.iter().enumerate().for_each(|(c, v)| image[c * plane + place] = *v);
+        }
+    });
+    images
 }
 
 /// Row weights P, out×side, of an average pool from `side` to `out`: y = P x Pᵀ.

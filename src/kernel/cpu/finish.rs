@@ -19,7 +19,7 @@ pub struct PoolBits {
 }
 
 /// What to do with the outputs. Bits are indexed by image (within the shard), row, column, sixteen channels; pointers
-/// are good for the whole shard.
+/// are good for the whole shard, or null where bits on the way forward are not wanted.
 #[derive(Clone, Copy)]
 pub enum Finish {
     /// Bias, ReLU; its bits are written.
@@ -78,7 +78,9 @@ impl Target {
                     for (y, row) in (y..side).zip(v) {
                         for (x, v) in (x..side).zip(row) {
                             let t = v.add(bias);
-                            *bits.add(((image * side + y) * side + x) * groups + group) = t.not_at_most(zero);
+                            if !bits.is_null() {
+                                *bits.add(((image * side + y) * side + x) * groups + group) = t.not_at_most(zero);
+                            }
                             zero.max(t).store(self.map.add(layout.at(image, y, x) + channel));
                         }
                     }
@@ -90,8 +92,10 @@ impl Target {
                             let window = [rows[0][2 * i], rows[0][2 * i + 1], rows[1][2 * i], rows[1][2 * i + 1]];
                             let (largest, right, lower) = largest(window);
                             let t = largest.add(bias);
-                            *bits.add(((image * (side / 2) + y) * (side / 2) + x) * groups + group) =
-                                PoolBits { relu: t.not_at_most(zero), right, lower };
+                            if !bits.is_null() {
+                                *bits.add(((image * (side / 2) + y) * (side / 2) + x) * groups + group) =
+                                    PoolBits { relu: t.not_at_most(zero), right, lower };
+                            }
                             zero.max(t).store(self.map.add(layout.at(image, y, x) + channel));
                         }
                     }

@@ -9,7 +9,7 @@ use super::product::{PANEL, Product, Shape};
 use std::ops::Range;
 
 /// Values of a window.
-const WINDOW: usize = 27;
+pub const WINDOW: usize = 27;
 
 /// Most pixels of a row taken at once: two portions of rows of the widest product.
 const SEGMENT: usize = 28;

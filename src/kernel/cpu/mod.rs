@@ -3,7 +3,8 @@
 //! Each thread takes its own images through the whole net, a few at a time while maps are large, so that they stay in
 //! its cache, and more as maps shrink, so that each pass over the weights serves many tiles. Threads meet only before
 //! and after the fully connected layers. Few images are shared instead: all threads work on the same layer, each on
-//! other tiles or other output channels.
+//! other tiles or other output channels. Of images that differ from others in a few pixels the first layers are computed
+//! only where those pixels reach ([`incremental`]).
 //!
 //! An image's numbers come from the same operations in the same order whatever its neighbours, the threads, and the
 //! instruction set ([`lanes`]), so its result is bit-identical everywhere: the judge needs no path of its own.
@@ -11,6 +12,7 @@
 mod conv;
 mod finish;
 mod first;
+mod incremental;
 mod lanes;
 mod linear;
 mod map;
@@ -18,12 +20,13 @@ mod product;
 mod table;
 mod winograd;
 
-use super::{Engine, Loss, Net, Step, lend, transposed, window};
+use super::{Change, Engine, Loss, Net, Step, lend, transposed, window};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use conv::{Block, tiles_of_block, tiles_of_image};
 use finish::{Finish, PoolBits, Target};
 use first::First;
+use incremental::Patches;
 use linear::Linear;
 use map::{Buffer, Layout, padded};
 use product::Product;
@@ -66,6 +69,7 @@ pub struct Cpu {
     linears: Vec<Linear>,
     workspaces: Pool<Workspace>,
     scratches: Pool<Scratch>,
+    patches: Pool<Patches>,
 }
 
 /// A convolution with what follows it.
@@ -107,6 +111,17 @@ struct Scratch {
 
 /// Things made once and used by one thread at a time.
 struct Pool<T>(Mutex<Vec<T>>);
+
+/// Where images enter the net.
+struct Start<'a, T> {
+    /// First convolution that is computed for all of them.
+    layer: usize,
+    /// Writes what that layer reads, for a range of a workspace's images.
+    fill: &'a Fill<'a, T>,
+}
+
+/// See [`Start::fill`]: takes the workspace, all its inputs, and the numbers of the images that are wanted.
+type Fill<'a, T> = dyn Fn(&mut Workspace, &[T], Range<usize>, &mut Crew) + Sync + 'a;
 
 /// Who works on a layer.
 enum Crew<'a> {
@@ -222,6 +237,7 @@ impl Cpu {
             linears,
             workspaces: Pool::new(),
             scratches: Pool::new(),
+            patches: Pool::new(),
         })
     }
 
@@ -245,9 +261,12 @@ impl Cpu {
         }
         for (wave, pixels) in pixels.chunks(together * values).enumerate() {
             let first = wave * together;
-            let mut wave = Wave::begin(self, pixels);
+            let mut wave = Wave::begin(self, pixels.len() / values);
             let classes = self.classes;
-            let (mut outputs, of_wave) = wave.forward(pixels);
+            let normalise = |workspace: &mut Workspace, pixels: &[f32], images: Range<usize>, _: &mut Crew| {
+                workspace.normalise(self, images, pixels);
+            };
+            let (mut outputs, of_wave) = wave.forward(pixels, &Start { layer: 0, fill: &normalise });
             if let Some(loss) = loss {
                 for (i, (z, g)) in of_wave.chunks_exact(classes).zip(outputs.chunks_exact_mut(classes)).enumerate() {
                     loss.gradient(first + i, z, g);
@@ -269,7 +288,7 @@ impl Cpu {
         let pixels = vec![0.0; images * values];
         let mut gradients = vec![0.0; images * values];
         let chunk = self.chunks[self.layers[layer].stage];
-        Wave::begin(self, &pixels).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
+        Wave::begin(self, images).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
             let images = pixels.len() / values;
             for first in (0..images).step_by(chunk) {
                 let some = 0..chunk.min(images - first);
@@ -280,6 +299,18 @@ impl Cpu {
                 }
             }
         });
+    }
+
+    /// One image 3×H×W in [0,1] to H×W×3 with a border, normalised.
+    fn normalise(&self, pixels: &[f32], to: &mut [f32]) {
+        let (side, plane) = (self.side, self.side * self.side);
+        for y in 0..side {
+            let row = &mut to[self.images.at(0, y, 0)..][..3 * side];
+            for (c, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
+                let line = &pixels[c * plane + y * side..][..side];
+                row[c..].iter_mut().step_by(3).zip(line).for_each(|(to, v)| *to = (v - mean) / std);
+            }
+        }
     }
 
     /// Images that a thread takes at once.
@@ -298,6 +329,12 @@ impl Cpu {
 }
 
 impl Layer {
+    /// What follows it on the way forward; the bits go to the one of these that serves it, nowhere if that is null.
+    fn finish(&self, relu: *mut u16, pool: *mut PoolBits) -> Finish {
+        let bias = self.bias.as_ptr();
+        if self.pooled { Finish::Pool { bias, bits: pool } } else { Finish::Relu { bias, bits: relu } }
+    }
+
     fn side_after(&self) -> usize {
         if self.pooled { self.side / 2 } else { self.side }
     }
@@ -423,8 +460,7 @@ struct Wave<'a> {
 }
 
 impl<'a> Wave<'a> {
-    fn begin(cpu: &'a Cpu, pixels: &[f32]) -> Wave<'a> {
-        let images = pixels.len() / (3 * cpu.side * cpu.side);
+    fn begin(cpu: &'a Cpu, images: usize) -> Wave<'a> {
         let threads = rayon::current_num_threads();
         let together = threads > 1 && images < IMAGES_TO_SHARE * threads && images <= cpu.shard();
         let share = if together { images } else { images.div_ceil(threads) };
@@ -433,11 +469,11 @@ impl<'a> Wave<'a> {
     }
 
     /// For each workspace with its part of `inputs` and `outputs`: alone, or if there is only one, with all threads.
-    fn each(
+    fn each<T: Sync>(
         &mut self,
-        inputs: &[f32],
+        inputs: &[T],
         outputs: &mut [f32],
-        work: impl Fn(&mut Workspace, &[f32], &mut [f32], &mut Crew) + Sync,
+        work: impl Fn(&mut Workspace, &[T], &mut [f32], &mut Crew) + Sync,
     ) {
         let cpu = self.cpu;
         let (of_input, of_output) = (inputs.len() / self.images, outputs.len() / self.images);
@@ -453,11 +489,11 @@ impl<'a> Wave<'a> {
     }
 
     /// Room for the gradient of the logits, and the logits.
-    fn forward(&mut self, pixels: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    fn forward<T: Sync>(&mut self, inputs: &[T], start: &Start<T>) -> (Vec<f32>, Vec<f32>) {
         let cpu = self.cpu;
         let mut values = vec![0.0; self.images * cpu.linears[0].stride];
-        self.each(pixels, &mut values, |workspace, pixels, features, crew| {
-            workspace.forward(cpu, pixels, features, crew);
+        self.each(inputs, &mut values, |workspace, inputs, features, crew| {
+            workspace.forward(cpu, inputs, start, features, crew);
         });
         for (i, linear) in cpu.linears.iter().enumerate() {
             let outputs = linear_forward(cpu.table, linear, &values, self.images);
@@ -545,77 +581,56 @@ impl Workspace {
     }
 
     /// Images to what the first fully connected layer reads.
-    fn forward(&mut self, cpu: &Cpu, pixels: &[f32], features: &mut [f32], crew: &mut Crew) {
-        let (values, stride) = (3 * cpu.side * cpu.side, cpu.linears[0].stride);
-        let images = pixels.len() / values;
-        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, pixels, crew);
+    fn forward<T>(&mut self, cpu: &Cpu, inputs: &[T], start: &Start<T>, features: &mut [f32], crew: &mut Crew) {
+        let stride = cpu.linears[0].stride;
+        let images = features.len() / stride;
+        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, (inputs, start), crew);
         for (image, features) in features.chunks_exact_mut(stride).enumerate() {
             self.average(cpu, image, features);
         }
     }
 
-    /// Takes images through all stages up to `stage`: fewer at a time through the earlier ones.
-    fn forward_stage(&mut self, cpu: &Cpu, stage: usize, images: Range<usize>, pixels: &[f32], crew: &mut Crew) {
-        match stage.checked_sub(1) {
-            Some(before) => {
-                for first in images.clone().step_by(cpu.chunks[before]) {
-                    let some = first..(first + cpu.chunks[before]).min(images.end);
-                    self.forward_stage(cpu, before, some, pixels, crew);
-                }
+    /// Takes images from where they start through all stages up to `stage`: fewer at a time through the earlier ones.
+    fn forward_stage<T>(
+        &mut self,
+        cpu: &Cpu,
+        stage: usize,
+        images: Range<usize>,
+        from: (&[T], &Start<T>),
+        crew: &mut Crew,
+    ) {
+        let (inputs, start) = from;
+        if stage > cpu.layers[start.layer].stage {
+            let chunk = cpu.chunks[stage - 1];
+            for first in images.clone().step_by(chunk) {
+                self.forward_stage(cpu, stage - 1, first..(first + chunk).min(images.end), from, crew);
             }
-            None => self.normalise(cpu, images.clone(), pixels),
+        } else {
+            (start.fill)(self, inputs, images.clone(), crew);
         }
-        for i in (0..cpu.layers.len()).filter(|i| cpu.layers[*i].stage == stage) {
+        for i in (start.layer..cpu.layers.len()).filter(|i| cpu.layers[*i].stage == stage) {
             self.forward_layer(cpu, i, images.clone(), crew);
         }
     }
 
     /// 3×H×W in [0,1] to H×W×3, normalised.
     fn normalise(&mut self, cpu: &Cpu, images: Range<usize>, pixels: &[f32]) {
-        let (side, plane) = (cpu.side, cpu.side * cpu.side);
+        let values = 3 * cpu.side * cpu.side;
         for image in images {
-            let pixels = &pixels[image * 3 * plane..][..3 * plane];
-            for y in 0..side {
-                let row = &mut self.images[cpu.images.at(image, y, 0)..][..3 * side];
-                for (c, (mean, std)) in cpu.mean.iter().zip(&cpu.std).enumerate() {
-                    let line = &pixels[c * plane + y * side..][..side];
-                    row[c..].iter_mut().step_by(3).zip(line).for_each(|(to, v)| *to = (v - mean) / std);
-                }
-            }
+            cpu.normalise(&pixels[image * values..][..values], &mut self.images[cpu.images.corner(image)..]);
         }
     }
 
     fn forward_layer(&mut self, cpu: &Cpu, i: usize, images: Range<usize>, crew: &mut Crew) {
         let layer = &cpu.layers[i];
-        let bias = layer.bias.as_ptr();
-        let finish = match layer.pooled {
-            true => Finish::Pool { bias, bits: self.pool[i].as_mut_ptr() },
-            false => Finish::Relu { bias, bits: self.relu[i].as_mut_ptr() },
-        };
+        let finish = layer.finish(self.relu[i].as_mut_ptr(), self.pool[i].as_mut_ptr());
         let target =
             Target { map: self.maps[layer.map].as_mut_ptr(), layout: cpu.maps[layer.map], side: layer.side, finish };
-        match &layer.forward {
-            Some(kernels) => {
-                let before = cpu.layers[i - 1].map;
-                convolve(cpu, kernels, &self.maps[before], cpu.maps[before], target, images, crew);
-            }
-            None => {
-                let source = Shared(self.images.as_mut_ptr());
-                let bands = bands(layer.side, crew);
-                crew.each(images.len() * bands.len(), |piece, scratch| {
-                    let part = first::Forward {
-                        first: &cpu.first,
-                        source: source.get(),
-                        layout: cpu.images,
-                        target,
-                        image: images.start + piece / bands.len(),
-                        rows: bands[piece % bands.len()].clone(),
-                    };
-                    // SAFETY: the images are normalised, the map and bits hold them; pieces write different rows
-                    unsafe { (cpu.table.first_forward)(&part, &mut scratch.first) }
-                });
-            }
-        }
+        let (source, layout) = match i.checked_sub(1).map(|before| cpu.layers[before].map) {
+            Some(before) => (&self.maps[before], cpu.maps[before]),
+            None => (&self.images, cpu.images),
+        };
+        forward(cpu, i, (source, layout), target, images, crew);
     }
 
     /// The last map of an image, averaged, as the first fully connected layer reads it: row, column, channel.
@@ -751,6 +766,34 @@ impl Workspace {
     }
 }
 
+/// Layer `i` over some images of a map.
+fn forward(
+    cpu: &Cpu,
+    i: usize,
+    (source, layout): (&Buffer, Layout),
+    target: Target,
+    images: Range<usize>,
+    crew: &mut Crew,
+) {
+    if let Some(kernels) = &cpu.layers[i].forward {
+        return convolve(cpu, kernels, source, layout, target, images, crew);
+    }
+    let source = Shared(source.as_ptr().cast_mut());
+    let bands = bands(layout.side, crew);
+    crew.each(images.len() * bands.len(), |piece, scratch| {
+        let part = first::Forward {
+            first: &cpu.first,
+            source: source.get(),
+            layout,
+            target,
+            image: images.start + piece / bands.len(),
+            rows: bands[piece % bands.len()].clone(),
+        };
+        // SAFETY: the images are normalised, the map and bits hold them; pieces write different rows
+        unsafe { (cpu.table.first_forward)(&part, &mut scratch.first) }
+    });
+}
+
 /// One convolution over some images, cut into pieces of tiles and, where a team has too few tiles to go round, of
 /// output channels.
 fn convolve(
@@ -805,6 +848,11 @@ impl Engine for Cpu {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let (logits, _) = lend(images, |pixels| self.images(pixels, None))?;
         Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
+    }
+
+    fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+        let logits = lend(base, |pixels| self.changed(pixels, changes, None))?;
+        Ok(Tensor::from_vec(logits, (changes.len(), self.classes), &Device::Cpu)?)
     }
 
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {
