@@ -32,6 +32,15 @@ impl Streams {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
+    /// The stream of one step: it depends on this one's key and on `step`, not on what was drawn so far.
+    pub fn at(&self, step: u64) -> Stream {
+        let mut rng = self.0.clone();
+        // ChaCha takes a second number beside the key; this stream itself has 0
+        rng.set_stream(step + 1);
+        rng.set_word_pos(0);
+        Stream(rng)
+    }
+
     /// Uniform in [0, 1), a multiple of 2^-24: every value is an exact f32.
     pub fn uniform(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
@@ -76,6 +85,17 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert_eq!(all[0], first(&a, 0, 0, "start"));
+    }
+
+    #[test]
+    fn streams_of_steps_differ_and_depend_on_nothing_drawn() {
+        let mut mother = Streams::new(0, "c").stream(0, 0, "steps");
+        let first = |s: &Stream, step| s.at(step).below(usize::MAX);
+        let fresh = [0, 1, 2].map(|step| first(&mother, step));
+        let drawn = mother.below(usize::MAX);
+        assert_eq!(fresh, [0, 1, 2].map(|step| first(&mother, step)));
+        let distinct: std::collections::BTreeSet<_> = fresh.into_iter().chain([drawn]).collect();
+        assert_eq!(distinct.len(), 4);
     }
 
     #[test]

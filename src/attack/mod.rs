@@ -3,6 +3,7 @@
 //! An attack proposes images through the [`Oracle`]; the judge decides. To add one: a file, a `mod` line, a line in
 //! [`ATTACKS`] (`docs/adding-an-attack.md`).
 
+pub mod class_max;
 mod descent;
 mod fgsm;
 mod noise;

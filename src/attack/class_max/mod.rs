@@ -1,0 +1,190 @@
+//! Class maximisation: the image that makes a net answer a class (Simonyan, Vedaldi, Zisserman 2013; Yosinski et al. 2015;
+//! Olah, Mordvintsev, Schubert 2017). It maximises the *logit* z_c, not the probability, which could be had by pushing
+//! down the other classes, and keeps the picture plausible by one of four [`Recipe`]s.
+//!
+//! A [`Painting`] is one image in the making. It knows no net: it shows a view, and is given the gradient of z_c there.
+//! Nothing is rounded to 8 bits on the way.
+
+mod adam;
+mod blur;
+mod settings;
+mod spectrum;
+mod variation;
+mod warp;
+
+use crate::rng::Stream;
+use adam::Adam;
+use spectrum::Spectrum;
+use warp::Warp;
+
+pub use settings::{RECIPES, Recipe, Settings};
+
+/// Standard deviation of the noise a painting begins with, of pixels in [0,1] or of coefficients (lucid's `fft_image`:
+/// `sd=0.01`).
+const NOISE: f64 = 0.01;
+
+/// One image in the making.
+pub struct Painting {
+    settings: Settings,
+    side: usize,
+    /// 3×side×side: where it starts, and what decay leads back to.
+    canvas: Vec<f32>,
+    /// What a view shows outside the picture: the canvas's mean colour.
+    margin: [f32; 3],
+    parameters: Parameters,
+    /// 3×side×side in [0,1], as the parameters have it.
+    picture: Vec<f32>,
+    /// Steps taken.
+    step: usize,
+    /// Mother of one stream a step.
+    stream: Stream,
+}
+
+/// What is climbed with.
+enum Parameters {
+    /// The pixels themselves: they are `picture`.
+    Pixels,
+    /// Coefficients of a decorrelated spectrum, with Adam's memory.
+    Fourier { spectrum: Spectrum, coefficients: Vec<f32>, adam: Adam },
+}
+
+impl Painting {
+    /// Begins at `canvas`, 3×side×side in [0,1], plus a little noise.
+    pub fn new(recipe: Recipe, settings: &Settings, canvas: &[f32], side: usize, stream: Stream) -> Painting {
+        let values = 3 * side * side;
+        assert_eq!(canvas.len(), values, "a canvas has 3×side×side values");
+        let mut noise = stream.at(0);
+        let noise: Vec<f32> = (0..values).map(|_| (NOISE * noise.normal()) as f32).collect();
+        let (parameters, picture) = match recipe {
+            Recipe::Fourier => {
+                let spectrum = Spectrum::new(side, canvas);
+                let picture = spectrum.picture(&noise);
+                (Parameters::Fourier { spectrum, coefficients: noise, adam: Adam::new(values) }, picture)
+            }
+            _ => (Parameters::Pixels, canvas.iter().zip(&noise).map(|(c, n)| (c + n).clamp(0.0, 1.0)).collect()),
+        };
+        let mean = |c: usize| {
+            let channel = &canvas[c * side * side..][..side * side];
+            (channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64) as f32
+        };
+        Painting {
+            settings: settings.clone(),
+            side,
+            canvas: canvas.to_vec(),
+            margin: [0, 1, 2].map(mean),
+            parameters,
+            picture,
+            step: 0,
+            stream,
+        }
+    }
+
+    /// What the net is to look at next, 3×side×side in [0,1]: the picture under this step's random transformation.
+    pub fn view(&self) -> Vec<f32> {
+        let picture = self.blurred();
+        self.warp().map_or(picture.clone(), |warp| warp.apply(&picture, self.margin))
+    }
+
+    /// Takes a step. `gradient`, 3×side×side: of z_c with respect to the view.
+    pub fn climb(&mut self, gradient: &[f32]) {
+        assert_eq!(gradient.len(), self.picture.len(), "a gradient has 3×side×side values");
+        let gradient = self.warp().map_or(gradient.to_vec(), |warp| warp.transposed(gradient));
+        let blurred = self.blurred();
+        let Settings { step_size, decay, tv, .. } = self.settings;
+        match &mut self.parameters {
+            Parameters::Fourier { spectrum, coefficients, adam } => {
+                adam.ascend(coefficients, &spectrum.gradient(&self.picture, &gradient), step_size, self.step + 1);
+                self.picture = spectrum.picture(coefficients);
+            }
+            // x ← clip(x + η·(ĝ − w·∇TV(x)) − θ·(x − canvas)), x blurred first where a blur is due
+            Parameters::Pixels => {
+                let roughening = (tv > 0.0).then(|| variation::gradient(&blurred, self.side));
+                let scale = inverse_rms(&gradient);
+                for i in 0..blurred.len() {
+                    let x = blurred[i];
+                    let rough = roughening.as_ref().map_or(0.0, |t| t[i]);
+                    let up = gradient[i] * scale - tv as f32 * rough;
+                    let back = decay as f32 * (x - self.canvas[i]);
+                    self.picture[i] = (x + step_size as f32 * up - back).clamp(0.0, 1.0);
+                }
+            }
+        }
+        self.step += 1;
+    }
+
+    /// The picture as it stands, 3×side×side in [0,1].
+    pub fn picture(&self) -> &[f32] {
+        &self.picture
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Its whole state: the step, then the parameters, then the optimiser's memory, little-endian. Random numbers belong to
+    /// the step's number, so none need be kept.
+    pub fn save(&self) -> Vec<u8> {
+        let mut bytes = (self.step as u64).to_le_bytes().to_vec();
+        let mut put = |values: &[f32]| bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        match &self.parameters {
+            Parameters::Pixels => put(&self.picture),
+            Parameters::Fourier { coefficients, adam, .. } => {
+                [coefficients, &adam.mean, &adam.square].into_iter().for_each(|v| put(v));
+            }
+        }
+        bytes
+    }
+
+    /// Goes on from a saved state of a painting of the same recipe, settings, canvas and stream: bit for bit.
+    ///
+    /// # Errors
+    /// Where the bytes are not such a state; the painting is then as it was.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let n = self.picture.len();
+        let parts = if matches!(self.parameters, Parameters::Pixels) { 1 } else { 3 };
+        let expected = 8 + 4 * n * parts;
+        if bytes.len() != expected {
+            return Err(format!("a painting's state has {expected} bytes here, found {}", bytes.len()));
+        }
+        let (step, values) = bytes.split_at(8);
+        let values: Vec<f32> = values.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+            return Err(format!("a painting's state has {} at {i}", values[i]));
+        }
+        match &mut self.parameters {
+            Parameters::Pixels => self.picture = values,
+            Parameters::Fourier { spectrum, coefficients, adam } => {
+                coefficients.copy_from_slice(&values[..n]);
+                adam.mean.copy_from_slice(&values[n..2 * n]);
+                adam.square.copy_from_slice(&values[2 * n..]);
+                self.picture = spectrum.picture(coefficients);
+            }
+        }
+        self.step = u64::from_le_bytes(step.try_into().expect("8 bytes")) as usize;
+        Ok(())
+    }
+
+    /// The picture, blurred where a blur is due before this step. The last step is then never a blur.
+    fn blurred(&self) -> Vec<f32> {
+        let Settings { blur_every, blur_sigma, .. } = self.settings;
+        match self.step > 0 && blur_every > 0 && self.step % blur_every == 0 {
+            true => blur::blur(&self.picture, self.side, blur_sigma),
+            false => self.picture.clone(),
+        }
+    }
+
+    /// This step's transformation, from the stream of its number; `None`: the identity.
+    fn warp(&self) -> Option<Warp> {
+        Warp::random(&self.settings, self.side, &mut self.stream.at(self.step as u64 + 1))
+    }
+}
+
+/// One over the root of the mean square; 0 for a gradient of zero.
+fn inverse_rms(gradient: &[f32]) -> f32 {
+    let square: f64 = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
+    if square > 0.0 { (gradient.len() as f64 / square).sqrt() as f32 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;
