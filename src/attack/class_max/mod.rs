@@ -1,12 +1,13 @@
 //! Class maximisation: the image that makes a net answer a class (Simonyan, Vedaldi, Zisserman 2013; Yosinski et al. 2015;
-//! Olah, Mordvintsev, Schubert 2017). It maximises the *logit* z_c, not the probability, which could be had by pushing
-//! down the other classes, and keeps the picture plausible by one of four [`Recipe`]s.
+//! Olah, Mordvintsev, Schubert 2017). It maximises the *logit* z_c (or another [`Objective`]), not the probability, which
+//! could be had by pushing down the other classes, and keeps the picture plausible by one of four [`Recipe`]s.
 //!
-//! A [`Painting`] is one image in the making. It knows no net: it shows a view, and is given the gradient of z_c there.
+//! A [`Painting`] is one image in the making. It knows no net: it shows a view, and is given the objective's gradient there.
 //! Nothing is rounded to 8 bits on the way.
 
 mod adam;
 mod blur;
+mod objective;
 mod settings;
 mod spectrum;
 mod variation;
@@ -17,6 +18,7 @@ use adam::Adam;
 use spectrum::Spectrum;
 use warp::Warp;
 
+pub use objective::{OBJECTIVES, Objective};
 pub use settings::{RECIPES, Recipe, Settings};
 
 /// Standard deviation of the noise a painting begins with, of pixels in [0,1] or of coefficients (lucid's `fft_image`:
@@ -82,10 +84,13 @@ impl Painting {
     /// What the net is to look at next, 3×side×side in [0,1]: the picture under this step's random transformation.
     pub fn view(&self) -> Vec<f32> {
         let picture = self.blurred();
-        self.warp().map_or(picture.clone(), |warp| warp.apply(&picture, self.margin))
+        match self.warp() {
+            Some(warp) => warp.apply(&picture, self.margin),
+            None => picture,
+        }
     }
 
-    /// Takes a step. `gradient`, 3×side×side: of z_c with respect to the view.
+    /// Takes a step. `gradient`, 3×side×side: of the objective with respect to the view.
     pub fn climb(&mut self, gradient: &[f32]) {
         assert_eq!(gradient.len(), self.picture.len(), "a gradient has 3×side×side values");
         let gradient = self.warp().map_or(gradient.to_vec(), |warp| warp.transposed(gradient));

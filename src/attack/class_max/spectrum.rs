@@ -77,7 +77,8 @@ impl Spectrum {
         let inner: Vec<f32> = picture.iter().zip(gradient).map(|(p, g)| g * p * (1.0 - p)).collect();
         let mut at_coefficients = Vec::with_capacity(3 * area);
         for k in 0..3 {
-            let colour: Vec<f32> = (0..area).map(|i| (0..3).map(|c| self.colour[c][k] * inner[c * area + i]).sum()).collect();
+            let colour: Vec<f32> =
+                (0..area).map(|i| (0..3).map(|c| self.colour[c][k] * inner[c * area + i]).sum()).collect();
             let half = product(&colour, &self.transposed, self.side);
             let s = product(&self.waves, &half, self.side);
             at_coefficients.extend(s.iter().zip(&self.amplitudes).map(|(s, w)| s * w));

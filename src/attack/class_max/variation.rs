@@ -1,8 +1,8 @@
 //! Total variation (Rudin, Osher, Fatemi 1992), isotropic and smoothed, as Mahendran and Vedaldi 2015 use it with β = 1:
 //! TV(x) = Σ_c Σ_ij ( √(Δ_down² + Δ_right² + ε²) − ε ), differences across the border left out.
 
-/// ε, in units of pixels in [0,1]: about a tenth of an edge that one sees. It makes TV smooth, and a step of it at most 8/ε
-/// steep, so that steps up to ε/4 of unit weight do not swing.
+/// ε, in units of pixels in [0,1]: less than an edge that one sees. TV is then smooth, with second derivatives of at most 8/ε,
+/// so that ascent with steps η and weight w does not swing while η·w < ε/4.
 const EPSILON: f32 = 0.03;
 
 /// Gradient of TV, C×side×side. Each value is at most 2 + √2 in absolute value, whatever the image.

@@ -81,9 +81,8 @@ impl Warp {
         let (left, top) = (x.floor(), y.floor());
         let (right, down) = ((x - left) as f32, (y - top) as f32);
         let inside = 0.0..self.side as f64;
-        let index = |x: f64, y: f64| {
-            (inside.contains(&x) && inside.contains(&y)).then(|| y as usize * self.side + x as usize)
-        };
+        let index =
+            |x: f64, y: f64| (inside.contains(&x) && inside.contains(&y)).then(|| y as usize * self.side + x as usize);
         [
             (index(left, top), (1.0 - right) * (1.0 - down)),
             (index(left + 1.0, top), right * (1.0 - down)),
