@@ -115,13 +115,17 @@ fn graph(criterion: &mut Criterion) {
 
 /// Candidates that differ from a few images in one pixel or five: the first layers for whole images, for what the change
 /// reaches in each possible number of layers, and in as many as the engine chooses.
+}
+
+/// Candidates that differ from a few images in one pixel or five: whole, and the first layers only where the change
+/// reaches.
 fn few_pixels(criterion: &mut Criterion) {
     let nets = [("vgg11-half", embedded(), 4, 400), ("vgg16 at 224", compile(vgg16(224)), 1, 64)];
     for (name, cpu, images, each) in &nets {
         let base = pixels(*images, cpu.side());
         for count in [1, 5] {
             let changes = changes(*images, *each, count, cpu.side());
-            let mut group = criterion.benchmark_group(format!("{name}, {count} pixel(s) changed"));
+            let mut group = criterion.benchmark_group(format!("{name}, pixels changed: {count}"));
             group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
             group.throughput(Throughput::Elements(changes.len() as u64));
             group.bench_function("whole images", |b| b.iter(|| cpu.changed(&base, &changes, Some(0))));

@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
-use crate::kernel::{Engine, Loss, changed, lend};
-use crate::loss::{self, Objective};
+use crate::kernel::{Loss, changed, lend};
+use crate::loss;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use crate::kernel::Change;
+pub use crate::kernel::{Change, Engine};
 
 /// Decides on proposals; the judge implements it.
 pub trait Referee {
@@ -200,16 +200,18 @@ impl<'a> Oracle<'a> {
         Ok(pass)
     }
 
-    /// [`Oracle::pass`] for another objective than the cross-entropy, at any images.
-    pub fn climb(&mut self, rows: &[usize], images: &Tensor, places: &[Place], objective: Objective) -> Result<Pass> {
+    /// [`Oracle::pass`] for another objective than the cross-entropy, given by its slope, at any images.
+    pub fn climb(&mut self, rows: &[usize], images: &Tensor, places: &[Place], slope: &Slope) -> Result<Pass> {
         self.check_stop()?;
-        let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, objective)?;
+        let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, slope)?;
         self.account(rows, places, &pass.gradient)?;
         Ok(pass)
     }
 
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
-        climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, Objective::CrossEntropy)
+        let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
+        let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
+        Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
     /// What the attack is to do with a row.
@@ -316,14 +318,13 @@ impl<'a> Oracle<'a> {
     }
 }
 
-/// Logits and gradient of `objective` at images N×3×H×W, one aim an image.
-pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, objective: Objective) -> Result<Pass> {
-    let (logits, gradient) = match objective {
-        Objective::CrossEntropy => engine.logits_and_gradient(images, &CrossEntropy { aims })?,
-        _ => engine.logits_and_gradient(images, &move |row: usize, logits: &[f32], gradient: &mut [f32]| {
-            objective.gradient(&aims[row], logits, gradient);
-        })?,
-    };
+/// Gradient of an objective, to be *maximised*, with respect to the logits of an image with this aim.
+pub type Slope = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync;
+
+/// Logits of images N×3×H×W, and the gradient of an objective there, one aim an image.
+pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
+    let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
+    let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
     Ok(Pass { logits: logits.to_vec2()?, gradient })
 }
 

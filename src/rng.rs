@@ -21,6 +21,11 @@ impl Streams {
         Streams { seed, cell: cell.into() }
     }
 
+    /// Streams that all cells of a seed share.
+    pub fn shared(&self, name: &str) -> Streams {
+        Streams::new(self.seed, name)
+    }
+
     /// The stream of one example, restart and purpose.
     pub fn stream(&self, example: usize, restart: usize, purpose: &str) -> Stream {
         let key = format!("{}\n{}\n{example}\n{restart}\n{purpose}", self.seed, self.cell);

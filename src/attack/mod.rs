@@ -9,17 +9,21 @@ mod fgsm;
 mod noise;
 mod one_pixel;
 mod params;
+mod paste;
 pub mod patch;
 mod pgd;
+mod workshop;
 
-use crate::data::{Batch, Subset};
+use crate::data::Batch;
 use crate::error::{Error, Result, hint};
 use crate::goal::Goal;
 use crate::oracle::Oracle;
+use crate::placement::Picture;
 use crate::rng::Streams;
 use crate::threat::{Norm, Threat};
 
 pub use params::{Kind, Param, Params};
+pub use workshop::{Checkpoint, NoCheckpoint, Workshop};
 
 /// Searches the threat set of each image of a batch.
 pub trait Attack: Send + Sync {
@@ -47,9 +51,20 @@ pub trait Attack: Send + Sync {
         false
     }
 
-    /// Whether the attack wants training images ([`Task::train`]).
-    fn wants_train(&self) -> bool {
+    /// Whether the attack pastes pictures ([`Attack::pictures`]).
+    fn pastes(&self) -> bool {
         false
+    }
+
+    /// Whether its pictures are made of training images, and by the training nets.
+    fn wants_training(&self) -> bool {
+        false
+    }
+
+    /// The pictures that the attack pastes: a universal patch is fitted here, on training images, once for the cells of
+    /// all budgets.
+    fn pictures(&self, _: &mut Workshop) -> Result<Vec<Picture>> {
+        Ok(Vec::new())
     }
 }
 
@@ -63,14 +78,16 @@ pub struct Task<'a> {
     pub threat: Threat,
     /// The cell's random streams.
     pub streams: Streams,
-    /// Training images, where the attack wants them.
-    pub train: Option<&'a Subset>,
+    /// What [`Attack::pictures`] made.
+    pub pictures: &'a [Picture],
+    /// Where a long run may leave its state.
+    pub checkpoint: &'a dyn Checkpoint,
 }
 
 impl Task<'_> {
-    /// A task without training images.
+    /// A task without pictures, whose state is not kept.
     pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
-        Task { threat, streams, train: None }
+        Task { threat, streams, pictures: &[], checkpoint: &NoCheckpoint }
     }
 }
 
@@ -94,7 +111,7 @@ pub struct Entry {
 type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
-pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY];
+pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY, &patch::ENTRY, &paste::ENTRY, &class_max::ENTRY];
 
 /// The attack of this name.
 pub fn find(name: &str) -> Result<&'static Entry> {

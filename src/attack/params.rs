@@ -29,6 +29,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A number from 0 to 1,000,000, as a decimal or fraction.
     Number,
+    /// As [`Kind::Number`], or `auto`: the attack decides.
+    Auto,
+    /// A picture: the path of its file in a sweep, the SHA-256 of that file in a cell; empty: none.
+    Picture,
 }
 
 /// All parameters of an attack, as text in normal form.
@@ -81,6 +85,16 @@ impl Params {
         &self.0[name]
     }
 
+    /// A declared [`Kind::Auto`]; `None`: the attack decides.
+    pub fn auto(&self, name: &str) -> Option<f64> {
+        Ratio::parse(&self.0[name]).map(Ratio::to_f64)
+    }
+
+    /// Whether a declared [`Kind::Picture`] is given.
+    pub fn has_picture(&self, name: &str) -> bool {
+        !self.0[name].is_empty()
+    }
+
     /// A declared [`Kind::Number`].
     pub fn number(&self, name: &str) -> f64 {
         Ratio::parse(&self.0[name]).expect("checked when resolved").to_f64()
@@ -119,6 +133,9 @@ impl Kind {
                 true => Ok(text.to_string()),
                 false => Err(format!("one of {}", known.join(", "))),
             },
+            Kind::Picture => Ok(text.to_string()),
+            Kind::Auto if text == "auto" => Ok(text.to_string()),
+            Kind::Auto => Kind::Number.normal(text).map_err(|expected| format!("\"auto\" or {expected}")),
             Kind::Number => match Ratio::parse(text).filter(|n| n.to_f64() <= MOST as f64) {
                 Some(n) => Ok(n.to_string()),
                 None => Err(format!("a number from 0 to {MOST}, as \"0.05\" or \"1/3\"")),

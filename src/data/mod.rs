@@ -304,6 +304,16 @@ impl<'a> Batch<'a> {
         self.subset.values()
     }
 
+    /// Height and width of an image in pixels.
+    pub fn side(&self) -> usize {
+        self.subset.side
+    }
+
+    /// Where tensors live.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
     /// Clean images, N×3×H×W in [0,1].
     pub fn images(&self, rows: &[usize]) -> Result<Tensor> {
         let pixels: Vec<u8> = rows.iter().flat_map(|r| self.subset.image(self.rows[*r])).copied().collect();

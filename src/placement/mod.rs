@@ -83,6 +83,29 @@ impl Placement {
         Placement { centre: [place(u), place(v)], angle, area, mask }
     }
 
+    /// As it is noted beside a witness: shape, x, y, angle, area. Numbers read back as they were.
+    pub fn text(&self) -> String {
+        let Placement { centre: [x, y], angle, area, mask } = self;
+        format!("{} x={x} y={y} angle={angle} area={area}", mask.name())
+    }
+
+    /// [`Placement::text`] with the number of the picture that lies there.
+    pub fn note(&self, picture: usize) -> String {
+        format!("{} picture={picture}", self.text())
+    }
+
+    /// Reads [`Placement::note`]: the placement, and the number of the picture.
+    pub fn parse(note: &str) -> Option<(Placement, usize)> {
+        let mut words = note.split(' ');
+        let shape = words.next()?;
+        let mask = MASKS.iter().find(|(name, _)| *name == shape).map(|(_, mask)| *mask)?;
+        let mut value = |key: &str| words.next()?.strip_prefix(key)?.strip_prefix('=');
+        let number = |text: Option<&str>| text?.parse::<f64>().ok().filter(|v| v.is_finite());
+        let centre = [number(value("x"))?, number(value("y"))?];
+        let (angle, area) = (number(value("angle"))?, number(value("area"))?);
+        Some((Placement { centre, angle, area, mask }, value("picture")?.parse().ok()?))
+    }
+
     /// What a picture of `picture_side` pixels covers on an image of `side` pixels, and how it is sampled there.
     pub fn footprint(&self, side: usize, picture_side: usize) -> Footprint {
         Footprint::new(self, side, picture_side)
@@ -127,6 +150,16 @@ fn cos_sin(angle: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_read_back_to_the_bit() {
+        let placement = Placement { centre: [12.3457, 100.0], angle: -0.392699, area: 0.07, mask: Mask::Square };
+        assert_eq!(Placement::parse(&placement.note(3)), Some((placement, 3)));
+        assert_eq!(Placement::parse(&placement.text()), None);
+        for wrong in ["", "disc x=1 y=1 angle=0 area=0.1 picture=0", "circle x=nan y=1 angle=0 area=0.1 picture=0"] {
+            assert_eq!(Placement::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn cosine_and_sine_are_those_of_the_library() {

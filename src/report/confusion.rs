@@ -45,8 +45,9 @@ impl Confusion {
     fn of(run: &Run, summary: &Summary) -> Result<Confusion> {
         let (mut counts, mut of_label) = (BTreeMap::new(), BTreeMap::new());
         for o in run.store.read(&summary.id)?.outcomes {
-            *counts.entry((o.label, o.clean_prediction)).or_insert(0) += 1;
-            *of_label.entry(o.label).or_insert(0) += 1;
+            let Some(label) = o.label else { continue };
+            *counts.entry((label, o.clean_prediction)).or_insert(0) += 1;
+            *of_label.entry(label).or_insert(0) += 1;
         }
         Ok(Confusion {
             model: summary.cell.model.name.clone(),

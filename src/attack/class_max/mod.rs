@@ -6,6 +6,7 @@
 //! Nothing is rounded to 8 bits on the way.
 
 mod adam;
+mod attack;
 mod blur;
 mod objective;
 mod settings;
@@ -18,6 +19,7 @@ use adam::Adam;
 use spectrum::Spectrum;
 use warp::Warp;
 
+pub use attack::ENTRY;
 pub use objective::{OBJECTIVES, Objective};
 pub use settings::{RECIPES, Recipe, Settings};
 

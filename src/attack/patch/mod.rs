@@ -1,8 +1,177 @@
 //! The adversarial patch (Brown, Mané, Roy, Abadi, Gilmer 2017, arXiv:1712.09665): one picture that makes a net answer the
-//! target class wherever it lies, on whatever scene.
+//! target class wherever it lies, on whatever scene. Or one patch an image (LaVAN: Karmon, Zoran, Goldberg 2018).
 
 pub mod fit;
+mod per_image;
+mod placing;
 mod rule;
 
 pub use fit::{FitSettings, PatchFit};
+pub use placing::Placing;
 pub use rule::Rule;
+
+use super::{Attack, Entry, Kind, Param, Task, Workshop};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::goal::{Aim, Goal};
+use crate::loss::cross_entropy;
+use crate::oracle::{Oracle, climb};
+use crate::placement::Picture;
+use crate::threat::Norm;
+use candle_core::{Device, Tensor};
+
+/// Degrees, each way (Brown et al. 2017).
+pub(super) const MAX_ANGLE: &str = "22.5";
+
+pub const ENTRY: Entry = Entry {
+    name: "patch",
+    revision: 1,
+    summary: "adversarial patch, universal (Brown et al. 2017) or one an image (LaVAN, Karmon et al. 2018)",
+    norms: &[Norm::Patch],
+    params: &[
+        Param {
+            name: "fit",
+            kind: Kind::Choice(&["universal", "per-image"]),
+            default: "universal",
+            summary: "one patch for all images, fitted to training images; or one for each image at its place",
+        },
+        Param { name: "mask", kind: Kind::Choice(&["circle", "square"]), default: "circle", summary: "its shape" },
+        Param {
+            name: "rotation",
+            kind: Kind::Number,
+            default: MAX_ANGLE,
+            summary: "degrees, each way (Brown et al. 2017: 22.5)",
+        },
+        Param { name: "steps", kind: Kind::Count, default: "500", summary: "of the fit (Brown et al. 2017: 500)" },
+        Param { name: "images", kind: Kind::Count, default: "16", summary: "a step (Brown et al. 2017: 16)" },
+        Param {
+            name: "optimiser",
+            kind: Kind::Choice(&["momentum", "adam", "sgd"]),
+            default: "momentum",
+            summary: "signs of a momentum, or Adam, both with a falling rate; plain ascent as in Brown et al. 2017",
+        },
+        Param {
+            name: "rate",
+            kind: Kind::Auto,
+            default: "auto",
+            summary: "of the optimiser; auto: 0.03, 0.05, chosen on the built-in networks, and 1.25 (Brown et al. 2017)",
+        },
+        Param { name: "min_area", kind: Kind::Number, default: "0.03", summary: "least area that it is fitted at" },
+        Param { name: "max_area", kind: Kind::Number, default: "0.4", summary: "greatest area that it is fitted at" },
+        Param {
+            name: "resolution",
+            kind: Kind::Auto,
+            default: "auto",
+            summary: "side of the patch in pixels; auto: half the image's, so that it lies one to one at 20 % of the area",
+        },
+    ],
+    build: |params, threat| {
+        let rate = |default: f64| params.auto("rate").unwrap_or(default);
+        let rule = match params.choice("optimiser") {
+            "adam" => Rule::Adam { rate: rate(0.05) },
+            "sgd" => Rule::Sgd { rate: rate(1.25) },
+            _ => Rule::Momentum { rate: rate(0.03), decay: 0.9 },
+        };
+        let placing = Placing::of(params, threat);
+        let settings = FitSettings {
+            mask: placing.mask,
+            batch: params.count("images"),
+            steps: params.count("steps"),
+            min_area: params.number("min_area"),
+            max_area: params.number("max_area"),
+            max_angle: placing.max_angle,
+            rule,
+        };
+        if !(settings.min_area > 0.0 && settings.min_area <= settings.max_area && settings.max_area <= 1.0) {
+            return Err("areas are shares of the image: 0 < min_area ≤ max_area ≤ 1".into());
+        }
+        let resolution = params.auto("resolution");
+        if resolution.is_some_and(|r| r.fract() != 0.0 || !(1.0..=MOST_RESOLUTION).contains(&r)) {
+            return Err(format!("`resolution` is a whole number of pixels, at most {MOST_RESOLUTION}"));
+        }
+        let universal = params.choice("fit") == "universal";
+        Ok(Box::new(Patch { universal, placing, settings, resolution: resolution.map(|r| r as usize) }))
+    },
+};
+
+/// No image that a net takes is larger.
+const MOST_RESOLUTION: f64 = 4096.0;
+
+/// Steps between two points of the curve that is kept.
+const CURVE_EVERY: usize = 10;
+
+struct Patch {
+    universal: bool,
+    placing: Placing,
+    settings: FitSettings,
+    /// Side of the patch; `None`: half the image's.
+    resolution: Option<usize>,
+}
+
+impl Attack for Patch {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        match self.universal {
+            true => self.placing.paste_all(oracle, batch, task),
+            false => per_image::fit_all(&self.placing, &self.settings, oracle, batch, task),
+        }
+    }
+
+    fn cost(&self) -> u64 {
+        if self.universal { 1 } else { self.settings.steps as u64 }
+    }
+
+    fn check_goal(&self, goal: &Goal) -> Result<(), String> {
+        match (self.universal, goal) {
+            (true, Goal::Class(_)) | (false, _) => Ok(()),
+            _ => Err("a universal patch is fitted to one class (hint: target:NAME)".into()),
+        }
+    }
+
+    fn changes_every_image(&self) -> bool {
+        true
+    }
+
+    fn pastes(&self) -> bool {
+        self.universal
+    }
+
+    fn wants_training(&self) -> bool {
+        self.universal
+    }
+
+    /// Expectation over scenes, scales, turns and places: each step pastes the patch onto other training images elsewhere,
+    /// and moves it up the mean log-probability of the target. An ensemble takes one step a net in turn.
+    fn pictures(&self, workshop: &mut Workshop) -> Result<Vec<Picture>> {
+        let target = workshop.target()?;
+        let train = workshop.train.ok_or_else(|| Error::usage("attack `patch` has no training images"))?;
+        let scenes: Vec<usize> = (0..train.len()).filter(|i| train.labels[*i] != target).collect();
+        if scenes.is_empty() {
+            return Err(Error::usage("every training image shows the target already"));
+        }
+        let side = train.side;
+        let resolution = self.resolution.unwrap_or_else(|| fit::picture_side(side));
+        let kept = workshop.resume().and_then(|state| PatchFit::restore(&self.settings, resolution, &state).ok());
+        let mut fit = kept.unwrap_or_else(|| PatchFit::new(&self.settings, resolution));
+        while !fit.is_done() {
+            workshop.pause(|| fit.save())?;
+            let plan = fit.plan_step(&workshop.streams, scenes.len(), side);
+            let scene = |(i, _): &(usize, _)| train.image(scenes[*i]).iter().map(|v| f32::from(*v) / 255.0);
+            let mut images: Vec<f32> = plan.iter().flat_map(scene).collect(); // N×3×H×W
+            let footprints = fit.apply(&plan, side, &mut images);
+            let images = Tensor::from_vec(images, (plan.len(), 3, side, side), &Device::Cpu)?;
+            let aim = |(i, _): &(usize, _)| Aim { label: train.labels[scenes[*i]], target: Some(target) };
+            let aims: Vec<Aim> = plan.iter().map(aim).collect();
+            let engine = workshop.engines[fit.step() % workshop.engines.len()].as_ref();
+            let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| drop(cross_entropy(aim, logits, gradient));
+            let pass = climb(engine, aims.clone(), &images.to_device(workshop.device)?, &slope)?;
+            if fit.step() % CURVE_EVERY == 0 {
+                let loss = |(aim, z): (&Aim, &Vec<f32>)| f64::from(cross_entropy(aim, z, &mut vec![0.0; z.len()]));
+                let mean = aims.iter().zip(&pass.logits).map(loss).sum::<f64>() / aims.len() as f64;
+                workshop.curve.push((fit.step(), mean));
+            }
+            fit.update(&footprints, &pass.gradient.flatten_all()?.to_vec1::<f32>()?);
+            (workshop.progress)(fit.step() as f64 / self.settings.steps as f64);
+        }
+        Ok(vec![Picture::from_rgb_u8(fit.side(), &fit.patch_u8())?])
+    }
+}

@@ -28,7 +28,7 @@ const EPSILON: f64 = 1e-8;
 
 impl Rule {
     /// Numbers kept per value of the patch.
-    pub(super) fn moments(&self) -> usize {
+    pub fn moments(&self) -> usize {
         match self {
             Rule::Sgd { .. } => 0,
             Rule::Momentum { .. } => 1,
@@ -37,7 +37,7 @@ impl Rule {
     }
 
     /// Step number `step` (from 0) of `steps`, uphill along `gradient`. `moments` holds that many times the patch's length.
-    pub(super) fn step(&self, step: usize, steps: usize, gradient: &[f32], moments: &mut [f32], patch: &mut [f32]) {
+    pub fn step(&self, step: usize, steps: usize, gradient: &[f32], moments: &mut [f32], patch: &mut [f32]) {
         let left = 1.0 - step.min(steps) as f64 / steps as f64;
         match *self {
             Rule::Sgd { rate } => patch.iter_mut().zip(gradient).for_each(|(p, g)| *p += rate as f32 * g),

@@ -1,0 +1,188 @@
+//! Class maximisation as an attack: every image of the batch, best a blank canvas, becomes a painting of the target.
+
+use super::{OBJECTIVES, Objective, Painting, RECIPES, Recipe, Settings};
+use crate::attack::{Attack, Entry, Kind, Param, Params, STEPS, Task};
+use crate::data::Batch;
+use crate::error::Result;
+use crate::goal::{Aim, Goal};
+use crate::oracle::{Oracle, Place, Proposal};
+use crate::threat::Norm;
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+pub const ENTRY: Entry = Entry {
+    name: "class-max",
+    revision: 1,
+    summary: "class maximisation, the image that makes a net answer a class (Simonyan 2013, Yosinski 2015, Olah 2017)",
+    norms: &[Norm::Any],
+    params: &[
+        Param {
+            name: "recipe",
+            kind: Kind::Choice(&["l2", "blur", "tv", "fourier"]),
+            default: "fourier",
+            summary: "what keeps the picture from being noise (see docs/methodology.md)",
+        },
+        Param {
+            name: "objective",
+            kind: Kind::Choice(&["logit", "margin"]),
+            default: "logit",
+            summary: "the target's logit (Simonyan 2013), or the logarithm of its odds",
+        },
+        Param { name: STEPS, kind: Kind::Count, default: "512", summary: "steps (lucid: 512)" },
+        auto("step_size", "root mean square change of a step in [0,1] pixels; of fourier Adam's rate (lucid: 0.05)"),
+        auto("decay", "share of the way back to the canvas in each step"),
+        auto("tv", "weight of total variation against a gradient scaled to 1"),
+        auto("blur_every", "steps between blurs (Yosinski 2015: 4)"),
+        auto("blur_sigma", "standard deviation of a blur in pixels"),
+        auto("jitter", "first shift in pixels (lucid: 8 of 224)"),
+        auto("scale", "largest change of size (0.1: ±10 %)"),
+        auto("rotate", "largest turn in degrees (10)"),
+    ],
+    build: |params, _| {
+        let find = |name: &str| RECIPES.iter().find(|(n, _)| *n == name).map(|(_, r)| *r);
+        let recipe = find(params.choice("recipe")).ok_or("unknown recipe")?;
+        let objective = OBJECTIVES.iter().find(|(n, _)| *n == params.choice("objective")).map(|(_, o)| *o);
+        Ok(Box::new(ClassMax { recipe, objective: objective.ok_or("unknown objective")?, params: params.clone() }))
+    },
+};
+
+/// A number that the recipe decides where the user says nothing.
+const fn auto(name: &'static str, summary: &'static str) -> Param {
+    Param { name, kind: Kind::Auto, default: "auto", summary }
+}
+
+/// Points of the curve that is noted.
+const CURVE_POINTS: usize = 16;
+
+struct ClassMax {
+    recipe: Recipe,
+    objective: Objective,
+    params: Params,
+}
+
+impl Attack for ClassMax {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        let all: Vec<usize> = (0..batch.len()).collect();
+        all.chunks(batch.window).try_for_each(|rows| self.paint(rows, oracle, batch, task))
+    }
+
+    fn cost(&self) -> u64 {
+        self.params.count(STEPS) as u64
+    }
+
+    fn check_goal(&self, goal: &Goal) -> Result<(), String> {
+        match goal {
+            Goal::Untargeted => Err("it maximises a class (hint: target:NAME or target:all)".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn changes_every_image(&self) -> bool {
+        true
+    }
+}
+
+/// A painting, and how its objective rose.
+struct Work {
+    painting: Painting,
+    /// (step, objective at the view of that step).
+    curve: Vec<(usize, f32)>,
+}
+
+impl ClassMax {
+    /// All paintings take their steps together; only what they are at the end is proposed.
+    fn paint(&self, rows: &[usize], oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        let (side, steps) = (batch.side(), self.params.count(STEPS));
+        let settings = self.settings(side);
+        let x = batch.images(rows)?;
+        let canvases = x.flatten_from(1)?.to_vec2::<f32>()?;
+        let begin = |(row, canvas): (&usize, Vec<f32>)| {
+            let example = batch.example(*row);
+            let stream = task.streams.stream(example, 0, "paint");
+            let mut painting = Painting::new(self.recipe, &settings, &canvas, side, stream);
+            let curve = task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state)).unwrap_or_default();
+            Work { painting, curve }
+        };
+        let mut works: Vec<Work> = rows.iter().zip(canvases).map(begin).collect();
+        let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
+            self.objective.gradient(aim.target.unwrap_or(aim.label), logits, gradient);
+        };
+        loop {
+            // those that were kept farther on wait for the others
+            let step = works.iter().map(|w| w.painting.step()).min().unwrap_or(steps);
+            if step >= steps {
+                break;
+            }
+            let active: Vec<usize> = (0..works.len()).filter(|i| works[*i].painting.step() == step).collect();
+            let views: Vec<Vec<f32>> = active.par_iter().map(|i| works[*i].painting.view()).collect();
+            let views = Tensor::from_vec(views.concat(), (active.len(), 3, side, side), &Device::Cpu)?;
+            let of: Vec<usize> = active.iter().map(|i| rows[*i]).collect();
+            let places = vec![Place { restart: 0, step }; of.len()];
+            if task.checkpoint.is_due() {
+                for (row, work) in rows.iter().zip(&works) {
+                    task.checkpoint.save(batch.example(*row), &work.state())?;
+                }
+            }
+            let pass = oracle.climb(&of, &views.to_device(x.device())?, &places, &slope)?;
+            let gradients = pass.gradient.flatten_from(1)?.to_vec2::<f32>()?;
+            for (k, i) in active.iter().enumerate() {
+                if step % steps.div_ceil(CURVE_POINTS) == 0 {
+                    let aim = oracle.aim(rows[*i]);
+                    works[*i].curve.push((step, pass.logits[k][aim.target.unwrap_or(aim.label)]));
+                }
+            }
+            let mut steps = vec![None; works.len()];
+            active.iter().zip(&gradients).for_each(|(i, g)| steps[*i] = Some(g));
+            works.par_iter_mut().zip(steps).for_each(|(work, gradient)| {
+                gradient.into_iter().for_each(|g| work.painting.climb(g));
+            });
+        }
+        let pictures: Vec<f32> = works.iter().flat_map(|w| w.painting.picture()).copied().collect();
+        let images = Tensor::from_vec(pictures, x.shape(), &Device::Cpu)?.to_device(x.device())?;
+        let notes: Vec<String> = works.iter().map(Work::note).collect();
+        let places = vec![Place { restart: 0, step: steps }; rows.len()];
+        oracle.propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes })?;
+        oracle.leave(rows.len());
+        Ok(())
+    }
+
+    /// The recipe's, but for what the user says.
+    fn settings(&self, side: usize) -> Settings {
+        let mut settings = Settings { steps: self.params.count(STEPS), ..Settings::of(self.recipe, side) };
+        let set = |name: &str, value: &mut f64| self.params.auto(name).into_iter().for_each(|v| *value = v);
+        set("step_size", &mut settings.step_size);
+        set("decay", &mut settings.decay);
+        set("tv", &mut settings.tv);
+        set("blur_sigma", &mut settings.blur_sigma);
+        set("jitter", &mut settings.jitter);
+        set("scale", &mut settings.scale);
+        set("rotate", &mut settings.rotate);
+        self.params.auto("blur_every").into_iter().for_each(|v| settings.blur_every = v as usize);
+        settings
+    }
+}
+
+impl Work {
+    /// The logit at some steps, as a text: `0:-1.25 32:4.5`.
+    fn note(&self) -> String {
+        let points: Vec<String> = self.curve.iter().map(|(step, z)| format!("{step}:{z}")).collect();
+        points.join(" ")
+    }
+
+    /// The note, a zero, then the painting.
+    fn state(&self) -> Vec<u8> {
+        [self.note().as_bytes(), &[0], &self.painting.save()].concat()
+    }
+}
+
+/// Takes up a painting where it was left; its curve.
+fn resume(painting: &mut Painting, state: &[u8]) -> Option<Vec<(usize, f32)>> {
+    let end = state.iter().position(|b| *b == 0)?;
+    let note = std::str::from_utf8(&state[..end]).ok()?;
+    let point = |word: &str| {
+        let (step, z) = word.split_once(':')?;
+        Some((step.parse().ok()?, z.parse().ok()?))
+    };
+    let curve = note.split_terminator(' ').map(point).collect::<Option<_>>()?;
+    painting.restore(&state[end + 1..]).ok().map(|()| curve)
+}
