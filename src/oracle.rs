@@ -319,7 +319,7 @@ impl<'a> Oracle<'a> {
 }
 
 /// Gradient of an objective, to be *maximised*, with respect to the logits of an image with this aim.
-pub type Slope = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync;
+pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 
 /// Logits of images N×3×H×W, and the gradient of an objective there, one aim an image.
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {

@@ -162,6 +162,18 @@ impl Cell {
         same.id()
     }
 
+    /// What decides the pictures that its attack pastes onto images of this side, if it pastes any.
+    pub fn fit(&self, side: usize) -> FitRecord {
+        FitRecord {
+            schema: self.schema,
+            attack: self.attack.clone(),
+            train: self.train.clone(),
+            goal: self.goal.clone(),
+            side,
+            seed: self.seed,
+        }
+    }
+
     /// `at` or `within`, without the smaller budgets.
     pub fn mode_name(&self) -> &str {
         self.mode.split(' ').next().expect("split gives one at least")
@@ -216,9 +228,29 @@ pub struct StoredPictures {
     pub alpha: Option<Vec<u8>>,
 }
 
+/// What is said of the two maps of an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explained {
+    /// Index of the image in its split.
+    pub example: usize,
+    /// Largest value of the clean image's map.
+    pub maximum_clean: f32,
+    /// Largest value of the witness's map.
+    pub maximum_adversarial: f32,
+    /// Pearson's correlation of the two; `None` where one is constant.
+    pub correlation: Option<f64>,
+    /// Share of the clean map's mass on the pixels that the attack changed.
+    pub share_clean: Option<f64>,
+    /// Share of the witness's map's mass on them.
+    pub share_adversarial: Option<f64>,
+}
+
 /// Maps of where a net looked (Grad-CAM), raw, one an outcome: N×side×side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
+    /// One an outcome.
+    pub rows: Vec<Explained>,
     /// Height and width of a map.
     pub side: usize,
     /// Of the class predicted for the clean image, on it.

@@ -56,9 +56,9 @@ pub trait Attack: Send + Sync {
         false
     }
 
-    /// Whether its pictures are made of training images, and by the training nets.
-    fn wants_training(&self) -> bool {
-        false
+    /// What its pictures are made from.
+    fn training(&self) -> Training {
+        Training::Nothing
     }
 
     /// The pictures that the attack pastes: a universal patch is fitted here, on training images, once for the cells of
@@ -66,6 +66,17 @@ pub trait Attack: Send + Sync {
     fn pictures(&self, _: &mut Workshop) -> Result<Vec<Picture>> {
         Ok(Vec::new())
     }
+}
+
+/// What pictures are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Training {
+    /// No image is looked at.
+    Nothing,
+    /// Training images.
+    Images,
+    /// Training images, and nets.
+    ImagesAndNets,
 }
 
 /// Name of the parameter that says how many iterations a run has. Cells that differ in it alone share their random streams,

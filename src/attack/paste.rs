@@ -2,7 +2,7 @@
 //! transformations as a patch; and the controls of a patch, noise, the mean colour, plain grey.
 
 use super::patch::{MAX_ANGLE, Placing};
-use super::{Attack, Entry, Kind, Param, Task, Workshop};
+use super::{Attack, Entry, Kind, Param, Task, Training, Workshop};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::goal::Goal;
@@ -93,8 +93,11 @@ impl Attack for Paste {
         true
     }
 
-    fn wants_training(&self) -> bool {
-        matches!(self.content, Content::Class | Content::Mean)
+    fn training(&self) -> Training {
+        match self.content {
+            Content::Class | Content::Mean => Training::Images,
+            _ => Training::Nothing,
+        }
     }
 
     fn pictures(&self, workshop: &mut Workshop) -> Result<Vec<Picture>> {

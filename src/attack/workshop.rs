@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Keeps the state of long work, so that a run that is stopped goes on from there. Whoever implements it decides when, and
 /// where.
-pub trait Checkpoint {
+pub trait Checkpoint: Sync {
     /// The state kept last, of one of several parts of the work.
     fn load(&self, part: usize) -> Option<Vec<u8>>;
 

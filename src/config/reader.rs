@@ -139,6 +139,11 @@ impl<'a> Table<'a> {
         self.value(key, "a number", number)
     }
 
+    /// True or false, if the key is there.
+    pub fn flag(&self, key: &'static str) -> Option<At<bool>> {
+        self.value(key, "true or false", |v| v.as_bool())
+    }
+
     /// Numbers, if the key is there.
     pub fn numbers(&self, key: &'static str) -> Option<At<Vec<f64>>> {
         self.value(key, "a list of numbers", |v| v.as_array()?.iter().map(|e| number(e.get_ref())).collect())

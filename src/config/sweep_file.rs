@@ -34,6 +34,23 @@ pub struct Block {
     pub witness: At<String>,
     /// `f32` if not given.
     pub precision: At<String>,
+    /// What universal attacks are fitted to.
+    pub train: Option<TrainSpec>,
+    /// Models that judge the witnesses too.
+    pub transfer_to: Vec<At<String>>,
+    /// Whether predictions are explained by maps.
+    pub explain: bool,
+}
+
+/// `train = { models, name, split, … }`: the keys of `data`, and the nets.
+#[derive(Debug, Clone)]
+pub struct TrainSpec {
+    /// Line it stands on.
+    pub line: usize,
+    /// One net or an ensemble; empty: the attacked net itself.
+    pub models: Vec<At<String>>,
+    /// The images.
+    pub data: DataSpec,
 }
 
 /// `data = { name, split, first, every, take, path, resize }`.
@@ -127,7 +144,17 @@ impl Block {
             mode: or("mode", "at"),
             witness: or("witness", "u8"),
             precision: or("precision", "f32"),
+            train: table.table("train", TrainSpec::parse).flatten(),
+            transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
+            explain: table.flag("explain").is_some_and(|e| e.value),
         }
+    }
+}
+
+impl TrainSpec {
+    fn parse(table: &Table) -> Option<TrainSpec> {
+        let models = if table.has("models") { table.texts("models") } else { Vec::new() };
+        Some(TrainSpec { line: table.line, models, data: DataSpec::parse(table)? })
     }
 }
 

@@ -4,8 +4,9 @@
 use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS, remove, tensor_file};
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::record::{Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
+use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 use std::fs;
 
 const FIT: &str = "fit.json";
@@ -72,11 +73,7 @@ impl Store {
         rows: &[Transfer],
         provenance: Provenance,
     ) -> Result<()> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        for row in rows {
-            writer.serialize(row).map_err(|e| Error::Store(format!("transfer: {e}")))?;
-        }
-        let rows = writer.into_inner().map_err(|e| Error::Store(format!("transfer: {e}")))?;
+        let rows = csv_of(rows)?;
         let text = serde_json::to_string_pretty(model).expect("plain data");
         let files = vec![(MODEL, text.into_bytes()), (ROWS, rows)];
         self.put_files(TRANSFERS, &transfer_name(cell, model), files, provenance)
@@ -112,14 +109,14 @@ impl Store {
 
     /// Stores the maps of a cell.
     pub fn put_explanation(&self, cell: &str, explanation: &Explanation, provenance: Provenance) -> Result<()> {
-        let Explanation { side, clean, adversarial } = explanation;
+        let Explanation { rows, side, clean, adversarial } = explanation;
         let bytes = |maps: &[f32]| -> Vec<u8> { maps.iter().flat_map(|v| v.to_le_bytes()).collect() };
         let shape = vec![clean.len() / (side * side).max(1), *side, *side];
         let file = tensor_file(vec![
             ("adversarial", Dtype::F32, shape.clone(), bytes(adversarial)),
             ("clean", Dtype::F32, shape, bytes(clean)),
         ])?;
-        self.put_files(EXPLANATIONS, cell, vec![(MAPS, file)], provenance)
+        self.put_files(EXPLANATIONS, cell, vec![(MAPS, file), (ROWS, csv_of(rows)?)], provenance)
     }
 
     /// The maps of a cell, where it has some.
@@ -127,28 +124,33 @@ impl Store {
         if !self.has_explanation(cell) {
             return Ok(None);
         }
-        let bytes = self.checked(EXPLANATIONS, cell, MAPS, &self.provenance(EXPLANATIONS, cell)?)?;
-        let parse = || -> Result<Explanation, String> {
+        let provenance = self.provenance(EXPLANATIONS, cell)?;
+        let bytes = self.checked(EXPLANATIONS, cell, MAPS, &provenance)?;
+        let table = self.checked(EXPLANATIONS, cell, ROWS, &provenance)?;
+        let rows = csv::Reader::from_reader(table.as_slice()).into_deserialize();
+        let rows: Vec<Explained> =
+            rows.collect::<Result<_, _>>().map_err(|e| self.damaged(EXPLANATIONS, cell, ROWS, e))?;
+        let parse = move || -> Result<Explanation, String> {
             let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
             let maps = |name: &str| -> Result<Vec<f32>, String> {
                 let tensor = file.tensor(name).map_err(|e| e.to_string())?;
                 Ok(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
             };
             let side = file.tensor("clean").map_err(|e| e.to_string())?.shape().last().copied().unwrap_or(0);
-            Ok(Explanation { side, clean: maps("clean")?, adversarial: maps("adversarial")? })
+            Ok(Explanation { rows, side, clean: maps("clean")?, adversarial: maps("adversarial")? })
         };
         parse().map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, MAPS, e))
     }
 
-    /// Stores the state of long work, in place of an older one.
-    pub fn put_checkpoint(&self, id: &str, state: &[u8]) -> Result<()> {
+    /// Stores the state of a part of long work, in place of an older one.
+    pub fn put_checkpoint(&self, id: &str, part: usize, state: &[u8]) -> Result<()> {
         let bytes = [&digest::sha256_bytes(state)[..], state].concat();
-        self.write(&format!("{CHECKPOINTS}/{id}"), &bytes)
+        self.write(&format!("{CHECKPOINTS}/{id}/{part}"), &bytes)
     }
 
     /// The stored state of long work; none where it is damaged: then the work begins anew.
-    pub fn read_checkpoint(&self, id: &str) -> Option<Vec<u8>> {
-        let bytes = fs::read(self.dir.join(CHECKPOINTS).join(id)).ok()?;
+    pub fn read_checkpoint(&self, id: &str, part: usize) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.dir.join(CHECKPOINTS).join(id).join(part.to_string())).ok()?;
         let (digest, state) = bytes.split_at_checked(32)?;
         (digest::sha256_bytes(state) == *digest).then(|| state.to_vec())
     }
@@ -172,6 +174,14 @@ impl Store {
     pub fn fit_provenance(&self, id: &str) -> Result<Provenance> {
         self.provenance(FITS, id)
     }
+}
+
+fn csv_of(rows: &[impl Serialize]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(|e| Error::Store(format!("rows: {e}")))?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("rows: {e}")))
 }
 
 /// A cell may be judged by several nets.

@@ -86,7 +86,7 @@ impl Store {
 
     /// Half-written files of a run that was killed.
     fn sweep_leftovers(&self) -> Result<()> {
-        for folder in ["", CELLS, "inputs", "tables", "figures", FITS, TRANSFERS, EXPLANATIONS, CHECKPOINTS] {
+        for folder in ["", CELLS, "inputs", "tables", "figures", FITS, TRANSFERS, EXPLANATIONS] {
             let folder = self.dir.join(folder);
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {

@@ -10,7 +10,7 @@ pub use fit::{FitSettings, PatchFit};
 pub use placing::Placing;
 pub use rule::Rule;
 
-use super::{Attack, Entry, Kind, Param, Task, Workshop};
+use super::{Attack, Entry, Kind, Param, Task, Training, Workshop};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
@@ -135,8 +135,8 @@ impl Attack for Patch {
         self.universal
     }
 
-    fn wants_training(&self) -> bool {
-        self.universal
+    fn training(&self) -> Training {
+        if self.universal { Training::ImagesAndNets } else { Training::Nothing }
     }
 
     /// Expectation over scenes, scales, turns and places: each step pastes the patch onto other training images elsewhere,
