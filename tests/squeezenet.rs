@@ -24,8 +24,11 @@ fn file(side: usize, more: &str) -> ModelFile {
     ModelFile::parse(Path::new("s.toml"), &text).unwrap()
 }
 
+/// Name, shape and values.
+type Named = (String, Vec<usize>, Vec<f64>);
+
 /// Random weights (He et al. 2015) that let about half of the values through each ReLU.
-fn tensors() -> Vec<(String, Vec<usize>, Vec<f64>)> {
+fn tensors() -> Vec<Named> {
     let mut s = stream("squeezenet");
     let values = |(name, shape): (String, Vec<usize>)| {
         let fan_in: usize = shape[1..].iter().product();
@@ -93,7 +96,7 @@ fn an_image_depends_on_no_other_and_on_no_number_of_threads() {
     assert!((logits.concat(), gradients.concat()) == all, "one at a time");
 }
 
-fn source(file: ModelFile, tensors: &[(String, Vec<usize>, Vec<f64>)]) -> Result<ModelSource, String> {
+fn source(file: ModelFile, tensors: &[Named]) -> Result<ModelSource, String> {
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, shape, values)| {
@@ -107,7 +110,7 @@ fn source(file: ModelFile, tensors: &[(String, Vec<usize>, Vec<f64>)]) -> Result
 
 #[test]
 fn every_tensor_is_used_and_of_the_right_shape() {
-    let problem = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Vec<f64>)>)| {
+    let problem = |change: &dyn Fn(&mut Vec<Named>)| {
         let mut tensors = tensors();
         change(&mut tensors);
         source(file(29, ""), &tensors)
@@ -117,7 +120,7 @@ fn every_tensor_is_used_and_of_the_right_shape() {
             .unwrap_err()
             .to_string()
     };
-    let at = |t: &[(String, Vec<usize>, Vec<f64>)], name: &str| t.iter().position(|t| t.0 == name).unwrap();
+    let at = |t: &[Named], name: &str| t.iter().position(|t| t.0 == name).unwrap();
     let missing = problem(&|t| t.retain(|t| t.0 != "features.5.expand3x3.bias"));
     assert_eq!(missing, "weights of `s`: tensor `features.5.expand3x3.bias` is missing (expected shape [128])");
     let extra = problem(&|t| t.push(("features.13.weight".into(), vec![2], vec![0.0; 2])));
