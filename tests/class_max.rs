@@ -12,7 +12,7 @@ use std::path::Path;
 
 const SIDE: usize = 32;
 const CLASSES: usize = 10;
-/// Of any class under the robust network: it is never sure of a cat, nor that a cat is no dog.
+/// Of any class under the robust network: the picture with its highest logit of a cat looks like a dog.
 const WEAKEST_ROBUST: f64 = 0.05;
 const MODELS: [&str; 2] = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"];
 

@@ -49,7 +49,7 @@ enum Parameters {
     /// The pixels themselves: they are `picture`.
     Pixels,
     /// Coefficients of a decorrelated spectrum, with Adam's memory.
-    Fourier { spectrum: Spectrum, coefficients: Vec<f32>, adam: Adam },
+    Fourier { spectrum: Box<Spectrum>, coefficients: Vec<f32>, adam: Adam },
 }
 
 impl Painting {
@@ -61,7 +61,7 @@ impl Painting {
         let noise: Vec<f32> = (0..values).map(|_| (NOISE * noise.normal()) as f32).collect();
         let (parameters, picture) = match recipe {
             Recipe::Fourier => {
-                let spectrum = Spectrum::new(side, canvas);
+                let spectrum = Box::new(Spectrum::new(side, canvas));
                 let picture = spectrum.picture(&noise);
                 (Parameters::Fourier { spectrum, coefficients: noise, adam: Adam::new(values) }, picture)
             }
@@ -175,7 +175,7 @@ impl Painting {
     /// The picture, blurred where a blur is due before this step. The last step is then never a blur.
     fn blurred(&self) -> Vec<f32> {
         let Settings { blur_every, blur_sigma, .. } = self.settings;
-        match self.step > 0 && blur_every > 0 && self.step % blur_every == 0 {
+        match self.step > 0 && self.step.is_multiple_of(blur_every) {
             true => blur::blur(&self.picture, self.side, blur_sigma),
             false => self.picture.clone(),
         }

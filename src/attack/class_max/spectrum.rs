@@ -172,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_those_of_lucid() {
-        // the first column is the longest, √(0.26² + 2·0.27²) = 0.46195; lucid prints 0.5628, 0.5845, 0.5845 for it
+    fn the_longest_colour_has_length_one_before_the_gain() {
+        // the first column is the longest, √(0.26² + 2·0.27²) = 0.46195: it becomes 0.26 and 0.27 over that
         let c = colour().map(|row| row.map(|v| v / GAIN));
-        for (k, lucid) in [0.56282, 0.58447, 0.58447].into_iter().enumerate() {
-            assert!((c[k][0] - lucid).abs() < 2e-4, "{c:?}");
+        for (k, expected) in [0.56282, 0.58447, 0.58447].into_iter().enumerate() {
+            assert!((c[k][0] - expected).abs() < 2e-4, "{c:?}");
         }
         // decorrelated colours can be had back
         let [[a, b, d], [e, f, g], [h, i, j]] = c;
