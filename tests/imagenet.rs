@@ -169,7 +169,7 @@ const SWEEP: &str = r#"
 name = "own"
 [[sweep]]
 models  = ["vgg11-half-cifar10"]
-data    = { name = "folder", path = "PATH", resize = 32, first = 1, every = 2, take = 8 }
+data    = { name = "folder", path = "PATH", resize = 32, first = 1, every = 2, take = 9 }
 goals   = ["untargeted", "target:next"]
 threats = [{ norm = "linf", eps = ["8/255"] }]
 attacks = [{ name = "fgsm" }]
@@ -194,16 +194,17 @@ fn a_run_on_a_folder_is_verified_and_says_what_is_confused() {
     let text = SWEEP.replace("PATH", &pictures.path().display().to_string());
     let (folder, cells) = sweep(&text, &Source::new("nowhere"), None);
     let data = &cells[0].cell.data;
-    assert_eq!(data.text(), "folder:all[1..17:2]");
+    assert_eq!(data.text(), "folder:all[1..19:2]");
     assert_eq!(data.prepared, format!("resize=32 crop=32 bilinear (Pillow) decoder={}", picture::DECODER));
     let kept = stored(folder.path(), &cells).remove(0);
     assert_eq!(kept.provenance.data_path.as_deref(), Some(pictures.path().to_str().unwrap()));
-    assert_eq!(kept.outcomes.iter().map(|o| o.example).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11, 13, 15]);
+    assert_eq!(kept.outcomes.iter().map(|o| o.example).collect::<Vec<_>>(), [1, 3, 5, 7, 9, 11, 13, 15, 17]);
 
     let table = fs::read_to_string(folder.path().join("tables/confusion.csv")).unwrap();
     assert!(table.starts_with("model,dataset,label,label_name,prediction,prediction_name,count,of_label\n"));
     let counts = table.lines().skip(1).map(|l| l.split(',').nth(6).unwrap().parse::<usize>().unwrap());
-    assert_eq!(counts.sum::<usize>(), 8, "{table}");
+    assert_eq!(counts.sum::<usize>(), 9, "{table}");
+    assert!(table.contains(",folder:all[1..19:2],9,truck,1,automobile,1,1\n"), "{table}");
 
     // the program itself, which sets its number of threads
     let config = folder.path().join("own.toml");
@@ -257,7 +258,7 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
         (both, "these take 32 and 64 (hint: a [[sweep]] for each)"),
         (good.replace("resize = 32", "resize = 31"), "`resize` is 31, less than the side of 32"),
         (good.replace("every = 2", "every = 0"), "`every` is the step"),
-        (good.replace("take = 8", "take = 11"), "has 20 images in split `all`: first = 1, every = 2, take = 11"),
+        (good.replace("take = 9", "take = 11"), "has 20 images in split `all`: first = 1, every = 2, take = 11"),
         (cifar.clone(), "dataset `cifar10-sample` has no `path` (hint: that is for imagenet-folder and folder)"),
         (cifar, "dataset `cifar10-sample` has no `resize`"),
         (good.replace("PATH", "x").replacen("path", "paths", 1), "needs `path`"),
