@@ -21,6 +21,8 @@ pub struct Progress {
     images: usize,
     work: u64,
     work_done: u64,
+    /// Share of the pictures in the making that is done.
+    fitted: Option<f64>,
 }
 
 impl Progress {
@@ -40,6 +42,7 @@ impl Progress {
             images: 0,
             work: 0,
             work_done: 0,
+            fitted: None,
         }
     }
 
@@ -51,6 +54,7 @@ impl Progress {
                 self.images += images;
                 self.work_done += work;
             }
+            Event::Fitted(share) => self.fitted = (share < 1.0).then_some(share),
             Event::Stored => self.stored += 1,
             Event::Failed(problem) => self.say(&format!("failed: {problem}")),
             Event::Shrunk(n) => self.say(&format!("out of memory: the net now takes {n} images at a time")),
@@ -114,8 +118,9 @@ impl Progress {
             0 => "?".to_string(),
             done => format!("{:.0}", seconds * self.work.saturating_sub(done) as f64 / done as f64),
         };
+        let fitting = self.fitted.map_or(String::new(), |share| format!(", fitting {:.0} %", 100.0 * share));
         format!(
-            "{}/{} cells, {} cached, {rate:.0} images/s, {left} s left",
+            "{}/{} cells, {} cached, {rate:.0} images/s, {left} s left{fitting}",
             self.cached + self.stored,
             self.cells,
             self.cached

@@ -10,6 +10,7 @@ pub mod resize;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
+use crate::placement::Picture;
 use crate::record::{DataRecord, Inputs};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
@@ -168,6 +169,23 @@ pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf
         Error::usage(format!("no folder {} (hint: `path` names the folder of the pictures)", looked.join(", nor ")))
     })
 }
+
+/// A picture to be pasted, and the SHA-256 of its file: looked for as [`find_folder`] does.
+pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(String, Picture)> {
+    let candidates = [PathBuf::from(path), beside.join(path), source.0.join(path)];
+    let found = candidates.iter().find(|c| c.is_file()).ok_or_else(|| {
+        let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
+        looked.dedup();
+        Error::usage(format!("no picture {}", looked.join(", nor ")))
+    })?;
+    let pixels = picture::read_rgba(found)?;
+    let bytes = std::fs::read(found).map_err(Error::io("read", found))?;
+    let picture = Picture::from_rgba_u8(pixels.width() as usize, pixels.height() as usize, pixels.as_raw())?;
+    Ok((digest::sha256(&bytes), picture.at_most(MOST_PASTED)?))
+}
+
+/// Side of a picture to be pasted, in pixels; larger ones are shrunk to it: no net sees more of them.
+const MOST_PASTED: usize = 512;
 
 impl Dataset {
     /// The images of a choice; no other picture file is read.

@@ -14,6 +14,7 @@ use crate::kernel::cpu::Cpu;
 use crate::kernel::cuda::Cuda;
 use crate::kernel::halving::Halving;
 use crate::kernel::{Engine, Net, Precision};
+use crate::record::ModelRecord;
 use candle_core::Device;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,11 @@ impl ModelSource {
             .and_then(|f| (f.check)(&file).map(|()| f))
             .map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         Ok(ModelSource { name, file, path, digest, family, bytes })
+    }
+
+    /// As it stands in a cell.
+    pub fn record(&self) -> ModelRecord {
+        ModelRecord { name: self.name.clone(), network: self.network(), weights: self.digest.clone() }
     }
 
     /// Everything but the weights that decides a logit, in one line.

@@ -23,6 +23,12 @@ impl Picture {
         Ok(Picture { side, rgb: pixels.iter().map(|v| level(*v)).collect(), alpha: None })
     }
 
+    /// The 8-bit colours and, where it is not opaque, the alpha.
+    pub fn to_u8(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let bytes = |values: &[f32]| values.iter().map(|v| (v * 255.0).round_ties_even() as u8).collect();
+        (bytes(&self.rgb), self.alpha.as_deref().map(bytes))
+    }
+
     /// From rows of RGBA pixels, as image files hold them. An opaque picture is cut to the square in its middle; one with
     /// transparent pixels is an object, which must stay whole, and gets transparent margins instead.
     pub fn from_rgba_u8(width: usize, height: usize, bytes: &[u8]) -> Result<Picture> {
@@ -46,6 +52,17 @@ impl Picture {
         Ok(Picture { side, rgb, alpha: (!opaque).then_some(alpha) })
     }
 
+    /// Shrunk to at most `most` pixels a side, each the mean of those it covers; smaller ones stay as they are.
+    pub fn at_most(self, most: usize) -> Result<Picture> {
+        if self.side <= most {
+            return Ok(self);
+        }
+        let rgb = self.rgb.chunks_exact(self.side * self.side).flat_map(|plane| shrunk(plane, self.side, most));
+        let alpha = self.alpha.as_ref().map(|alpha| shrunk(alpha, self.side, most));
+        let rgb = rgb.map(|v| level((v * 255.0).round_ties_even() as u8)).collect();
+        Ok(Picture { side: most, rgb, alpha })
+    }
+
     /// A control: every value uniform among the 256 levels. It has a picture's contrast and no message.
     pub fn noise(side: usize, stream: &mut Stream) -> Picture {
         let rgb = (0..3 * side * side).map(|_| level(stream.below(256) as u8)).collect();
@@ -62,6 +79,18 @@ impl Picture {
     pub fn grey(side: usize) -> Picture {
         Picture::uniform(side, [0.5; 3])
     }
+}
+
+/// Means over the cells of a coarser grid.
+fn shrunk(plane: &[f32], side: usize, to: usize) -> Vec<f32> {
+    let range = |i: usize| i * side / to..((i + 1) * side).div_ceil(to);
+    let mean = |i: usize| {
+        let (ys, xs) = (range(i / to), range(i % to));
+        let n = ys.len() * xs.len();
+        let sum: f64 = ys.flat_map(|y| xs.clone().map(move |x| y * side + x)).map(|p| f64::from(plane[p])).sum();
+        (sum / n as f64) as f32
+    };
+    (0..to * to).map(mean).collect()
 }
 
 /// An 8-bit level in [0,1].

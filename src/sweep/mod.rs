@@ -1,6 +1,8 @@
 //! From a sweep file to stored cells: [`plan`] resolves, [`run`] computes what is missing, [`verify`] checks what is
 //! claimed.
 
+mod afterwards;
+mod fits;
 pub mod plan;
 pub mod run;
 pub mod verify;

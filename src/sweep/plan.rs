@@ -1,7 +1,7 @@
 //! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
 
-use crate::attack::{self, Attack, Params};
-use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile};
+use crate::attack::{self, Attack, Kind, Params, Training};
+use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, TrainSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
 use crate::goal::Goal;
@@ -9,7 +9,10 @@ use crate::judge::{WITNESS_KINDS, WitnessKind};
 use crate::kernel::{PRECISIONS, Precision};
 use crate::model::{self, ModelSource};
 use crate::ratio::Ratio;
-use crate::record::{AttackRecord, Cell, CellId, DataRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord};
+use crate::placement::Picture;
+use crate::record::{
+    AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord, TrainRecord,
+};
 use crate::threat::{NORMS, Norm, Threat};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -58,6 +61,25 @@ pub struct PlannedCell {
     pub precision: Precision,
     /// The cell with the next smaller budget that this one goes on from.
     pub earlier: Option<CellId>,
+    /// The pictures that the attack pastes, if it pastes any.
+    pub fit: Option<Fitting>,
+    /// Models that judge the witnesses too: indices into [`Plan::models`].
+    pub transfer_to: Vec<usize>,
+    /// Whether predictions are explained by maps.
+    pub explain: bool,
+}
+
+/// What the pictures of an attack are made from.
+#[derive(Clone)]
+pub struct Fitting {
+    /// What decides them.
+    pub record: FitRecord,
+    /// Nets that they are fitted to: indices into [`Plan::models`].
+    pub models: Vec<usize>,
+    /// Training images: index into [`Plan::data`].
+    pub data: Option<usize>,
+    /// A picture that the sweep names.
+    pub given: Option<Picture>,
 }
 
 /// Whether the budgets of a block are attacked each by itself, or the larger from where the smaller left off.
@@ -135,6 +157,15 @@ struct ResolvedAttack {
     entry: &'static attack::Entry,
     params: Params,
     line: usize,
+    /// The picture that its parameters name.
+    given: Option<Picture>,
+}
+
+/// What a block says of training.
+struct ResolvedTrain {
+    /// Empty: the attacked net itself.
+    models: Vec<usize>,
+    data: usize,
 }
 
 impl Resolver<'_> {
@@ -155,6 +186,8 @@ impl Resolver<'_> {
         let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
+        let train = block.train.as_ref().and_then(|t| self.train(t, &sides, data));
+        let transfer_to = self.transfer_to(block, data);
         let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
         let precision = self.choose(&block.precision, "precision", PRECISIONS);
@@ -186,6 +219,10 @@ impl Resolver<'_> {
                                         continue;
                                     }
                                     let mut cell = self.cell(model, data, attack, &threat, *goal, block, seed);
+                                    let Some(fit) = self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
+                                    else {
+                                        continue;
+                                    };
                                     if !smaller.is_empty() {
                                         cell.mode = format!("{} {}", cell.mode, smaller.join(" "));
                                     }
@@ -206,6 +243,9 @@ impl Resolver<'_> {
                                         witness,
                                         precision,
                                         earlier: before,
+                                        fit,
+                                        transfer_to: transfer_to.clone(),
+                                        explain: block.explain,
                                     });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),
@@ -229,19 +269,10 @@ impl Resolver<'_> {
         block: &Block,
         seed: u64,
     ) -> Cell {
-        let (model, data) = (&self.models[model].1, &self.data[data]);
         Cell {
             schema: SCHEMA,
-            model: ModelRecord { name: model.name.clone(), network: model.network(), weights: model.digest.clone() },
-            data: DataRecord {
-                name: data.dataset.name.to_string(),
-                split: data.choice.split.clone(),
-                first: data.choice.first,
-                every: data.choice.every,
-                take: data.subset.len(),
-                prepared: data.choice.preparation.map_or(String::new(), |p| p.text()),
-                digest: data.subset.digest.clone(),
-            },
+            model: self.model_record(model),
+            data: self.data_record(data),
             attack: AttackRecord {
                 name: attack.entry.name.to_string(),
                 revision: attack.entry.revision,
@@ -255,6 +286,87 @@ impl Resolver<'_> {
             seed,
             train: None,
         }
+    }
+
+    fn model_record(&self, model: usize) -> ModelRecord {
+        self.models[model].1.record()
+    }
+
+    fn data_record(&self, data: usize) -> DataRecord {
+        let data = &self.data[data];
+        DataRecord {
+            name: data.dataset.name.to_string(),
+            split: data.choice.split.clone(),
+            first: data.choice.first,
+            every: data.choice.every,
+            take: data.subset.len(),
+            prepared: data.choice.preparation.map_or(String::new(), |p| p.text()),
+            digest: data.subset.digest.clone(),
+        }
+    }
+
+    /// What the attack's pictures are made from, which becomes part of the cell; `None` after a problem.
+    fn fitting(
+        &self,
+        cell: &mut Cell,
+        built: &dyn Attack,
+        attack: &ResolvedAttack,
+        train: Option<&ResolvedTrain>,
+        model: usize,
+    ) -> Option<Option<Fitting>> {
+        if !built.pastes() {
+            return Some(None);
+        }
+        let wanted = built.training();
+        let (mut models, mut data) = (Vec::new(), None);
+        if wanted != Training::Nothing {
+            let Some(train) = train else {
+                self.problem(
+                    attack.line,
+                    format!(
+                        "attack `{}` needs training images (hint: in this [[sweep]], \
+                         train = {{ name = …, first = …, take = … }}, none of them attacked)",
+                        attack.entry.name
+                    ),
+                );
+                return None;
+            };
+            data = Some(train.data);
+            if wanted == Training::ImagesAndNets {
+                models = if train.models.is_empty() { vec![model] } else { train.models.clone() };
+            }
+            cell.train = Some(TrainRecord {
+                models: models.iter().map(|m| self.model_record(*m)).collect(),
+                data: self.data_record(train.data),
+            });
+        }
+        let side = self.models[model].1.file.side;
+        Some(Some(Fitting { record: cell.fit(side), models, data, given: attack.given.clone() }))
+    }
+
+    /// The training images and nets of a block; no image of `attacked` may be among them.
+    fn train(&mut self, spec: &TrainSpec, sides: &[usize], attacked: Option<usize>) -> Option<ResolvedTrain> {
+        let data = self.data(&spec.data, sides)?;
+        let models: Vec<usize> = spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
+        let (train, attacked) = (&self.data[data], &self.data[attacked?]);
+        let same = train.dataset.name == attacked.dataset.name
+            && (&train.choice.split, &train.choice.path) == (&attacked.choice.split, &attacked.choice.path);
+        let shared = train.subset.examples.iter().filter(|e| same && attacked.subset.examples.contains(e)).count();
+        if shared > 0 {
+            let hint = "hint: another `split`, or `first` and `every` that keep them apart";
+            self.problem(spec.line, format!("{shared} training images are attacked too ({hint})"));
+            return None;
+        }
+        Some(ResolvedTrain { models, data })
+    }
+
+    /// Models that judge the witnesses too.
+    fn transfer_to(&mut self, block: &Block, data: Option<usize>) -> Vec<usize> {
+        let mut models = Vec::new();
+        for name in &block.transfer_to {
+            models.extend(self.model(name).filter(|m| data.is_none_or(|d| self.fits(*m, d, name.line))));
+        }
+        models
     }
 
     /// The images, for models that take these sides.
@@ -437,8 +549,8 @@ impl Resolver<'_> {
             }
             given = longer;
         }
-        let resolve = |given: Vec<(&str, &str)>| match Params::resolve(entry.params, &given) {
-            Ok(params) => Some(ResolvedAttack { entry, params, line: spec.name.line }),
+        let resolve = |given: Vec<(&str, &str)>| match self.resolve(entry, &given) {
+            Ok((params, given)) => Some(ResolvedAttack { entry, params, line: spec.name.line, given }),
             Err(problems) => {
                 for (i, problem) in problems {
                     self.problem(spec.params[i].0.line, format!("attack `{}`: {problem}", entry.name));
@@ -447,6 +559,22 @@ impl Resolver<'_> {
             }
         };
         given.into_iter().filter_map(resolve).collect()
+    }
+
+    /// Complete parameters, and the picture that one of them names: in a cell the digest of its file stands for it.
+    fn resolve(
+        &self,
+        entry: &attack::Entry,
+        given: &[(&str, &str)],
+    ) -> Result<(Params, Option<Picture>), Vec<(usize, String)>> {
+        let names_a_picture = |key: &str| entry.params.iter().any(|p| p.name == key && p.kind == Kind::Picture);
+        let Some(i) = given.iter().position(|(key, path)| names_a_picture(key) && !path.is_empty()) else {
+            return Ok((Params::resolve(entry.params, given)?, None));
+        };
+        let (digest, picture) = data::find_picture(given[i].1, self.beside, self.source).map_err(|e| vec![(i, e.to_string())])?;
+        let mut given = given.to_vec();
+        given[i].1 = &digest;
+        Ok((Params::resolve(entry.params, &given)?, Some(picture)))
     }
 
     fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {

@@ -1,5 +1,7 @@
 //! Computes the cells that the store lacks.
 
+use super::afterwards;
+use super::fits::{self, Kept};
 use super::plan::{Plan, PlannedCell};
 use crate::attack::{STEPS, Task};
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::record::{CellId, Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use candle_core::Device;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,6 +55,8 @@ pub enum Event {
         /// Their share of the work.
         work: u64,
     },
+    /// So much of the pictures that an attack pastes is made, from 0 to 1.
+    Fitted(f64),
     /// A cell is stored.
     Stored,
     /// A cell failed; the text says which and why.
@@ -171,6 +175,9 @@ pub fn run(
             Err(fatal) => return Err(fatal),
         }
     }
+    drop(prepared); // its memory serves the other nets
+    afterwards::transfer(&runner)?;
+    afterwards::explain(&runner)?;
     Ok(done)
 }
 
@@ -196,18 +203,20 @@ fn longest<'a>(run: &[&'a PlannedCell]) -> &'a PlannedCell {
     run.last().expect("a run has cells")
 }
 
-struct Runner<'a> {
-    plan: &'a Plan,
-    store: &'a Store,
-    machine: &'a Machine,
-    stop: &'a AtomicBool,
+pub(super) struct Runner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) store: &'a Store,
+    pub(super) machine: &'a Machine,
+    pub(super) stop: &'a AtomicBool,
 }
 
 impl Runner<'_> {
     /// The plan and the clean images, so that reports need nothing but the store.
     fn store_inputs(&self) -> Result<()> {
         self.store.put_plan(&self.plan.record())?;
-        for data in &self.plan.data {
+        // training images are no part of any report
+        let attacked: BTreeSet<usize> = self.plan.cells.iter().map(|c| c.data).collect();
+        for data in attacked.into_iter().map(|d| &self.plan.data[d]) {
             self.store.put_inputs(&data.subset.digest, &data.subset.inputs())?;
         }
         Ok(())
@@ -255,7 +264,13 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let task = Task { threat: cell.threat, streams: Streams::new(cell.cell.seed, cell.cell.family(STEPS)), train: None };
+        let pictures = match &cell.fit {
+            Some(fit) => fits::pictures(self, cell, fit, tell)?,
+            None => Vec::new(),
+        };
+        let kept = Kept::new(self.store, &cell.id, self.stop);
+        let streams = Streams::new(cell.cell.seed, cell.cell.family(STEPS));
+        let task = Task { threat: cell.threat, streams, pictures: &pictures, checkpoint: &kept };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
@@ -268,7 +283,7 @@ impl Runner<'_> {
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
             self.store.put(&served.cell, &outcomes, &witnesses, subset.side, provenance)?;
         }
-        Ok(())
+        self.store.drop_checkpoint(&cell.id)
     }
 
     /// What the cell of a smaller budget left.
@@ -285,7 +300,7 @@ impl Runner<'_> {
         Memo::new(if fits { subset.len() } else { 0 })
     }
 
-    fn provenance(&self, cell: &PlannedCell, began: Instant, error: Option<String>) -> Provenance {
+    pub(super) fn provenance(&self, cell: &PlannedCell, began: Instant, error: Option<String>) -> Provenance {
         Provenance {
             schema: SCHEMA,
             error,

@@ -1,0 +1,139 @@
+//! What is made of stored witnesses: what other nets say of them, and where a net looked. No outcome depends on it.
+
+use super::plan::PlannedCell;
+use super::run::Runner;
+use crate::error::{Error, Result};
+use crate::explain::{Explainer, Map, correlation};
+use crate::judge::{self, Verdict};
+use crate::kernel::{Engine, Precision};
+use crate::record::{Explained, Explanation, Outcome, Transfer, Witnesses};
+use crate::store::State;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Asks the other nets that the plan names about the witnesses of every complete cell.
+pub fn transfer(runner: &Runner) -> Result<()> {
+    let mut engines: BTreeMap<usize, Box<dyn Engine>> = BTreeMap::new();
+    let mut cleans: BTreeMap<(usize, usize), Vec<Verdict>> = BTreeMap::new();
+    for cell in complete(runner)? {
+        for model in &cell.transfer_to {
+            let record = runner.plan.models[*model].record();
+            if runner.store.has_transfer(&cell.id, &record) {
+                continue;
+            }
+            check_stop(runner)?;
+            let began = Instant::now();
+            let device = &runner.machine.device;
+            if !engines.contains_key(model) {
+                engines.insert(*model, runner.plan.models[*model].engine(device, Precision::F32)?);
+            }
+            let (engine, subset) = (engines[model].as_ref(), &runner.plan.data[cell.data].subset);
+            let batch = runner.machine.batch_size(subset.values());
+            let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.side, device, batch);
+            if !cleans.contains_key(&(*model, cell.data)) {
+                cleans.insert((*model, cell.data), predict(&Witnesses::U8(subset.pixels.clone()))?);
+            }
+            let clean = &cleans[&(*model, cell.data)];
+            let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
+            let outcomes = runner.store.read(&cell.id)?.outcomes;
+            let at = |example: usize| subset.examples.binary_search(&example).expect("a row is of an image of the subset");
+            let row = |(o, v): (&Outcome, &Verdict)| Transfer {
+                example: o.example,
+                clean_prediction: clean[at(o.example)].prediction,
+                prediction: v.prediction,
+                label_probability: o.label.and_then(|l| v.probability(l)),
+                target_probability: o.target.and_then(|t| v.probability(t)),
+                target_rank: o.target.and_then(|t| v.rank(t)),
+            };
+            let rows: Vec<Transfer> = outcomes.iter().zip(&verdicts).map(row).collect();
+            runner.store.put_transfer(&cell.id, &record, &rows, runner.provenance(cell, began, None))?;
+        }
+    }
+    Ok(())
+}
+
+/// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
+/// explained.
+pub fn explain(runner: &Runner) -> Result<()> {
+    let mut explainers: BTreeMap<usize, Explainer> = BTreeMap::new();
+    for cell in complete(runner)?.into_iter().filter(|c| c.explain) {
+        if runner.store.has_explanation(&cell.id) {
+            continue;
+        }
+        check_stop(runner)?;
+        let began = Instant::now();
+        let model = &runner.plan.models[cell.model];
+        if !explainers.contains_key(&cell.model) {
+            explainers.insert(cell.model, model.explainer(&runner.machine.device)?);
+        }
+        let explanation = explain_cell(runner, cell, &explainers[&cell.model])?;
+        runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
+    }
+    Ok(())
+}
+
+fn explain_cell(runner: &Runner, cell: &PlannedCell, explainer: &Explainer) -> Result<Explanation> {
+    let subset = &runner.plan.data[cell.data].subset;
+    let outcomes = runner.store.read(&cell.id)?.outcomes;
+    let witnesses = match runner.store.read_witnesses(&cell.id)? {
+        Witnesses::U8(v) => judge::to_floats(&v),
+        Witnesses::F32(v) => v,
+    };
+    let at = |o: &Outcome| subset.examples.binary_search(&o.example).expect("a row is of an image of the subset");
+    let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(at(o)))).collect();
+    // an error row has no prediction, and so no map: that of class 0 is never shown
+    let class = |prediction: Option<usize>| prediction.unwrap_or(0);
+    let before: Vec<usize> = outcomes.iter().map(|o| class(o.clean_prediction)).collect();
+    let after: Vec<usize> = outcomes.iter().map(|o| class(o.adversarial_prediction)).collect();
+    let maps_before = maps(runner, explainer, &clean, &before, subset.side)?;
+    let maps_after = maps(runner, explainer, &witnesses, &after, subset.side)?;
+    let (values, plane) = (subset.values(), subset.side * subset.side);
+    let row = |(k, o): (usize, &Outcome)| {
+        let (clean, witness) = (&clean[k * values..][..values], &witnesses[k * values..][..values]);
+        let changed: Vec<bool> =
+            (0..plane).map(|p| (0..3).any(|c| clean[c * plane + p] != witness[c * plane + p])).collect();
+        let (before, after) = (&maps_before[k], &maps_after[k]);
+        Explained {
+            example: o.example,
+            maximum_clean: before.maximum(),
+            maximum_adversarial: after.maximum(),
+            correlation: correlation(before, after),
+            share_clean: before.share_inside(&changed),
+            share_adversarial: after.share_inside(&changed),
+        }
+    };
+    let rows = outcomes.iter().enumerate().map(row).collect();
+    let side = maps_before.first().map_or(0, |m| m.side);
+    let values = |maps: Vec<Map>| maps.into_iter().flat_map(|m| m.values).collect();
+    Ok(Explanation { rows, side, clean: values(maps_before), adversarial: values(maps_after) })
+}
+
+/// Images that are explained at a time: a graph keeps every value of each.
+const TOGETHER: usize = 16;
+
+fn maps(runner: &Runner, explainer: &Explainer, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
+    let device = &runner.machine.device;
+    let mut maps = Vec::new();
+    for (images, classes) in images.chunks(TOGETHER * 3 * side * side).zip(classes.chunks(TOGETHER)) {
+        check_stop(runner)?;
+        let shape = (classes.len(), 3, side, side);
+        let images = candle_core::Tensor::from_slice(images, shape, &candle_core::Device::Cpu)?.to_device(device)?;
+        maps.extend(explainer.maps(&images, classes)?);
+    }
+    Ok(maps)
+}
+
+fn complete<'a>(runner: &Runner<'a>) -> Result<Vec<&'a PlannedCell>> {
+    let mut cells = Vec::new();
+    for cell in &runner.plan.cells {
+        if runner.store.state(&cell.id)? == State::Done {
+            cells.push(cell);
+        }
+    }
+    Ok(cells)
+}
+
+fn check_stop(runner: &Runner) -> Result<()> {
+    if runner.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+}
