@@ -113,10 +113,6 @@ fn graph(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Candidates that differ from a few images in one pixel or five: the first layers for whole images, for what the change
-/// reaches in each possible number of layers, and in as many as the engine chooses.
-}
-
 /// Candidates that differ from a few images in one pixel or five: whole, and the first layers only where the change
 /// reaches.
 fn few_pixels(criterion: &mut Criterion) {

@@ -14,6 +14,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["test", "train"],
     classes: Some(CLASSES.len()),
     side: Some(SIDE),
+    labelled: true,
     folder: None,
     population: |split| (split == "test").then_some("cifar10-test"),
     load,

@@ -9,6 +9,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["test"],
     classes: Some(cifar10::CLASSES.len()),
     side: Some(cifar10::SIDE),
+    labelled: true,
     folder: None,
     population: |_| Some("cifar10-test"),
     load,

@@ -10,6 +10,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["all"],
     classes: None,
     side: None,
+    labelled: true,
     folder: Some(Folder { default: None }),
     population: |_| None,
     load,

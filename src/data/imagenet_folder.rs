@@ -13,6 +13,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["all"],
     classes: Some(1000),
     side: None,
+    labelled: true,
     folder: Some(Folder { default: Some("imagenet") }),
     population: |_| None,
     load,
@@ -34,7 +35,12 @@ fn load(place: &Place) -> Result<Split> {
         true => by_labels_file(folder, &labels)?,
         false => by_name(folder)?,
     };
-    Ok(listing.into_split(CLASSES.iter().map(|(_, name)| name.to_string()).collect()))
+    Ok(listing.into_split(class_names()))
+}
+
+/// Names of the classes, by label.
+pub fn class_names() -> Vec<String> {
+    CLASSES.iter().map(|(_, name)| name.to_string()).collect()
 }
 
 /// The class of a name that begins with a wnid, as `n01440764` or `n01440764_10026.JPEG`; `Err`: a wnid of no class.

@@ -1,5 +1,6 @@
 //! Labelled 8-bit images: the registry of datasets, and subsets pinned by a digest.
 
+mod blank;
 mod cifar10;
 mod cifar10_sample;
 mod folder;
@@ -29,6 +30,8 @@ pub struct Dataset {
     pub classes: Option<usize>,
     /// Height and width of its images in pixels; `None`: pictures of any size, prepared for the network.
     pub side: Option<usize>,
+    /// Whether its images have a true class.
+    pub labelled: bool,
     /// `Some`: its pictures lie in a folder that a sweep may name, and are prepared (`path`, `resize`).
     pub folder: Option<Folder>,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
@@ -45,7 +48,14 @@ pub struct Folder {
 
 /// Every dataset.
 pub const DATASETS: &[&Dataset] =
-    &[&cifar10_sample::DATASET, &cifar10::DATASET, &imagenet_folder::DATASET, &folder::DATASET];
+    &[
+        &cifar10_sample::DATASET,
+        &cifar10::DATASET,
+        &imagenet_folder::DATASET,
+        &folder::DATASET,
+        &blank::CIFAR10,
+        &blank::IMAGENET,
+    ];
 
 /// Where datasets that are not built in lie.
 #[derive(Debug, Clone)]
@@ -84,6 +94,8 @@ enum Pictures {
     Pixels { side: usize, pixels: Vec<u8> },
     /// One file each.
     Files(Vec<PathBuf>),
+    /// As many grey canvases as are asked for, of the side of the network.
+    Canvases,
 }
 
 /// Which images of a dataset are wanted.
@@ -208,12 +220,16 @@ impl Dataset {
             (Pictures::Files(files), Some(preparation)) => {
                 (preparation.crop, preparation.read_all(examples.iter().map(|i| files[*i].as_path()))?)
             }
-            (Pictures::Files(_), None) => {
+            (Pictures::Canvases, Some(Preparation { crop, .. })) => {
+                (crop, vec![blank::GREY; examples.len() * 3 * crop * crop])
+            }
+            (Pictures::Files(_) | Pictures::Canvases, None) => {
                 return Err(Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.name)));
             }
         };
         let labels = examples.iter().map(|i| labels[*i]).collect();
-        Ok(Subset::new(examples, labels, pixels, side, classes))
+        let subset = Subset::new(examples, labels, pixels, side, classes);
+        Ok(Subset { labelled: self.labelled, ..subset })
     }
 
     /// The folder of a dataset that is one; no other dataset looks at it.

@@ -36,8 +36,16 @@ impl Preparation {
         format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
     }
 
-    /// From [`Preparation::text`], of whatever decoder.
+    /// As it stands in a cell whose images are made for the network, not read.
+    pub fn side_text(&self) -> String {
+        format!("side={}", self.crop)
+    }
+
+    /// From [`Preparation::text`], of whatever decoder, or [`Preparation::side_text`].
     pub fn parse(text: &str) -> Option<Preparation> {
+        if let Some(side) = text.strip_prefix("side=").and_then(|side| side.parse().ok()) {
+            return Preparation::new(side, side).ok();
+        }
         let (sizes, _) = text.split_once(" bilinear (Pillow) decoder=")?;
         let (resize, crop) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
         Preparation::new(resize.parse().ok()?, crop.parse().ok()?).ok()
@@ -77,6 +85,7 @@ mod tests {
     fn a_preparation_is_read_back_from_its_text() {
         let preparation = Preparation::new(256, 227).unwrap();
         assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
+        assert_eq!(Preparation::parse("side=32"), Preparation::new(32, 32).ok());
         assert_eq!(Preparation::parse(""), None);
         assert_eq!(Preparation::parse("resize=9 crop=10 bilinear (Pillow) decoder=x"), None);
     }

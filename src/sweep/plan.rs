@@ -300,7 +300,11 @@ impl Resolver<'_> {
             first: data.choice.first,
             every: data.choice.every,
             take: data.subset.len(),
-            prepared: data.choice.preparation.map_or(String::new(), |p| p.text()),
+            prepared: match (data.choice.preparation, &data.dataset.folder) {
+                (Some(p), Some(_)) => p.text(),
+                (Some(p), None) => p.side_text(),
+                (None, _) => String::new(),
+            },
             digest: data.subset.digest.clone(),
         }
     }
@@ -382,6 +386,12 @@ impl Resolver<'_> {
                 choice.path = Some(self.or_problem(path.line, found)?);
             }
         } else {
+            if dataset.side.is_none() {
+                let side = *sides.first()?; // else no model was found, which is reported there
+                choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
+                // one canvas, if nothing is said
+                choice.take = choice.take.or(Some(1));
+            }
             let given =
                 [("path", spec.path.as_ref().map(|p| p.line)), ("resize", spec.resize.as_ref().map(|r| r.line))];
             for (key, line) in given.into_iter().filter_map(|(key, line)| Some((key, line?))) {

@@ -1,5 +1,6 @@
 //! Checks what a run claims, from witnesses, weights and data alone: no attack code takes part.
 
+use super::fits;
 use super::run::Machine;
 use crate::data::{self, Choice, Source, Subset, picture};
 use crate::error::{Error, Result};
@@ -7,6 +8,7 @@ use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
 use crate::kernel::Precision;
 use crate::model;
+use crate::placement::{Picture, Placement};
 use crate::ratio::Ratio;
 use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Outcome, StoredCell, Witnesses};
 use crate::store::Store;
@@ -124,10 +126,13 @@ impl Loaded<'_> {
         let verdicts = judge::predict_stored(bench.engine.as_ref(), &witnesses, side, &machine.device, batch)?;
         let claim = Claim::new(&stored.cell, bench)?;
         claim.check_rows(&stored.outcomes)?;
+        let pasted = Pasted::of(store, &stored, side)?;
         for (k, (outcome, verdict)) in stored.outcomes.iter().zip(&verdicts).enumerate() {
             findings.witnesses += 1;
             let image = slice(&witnesses, k, bench.subset.values());
-            match claim.check(claim.rows[k], outcome, &image, verdict) {
+            let checked = claim.check(claim.rows[k], outcome, &image, verdict);
+            let clean = bench.subset.image(claim.rows[k]);
+            match checked.and_then(|holds| pasted.check(outcome, &image, clean, side).map(|()| holds)) {
                 Ok(true) => findings.successes += usize::from(outcome.success == Some(true)),
                 Ok(false) => findings.undecided += 1,
                 Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
@@ -187,6 +192,31 @@ struct Claim<'a> {
     /// Images that the goal does not drop.
     rows: Vec<usize>,
     bench: &'a Bench,
+}
+
+/// The pictures that a cell's attack pasted, if it did.
+struct Pasted(Vec<Picture>);
+
+impl Pasted {
+    fn of(store: &Store, stored: &StoredCell, side: usize) -> Result<Pasted> {
+        if !stored.outcomes.iter().any(|o| Placement::parse(&o.note).is_some()) {
+            return Ok(Pasted(Vec::new()));
+        }
+        Ok(Pasted(fits::restored(&store.read_fit(&stored.cell.fit(side).id())?.1)?))
+    }
+
+    /// Whether the witness is the clean image with the noted picture where the note says.
+    fn check(&self, outcome: &Outcome, image: &Image, clean: &[u8], side: usize) -> Result<(), String> {
+        let Some((placement, which)) = Placement::parse(&outcome.note) else { return Ok(()) };
+        let picture = self.0.get(which).ok_or_else(|| format!("no picture {which} is stored with the fit"))?;
+        let mut redone = clean.to_vec();
+        placement.footprint(side, picture.side).cut_out(picture).paste_u8(&picture.rgb, &mut redone);
+        let same = match image {
+            Image::U8(v) => *v == redone,
+            Image::F32(v) => v.iter().zip(judge::to_floats(&redone)).all(|(a, b)| *a == b),
+        };
+        if same { Ok(()) } else { Err("the witness is not the noted picture at the noted place".into()) }
+    }
 }
 
 /// One witness as stored.

@@ -162,7 +162,9 @@ impl Attack for Patch {
             let aim = |(i, _): &(usize, _)| Aim { label: train.labels[scenes[*i]], target: Some(target) };
             let aims: Vec<Aim> = plan.iter().map(aim).collect();
             let engine = workshop.engines[fit.step() % workshop.engines.len()].as_ref();
-            let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| drop(cross_entropy(aim, logits, gradient));
+            let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
+                cross_entropy(aim, logits, gradient);
+            };
             let pass = climb(engine, aims.clone(), &images.to_device(workshop.device)?, &slope)?;
             if fit.step() % CURVE_EVERY == 0 {
                 let loss = |(aim, z): (&Aim, &Vec<f32>)| f64::from(cross_entropy(aim, z, &mut vec![0.0; z.len()]));
