@@ -169,7 +169,10 @@ impl Attack for Repeat {
         let images = batch.images(&rows)?;
         for step in 1..=self.0 {
             let places = vec![Place { restart: 0, step }; rows.len()];
-            oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] })?;
+            oracle.propose(
+                &rows,
+                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] },
+            )?;
         }
         Ok(())
     }

@@ -40,10 +40,25 @@ impl Goal {
         }
     }
 
+    /// Whether it has no meaning for images without a true class.
+    pub fn needs_label(&self) -> bool {
+        matches!(self, Goal::Untargeted | Goal::Next | Goal::Random)
+    }
+
     /// What the attack is to do with one image, from its clean logits; `None` drops the image (its label is the
     /// target already). The random target depends on seed and example alone, not on the attack or the budget.
-    pub fn aim(&self, example: usize, label: usize, clean_logits: &[f32], seed: u64) -> Option<Aim> {
+    ///
+    /// Without a label only a target that needs none makes sense ([`Goal::needs_label`]).
+    pub fn aim(&self, example: usize, label: Option<usize>, clean_logits: &[f32], seed: u64) -> Option<Aim> {
         let classes = clean_logits.len();
+        let Some(label) = label else {
+            let target = match self {
+                Goal::Class(target) => *target,
+                _ => argmin(clean_logits),
+            };
+            // never looked at: what an attack climbs is the target's
+            return Some(Aim { label: target, target: Some(target) });
+        };
         let target = match self {
             Goal::Untargeted => return Some(Aim { label, target: None }),
             Goal::Class(t) => *t,
@@ -117,11 +132,14 @@ mod tests {
     #[test]
     fn targets_follow_their_rule_and_never_the_label() {
         let logits = [0.5, -2.0, 3.0];
-        assert_eq!(Goal::Next.aim(0, 2, &logits, 0).unwrap().target, Some(0));
-        assert_eq!(Goal::LeastLikely.aim(0, 2, &logits, 0).unwrap().target, Some(1));
-        assert_eq!(Goal::LeastLikely.aim(0, 1, &logits, 0), None);
-        assert_eq!(Goal::Class(2).aim(0, 2, &logits, 0), None);
-        let drawn: Vec<_> = (0..300).map(|e| Goal::Random.aim(e, 1, &logits, 0).unwrap().target.unwrap()).collect();
+        assert_eq!(Goal::Next.aim(0, Some(2), &logits, 0).unwrap().target, Some(0));
+        assert_eq!(Goal::LeastLikely.aim(0, Some(2), &logits, 0).unwrap().target, Some(1));
+        assert_eq!(Goal::LeastLikely.aim(0, Some(1), &logits, 0), None);
+        assert_eq!(Goal::Class(2).aim(0, Some(2), &logits, 0), None);
+        // without a label nothing is dropped: class 0 is a class like any other
+        assert_eq!(Goal::Class(0).aim(0, None, &logits, 0).unwrap().target, Some(0));
+        let drawn: Vec<_> =
+            (0..300).map(|e| Goal::Random.aim(e, Some(1), &logits, 0).unwrap().target.unwrap()).collect();
         assert!(drawn.iter().all(|t| *t != 1));
         let zeros = drawn.iter().filter(|t| **t == 0).count();
         assert!((100..200).contains(&zeros), "{zeros} of 300 fair draws");

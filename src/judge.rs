@@ -200,7 +200,7 @@ impl Trial<'_> {
     /// What the attack is to do with each image; `None` drops it.
     pub fn aims(&self) -> Vec<Option<Aim>> {
         let aim =
-            |i: usize| self.goal.aim(self.subset.examples[i], self.subset.labels[i], &self.clean[i].logits, self.seed);
+            |i: usize| self.goal.aim(self.subset.examples[i], self.subset.label(i), &self.clean[i].logits, self.seed);
         (0..self.subset.len()).map(aim).collect()
     }
 
@@ -596,8 +596,16 @@ impl Bench<'_> {
                 WitnessKind::U8 => Pixels::U8(self.clean[row].to_vec()),
                 WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
             };
-            *best =
-                Some(Best { pixels, verdict: None, distance: 0.0, reached: false, step, restart, fault: Some(fault), note });
+            *best = Some(Best {
+                pixels,
+                verdict: None,
+                distance: 0.0,
+                reached: false,
+                step,
+                restart,
+                fault: Some(fault),
+                note,
+            });
             return true;
         }
         let (pixels, verdict) = (judged.as_ref().expect("no fault"), verdict.expect("no fault"));

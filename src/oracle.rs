@@ -214,6 +214,14 @@ impl<'a> Oracle<'a> {
         Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
+    /// Counts the passes that a row cost before its run was stopped and taken up again.
+    pub fn resume(&mut self, row: usize, passes: usize) {
+        for spent in &mut self.spent {
+            spent[row].forwards += passes as u64;
+            spent[row].backwards += passes as u64;
+        }
+    }
+
     /// What the attack is to do with a row.
     pub fn aim(&self, row: usize) -> Aim {
         self.aims[row]

@@ -33,13 +33,8 @@ pub enum Norm {
 }
 
 /// Names of the norms in sweep files.
-pub const NORMS: &[(&str, Norm)] = &[
-    ("linf", Norm::Linf),
-    ("l2", Norm::L2),
-    ("pixels", Norm::Pixels),
-    ("patch", Norm::Patch),
-    ("any", Norm::Any),
-];
+pub const NORMS: &[(&str, Norm)] =
+    &[("linf", Norm::Linf), ("l2", Norm::L2), ("pixels", Norm::Pixels), ("patch", Norm::Patch), ("any", Norm::Any)];
 
 impl Norm {
     /// Name in sweep files and tables.

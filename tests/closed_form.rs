@@ -232,8 +232,10 @@ impl Attack for Cheat {
         let images = Tensor::from_vec(images, clean.shape(), &Device::Cpu)?;
         for step in 1..=2 {
             let places = vec![Place { restart: 0, step }; rows.len()];
-            let wanted =
-                oracle.propose(&rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] })?;
+            let wanted = oracle.propose(
+                &rows,
+                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] },
+            )?;
             for (row, wanted) in rows.iter().zip(wanted) {
                 assert_eq!(wanted == 0, ![2, 4].contains(&(batch.example(*row) % 6)));
             }
@@ -269,4 +271,44 @@ fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
         let rates = foolproof::report::summary::error_rows(&outcomes).unwrap();
         assert!(rates.contains("40 of 60 images are error rows"), "{rates}");
     }
+}
+
+/// The best one pixel can do to a linear model: the largest sum over the channels of w·(v − x), each v at the end of the box
+/// that lowers the margin. So a scan succeeds exactly where that sum exceeds the margin, and no search does better.
+#[test]
+fn a_scan_finds_the_best_pixel_there_is() {
+    let (model, subset) = toy();
+    let one = threat(Norm::Pixels, "1");
+    let (scanned, witnesses) = run(&model, &subset, "one-pixel", &[("variant", "scan")], one, WitnessKind::U8);
+    let evolution = [("population", "40"), ("generations", "30")];
+    let (evolved, _) = run(&model, &subset, "one-pixel", &evolution, one, WitnessKind::U8);
+    let Witnesses::U8(witnesses) = witnesses else { panic!("8-bit witnesses") };
+    let plane = SIDE * SIDE;
+    let mut successes = 0;
+    for (i, (scan, evolved)) in scanned.iter().zip(&evolved).enumerate() {
+        let x = floats(subset.image(i));
+        let gain = |p: usize| {
+            let of = |c: usize| {
+                let (w, x) = (f64::from(model.w[c * plane + p]), f64::from(x[c * plane + p]));
+                (w * x).max(-w * (1.0 - x))
+            };
+            (0..3).map(of).sum::<f64>()
+        };
+        let best = (0..plane).map(gain).fold(0.0, f64::max);
+        let margin = model.margin(&x);
+        if (best - margin).abs() > 1e-4 {
+            assert_eq!(scan.success, Some(best > margin), "image {i}: {best} {margin}");
+        }
+        assert!(scan.success >= evolved.success, "image {i}: a search found what the scan did not");
+        let changed = (0..plane)
+            .filter(|p| (0..3).any(|c| witnesses[i * VALUES + c * plane + p] != subset.image(i)[c * plane + p]));
+        assert!(changed.count() <= 1);
+        // every candidate, and the judge's own passes
+        let asked = scan.forwards;
+        assert!(if scan.success == Some(true) { asked <= 8 * 64 + 8 } else { asked == 8 * 64 + 1 }, "{asked} queries");
+        successes += usize::from(scan.success == Some(true));
+    }
+    let found = evolved.iter().filter(|o| o.success == Some(true)).count();
+    assert!(successes > 0 && successes < subset.len(), "{successes} of {}", subset.len());
+    assert!(2 * found > successes, "differential evolution finds most: {found} of {successes}");
 }

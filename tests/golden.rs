@@ -265,7 +265,7 @@ fn skipping_judgements_loses_no_success() {
                         judging,
                         marks: &[usize::MAX],
                         earlier: None,
-        every_image: false,
+                        every_image: false,
                         batch: 512,
                         stop: &AtomicBool::new(false),
                     };

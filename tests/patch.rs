@@ -5,7 +5,7 @@ mod support;
 use candle_core::{Device, Tensor};
 use foolproof::attack::patch::fit::picture_side;
 use foolproof::attack::patch::{FitSettings, PatchFit, Rule};
-use foolproof::data::{self, Source, Subset};
+use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::Aim;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::loss;
@@ -180,7 +180,7 @@ fn others(subset: &Subset, target: usize, most: usize) -> Subset {
     let rows: Vec<usize> = (0..subset.len()).filter(|i| subset.labels[*i] != target).take(most).collect();
     let of = |v: &[usize]| rows.iter().map(|i| v[*i]).collect();
     let pixels = rows.iter().flat_map(|i| subset.image(*i)).copied().collect();
-    Subset::new(of(&subset.examples), of(&subset.labels), pixels, subset.side)
+    Subset::new(of(&subset.examples), of(&subset.labels), pixels, subset.side, subset.classes.clone())
 }
 
 const AREAS: [f64; 5] = [0.05, 0.1, 0.15, 0.2, 0.3];
@@ -191,9 +191,9 @@ const AREAS: [f64; 5] = [0.05, 0.1, 0.15, 0.2, 0.3];
 fn optimisers_compared() {
     let Some(folder) = shared_data("optimisers_compared") else { return };
     let (cifar, source) = (data::find("cifar10").unwrap(), Source::new(folder));
-    let target = cifar.classes.iter().position(|c| *c == "frog").unwrap();
-    let train = others(&cifar.subset(&source, "train", 0, None).unwrap(), target, usize::MAX);
-    let all = cifar.subset(&source, "test", 0, Some(400)).unwrap();
+    let all = cifar.subset(&source, &Choice::new("test", 0, Some(400))).unwrap();
+    let target = all.classes.iter().position(|c| c == "frog").unwrap();
+    let train = others(&cifar.subset(&source, &Choice::new("train", 0, None)).unwrap(), target, usize::MAX);
     let test = others(&all, target, 200);
     let frog = all.labels.iter().position(|l| *l == target).unwrap();
     for name in ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"] {

@@ -122,7 +122,8 @@ pub struct Entry {
 type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
-pub const ATTACKS: &[&Entry] = &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY, &patch::ENTRY, &paste::ENTRY, &class_max::ENTRY];
+pub const ATTACKS: &[&Entry] =
+    &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY, &patch::ENTRY, &paste::ENTRY, &class_max::ENTRY];
 
 /// The attack of this name.
 pub fn find(name: &str) -> Result<&'static Entry> {

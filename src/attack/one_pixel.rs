@@ -125,8 +125,7 @@ impl OnePixel {
             let rows: Vec<usize> = evolutions.iter().map(|e| e.row).collect();
             let x = batch.images(&rows)?; // N×3×H×W
             evolutions.par_iter_mut().for_each(|e| e.breed(self.variant));
-            let changes: Vec<Change> =
-                evolutions.par_iter().enumerate().flat_map_iter(|(i, e)| e.changes(i)).collect();
+            let changes: Vec<Change> = evolutions.par_iter().enumerate().flat_map_iter(|(i, e)| e.changes(i)).collect();
             let places: Vec<Place> =
                 evolutions.iter().map(|e| Place { restart: e.run, step: e.generation + 1 }).collect();
             let (logits, wanted) = oracle.try_changes(&rows, &x, &changes, &places)?;
@@ -204,7 +203,8 @@ impl Evolution {
                 _ => (a, (b, c), WEIGHT),
             };
             let (base, plus, minus) = (&self.parents[base], &self.parents[difference.0], &self.parents[difference.1]);
-            let mut child: Vec<f32> = base.iter().zip(plus).zip(minus).map(|((x, p), m)| x + weight * (p - m)).collect();
+            let mut child: Vec<f32> =
+                base.iter().zip(plus).zip(minus).map(|((x, p), m)| x + weight * (p - m)).collect();
             if variant == Variant::Best1Bin {
                 let sure = stream.below(child.len());
                 for (g, gene) in child.iter_mut().enumerate() {
@@ -298,7 +298,8 @@ fn scan(mut rows: Vec<usize>, oracle: &mut Oracle, batch: &Batch) -> Result<()> 
             })
         };
         let changes: Vec<Change> = (0..rows.len()).flat_map(of_image).collect();
-        let (_, wanted) = oracle.try_changes(&rows, &x, &changes, &vec![Place { restart: 0, step: step + 1 }; rows.len()])?;
+        let (_, wanted) =
+            oracle.try_changes(&rows, &x, &changes, &vec![Place { restart: 0, step: step + 1 }; rows.len()])?;
         let before = rows.len();
         let mut wanted = wanted.into_iter();
         rows.retain(|_| wanted.next().expect("one a row") > 0);

@@ -50,6 +50,9 @@ struct Options {
     /// Folder of all runs
     #[arg(long, global = true, value_name = "DIR", default_value = "results")]
     out: PathBuf,
+    /// Explain every prediction of a run by a map of where the net looked (Grad-CAM)
+    #[arg(long, global = true)]
+    explain: bool,
     /// No progress on stderr
     #[arg(long, short, global = true)]
     quiet: bool,

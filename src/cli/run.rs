@@ -37,7 +37,8 @@ pub fn report(dir: &Path) -> Result<()> {
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
-    let plan = plan::load(config, &options.source())?;
+    let mut plan = plan::load(config, &options.source())?;
+    plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
     let mut progress = Progress::new(options.quiet, &machine);

@@ -47,15 +47,14 @@ pub struct Folder {
 }
 
 /// Every dataset.
-pub const DATASETS: &[&Dataset] =
-    &[
-        &cifar10_sample::DATASET,
-        &cifar10::DATASET,
-        &imagenet_folder::DATASET,
-        &folder::DATASET,
-        &blank::CIFAR10,
-        &blank::IMAGENET,
-    ];
+pub const DATASETS: &[&Dataset] = &[
+    &cifar10_sample::DATASET,
+    &cifar10::DATASET,
+    &imagenet_folder::DATASET,
+    &folder::DATASET,
+    &blank::CIFAR10,
+    &blank::IMAGENET,
+];
 
 /// Where datasets that are not built in lie.
 #[derive(Debug, Clone)]

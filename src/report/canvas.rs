@@ -136,7 +136,8 @@ fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
     encode(&page)
 }
 
-fn encode(picture: &RgbImage) -> Result<Vec<u8>> {
+/// PNG bytes of an image.
+pub fn encode(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image::codecs::png::PngEncoder::new(&mut bytes)
         .write_image(picture.as_raw(), picture.width(), picture.height(), ExtendedColorType::Rgb8)

@@ -2,10 +2,11 @@
 
 use super::Run;
 use super::canvas::{Drawing, FONT, Picture, Raster, Scale, figure_error, render};
+use super::patch_area::with_class_name;
 use super::summary::Summary;
 use crate::error::Result;
 use crate::ratio::Ratio;
-use crate::record::{Inputs, Outcome, Witnesses};
+use crate::record::{Cell, Inputs, Outcome, Witnesses};
 use image::{Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -22,7 +23,7 @@ const FONT_PT: f64 = 7.0;
 /// No more models than fit on a page.
 const MOST_BLOCKS: usize = 2;
 /// The budget shown is the one nearest to what the field reports most, 8/255 in Linf, 0.5 in L2.
-const USUAL_EPS: [(&str, f64); 2] = [("linf", 8.0 / 255.0), ("l2", 0.5)];
+const USUAL_EPS: [(&str, f64); 4] = [("linf", 8.0 / 255.0), ("l2", 0.5), ("pixels", 1.0), ("patch", 0.1)];
 
 struct Figure(Vec<Block>);
 
@@ -51,9 +52,9 @@ pub fn draw(run: &Run) -> Result<Option<Picture>> {
     if blocks.is_empty() { Ok(None) } else { render(&Figure(blocks)).map(Some) }
 }
 
-/// Cells with at least one picture.
+/// Cells with at least one picture that was one before the attack.
 fn complete<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
-    run.cells.iter().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0))
+    run.cells.iter().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled))
 }
 
 /// For each model the cell that fools most at the usual budget; of equals, the first.
@@ -99,19 +100,7 @@ impl Block {
                 (&inputs.pixels[at * values..(at + 1) * values], &witnesses[k * values..(k + 1) * values]);
             Some(Shown::of(&inputs, &outcomes[*k], clean, adversarial, amplification))
         });
-        let c = &summary.cell;
-        let title = format!(
-            "{}: {} ({}), {} eps {}, {}",
-            c.model.name,
-            c.attack.name,
-            c.params().replace(';', ", "),
-            c.threat.norm,
-            c.threat.eps,
-            c.goal
-        )
-        .replace(" ()", "")
-            + if c.mode_name() == "within" { ", within" } else { "" }
-            + &if c.precision == "f32" { String::new() } else { format!(", {} gradients", c.precision) };
+        let title = title(&summary.cell, &inputs.classes);
         let shown: Vec<Shown> = shown.collect();
         Ok((!shown.is_empty()).then_some(Block { title, amplification, shown }))
     }
@@ -135,13 +124,34 @@ impl Shown {
     }
 }
 
-fn caption(inputs: &Inputs, class: Option<usize>, confidence: Option<f32>) -> String {
+/// Longest list of parameters in a title; a longer one stands in the tables.
+const MOST_LETTERS: usize = 80;
+
+/// What is shown: model, attack, budget, goal.
+pub fn title(c: &Cell, classes: &[String]) -> String {
+    let params = c.params().replace(';', ", ");
+    let params = if params.is_empty() || params.len() > MOST_LETTERS { String::new() } else { format!(" ({params})") };
+    let budget = match c.threat.norm.as_str() {
+        "any" => String::new(),
+        "pixels" => format!(", {} pixels", c.threat.eps),
+        "patch" => format!(", area {}", c.threat.eps),
+        norm => format!(", {norm} eps {}", c.threat.eps),
+    };
+    let goal = with_class_name(c.goal.clone(), &c.goal, classes);
+    format!("{}: {}{params}{budget}, {goal}", c.model.name, c.attack.name)
+        + if c.mode_name() == "within" { ", within" } else { "" }
+        + &if c.precision == "f32" { String::new() } else { format!(", {} gradients", c.precision) }
+}
+
+/// Name of a class, and how sure the net is.
+pub fn caption(inputs: &Inputs, class: Option<usize>, confidence: Option<f32>) -> String {
     let name = class.and_then(|c| inputs.classes.get(c)).map_or("?", String::as_str);
     let percent = confidence.map_or(String::new(), |c| format!(" {:.0} %", 100.0 * c));
     format!("{name}{percent}")
 }
 
-fn picture(pixels: &[u8], side: usize) -> RgbImage {
+/// 3×side×side as an image.
+pub fn picture(pixels: &[u8], side: usize) -> RgbImage {
     let plane = side * side;
     RgbImage::from_fn(side as u32, side as u32, |x, y| {
         let p = y as usize * side + x as usize;

@@ -3,8 +3,12 @@
 //! To add a table or chart: a file, a `mod` line, a line in [`TABLES`] or [`CHARTS`].
 
 mod canvas;
+mod class_max;
 mod confusion;
+mod curves;
+mod explain;
 mod gallery;
+mod patch_area;
 pub mod patch_picture;
 mod robust_accuracy;
 pub mod summary;
@@ -34,6 +38,9 @@ const TABLES: &[(&str, Table)] = &[
     ("tables/images.csv", tables::images),
     ("tables/targets.csv", tables::targets),
     ("tables/confusion.csv", confusion::table),
+    ("tables/class-max.csv", class_max::table),
+    ("tables/transfer.csv", tables::transfer),
+    ("tables/explain.csv", explain::table),
 ];
 
 /// Every figure: path below the run without extension, and what draws it.
@@ -41,7 +48,19 @@ const CHARTS: &[(&str, Chart)] = &[
     ("figures/robust-accuracy", robust_accuracy::draw),
     ("figures/gallery", gallery::draw),
     ("figures/confusion", confusion::draw),
+    ("figures/patch-area", patch_area::draw),
+    ("figures/class-max", class_max::draw),
+    ("figures/grad-cam", explain::draw),
 ];
+
+/// Pictures, each in a file of its own: paths below the run, and bytes.
+type Pictures = fn(&Run) -> Result<Vec<(String, Vec<u8>)>>;
+
+/// Everything that makes pictures, below [`PICTURES`].
+const PICTURE_MAKERS: &[Pictures] = &[class_max::pictures, patch_picture::pictures];
+
+/// Folder of all pictures.
+const PICTURES: &str = "pictures";
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.
@@ -63,10 +82,13 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
             files.push((format!("{path}.png"), picture.png));
         }
     }
+    for pictures in PICTURE_MAKERS {
+        files.extend(pictures(run)?);
+    }
     Ok(files)
 }
 
-/// Every path a report may have.
+/// Every path a report may have, pictures apart.
 pub fn known_paths() -> impl Iterator<Item = String> {
     let charts = CHARTS.iter().flat_map(|(path, _)| [format!("{path}.svg"), format!("{path}.png")]);
     TABLES.iter().map(|(path, _)| path.to_string()).chain(charts)
@@ -79,7 +101,8 @@ pub fn write(store: &Store) -> Result<Vec<String>> {
         store.write(path, bytes)?;
     }
     // what an earlier plan gave and this one does not
-    for path in known_paths().filter(|p| !files.iter().any(|(path, _)| path == p)) {
+    let pictures = store.files_below(PICTURES)?;
+    for path in known_paths().chain(pictures).filter(|p| !files.iter().any(|(path, _)| path == p)) {
         store.remove(&path)?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())

@@ -1,8 +1,9 @@
 //! A patch as PNG files: as it is judged, and large enough to be printed.
 
+use super::Run;
 use super::canvas::figure_error;
 use crate::error::{Error, Result};
-use crate::placement::Mask;
+use crate::placement::{MASKS, Mask};
 use image::{RgbImage, imageops};
 use png::{BitDepth, ColorType, Encoder, PixelDimensions, Unit};
 
@@ -10,6 +11,34 @@ use png::{BitDepth, ColorType, Encoder, PixelDimensions, Unit};
 const PRINT_SIDE: usize = 1181;
 /// 300 dots an inch, in pixels a metre.
 const PRINT_DENSITY: u32 = 11_811;
+
+/// Name of the attack whose patches these are.
+const ATTACK: &str = "patch";
+
+/// Every universal patch of the run, twice.
+pub fn pictures(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for cell in run.cells.iter().filter(|s| s.cell.attack.name == ATTACK && s.rates.is_some()).map(|s| &s.cell) {
+        let Some(train) = &cell.train else { continue };
+        let inputs = run.store.read_inputs(&cell.data.digest)?;
+        let id = cell.fit(inputs.side).id();
+        let nets: Vec<&str> = train.models.iter().map(|m| m.name.as_str()).collect();
+        let class = cell.goal.strip_prefix("target:").and_then(|n| inputs.classes.get(n.parse::<usize>().ok()?));
+        let name = [class.map_or(cell.goal.as_str(), String::as_str), &nets.join("+"), &id[..6]].join("-");
+        let name: String =
+            name.chars().map(|c| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '_' }).collect();
+        let path = format!("pictures/patch/{name}.png");
+        if files.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        let pictures = run.store.read_fit(&id)?.1;
+        let shape = cell.attack.params.get("mask").map_or("", String::as_str);
+        let mask = MASKS.iter().find(|(name, _)| *name == shape).map_or(Mask::Square, |(_, mask)| *mask);
+        files.push((path, patch(pictures.side, &pictures.rgb, mask)?));
+        files.push((format!("pictures/patch/{name}-print.png"), printable(pictures.side, &pictures.rgb, mask)?));
+    }
+    Ok(files)
+}
 
 /// The patch pixel for pixel, RGBA; outside the mask it is transparent. Its colours stay there, because pixels at the rim of
 /// a placed patch are interpolated from them too: so the file holds all that is needed to paste it again.

@@ -1,9 +1,9 @@
 //! CSV tables. Rates are fractions with six digits; what is missing is an empty field.
 
 use super::Run;
-use super::summary::{Rates, Summary};
+use super::summary::{Rates, Summary, wilson};
 use crate::error::{Error, Result};
-use crate::record::{Cell, Outcome};
+use crate::record::{Cell, Outcome, Transfer};
 
 /// Columns of `summary.csv`, normative.
 const SUMMARY: [&str; 27] = [
@@ -56,7 +56,7 @@ const IMAGES: [&str; 15] = [
 ];
 
 /// Columns of `targets.csv`: targeted cells only.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 21] = [
     "cell",
     "model",
     "attack",
@@ -69,6 +69,33 @@ const TARGETS: [&str; 12] = [
     "target_rate_after",
     "target_top5_before",
     "target_top5_after",
+    "target_low",
+    "target_high",
+    "target_top5_low",
+    "target_top5_high",
+    "label_probability_before",
+    "label_probability_after",
+    "target_probability_before",
+    "target_probability_after",
+    "fitted_to",
+];
+
+/// Columns of `transfer.csv`: cells whose witnesses another model judges.
+const TRANSFER: [&str; 14] = [
+    "cell",
+    "model",
+    "attack",
+    "params",
+    "norm",
+    "eps",
+    "goal",
+    "transfer_to",
+    "n",
+    "clean_accuracy",
+    "accuracy",
+    "target_rate",
+    "label_probability",
+    "target_probability",
 ];
 
 /// One row a cell.
@@ -136,7 +163,13 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             let hits = outcomes.iter().filter(|o| rank(o).is_some_and(|r| r < within)).count();
             six((!outcomes.is_empty()).then(|| hits as f64 / outcomes.len() as f64))
         };
+        let interval = |within: usize| {
+            let hits = outcomes.iter().filter(|o| o.target_rank_adversarial.is_some_and(|r| r < within)).count();
+            (!outcomes.is_empty()).then(|| wilson(hits, outcomes.len()))
+        };
+        let probability = |of: &dyn Fn(&Outcome) -> Option<f32>| six(mean(outcomes.iter().filter_map(of)));
         let c = &s.cell;
+        let fitted_to: Vec<&str> = c.train.iter().flat_map(|t| t.models.iter().map(|m| m.name.as_str())).collect();
         rows.push(vec![
             s.id.clone(),
             c.model.name.clone(),
@@ -150,9 +183,57 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             share(&|o| o.target_rank_adversarial, 1),
             share(&|o| o.target_rank_clean, 5),
             share(&|o| o.target_rank_adversarial, 5),
+            six(interval(1).map(|i| i.0)),
+            six(interval(1).map(|i| i.1)),
+            six(interval(5).map(|i| i.0)),
+            six(interval(5).map(|i| i.1)),
+            probability(&|o| o.label_probability_clean),
+            probability(&|o| o.label_probability_adversarial),
+            probability(&|o| o.target_probability_clean),
+            probability(&|o| o.target_probability_adversarial),
+            fitted_to.join(" "),
         ]);
     }
     if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
+}
+
+/// One row a cell and other model: what that says of the same witnesses.
+pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
+    let mut rows = Vec::new();
+    for s in stored(run) {
+        for (model, found) in run.store.read_transfers(&s.id)? {
+            let labels: Vec<Option<usize>> = run.store.read(&s.id)?.outcomes.iter().map(|o| o.label).collect();
+            let labelled = labels.iter().any(Option::is_some);
+            let share = |of: &dyn Fn(usize, &Transfer) -> bool, wanted: bool| {
+                let hits = found.iter().enumerate().filter(|(k, t)| of(*k, t)).count();
+                six((wanted && !found.is_empty()).then(|| hits as f64 / found.len() as f64))
+            };
+            let c = &s.cell;
+            rows.push(vec![
+                s.id.clone(),
+                c.model.name.clone(),
+                c.attack.name.clone(),
+                c.params(),
+                c.threat.norm.clone(),
+                c.threat.eps.clone(),
+                c.goal.clone(),
+                model.name.clone(),
+                found.len().to_string(),
+                share(&|k, t| t.clean_prediction == labels[k], labelled),
+                share(&|k, t| t.prediction == labels[k], labelled),
+                share(&|_, t| t.target_rank == Some(0), c.goal != "untargeted"),
+                six(mean(found.iter().filter_map(|t| t.label_probability))),
+                six(mean(found.iter().filter_map(|t| t.target_probability))),
+            ]);
+        }
+    }
+    if rows.is_empty() { Ok(None) } else { csv(&TRANSFER, rows.into_iter()).map(Some) }
+}
+
+/// `None` where there is nothing.
+fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0), |(sum, n), v| (sum + f64::from(v), n + 1));
+    (n > 0).then(|| sum / f64::from(n))
 }
 
 fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
@@ -175,10 +256,12 @@ pub(super) fn csv(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> 
     writer.into_inner().map_err(|e| Error::Store(format!("table: {e}")))
 }
 
-fn text<T: ToString>(value: Option<T>) -> String {
+/// A field, empty where there is no value.
+pub fn text<T: ToString>(value: Option<T>) -> String {
     value.map_or(String::new(), |v| v.to_string())
 }
 
-fn six(value: Option<f64>) -> String {
+/// Six digits, empty where there is no value.
+pub fn six(value: Option<f64>) -> String {
     value.map_or(String::new(), |v| format!("{v:.6}"))
 }

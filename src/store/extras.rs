@@ -32,11 +32,8 @@ impl Store {
     ) -> Result<()> {
         let mut rows = String::from("step,objective\n");
         curve.iter().for_each(|(step, value)| rows += &format!("{step},{value:.6}\n"));
-        let files = vec![
-            (FIT, fit.canonical().into_bytes()),
-            (PICTURES, picture_file(pictures)?),
-            (CURVE, rows.into_bytes()),
-        ];
+        let files =
+            vec![(FIT, fit.canonical().into_bytes()), (PICTURES, picture_file(pictures)?), (CURVE, rows.into_bytes())];
         self.put_files(FITS, &fit.id(), files, provenance)
     }
 
@@ -96,9 +93,7 @@ impl Store {
             let rows = rows.collect::<Result<_, _>>().map_err(|e| self.damaged(TRANSFERS, &name, ROWS, e))?;
             found.push((model, rows));
         }
-        found.sort_by(|a: &(ModelRecord, Vec<Transfer>), b| {
-            (&a.0.name, &a.0.weights).cmp(&(&b.0.name, &b.0.weights))
-        });
+        found.sort_by(|a: &(ModelRecord, Vec<Transfer>), b| (&a.0.name, &a.0.weights).cmp(&(&b.0.name, &b.0.weights)));
         Ok(found)
     }
 

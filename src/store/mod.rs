@@ -147,13 +147,7 @@ impl Store {
     }
 
     /// Stores a folder of files with their digests, all of it or nothing.
-    fn put_files(
-        &self,
-        shelf: &str,
-        id: &str,
-        files: Vec<(&str, Vec<u8>)>,
-        mut provenance: Provenance,
-    ) -> Result<()> {
+    fn put_files(&self, shelf: &str, id: &str, files: Vec<(&str, Vec<u8>)>, mut provenance: Provenance) -> Result<()> {
         provenance.files = files.iter().map(|(name, bytes)| (name.to_string(), digest::sha256(bytes))).collect();
         let sealed = digest::seal(&serde_json::to_string_pretty(&provenance).expect("plain data"));
         let shelf = self.dir.join(shelf);
@@ -299,6 +293,19 @@ impl Store {
     pub fn read_bytes(&self, relative: &str) -> Result<Vec<u8>> {
         let path = self.dir.join(relative);
         fs::read(&path).map_err(Error::io("read", &path))
+    }
+
+    /// Paths below the run of the files in a folder and in those below it, sorted; none where there is no folder.
+    pub fn files_below(&self, folder: &str) -> Result<Vec<String>> {
+        let (mut files, mut folders) = (Vec::new(), vec![folder.to_string()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(self.dir.join(&folder)).into_iter().flatten().flatten() {
+                let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                if entry.path().is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// Writes a file of the run, all of it or nothing.

@@ -37,7 +37,8 @@ pub fn transfer(runner: &Runner) -> Result<()> {
             let clean = &cleans[&(*model, cell.data)];
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
             let outcomes = runner.store.read(&cell.id)?.outcomes;
-            let at = |example: usize| subset.examples.binary_search(&example).expect("a row is of an image of the subset");
+            let at =
+                |example: usize| subset.examples.binary_search(&example).expect("a row is of an image of the subset");
             let row = |(o, v): (&Outcome, &Verdict)| Transfer {
                 example: o.example,
                 clean_prediction: clean[at(o.example)].prediction,

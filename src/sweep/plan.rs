@@ -8,8 +8,8 @@ use crate::goal::Goal;
 use crate::judge::{WITNESS_KINDS, WitnessKind};
 use crate::kernel::{PRECISIONS, Precision};
 use crate::model::{self, ModelSource};
-use crate::ratio::Ratio;
 use crate::placement::Picture;
+use crate::ratio::Ratio;
 use crate::record::{
     AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord, TrainRecord,
 };
@@ -214,12 +214,20 @@ impl Resolver<'_> {
                             let threat = Threat { norm: *norm, eps };
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
-                                    if let Err(problem) = built.check_goal(goal) {
+                                    let labelled = self.data[data].subset.labelled;
+                                    let fits = match labelled || !goal.needs_label() {
+                                        true => built.check_goal(goal),
+                                        false => {
+                                            Err("a blank canvas has no label (hint: target:NAME or target:all)".into())
+                                        }
+                                    };
+                                    if let Err(problem) = fits {
                                         self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
                                     let mut cell = self.cell(model, data, attack, &threat, *goal, block, seed);
-                                    let Some(fit) = self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
+                                    let Some(fit) =
+                                        self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
                                     else {
                                         continue;
                                     };
@@ -351,7 +359,8 @@ impl Resolver<'_> {
     /// The training images and nets of a block; no image of `attacked` may be among them.
     fn train(&mut self, spec: &TrainSpec, sides: &[usize], attacked: Option<usize>) -> Option<ResolvedTrain> {
         let data = self.data(&spec.data, sides)?;
-        let models: Vec<usize> = spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
+        let models: Vec<usize> =
+            spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
         let (train, attacked) = (&self.data[data], &self.data[attacked?]);
         let same = train.dataset.name == attacked.dataset.name
             && (&train.choice.split, &train.choice.path) == (&attacked.choice.split, &attacked.choice.path);
@@ -471,7 +480,8 @@ impl Resolver<'_> {
         let named = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).map(Goal::Class);
         match Goal::parse(&text.value).or_else(|| named(wanted?)) {
             None => {
-                let rules = ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
+                let rules =
+                    ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
                 let hint = match wanted {
                     Some(class) if !names.is_empty() => hint(class, names.iter().map(String::as_str)),
                     _ => hint(&text.value, rules),
@@ -581,7 +591,8 @@ impl Resolver<'_> {
         let Some(i) = given.iter().position(|(key, path)| names_a_picture(key) && !path.is_empty()) else {
             return Ok((Params::resolve(entry.params, given)?, None));
         };
-        let (digest, picture) = data::find_picture(given[i].1, self.beside, self.source).map_err(|e| vec![(i, e.to_string())])?;
+        let (digest, picture) =
+            data::find_picture(given[i].1, self.beside, self.source).map_err(|e| vec![(i, e.to_string())])?;
         let mut given = given.to_vec();
         given[i].1 = &digest;
         Ok((Params::resolve(entry.params, &given)?, Some(picture)))

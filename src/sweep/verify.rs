@@ -243,7 +243,7 @@ impl Claim<'_> {
             )));
         };
         let subset = &bench.subset;
-        let aim = |i: usize| goal.aim(subset.examples[i], subset.labels[i], &bench.clean[i].logits, cell.seed);
+        let aim = |i: usize| goal.aim(subset.examples[i], subset.label(i), &bench.clean[i].logits, cell.seed);
         let aims: Vec<Option<Aim>> = (0..subset.len()).map(aim).collect();
         let rows = (0..aims.len()).filter(|i| aims[*i].is_some()).collect();
         Ok(Claim { threat, aims, rows, bench })
@@ -285,7 +285,11 @@ impl Claim<'_> {
             ("clean probability of the label", o.label_probability_clean, label.and_then(|l| clean.probability(l))),
             ("probability of the label", o.label_probability_adversarial, label.and_then(|l| verdict.probability(l))),
             ("clean probability of the target", o.target_probability_clean, target.and_then(|t| clean.probability(t))),
-            ("probability of the target", o.target_probability_adversarial, target.and_then(|t| verdict.probability(t))),
+            (
+                "probability of the target",
+                o.target_probability_adversarial,
+                target.and_then(|t| verdict.probability(t)),
+            ),
             ("logit of the target", o.target_logit_adversarial, target.map(|t| verdict.logits[t])),
         ] {
             near(what, stored, found)?;

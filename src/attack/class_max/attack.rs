@@ -100,10 +100,12 @@ impl ClassMax {
             let example = batch.example(*row);
             let stream = task.streams.stream(example, 0, "paint");
             let mut painting = Painting::new(self.recipe, &settings, &canvas, side, stream);
-            let curve = task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state)).unwrap_or_default();
+            let curve =
+                task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state)).unwrap_or_default();
             Work { painting, curve }
         };
         let mut works: Vec<Work> = rows.iter().zip(canvases).map(begin).collect();
+        rows.iter().zip(&works).for_each(|(row, work)| oracle.resume(*row, work.painting.step()));
         let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
             self.objective.gradient(aim.target.unwrap_or(aim.label), logits, gradient);
         };
@@ -141,7 +143,8 @@ impl ClassMax {
         let images = Tensor::from_vec(pictures, x.shape(), &Device::Cpu)?.to_device(x.device())?;
         let notes: Vec<String> = works.iter().map(Work::note).collect();
         let places = vec![Place { restart: 0, step: steps }; rows.len()];
-        oracle.propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes })?;
+        oracle
+            .propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes })?;
         oracle.leave(rows.len());
         Ok(())
     }

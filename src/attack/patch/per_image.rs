@@ -79,7 +79,14 @@ struct OwnPatch {
 
 impl OwnPatch {
     /// A mid grey patch.
-    fn new(row: usize, mut image: Vec<f32>, placing: &Placing, settings: &FitSettings, batch: &Batch, task: &Task) -> Self {
+    fn new(
+        row: usize,
+        mut image: Vec<f32>,
+        placing: &Placing,
+        settings: &FitSettings,
+        batch: &Batch,
+        task: &Task,
+    ) -> Self {
         let (placement, side) = (placing.place(row, batch, task), batch.side());
         let mask = placement.footprint(side, side).mask();
         let covered: Vec<usize> = (0..image.len()).filter(|i| mask[i % (side * side)]).collect();

@@ -55,7 +55,10 @@ impl Placing {
                 rows.par_iter().zip(clean).map(paste).unzip::<Vec<f32>, String, Vec<_>, Vec<_>>();
             let images = Tensor::from_vec(images.concat(), x.shape(), &Device::Cpu)?.to_device(x.device())?;
             let places = vec![Place { restart: 0, step: 1 }; rows.len()];
-            oracle.propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes })?;
+            oracle.propose(
+                rows,
+                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes },
+            )?;
             oracle.leave(rows.len());
         }
         Ok(())

@@ -1,0 +1,191 @@
+//! Where a net looked (Grad-CAM), before and after: maps laid over the images, and a table of what they share.
+
+use super::Run;
+use super::canvas::{Drawing, FONT, Picture, Raster, Scale, figure_error, render};
+use super::gallery::{self, picture};
+use super::summary::Summary;
+use super::tables::{csv, six};
+use crate::error::Result;
+use crate::record::{Explanation, Inputs, Witnesses};
+use image::{Rgb, RgbImage, imageops};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Columns of `explain.csv`, normative.
+const COLUMNS: [&str; 7] =
+    ["cell", "example", "maximum_clean", "maximum_adversarial", "correlation", "share_clean", "share_adversarial"];
+
+/// One row an image whose predictions are explained.
+pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
+    let mut rows = Vec::new();
+    for s in &run.cells {
+        let Some(explanation) = run.store.read_explanation(&s.id)? else { continue };
+        rows.extend(explanation.rows.iter().map(|e| {
+            vec![
+                s.id.clone(),
+                e.example.to_string(),
+                six(Some(f64::from(e.maximum_clean))),
+                six(Some(f64::from(e.maximum_adversarial))),
+                six(e.correlation),
+                six(e.share_clean),
+                six(e.share_adversarial),
+            ]
+        }));
+    }
+    if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
+}
+
+const WIDTH_MM: f64 = 180.0;
+const COLUMNS_SHOWN: usize = 6;
+const LEFT_MM: f64 = 20.0;
+const CELL_MM: f64 = (WIDTH_MM - LEFT_MM) / COLUMNS_SHOWN as f64;
+const PICTURE_MM: f64 = CELL_MM - 2.0;
+const TITLE_MM: f64 = 7.0;
+const CAPTION_MM: f64 = 3.6;
+const ROW_MM: f64 = PICTURE_MM + CAPTION_MM;
+const FONT_PT: f64 = 7.0;
+const SMALL_PT: f64 = 5.5;
+/// Blocks of images, one a cell.
+const MOST_BLOCKS: usize = 4;
+const ROWS: [&str; 4] = ["clean", "Grad-CAM", "adversarial", "Grad-CAM"];
+/// Share of the map's colour laid over the image.
+const OVERLAY: f32 = 0.55;
+/// Images are enlarged to at least so many pixels first, so that the map over them is smooth.
+const SMOOTH: usize = 128;
+
+struct Figure(Vec<Block>);
+
+struct Block {
+    title: String,
+    /// By column: four pictures, and what stands below each.
+    columns: Vec<[(RgbImage, String); 4]>,
+}
+
+/// The figure, or nothing where nothing is explained.
+pub fn draw(run: &Run) -> Result<Option<Picture>> {
+    let mut blocks = Vec::new();
+    let mut models: Vec<(&str, &str)> = Vec::new();
+    // of each model and attack the cell that fools most
+    let fooled = |s: &Summary| s.rates.as_ref().map_or(0, |r| r.clean_correct - r.robust_correct);
+    let mut cells: Vec<&Summary> = run.cells.iter().filter(|s| s.rates.is_some()).collect();
+    cells.sort_by_key(|s| std::cmp::Reverse(fooled(s)));
+    for s in cells {
+        let key = (s.cell.model.name.as_str(), s.cell.attack.name.as_str());
+        if blocks.len() == MOST_BLOCKS || models.contains(&key) {
+            continue;
+        }
+        if let Some(explanation) = run.store.read_explanation(&s.id)? {
+            models.push(key);
+            blocks.extend(Block::of(run, s, &explanation)?);
+        }
+    }
+    if blocks.is_empty() { Ok(None) } else { render(&Figure(blocks)).map(Some) }
+}
+
+impl Block {
+    fn of(run: &Run, summary: &Summary, explanation: &Explanation) -> Result<Option<Block>> {
+        let inputs: Inputs = run.store.read_inputs(&summary.cell.data.digest)?;
+        let outcomes = run.store.read(&summary.id)?.outcomes;
+        let witnesses = match run.store.read_witnesses(&summary.id)? {
+            Witnesses::U8(v) => v,
+            Witnesses::F32(v) => v.into_iter().map(|v| (v * 255.0).round() as u8).collect(),
+        };
+        let values = 3 * inputs.side * inputs.side;
+        let of_map = explanation.side * explanation.side;
+        let mut order: Vec<usize> = (0..outcomes.len()).collect();
+        order.sort_by_key(|k| (outcomes[*k].success != Some(true), *k));
+        let column = |k: &usize| {
+            let (k, o) = (*k, &outcomes[*k]);
+            let at = inputs.examples.iter().position(|e| *e == o.example)?;
+            let clean = picture(&inputs.pixels[at * values..][..values], inputs.side);
+            let adversarial = picture(&witnesses[k * values..][..values], inputs.side);
+            let map = |maps: &[f32], on: &RgbImage| overlaid(on, &maps[k * of_map..][..of_map], explanation.side);
+            let row = &explanation.rows[k];
+            let number = |name: &str, v: Option<f64>| v.map_or(String::new(), |v| format!("{name} {v:.2}"));
+            Some([
+                (clean.clone(), gallery::caption(&inputs, o.clean_prediction, o.confidence_clean)),
+                (map(&explanation.clean, &clean), number("inside", row.share_clean)),
+                (adversarial.clone(), gallery::caption(&inputs, o.adversarial_prediction, o.confidence_adversarial)),
+                (
+                    map(&explanation.adversarial, &adversarial),
+                    [number("inside", row.share_adversarial), number("r", row.correlation)].join("  "),
+                ),
+            ])
+        };
+        let columns: Vec<_> = order.iter().filter_map(column).take(COLUMNS_SHOWN).collect();
+        Ok((!columns.is_empty()).then(|| Block { title: gallery::title(&summary.cell, &inputs.classes), columns }))
+    }
+}
+
+/// The map, from transparent at 0 to yellow and red at its maximum, over the image.
+fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
+    let enlarged = SMOOTH.div_ceil(image.width() as usize).max(1) * image.width() as usize;
+    let mut shown = imageops::resize(image, enlarged as u32, enlarged as u32, imageops::FilterType::Nearest);
+    let most = map.iter().copied().fold(0.0, f32::max);
+    for (x, y, pixel) in shown.enumerate_pixels_mut() {
+        let at =
+            |v: u32| ((f64::from(v) + 0.5) * side as f64 / enlarged as f64 - 0.5).clamp(0.0, (side - 1) as f64) as f32;
+        let value = if most > 0.0 { bilinear(map, side, at(x), at(y)) / most } else { 0.0 };
+        // black to red to yellow
+        let heat = [(2.0 * value).min(1.0), (2.0 * value - 1.0).max(0.0), 0.0];
+        let grey = 0.299 * f32::from(pixel.0[0]) + 0.587 * f32::from(pixel.0[1]) + 0.114 * f32::from(pixel.0[2]);
+        *pixel = Rgb([0, 1, 2].map(|c| ((1.0 - OVERLAY) * grey + OVERLAY * 255.0 * heat[c]).round() as u8));
+    }
+    shown
+}
+
+fn bilinear(map: &[f32], side: usize, x: f32, y: f32) -> f32 {
+    let (left, upper) = (x as usize, y as usize);
+    let (right, lower) = ((left + 1).min(side - 1), (upper + 1).min(side - 1));
+    let (dx, dy) = (x - left as f32, y - upper as f32);
+    let row = |r: usize| map[r * side + left] * (1.0 - dx) + map[r * side + right] * dx;
+    row(upper) * (1.0 - dy) + row(lower) * dy
+}
+
+fn block_mm() -> f64 {
+    TITLE_MM + ROWS.len() as f64 * ROW_MM + 3.0
+}
+
+impl Drawing for Figure {
+    fn size(&self) -> (f64, f64) {
+        (WIDTH_MM, (self.0.len() as f64 * block_mm()).ceil())
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let style = |anchor, size| TextStyle::from((FONT, scale.pt(size))).pos(Pos::new(anchor, VPos::Center));
+        let put = |words: &str, x: f64, y: f64, style: &TextStyle| {
+            area.draw(&Text::new(words.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
+        };
+        for (b, block) in self.0.iter().enumerate() {
+            let top = b as f64 * block_mm();
+            put(&block.title, 1.0, top + 3.5, &style(HPos::Left, FONT_PT))?;
+            for (r, name) in ROWS.iter().enumerate() {
+                let y = top + TITLE_MM + r as f64 * ROW_MM;
+                put(name, LEFT_MM - 2.0, y + PICTURE_MM / 2.0, &style(HPos::Right, FONT_PT))?;
+                for (k, column) in block.columns.iter().enumerate() {
+                    let centre = LEFT_MM + k as f64 * CELL_MM + PICTURE_MM / 2.0;
+                    put(&column[r].1, centre, y + PICTURE_MM + CAPTION_MM / 2.0, &style(HPos::Center, SMALL_PT))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rasters(&self) -> Vec<Raster> {
+        let mut rasters = Vec::new();
+        for (b, block) in self.0.iter().enumerate() {
+            for (k, column) in block.columns.iter().enumerate() {
+                for (r, (image, _)) in column.iter().enumerate() {
+                    let x = LEFT_MM + k as f64 * CELL_MM;
+                    let y = b as f64 * block_mm() + TITLE_MM + r as f64 * ROW_MM;
+                    rasters.push(Raster { x, y, side: PICTURE_MM, image: image.clone() });
+                }
+            }
+        }
+        rasters
+    }
+}

@@ -1,0 +1,122 @@
+//! Long work that is stopped goes on from its last state, and ends with the bytes of work that was not.
+
+mod support;
+
+use foolproof::data::Source;
+use foolproof::error::Error;
+use foolproof::store::Store;
+use foolproof::sweep::run::{self, Event};
+use foolproof::sweep::{plan, verify};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::machine;
+
+const PATCH: &str = r#"
+name = "patch"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample", first = 1, every = 2 }
+train   = { name = "cifar10-sample", first = 0, every = 2 }
+goals   = ["target:ship"]
+threats = [{ norm = "patch", area = ["10 %", "20 %"] }]
+attacks = [{ name = "patch", steps = 40 }, { name = "paste", content = "grey" }]
+"#;
+
+const CLASS_MAX: &str = r#"
+name = "class-max"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "blank-cifar10", take = 2 }
+goals   = ["target:ship"]
+threats = [{ norm = "any" }]
+attacks = [{ name = "class-max", recipe = ["fourier", "tv"], steps = 700 }]
+"#;
+
+fn attempt(text: &str, folder: &Path, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<run::Done, Error> {
+    let plan = plan::parse(Path::new("x.toml"), text, &Source::new("nowhere")).unwrap();
+    run::run(&plan, &Store::create(folder).unwrap(), &machine(None), stop, tell)
+}
+
+/// Every file of cells and fits but provenance, which holds times.
+fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for shelf in ["cells", "fits"] {
+        for entry in fs::read_dir(folder.join(shelf)).into_iter().flatten().flatten() {
+            for file in fs::read_dir(entry.path()).unwrap().flatten() {
+                if file.file_name() != "provenance.json" {
+                    let path = file.path().strip_prefix(folder).unwrap().to_path_buf();
+                    files.insert(path, fs::read(file.path()).unwrap());
+                }
+            }
+        }
+    }
+    files
+}
+
+fn states(folder: &Path) -> usize {
+    fs::read_dir(folder.join("checkpoints")).map_or(0, |entries| entries.flatten().count())
+}
+
+fn uninterrupted(text: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    attempt(text, folder.path(), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    results(folder.path())
+}
+
+#[test]
+fn the_fit_of_a_patch_goes_on_from_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut halfway = |event| {
+        if matches!(event, Event::Fitted(share) if share >= 0.5) {
+            stop.store(true, Ordering::Relaxed);
+        }
+    };
+    assert!(matches!(attempt(PATCH, folder.path(), &stop, &mut halfway), Err(Error::Interrupted)));
+    assert_eq!(states(folder.path()), 1, "the state is kept");
+    let mut steps = 0;
+    let mut count = |event| steps += usize::from(matches!(event, Event::Fitted(_)));
+    attempt(PATCH, folder.path(), &AtomicBool::new(false), &mut count).unwrap();
+    assert!(steps <= 20, "{steps} steps were left");
+    assert_eq!(states(folder.path()), 0, "and dropped when the work is done");
+    assert!(results(folder.path()) == uninterrupted(PATCH));
+}
+
+#[test]
+fn a_painting_goes_on_from_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(400));
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(matches!(attempt(CLASS_MAX, folder.path(), &stop, &mut |_| {}), Err(Error::Interrupted)));
+    });
+    assert_eq!(states(folder.path()), 1, "the state is kept");
+    attempt(CLASS_MAX, folder.path(), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!(states(folder.path()), 0);
+    assert!(results(folder.path()) == uninterrupted(CLASS_MAX));
+}
+
+#[test]
+fn verify_redoes_what_was_pasted() {
+    let folder = tempfile::tempdir().unwrap();
+    attempt(PATCH, folder.path(), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let problems = || verify::verify(&store, &Source::new("nowhere"), &machine(None)).unwrap().problems;
+    assert_eq!(problems(), [String::new(); 0]);
+    // another patch in the place of the one that was pasted
+    let fit = store.fits().into_iter().find(|id| store.read_curve(id).unwrap().len() > 1).unwrap();
+    let (record, mut pictures) = store.read_fit(&fit).unwrap();
+    let provenance = store.fit_provenance(&fit).unwrap();
+    pictures.rgb.iter_mut().for_each(|v| *v = 255 - *v);
+    let writer = Store::create(folder.path()).unwrap();
+    fs::remove_dir_all(folder.path().join("fits").join(&fit)).unwrap();
+    writer.put_fit(&record, &pictures, &[(0, 0.0)], provenance).unwrap();
+    let found = problems();
+    assert!(found.iter().any(|p| p.contains("not the noted picture at the noted place")), "{found:?}");
+}
