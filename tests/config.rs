@@ -120,6 +120,88 @@ fn what_only_shows_in_the_product_is_reported_too() {
     assert!(found[0].starts_with("x.toml:2: "), "{found:?}");
 }
 
+#[test]
+fn every_sweep_that_needs_no_data_resolves() {
+    let cells = [
+        ("class-max", 80),
+        ("everything", 104),
+        ("noise", 90),
+        ("one-pixel", 10),
+        ("paste", 50),
+        ("pgd", 40),
+        ("toaster", 60),
+        ("within", 40),
+    ];
+    for (name, expected) in cells {
+        let path = format!("configs/sweeps/{name}.toml");
+        let plan = plan::load(Path::new(&path), &Source::new("nowhere")).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((plan.name.as_str(), plan.cells.len()), (name, expected));
+    }
+}
+
+const PATCH: &str = r#"
+name = "patch"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample", first = 1, every = 2 }
+train   = { name = "cifar10-sample", first = 0, every = 2 }
+goals   = ["target:frog"]
+threats = [{ norm = "patch", area = ["5 %"] }]
+attacks = [{ name = "patch" }, { name = "paste" }]
+"#;
+
+#[test]
+fn budgets_goals_and_training_sets_that_make_no_sense_are_refused() {
+    let plan = parse(PATCH).unwrap();
+    assert_eq!(plan.cells[0].cell.goal, "target:6", "a class by its name");
+    assert_eq!(plan.cells[0].cell.threat.eps, "0.05");
+    assert_eq!(parse(&PATCH.replace("5 %", "0.05")).unwrap().cells[0].id, plan.cells[0].id);
+    assert_eq!(parse(&PATCH.replace("target:frog", "target:all")).unwrap().cells.len(), 20);
+    for (from, to, expected) in [
+        ("\"5 %\"", "\"60 %\"", "area `60 %`: expected a share of the image"),
+        ("area = [\"5 %\"]", "eps = [\"8/255\"]", "threat `patch`: missing key `area`"),
+        (
+            "norm = \"patch\", area = [\"5 %\"]",
+            "norm = \"pixels\", count = [0]",
+            "count `0`: expected a whole number from 1",
+        ),
+        ("norm = \"patch\", area = [\"5 %\"]", "norm = \"any\", eps = [\"1\"]", "threat `any` allows every image"),
+        ("area = [\"5 %\"]", "area = [\"5 %\"], eps = [\"1\"]", "one kind of budget"),
+        ("target:frog", "target:frogg", "unknown goal `target:frogg` (hint: did you mean `frog`?)"),
+        ("target:frog", "untargeted", "attack `patch`: a universal patch is fitted to one class"),
+        ("first = 0, every = 2", "first = 1, every = 2", "10 training images are attacked too"),
+        ("train   = { name = \"cifar10-sample\", first = 0, every = 2 }", "", "attack `patch` needs training images"),
+        ("{ name = \"paste\" }", "{ name = \"paste\", content = \"picture\" }", "`picture` names a file"),
+        (
+            "{ name = \"paste\" }",
+            "{ name = \"paste\", content = \"picture\", picture = \"no.png\" }",
+            "no picture no.png",
+        ),
+        ("{ name = \"paste\" }", "{ name = \"paste\", content = \"toaster\" }", "expected one of class, picture"),
+        ("{ name = \"patch\" }", "{ name = \"patch\", min_area = 0.5 }", "0 < min_area ≤ max_area ≤ 1"),
+        ("{ name = \"patch\" }", "{ name = \"one-pixel\" }", "attack `one-pixel` does not support threat `patch`"),
+        (
+            "data    = { name = \"cifar10-sample\", first = 1, every = 2 }",
+            "data    = { name = \"blank-cifar10\", split = \"test\" }",
+            "dataset `blank-cifar10` has no split `test`",
+        ),
+    ] {
+        assert!(PATCH.contains(from), "{from}");
+        let found = problems(&PATCH.replace(from, to));
+        assert!(found.iter().any(|p| p.contains(expected)), "{to}: {expected}\nin {found:#?}");
+    }
+    let blank = PATCH.replace("name = \"cifar10-sample\", first = 1, every = 2", "name = \"blank-cifar10\"");
+    let blank = blank
+        .replace("target:frog", "target:next")
+        .replace("{ name = \"patch\" }, { name = \"paste\" }", "{ name = \"class-max\" }");
+    let found = problems(&blank.replace("norm = \"patch\", area = [\"5 %\"]", "norm = \"any\""));
+    assert!(found.iter().any(|p| p.contains("a blank canvas has no label")), "{found:#?}");
+    let scan =
+        PATCH.replace("{ name = \"patch\" }, { name = \"paste\" }", "{ name = \"one-pixel\", variant = \"scan\" }");
+    let found = problems(&scan.replace("norm = \"patch\", area = [\"5 %\"]", "norm = \"pixels\", count = [3]"));
+    assert!(found.iter().any(|p| p.contains("tries every place for one pixel")), "{found:#?}");
+}
+
 /// One random change to a text: a byte, a cut, a doubled or moved piece, or a word that means something elsewhere.
 fn mutate(text: &str, s: &mut Stream) -> String {
     let mut bytes = text.as_bytes().to_vec();

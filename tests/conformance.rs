@@ -90,7 +90,10 @@ fn every_attack_keeps_the_laws() {
         };
         assert_eq!(count, s.outcomes.len() * 3072, "{name}");
         let dropped = s.cell.data.take - s.outcomes.len();
-        assert!(if s.cell.goal == "target:3" { dropped == 2 } else { dropped <= 1 }, "{name}: {dropped} dropped");
+        assert!(
+            if s.cell.goal == "target:3" { dropped == cats(s.cell.data.first) } else { dropped <= 1 },
+            "{name}: {dropped} dropped"
+        );
         for o in &s.outcomes {
             check(&name, &s.cell, o);
         }
@@ -99,6 +102,11 @@ fn every_attack_keeps_the_laws() {
     let findings = foolproof::sweep::verify::verify(&store, &Source::new("nowhere"), &support::machine(None)).unwrap();
     assert!(findings.problems.is_empty(), "{:?}", findings.problems);
     assert!(findings.successes > 50, "{}", findings.successes);
+}
+
+/// Images of class 3 in the sample from `first` on.
+fn cats(first: usize) -> usize {
+    [0, 8].iter().filter(|i| **i >= first).count()
 }
 
 /// Attacks that change images which are wrong before, too.

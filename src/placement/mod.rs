@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_back_to_the_bit() {
-        let placement = Placement { centre: [12.3457, 100.0], angle: -0.392699, area: 0.07, mask: Mask::Square };
+        let placement = Placement { centre: [12.3457, 100.0], angle: -0.312345, area: 0.07, mask: Mask::Square };
         assert_eq!(Placement::parse(&placement.note(3)), Some((placement, 3)));
         assert_eq!(Placement::parse(&placement.text()), None);
         for wrong in ["", "disc x=1 y=1 angle=0 area=0.1 picture=0", "circle x=nan y=1 angle=0 area=0.1 picture=0"] {

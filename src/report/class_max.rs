@@ -161,11 +161,14 @@ const SMALL_PT: f64 = 5.5;
 
 struct Sheet(Vec<Block>);
 
+/// A picture a column, with what stands below it.
+type Row = Vec<Option<(RgbImage, String)>>;
+
 /// Rows of one model.
 struct Block {
     title: String,
     columns: Vec<String>,
-    rows: Vec<(String, Vec<Option<(RgbImage, String)>>)>,
+    rows: Vec<(String, Row)>,
 }
 
 /// The contact sheet: a block a model, a row a recipe, a column a class; below each picture its probability, and that under

@@ -9,6 +9,7 @@ use crate::kernel::{Engine, Precision};
 use crate::record::{Explained, Explanation, Outcome, Transfer, Witnesses};
 use crate::store::State;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -25,16 +26,17 @@ pub fn transfer(runner: &Runner) -> Result<()> {
             check_stop(runner)?;
             let began = Instant::now();
             let device = &runner.machine.device;
-            if !engines.contains_key(model) {
-                engines.insert(*model, runner.plan.models[*model].engine(device, Precision::F32)?);
-            }
-            let (engine, subset) = (engines[model].as_ref(), &runner.plan.data[cell.data].subset);
+            let engine = match engines.entry(*model) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(runner.plan.models[*model].engine(device, Precision::F32)?),
+            };
+            let (engine, subset) = (engine.as_ref(), &runner.plan.data[cell.data].subset);
             let batch = runner.machine.batch_size(subset.values());
             let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.side, device, batch);
-            if !cleans.contains_key(&(*model, cell.data)) {
-                cleans.insert((*model, cell.data), predict(&Witnesses::U8(subset.pixels.clone()))?);
-            }
-            let clean = &cleans[&(*model, cell.data)];
+            let clean = match cleans.entry((*model, cell.data)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(predict(&Witnesses::U8(subset.pixels.clone()))?),
+            };
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
             let outcomes = runner.store.read(&cell.id)?.outcomes;
             let at =
@@ -65,10 +67,11 @@ pub fn explain(runner: &Runner) -> Result<()> {
         check_stop(runner)?;
         let began = Instant::now();
         let model = &runner.plan.models[cell.model];
-        if !explainers.contains_key(&cell.model) {
-            explainers.insert(cell.model, model.explainer(&runner.machine.device)?);
-        }
-        let explanation = explain_cell(runner, cell, &explainers[&cell.model])?;
+        let explainer = match explainers.entry(cell.model) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device)?),
+        };
+        let explanation = explain_cell(runner, cell, explainer)?;
         runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
     }
     Ok(())

@@ -144,6 +144,9 @@ fn rungs(mode: Mode, budgets: &[Ratio]) -> Vec<Ratio> {
     rungs
 }
 
+/// What is wrong with parameters, each with the index into those given.
+type ParamProblems = Vec<(usize, String)>;
+
 struct Resolver<'a> {
     problems: &'a Problems,
     source: &'a Source,
@@ -586,7 +589,7 @@ impl Resolver<'_> {
         &self,
         entry: &attack::Entry,
         given: &[(&str, &str)],
-    ) -> Result<(Params, Option<Picture>), Vec<(usize, String)>> {
+    ) -> Result<(Params, Option<Picture>), ParamProblems> {
         let names_a_picture = |key: &str| entry.params.iter().any(|p| p.name == key && p.kind == Kind::Picture);
         let Some(i) = given.iter().position(|(key, path)| names_a_picture(key) && !path.is_empty()) else {
             return Ok((Params::resolve(entry.params, given)?, None));

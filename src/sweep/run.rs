@@ -3,7 +3,7 @@
 use super::afterwards;
 use super::fits::{self, Kept};
 use super::plan::{Plan, PlannedCell};
-use crate::attack::{STEPS, Task};
+use crate::attack::{STEPS, Task, Training};
 use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
@@ -140,12 +140,16 @@ pub fn run(
     let work = runs.iter().map(|run| run[0].cell.data.take as u64 * longest(run).attack.cost()).sum();
     tell(Event::Begin { cells: plan.cells.len(), cached, work });
     let mut done = Done { cached, ..Done::default() };
-    // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong
+    // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong,
+    // no training picture of the class that is to be pasted
     let mut tried: Vec<(usize, usize)> = Vec::new();
     for cell in runs.iter().flatten() {
         if !tried.contains(&(cell.model, cell.data)) {
             tried.push((cell.model, cell.data));
             runner.prepare(cell)?;
+        }
+        if let Some(fit) = cell.fit.as_ref().filter(|_| cell.attack.training() != Training::ImagesAndNets) {
+            fits::pictures(&runner, cell, fit, &mut |_| {})?;
         }
     }
     let mut prepared: Option<Prepared> = None;

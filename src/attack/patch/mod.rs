@@ -166,7 +166,7 @@ impl Attack for Patch {
                 cross_entropy(aim, logits, gradient);
             };
             let pass = climb(engine, aims.clone(), &images.to_device(workshop.device)?, &slope)?;
-            if fit.step() % CURVE_EVERY == 0 {
+            if fit.step().is_multiple_of(CURVE_EVERY) {
                 let loss = |(aim, z): (&Aim, &Vec<f32>)| f64::from(cross_entropy(aim, z, &mut vec![0.0; z.len()]));
                 let mean = aims.iter().zip(&pass.logits).map(loss).sum::<f64>() / aims.len() as f64;
                 workshop.curve.push((fit.step(), mean));
