@@ -436,6 +436,16 @@ pub enum Witnesses {
     F32(Vec<f32>),
 }
 
+impl Witnesses {
+    /// Grey levels, for pictures of them: floats to the nearest.
+    pub fn into_levels(self) -> Vec<u8> {
+        match self {
+            Witnesses::U8(v) => v,
+            Witnesses::F32(v) => v.into_iter().map(|v| (v * 255.0).round() as u8).collect(),
+        }
+    }
+}
+
 /// The clean images that cells refer to, kept once a run so that a report needs nothing but the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {

@@ -55,6 +55,11 @@ impl Progress {
                 self.work_done += work;
             }
             Event::Fitted(share) => self.fitted = (share < 1.0).then_some(share),
+            Event::After { what, done, of } if self.last_line.elapsed() >= EVERY && !self.quiet => {
+                self.last_line = Instant::now();
+                self.say(&format!("{what}: {done}/{of} cells"));
+            }
+            Event::After { .. } => {}
             Event::Stored => self.stored += 1,
             Event::Failed(problem) => self.say(&format!("failed: {problem}")),
             Event::Shrunk(n) => self.say(&format!("out of memory: the net now takes {n} images at a time")),

@@ -6,7 +6,7 @@ use super::gallery::picture;
 use super::summary::Summary;
 use super::tables::{csv, six, text};
 use crate::error::Result;
-use crate::record::{Outcome, Witnesses};
+use crate::record::Outcome;
 use image::RgbImage;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -50,10 +50,7 @@ fn painted<'a>(run: &'a Run) -> Result<Vec<Painted<'a>>> {
     let mut all = Vec::new();
     for summary in run.cells.iter().filter(|s| s.cell.attack.name == ATTACK && s.rates.is_some()) {
         let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
-        let pixels = match run.store.read_witnesses(&summary.id)? {
-            Witnesses::U8(v) => v,
-            Witnesses::F32(v) => v.into_iter().map(|v| (v * 255.0).round() as u8).collect(),
-        };
+        let pixels = run.store.read_witnesses(&summary.id)?.into_levels();
         let transfers = run.store.read_transfers(&summary.id)?;
         let values = 3 * inputs.side * inputs.side;
         let outcomes = run.store.read(&summary.id)?.outcomes;

@@ -6,7 +6,7 @@ use super::gallery::{self, picture};
 use super::summary::Summary;
 use super::tables::{csv, six};
 use crate::error::Result;
-use crate::record::{Explanation, Inputs, Witnesses};
+use crate::record::{Explanation, Inputs};
 use image::{Rgb, RgbImage, imageops};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -87,10 +87,7 @@ impl Block {
     fn of(run: &Run, summary: &Summary, explanation: &Explanation) -> Result<Option<Block>> {
         let inputs: Inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
-        let witnesses = match run.store.read_witnesses(&summary.id)? {
-            Witnesses::U8(v) => v,
-            Witnesses::F32(v) => v.into_iter().map(|v| (v * 255.0).round() as u8).collect(),
-        };
+        let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
         let values = 3 * inputs.side * inputs.side;
         let of_map = explanation.side * explanation.side;
         let mut order: Vec<usize> = (0..outcomes.len()).collect();

@@ -6,7 +6,7 @@ use super::patch_area::with_class_name;
 use super::summary::Summary;
 use crate::error::Result;
 use crate::ratio::Ratio;
-use crate::record::{Cell, Inputs, Outcome, Witnesses};
+use crate::record::{Cell, Inputs, Outcome};
 use image::{Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -84,10 +84,7 @@ impl Block {
     fn of(run: &Run, summary: &Summary) -> Result<Option<Block>> {
         let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
-        let witnesses = match run.store.read_witnesses(&summary.id)? {
-            Witnesses::U8(v) => v,
-            Witnesses::F32(v) => v.into_iter().map(|v| (v * 255.0).round() as u8).collect(),
-        };
+        let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
         let values = 3 * inputs.side * inputs.side;
         let mut rows: Vec<usize> = (0..outcomes.len()).collect();
         rows.sort_by_key(|k| (outcomes[*k].success != Some(true), outcomes[*k].step == 0, *k));

@@ -1,7 +1,7 @@
 //! What is made of stored witnesses: what other nets say of them, and where a net looked. No outcome depends on it.
 
 use super::plan::PlannedCell;
-use super::run::Runner;
+use super::run::{Event, Runner};
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Map, correlation};
 use crate::judge::{self, Verdict};
@@ -14,10 +14,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Asks the other nets that the plan names about the witnesses of every complete cell.
-pub fn transfer(runner: &Runner) -> Result<()> {
+pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
     let mut engines: BTreeMap<usize, Box<dyn Engine>> = BTreeMap::new();
     let mut cleans: BTreeMap<(usize, usize), Vec<Verdict>> = BTreeMap::new();
-    for cell in complete(runner)? {
+    let cells: Vec<&PlannedCell> = complete(runner)?.into_iter().filter(|c| !c.transfer_to.is_empty()).collect();
+    for (done, cell) in cells.iter().enumerate() {
+        tell(Event::After { what: "transfers", done, of: cells.len() });
         for model in &cell.transfer_to {
             let record = runner.plan.models[*model].record();
             if runner.store.has_transfer(&cell.id, &record) {
@@ -58,9 +60,13 @@ pub fn transfer(runner: &Runner) -> Result<()> {
 
 /// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
 /// explained.
-pub fn explain(runner: &Runner) -> Result<()> {
+pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
     let mut explainers: BTreeMap<usize, Explainer> = BTreeMap::new();
-    for cell in complete(runner)?.into_iter().filter(|c| c.explain) {
+    // of the clean images, which many cells share, by example
+    let mut known: BTreeMap<(usize, usize), BTreeMap<usize, Map>> = BTreeMap::new();
+    let cells: Vec<&PlannedCell> = complete(runner)?.into_iter().filter(|c| c.explain).collect();
+    for (done, cell) in cells.iter().enumerate() {
+        tell(Event::After { what: "maps", done, of: cells.len() });
         if runner.store.has_explanation(&cell.id) {
             continue;
         }
@@ -71,13 +77,19 @@ pub fn explain(runner: &Runner) -> Result<()> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device)?),
         };
-        let explanation = explain_cell(runner, cell, explainer)?;
+        let known = known.entry((cell.model, cell.data)).or_default();
+        let explanation = explain_cell(runner, cell, explainer, known)?;
         runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
     }
     Ok(())
 }
 
-fn explain_cell(runner: &Runner, cell: &PlannedCell, explainer: &Explainer) -> Result<Explanation> {
+fn explain_cell(
+    runner: &Runner,
+    cell: &PlannedCell,
+    explainer: &Explainer,
+    known: &mut BTreeMap<usize, Map>,
+) -> Result<Explanation> {
     let subset = &runner.plan.data[cell.data].subset;
     let outcomes = runner.store.read(&cell.id)?.outcomes;
     let witnesses = match runner.store.read_witnesses(&cell.id)? {
@@ -88,11 +100,15 @@ fn explain_cell(runner: &Runner, cell: &PlannedCell, explainer: &Explainer) -> R
     let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(at(o)))).collect();
     // an error row has no prediction, and so no map: that of class 0 is never shown
     let class = |prediction: Option<usize>| prediction.unwrap_or(0);
-    let before: Vec<usize> = outcomes.iter().map(|o| class(o.clean_prediction)).collect();
-    let after: Vec<usize> = outcomes.iter().map(|o| class(o.adversarial_prediction)).collect();
-    let maps_before = maps(runner, explainer, &clean, &before, subset.side)?;
-    let maps_after = maps(runner, explainer, &witnesses, &after, subset.side)?;
     let (values, plane) = (subset.values(), subset.side * subset.side);
+    let missing: Vec<usize> = (0..outcomes.len()).filter(|k| !known.contains_key(&outcomes[*k].example)).collect();
+    let images: Vec<f32> = missing.iter().flat_map(|k| &clean[k * values..][..values]).copied().collect();
+    let classes: Vec<usize> = missing.iter().map(|k| class(outcomes[*k].clean_prediction)).collect();
+    let made = maps(runner, explainer, &images, &classes, subset.side)?;
+    known.extend(missing.iter().map(|k| outcomes[*k].example).zip(made));
+    let maps_before: Vec<Map> = outcomes.iter().map(|o| known[&o.example].clone()).collect();
+    let after: Vec<usize> = outcomes.iter().map(|o| class(o.adversarial_prediction)).collect();
+    let maps_after = maps(runner, explainer, &witnesses, &after, subset.side)?;
     let row = |(k, o): (usize, &Outcome)| {
         let (clean, witness) = (&clean[k * values..][..values], &witnesses[k * values..][..values]);
         let changed: Vec<bool> =

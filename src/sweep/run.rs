@@ -57,6 +57,15 @@ pub enum Event {
     },
     /// So much of the pictures that an attack pastes is made, from 0 to 1.
     Fitted(f64),
+    /// Of what is made of stored witnesses, so many cells are done.
+    After {
+        /// What is made: "transfers" or "maps".
+        what: &'static str,
+        /// Cells done.
+        done: usize,
+        /// Cells in all.
+        of: usize,
+    },
     /// A cell is stored.
     Stored,
     /// A cell failed; the text says which and why.
@@ -180,8 +189,8 @@ pub fn run(
         }
     }
     drop(prepared); // its memory serves the other nets
-    afterwards::transfer(&runner)?;
-    afterwards::explain(&runner)?;
+    afterwards::transfer(&runner, tell)?;
+    afterwards::explain(&runner, tell)?;
     Ok(done)
 }
 
