@@ -130,7 +130,7 @@ fn every_sweep_that_needs_no_data_resolves() {
         ("paste", 50),
         ("pgd", 40),
         ("toaster", 60),
-        ("within", 40),
+        ("within", 10),
     ];
     for (name, expected) in cells {
         let path = format!("configs/sweeps/{name}.toml");
