@@ -88,7 +88,11 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
         let attack = &s.cell.attack;
         let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
         let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
-        let words = attack.params.iter().filter(|(k, _)| differs(k)).map(|(k, v)| in_words(&k.replace('_', " "), v));
+        let words = attack
+            .params
+            .iter()
+            .filter(|(k, v)| differs(k) && !v.is_empty())
+            .map(|(k, v)| in_words(&k.replace('_', " "), v));
         (line_key(s), [attack.name.clone()].into_iter().chain(words).collect::<Vec<_>>().join(", "))
     };
     lines.iter().map(name).collect()
@@ -96,6 +100,8 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
 
 fn in_words(key: &str, value: &str) -> String {
     match value {
+        // the digest of a picture's file
+        digest if digest.len() == 64 => format!("{key} {}", &digest[..8]),
         "true" => key.to_string(),
         "false" => format!("no {key}"),
         _ => format!("{key} {value}"),
