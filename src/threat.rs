@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernel::lend;
+use crate::placement::window;
 use crate::ratio::Ratio;
 use crate::rng::Stream;
 use candle_core::{DType, Device, Tensor};
@@ -206,7 +207,7 @@ impl Threat {
     }
 
     /// Whether the changed values are those of a patch: at most ⌊area·pixels⌋ pixels, n, in a square window of side
-    /// ⌈√(2n)⌉ + 1. A disc of n pixels needs 1.13·√n, a square turned by any angle at most √(2n), and the grid one more.
+    /// ⌈√(2n)⌉ + 1 ([`window`]).
     fn is_patch(&self, values: usize, changed: impl Fn(usize) -> bool) -> bool {
         let (most, side) = (self.pixels(values), (values / 3).isqrt());
         let (mut n, mut low, mut high) = (0, [usize::MAX; 2], [0; 2]);
@@ -216,8 +217,7 @@ impl Threat {
                 (low[axis], high[axis]) = (low[axis].min(at), high[axis].max(at));
             }
         }
-        let window = (2.0 * most as f64).sqrt().ceil() as usize + 1;
-        n == 0 || n <= most && (0..2).all(|axis| high[axis] - low[axis] < window)
+        n == 0 || n <= most && (0..2).all(|axis| high[axis] - low[axis] < window(most))
     }
 
     /// Largest whole number of grey levels a pixel may change under Linf.

@@ -173,24 +173,26 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
 /// The folder that a sweep names: taken from the current folder, then from that of the sweep file, then from the data
 /// source.
 pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
+    look_for(path, beside, source, Path::is_dir)
+        .map_err(|looked| Error::usage(format!("no folder {looked} (hint: `path` names the folder of the pictures)")))
+}
+
+/// The first of the places where a path of a sweep may lead; `Err`: all of them, in words.
+fn look_for(path: &str, beside: &Path, source: &Source, is_it: fn(&Path) -> bool) -> Result<PathBuf, String> {
     let candidates = [PathBuf::from(path), beside.join(path), source.0.join(path)];
-    candidates.iter().find(|c| c.is_dir()).cloned().ok_or_else(|| {
+    candidates.iter().find(|c| is_it(c)).cloned().ok_or_else(|| {
         let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
         looked.dedup();
-        Error::usage(format!("no folder {} (hint: `path` names the folder of the pictures)", looked.join(", nor ")))
+        looked.join(", nor ")
     })
 }
 
 /// A picture to be pasted, and the SHA-256 of its file: looked for as [`find_folder`] does.
 pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(String, Picture)> {
-    let candidates = [PathBuf::from(path), beside.join(path), source.0.join(path)];
-    let found = candidates.iter().find(|c| c.is_file()).ok_or_else(|| {
-        let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
-        looked.dedup();
-        Error::usage(format!("no picture {}", looked.join(", nor ")))
-    })?;
-    let pixels = picture::read_rgba(found)?;
-    let bytes = std::fs::read(found).map_err(Error::io("read", found))?;
+    let found =
+        look_for(path, beside, source, Path::is_file).map_err(|looked| Error::usage(format!("no picture {looked}")))?;
+    let pixels = picture::read_rgba(&found)?;
+    let bytes = std::fs::read(&found).map_err(Error::io("read", &found))?;
     let picture = Picture::from_rgba_u8(pixels.width() as usize, pixels.height() as usize, pixels.as_raw())?;
     Ok((digest::sha256(&bytes), picture.at_most(MOST_PASTED)?))
 }
