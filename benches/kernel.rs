@@ -33,7 +33,7 @@ use tempfile::TempDir;
 const SAMPLES: usize = 10;
 
 fn embedded() -> Cpu {
-    let net = model::find("vgg11-half-cifar10", Path::new(".")).and_then(|m| m.net()).expect("embedded");
+    let net = model::built_in("vgg11-half-cifar10").and_then(|m| m.net()).expect("embedded");
     compile(net)
 }
 

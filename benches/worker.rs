@@ -72,7 +72,7 @@ fn main() {
 fn load(name: &str, side: usize) -> Net<f32> {
     match name {
         "vgg16" => vgg16(side),
-        _ => model::find("vgg11-half-cifar10", Path::new(".")).and_then(|m| m.net()).expect("embedded"),
+        _ => model::built_in("vgg11-half-cifar10").and_then(|m| m.net()).expect("embedded"),
     }
 }
 

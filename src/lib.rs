@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod explain;
 pub mod goal;
+pub mod hub;
 pub mod judge;
 pub mod kernel;
 pub mod loss;

@@ -82,7 +82,7 @@ fn sheet(rows: &[Vec<Vec<u8>>], path: &Path) {
 fn every_class_has_its_picture() {
     let folder = std::env::temp_dir().join("foolproof-class-max");
     std::fs::create_dir_all(&folder).unwrap();
-    let engines = MODELS.map(|m| model::find(m, Path::new(".")).unwrap().engine(&Device::Cpu, Precision::F32).unwrap());
+    let engines = MODELS.map(|m| model::built_in(m).unwrap().engine(&Device::Cpu, Precision::F32).unwrap());
     for ((i, model), (name, objective)) in
         MODELS.iter().enumerate().flat_map(|m| OBJECTIVES.iter().map(move |o| (m, o)))
     {

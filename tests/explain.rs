@@ -201,7 +201,7 @@ fn maps_of_vgg_are_pytorchs() {
     let Some(data) = shared_data("maps_of_vgg_are_pytorchs") else { return };
     let bytes = std::fs::read(data.join("cifar10/test.bin")).unwrap();
     let pixels: Vec<Vec<u8>> = bytes.chunks(3073).take(8).map(|record| record[1..].to_vec()).collect();
-    let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
+    let source = model::built_in("vgg11-half-cifar10").unwrap();
     compare(&source, &pixels, &reference("vgg11-half-cifar10"));
 }
 

@@ -74,7 +74,7 @@ fn logits_and_gradients_equal_pytorch() {
         data::find("cifar10").unwrap().subset(&Source::new(folder), &Choice::new("test", 0, Some(32))).unwrap();
     let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
     for entry in &MODELS {
-        let source = model::find(entry.name, Path::new(".")).unwrap();
+        let source = model::built_in(entry.name).unwrap();
         let engine = Cpu::new(source.net().unwrap()).ok().unwrap();
         let seed = |row: usize, z: &[f32], g: &mut [f32]| {
             cross_entropy(&Aim { label: subset.labels[row], target: None }, z, g);
@@ -244,7 +244,7 @@ fn skipping_judgements_loses_no_success() {
         (Norm::L2, vec!["0.25", "0.5"], &restarted, 200, WitnessKind::U8),
     ];
     for entry in &MODELS {
-        let engine = model::find(entry.name, Path::new(".")).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
+        let engine = model::built_in(entry.name).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
         for (norm, budgets, params, take, witness) in &cases {
             let subset = data::find("cifar10").unwrap().subset(&source, &Choice::new("test", 0, Some(*take))).unwrap();
             let pixels = Witnesses::U8(subset.pixels.clone());

@@ -17,7 +17,7 @@ fn compile(net: Net<f32>, instructions: Instructions) -> Cpu {
 }
 
 fn embedded() -> Cpu {
-    compile(model::find("vgg11-half-cifar10", Path::new(".")).unwrap().net().unwrap(), Instructions::widest())
+    compile(model::built_in("vgg11-half-cifar10").unwrap().net().unwrap(), Instructions::widest())
 }
 
 fn base(n: usize, side: usize) -> Vec<f32> {

@@ -197,7 +197,7 @@ fn optimisers_compared() {
     let test = others(&all, target, 200);
     let frog = all.labels.iter().position(|l| *l == target).unwrap();
     for name in ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"] {
-        let engine = model::find(name, Path::new(".")).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
+        let engine = model::built_in(name).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
         println!("\n{name}: % predicted frog of {} at areas {AREAS:?}", test.len());
         let row = |name: &str, picture: &Picture| {
             let rates = AREAS.map(|a| format!("{:6.1}", success(&*engine, picture, Mask::Circle, &test, a, target)));

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use foolproof::config::ModelFile;
 use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Engine, Precision};
+use foolproof::hub::Hub;
 use foolproof::model::{self, ModelSource, Weights, squeezenet};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -146,7 +147,7 @@ fn keys_of_other_families_are_refused() {
 
 #[test]
 fn the_text_that_vgg_cells_are_named_by_stays() {
-    let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
+    let source = model::built_in("vgg11-half-cifar10").unwrap();
     assert_eq!(
         source.network(),
         "vgg11_bn width=0.5 head=linear classes=10 side=32 mean=[0.4914, 0.4822, 0.4465] std=[0.247, 0.2435, 0.2616]"
@@ -159,7 +160,7 @@ fn weights_that_are_nowhere_are_an_error_that_says_where_to_put_them() {
     let path = folder.path().join("mine.toml");
     let text = std::fs::read_to_string("configs/models/squeezenet1_0-imagenet.toml").unwrap();
     std::fs::write(&path, text.replace("squeezenet1_0-imagenet.safetensors", "nowhere.safetensors")).unwrap();
-    let error = model::find(path.to_str().unwrap(), Path::new(".")).map(|_| ()).unwrap_err().to_string();
+    let error = model::find(path.to_str().unwrap(), Path::new("."), &Hub::none()).map(|_| ()).unwrap_err().to_string();
     for part in ["model `mine`: no weights", "models/nowhere.safetensors", "SHA-256 a2bc5b7a", "FOOLPROOF_DATA"] {
         assert!(error.contains(part), "{part}\nin\n{error}");
     }

@@ -128,7 +128,7 @@ fn a_thousand_damaged_files_load_or_say_why_not() {
     println!("{loaded} loaded (a flipped bit of a weight is another weight), {refused} refused");
     assert!(refused >= 600, "{refused}");
     // with the pinned digest, as the built-in models are loaded, none would be
-    assert!(model::find("vgg11-half-cifar10", Path::new(".")).unwrap().file.sha256.is_some());
+    assert!(model::built_in("vgg11-half-cifar10").unwrap().file.sha256.is_some());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_published_count_beyond_any_test_set_is_refused() {
 
 #[test]
 fn a_wrong_clean_accuracy_stops_the_run() {
-    let source = model::find("vgg11-half-cifar10", Path::new(".")).unwrap();
+    let source = model::built_in("vgg11-half-cifar10").unwrap();
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 451, 500).is_ok());
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 20, 20).is_ok());
     assert!(source.check_clean_accuracy(Some("cifar10-test"), 0, 2).is_ok(), "two hard images prove nothing");

@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn models() -> Result<()> {
     let mut rows = Vec::new();
     for entry in &MODELS {
-        let model = model::find(entry.name, Path::new("."))?;
+        let model = model::built_in(entry.name)?;
         let f = &model.file;
         let (accuracy, source) = f
             .published

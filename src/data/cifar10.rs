@@ -33,7 +33,7 @@ pub(super) fn split(labels: Vec<usize>, pixels: Vec<u8>) -> Split {
 
 fn load(place: &Place) -> Result<Split> {
     let (source, name) = (place.source, place.split);
-    let path = source.0.join("cifar10").join(format!("{name}.bin"));
+    let path = source.folder.join("cifar10").join(format!("{name}.bin"));
     let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::usage(format!(
             "dataset `cifar10`: no file {} (hint: put {} of CIFAR-10's binary version there, or name the folder above \

@@ -11,6 +11,7 @@ pub mod resize;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
+use crate::hub::Hub;
 use crate::placement::Picture;
 use crate::record::{DataRecord, Inputs};
 use candle_core::{Device, Tensor};
@@ -56,19 +57,24 @@ pub const DATASETS: &[&Dataset] = &[
     &blank::IMAGENET,
 ];
 
-/// Where datasets that are not built in lie.
+/// Where datasets that are not built in come from.
 #[derive(Debug, Clone)]
-pub struct Source(PathBuf);
+pub struct Source {
+    folder: PathBuf,
+    /// For datasets and models of the Hub.
+    pub hub: Hub,
+}
 
 impl Source {
-    /// The folder in the environment variable `FOOLPROOF_DATA`, else `datasets`.
+    /// The folder in the environment variable `FOOLPROOF_DATA`, else `datasets`, and the Hub as the environment says.
     pub fn from_env() -> Source {
-        Source(std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from))
+        let folder = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
+        Source { folder, hub: Hub::from_env() }
     }
 
-    /// This folder.
+    /// This folder, and no Hub.
     pub fn new(folder: impl AsRef<Path>) -> Source {
-        Source(folder.as_ref().to_path_buf())
+        Source { folder: folder.as_ref().to_path_buf(), hub: Hub::none() }
     }
 }
 
@@ -179,7 +185,7 @@ pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf
 
 /// The first of the places where a path of a sweep may lead; `Err`: all of them, in words.
 fn look_for(path: &str, beside: &Path, source: &Source, is_it: fn(&Path) -> bool) -> Result<PathBuf, String> {
-    let candidates = [PathBuf::from(path), beside.join(path), source.0.join(path)];
+    let candidates = [PathBuf::from(path), beside.join(path), source.folder.join(path)];
     candidates.iter().find(|c| is_it(c)).cloned().ok_or_else(|| {
         let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
         looked.dedup();
@@ -236,7 +242,7 @@ impl Dataset {
     /// The folder of a dataset that is one; no other dataset looks at it.
     fn place(&self, source: &Source, choice: &Choice) -> Result<PathBuf> {
         let Some(folder) = &self.folder else { return Ok(PathBuf::new()) };
-        let path = choice.path.clone().or(folder.default.map(|name| source.0.join(name)));
+        let path = choice.path.clone().or(folder.default.map(|name| source.folder.join(name)));
         let path = path.ok_or_else(|| Error::usage(format!("dataset `{}` needs `path`, its folder", self.name)))?;
         match path.is_dir() {
             true => Ok(path),

@@ -9,6 +9,7 @@ use crate::config::ModelFile;
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::explain::Explainer;
+use crate::hub::Hub;
 use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::Cuda;
@@ -66,9 +67,15 @@ pub struct ModelSource {
     bytes: Cow<'static, [u8]>,
 }
 
+/// A built-in model.
+pub fn built_in(name: &str) -> Result<ModelSource> {
+    find(name, Path::new("."), &Hub::none())
+}
+
 /// Finds a model: built in, a path ending in `.toml`, or `configs/models/NAME.toml`. A path is taken from the current
 /// folder, then from the folder of the sweep file.
-pub fn find(name: &str, beside: &Path) -> Result<ModelSource> {
+pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
+    _ = hub;
     if let Some(embedded) = MODELS.iter().find(|m| m.name == name) {
         let file = ModelFile::parse(Path::new(name), embedded.file)?;
         let digest = embedded.digest.get_or_init(|| digest::sha256(embedded.weights)).clone();

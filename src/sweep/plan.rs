@@ -444,7 +444,7 @@ impl Resolver<'_> {
         if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
             return Some(known);
         }
-        let model = self.or_problem(name.line, model::find(&name.value, self.beside))?;
+        let model = self.or_problem(name.line, model::find(&name.value, self.beside, &self.source.hub))?;
         if self.models.iter().any(|(_, m)| m.name == model.name) {
             self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
         }

@@ -166,7 +166,7 @@ impl Loaded<'_> {
         let key = [cell.model.weights.clone(), cell.model.network.clone(), cell.data.digest.clone()];
         if !self.benches.contains_key(&key) {
             let name = stored.provenance.model_file.as_deref().unwrap_or(&cell.model.name);
-            let source = model::find(name, Path::new(".")).map_err(|e| {
+            let source = model::find(name, Path::new("."), &self.source.hub).map_err(|e| {
                 Error::Store(format!(
                     "{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"
                 ))
