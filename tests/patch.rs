@@ -14,7 +14,7 @@ use foolproof::placement::{Mask, Picture, Placement};
 use foolproof::report::patch_picture;
 use foolproof::rng::Streams;
 use std::path::Path;
-use support::{shared_data, stream};
+use support::{shared_data, stream, sweep};
 
 const SIDE: usize = 32;
 const VALUES: usize = 3 * SIDE * SIDE;
@@ -224,4 +224,22 @@ fn optimisers_compared() {
             row(name, &Picture::from_rgb_u8(fit.side(), &fit.patch_u8()).unwrap());
         }
     }
+}
+
+/// A patch made for one net is another line than one made for the net that it is judged on.
+#[test]
+fn a_patch_fitted_elsewhere_has_a_line_of_its_own() {
+    let block = |nets: &str| {
+        format!(
+            "[[sweep]]\nmodels = [\"vgg11-half-cifar10-robust\"]\ndata = {{ name = \"cifar10-sample\", take = 4 }}\n\
+             train = {{ name = \"cifar10-sample\", first = 10, take = 4{nets} }}\ngoals = [\"target:frog\"]\n\
+             threats = [{{ norm = \"patch\", area = [\"10 %\", \"20 %\"] }}]\nattacks = [{{ name = \"patch\", steps = 2, images = 2 }}]\n"
+        )
+    };
+    let blocks = ["", ", models = [\"vgg11-half-cifar10\"]"].map(block).concat();
+    let (folder, cells) = sweep(&format!("name = \"elsewhere\"\nseed = 0\n{blocks}"), &Source::new("nowhere"), None);
+    assert_eq!(cells.len(), 4);
+    let svg = std::fs::read_to_string(folder.path().join("figures/patch-area.svg")).unwrap();
+    let texts: Vec<&str> = svg.split(['<', '>']).map(str::trim).filter(|t| t.starts_with("patch")).collect();
+    assert_eq!(texts, ["patch", "patch, fitted to vgg11-half-cifar10"]);
 }

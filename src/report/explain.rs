@@ -92,6 +92,8 @@ impl Block {
         let of_map = explanation.side * explanation.side;
         let mut order: Vec<usize> = (0..outcomes.len()).collect();
         order.sort_by_key(|k| (outcomes[*k].success != Some(true), *k));
+        // elsewhere everything may change, and all of a map lies inside
+        let in_places = ["patch", "pixels"].contains(&summary.cell.threat.norm.as_str());
         let column = |k: &usize| {
             let (k, o) = (*k, &outcomes[*k]);
             let at = inputs.examples.iter().position(|e| *e == o.example)?;
@@ -100,13 +102,14 @@ impl Block {
             let map = |maps: &[f32], on: &RgbImage| overlaid(on, &maps[k * of_map..][..of_map], explanation.side);
             let row = &explanation.rows[k];
             let number = |name: &str, v: Option<f64>| v.map_or(String::new(), |v| format!("{name} {v:.2}"));
+            let inside = |share: Option<f64>| number("inside", share.filter(|_| in_places));
             Some([
                 (clean.clone(), gallery::caption(&inputs, o.clean_prediction, o.confidence_clean)),
-                (map(&explanation.clean, &clean), number("inside", row.share_clean)),
+                (map(&explanation.clean, &clean), inside(row.share_clean)),
                 (adversarial.clone(), gallery::caption(&inputs, o.adversarial_prediction, o.confidence_adversarial)),
                 (
                     map(&explanation.adversarial, &adversarial),
-                    [number("inside", row.share_adversarial), number("r", row.correlation)].join("  "),
+                    [inside(row.share_adversarial), number("r", row.correlation)].join("  ").trim().to_string(),
                 ),
             ])
         };

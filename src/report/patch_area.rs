@@ -51,11 +51,7 @@ pub fn with_class_name(text: String, goal: &str, classes: &[String]) -> String {
 
 fn panel_key(s: &Summary) -> Key {
     let c = &s.cell;
-    let nets = c.train.iter().flat_map(|t| t.models.iter().map(|m| m.weights.clone()));
-    // patch and controls of one panel differ in what they were fitted to, if to anything: only an ensemble is told apart
-    let ensemble = nets.clone().count() > 1;
-    let fitted = if ensemble { nets.collect::<Vec<_>>().join(" ") } else { String::new() };
-    vec![c.model.name.clone(), c.model.weights.clone(), dataset(c), c.goal.clone(), c.seed.to_string(), fitted]
+    vec![c.model.name.clone(), c.model.weights.clone(), dataset(c), c.goal.clone(), c.seed.to_string()]
 }
 
 /// The clean point at 0, then the cells by area.

@@ -64,9 +64,18 @@ fn panel_key(s: &Summary) -> Key {
     ]
 }
 
-/// One line an attack with its parameters.
+/// One line an attack with its parameters and, where it learnt elsewhere, the nets that it learnt from.
 pub fn line_key(s: &Summary) -> Key {
-    vec![s.cell.attack.name.clone(), s.cell.params()]
+    vec![s.cell.attack.name.clone(), s.cell.params(), fitted_elsewhere(s)]
+}
+
+/// Names of the nets that a picture was fitted to, unless that is the attacked net alone.
+fn fitted_elsewhere(s: &Summary) -> String {
+    let nets = s.cell.train.as_ref().map_or(&[][..], |t| t.models.as_slice());
+    match nets {
+        [net] if net.weights == s.cell.model.weights => String::new(),
+        nets => nets.iter().map(|net| net.name.as_str()).collect::<Vec<_>>().join(" + "),
+    }
 }
 
 /// Items with equal keys together, in the order of their first.
@@ -93,7 +102,10 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
             .iter()
             .filter(|(k, v)| differs(k) && !v.is_empty())
             .map(|(k, v)| in_words(&k.replace('_', " "), v));
-        (line_key(s), [attack.name.clone()].into_iter().chain(words).collect::<Vec<_>>().join(", "))
+        let elsewhere =
+            Some(fitted_elsewhere(s)).filter(|nets| !nets.is_empty()).map(|nets| format!("fitted to {nets}"));
+        let parts = [attack.name.clone()].into_iter().chain(words).chain(elsewhere);
+        (line_key(s), parts.collect::<Vec<_>>().join(", "))
     };
     lines.iter().map(name).collect()
 }
