@@ -214,11 +214,17 @@ impl<'a> Oracle<'a> {
         Ok(Pass { logits: logits.to_vec2()?, gradient })
     }
 
-    /// Counts the passes that a row cost before its run was stopped and taken up again.
-    pub fn resume(&mut self, row: usize, passes: usize) {
+    /// Whether a gradient of a row was zero everywhere.
+    pub fn met_zero_gradient(&self, row: usize) -> bool {
+        self.spent.iter().any(|spent| spent[row].zero_gradient)
+    }
+
+    /// Counts the passes that a row cost before its run was stopped and taken up again, and recalls what was noticed.
+    pub fn resume(&mut self, row: usize, passes: usize, zero_gradient: bool) {
         for spent in &mut self.spent {
             spent[row].forwards += passes as u64;
             spent[row].backwards += passes as u64;
+            spent[row].zero_gradient |= zero_gradient;
         }
     }
 

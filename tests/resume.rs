@@ -120,3 +120,49 @@ fn verify_redoes_what_was_pasted() {
     let found = problems();
     assert!(found.iter().any(|p| p.contains("not the noted picture at the noted place")), "{found:?}");
 }
+
+const BESIDE: &str = r#"
+name = "beside"
+seed = 0
+
+[[sweep]]
+models      = ["vgg11-half-cifar10"]
+data        = { name = "cifar10-sample", take = 3 }
+goals       = ["untargeted"]
+threats     = [{ norm = "linf", eps = ["8/255"] }]
+attacks     = [{ name = "fgsm" }]
+transfer_to = ["vgg11-half-cifar10-robust"]
+explain     = true
+"#;
+
+#[test]
+fn verify_asks_other_nets_again_and_makes_maps_again() {
+    let folder = tempfile::tempdir().unwrap();
+    attempt(BESIDE, folder.path(), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let check = || verify::verify(&store, &Source::new("nowhere"), &machine(None)).unwrap();
+    let found = check();
+    assert_eq!((found.transfers, found.maps, found.problems.len()), (3, 6, 0), "{:?}", found.problems);
+
+    let cell = store.ids().unwrap().remove(0);
+    let (model, mut rows, provenance) = store.transfers_and_provenance(&cell).unwrap().remove(0);
+    let mut explanation = store.read_explanation(&cell).unwrap().unwrap();
+    rows[1].prediction = rows[1].prediction.map(|p| (p + 1) % 10);
+    let most = explanation.adversarial.iter().fold(0.0f32, |most, v| most.max(*v));
+    explanation.adversarial[0] += most / 100.0;
+    for part in ["transfers", "explanations"] {
+        fs::remove_dir_all(folder.path().join(part)).unwrap();
+        fs::create_dir(folder.path().join(part)).unwrap();
+    }
+    let writer = Store::create(folder.path()).unwrap();
+    writer.put_transfer(&cell, &model, &rows, provenance.clone()).unwrap();
+    writer.put_explanation(&cell, &explanation, provenance).unwrap();
+    let problems = check().problems;
+    let named = |what: &str| problems.iter().filter(|p| p.contains(what)).count();
+    assert_eq!(
+        (named("asked of `vgg11-half-cifar10-robust`: prediction"), named("maps: at 0")),
+        (1, 1),
+        "{problems:?}"
+    );
+    assert_eq!(problems.len(), 2);
+}

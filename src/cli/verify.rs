@@ -23,10 +23,11 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
         eprintln!("{problem}");
     }
     let line = format!(
-        "{} cells, {} witnesses, {} successes verified, {} undecided at the boundary, {} problems\n",
+        "{} cells, {} witnesses, {} successes{} verified, {} undecided at the boundary, {} problems\n",
         findings.cells,
         findings.witnesses,
         findings.successes,
+        beside(&findings),
         findings.undecided,
         findings.problems.len()
     );
@@ -35,6 +36,12 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
         None => Ok(()),
         Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
     }
+}
+
+/// What was checked beside the cells, where there is something.
+fn beside(findings: &verify::Findings) -> String {
+    let parts = [(findings.transfers, "transfers"), (findings.maps, "maps")];
+    parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect()
 }
 
 /// Tables and figures that are not what the cells give. A report that was never written is none.

@@ -66,15 +66,15 @@ fn panel_key(s: &Summary) -> Key {
 
 /// One line an attack with its parameters and, where it learnt elsewhere, the nets that it learnt from.
 pub fn line_key(s: &Summary) -> Key {
-    vec![s.cell.attack.name.clone(), s.cell.params(), fitted_elsewhere(s)]
+    vec![s.cell.attack.name.clone(), s.cell.params(), fitted_elsewhere(s).join(" ")]
 }
 
 /// Names of the nets that a picture was fitted to, unless that is the attacked net alone.
-fn fitted_elsewhere(s: &Summary) -> String {
+fn fitted_elsewhere(s: &Summary) -> Vec<&str> {
     let nets = s.cell.train.as_ref().map_or(&[][..], |t| t.models.as_slice());
     match nets {
-        [net] if net.weights == s.cell.model.weights => String::new(),
-        nets => nets.iter().map(|net| net.name.as_str()).collect::<Vec<_>>().join(" + "),
+        [net] if net.weights == s.cell.model.weights => Vec::new(),
+        nets => nets.iter().map(|net| net.name.as_str()).collect(),
     }
 }
 
@@ -102,8 +102,12 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
             .iter()
             .filter(|(k, v)| differs(k) && !v.is_empty())
             .map(|(k, v)| in_words(&k.replace('_', " "), v));
-        let elsewhere =
-            Some(fitted_elsewhere(s)).filter(|nets| !nets.is_empty()).map(|nets| format!("fitted to {nets}"));
+        let nets = fitted_elsewhere(s);
+        let elsewhere = match nets.as_slice() {
+            [] => None,
+            [net] => Some(format!("fitted to {net}")),
+            nets => Some(format!("fitted to an ensemble of {}", nets.len())),
+        };
         let parts = [attack.name.clone()].into_iter().chain(words).chain(elsewhere);
         (line_key(s), parts.collect::<Vec<_>>().join(", "))
     };

@@ -78,7 +78,12 @@ impl Store {
 
     /// What other nets say of the witnesses of a cell, by the nets' names.
     pub fn read_transfers(&self, cell: &str) -> Result<Vec<(ModelRecord, Vec<Transfer>)>> {
-        let mut found = Vec::new();
+        Ok(self.transfers_and_provenance(cell)?.into_iter().map(|(model, rows, _)| (model, rows)).collect())
+    }
+
+    /// [`Store::read_transfers`], and where each was computed.
+    pub fn transfers_and_provenance(&self, cell: &str) -> Result<Vec<(ModelRecord, Vec<Transfer>, Provenance)>> {
+        let mut found: Vec<(ModelRecord, _, _)> = Vec::new();
         for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with(&format!("{cell}-")) {
@@ -91,9 +96,9 @@ impl Store {
             let bytes = self.checked(TRANSFERS, &name, ROWS, &provenance)?;
             let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
             let rows = rows.collect::<Result<_, _>>().map_err(|e| self.damaged(TRANSFERS, &name, ROWS, e))?;
-            found.push((model, rows));
+            found.push((model, rows, provenance));
         }
-        found.sort_by(|a: &(ModelRecord, Vec<Transfer>), b| (&a.0.name, &a.0.weights).cmp(&(&b.0.name, &b.0.weights)));
+        found.sort_by(|(a, ..), (b, ..)| (&a.name, &a.weights).cmp(&(&b.name, &b.weights)));
         Ok(found)
     }
 

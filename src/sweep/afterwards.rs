@@ -2,15 +2,17 @@
 
 use super::plan::PlannedCell;
 use super::run::{Event, Runner};
+use crate::data::Subset;
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Map, correlation};
 use crate::judge::{self, Verdict};
 use crate::kernel::{Engine, Precision};
-use crate::record::{Explained, Explanation, Outcome, Transfer, Witnesses};
+use crate::record::{Explained, Explanation, Outcome, Provenance, Transfer, Witnesses};
 use crate::store::State;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Asks the other nets that the plan names about the witnesses of every complete cell.
@@ -40,22 +42,36 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
                 Entry::Vacant(new) => new.insert(predict(&Witnesses::U8(subset.pixels.clone()))?),
             };
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
-            let outcomes = runner.store.read(&cell.id)?.outcomes;
-            let at =
-                |example: usize| subset.examples.binary_search(&example).expect("a row is of an image of the subset");
-            let row = |(o, v): (&Outcome, &Verdict)| Transfer {
-                example: o.example,
-                clean_prediction: clean[at(o.example)].prediction,
-                prediction: v.prediction,
-                label_probability: o.label.and_then(|l| v.probability(l)),
-                target_probability: o.target.and_then(|t| v.probability(t)),
-                target_rank: o.target.and_then(|t| v.rank(t)),
-            };
-            let rows: Vec<Transfer> = outcomes.iter().zip(&verdicts).map(row).collect();
-            runner.store.put_transfer(&cell.id, &record, &rows, runner.provenance(cell, began, None))?;
+            let rows = transfers(subset, &runner.store.read(&cell.id)?.outcomes, clean, &verdicts);
+            let path = runner.plan.models[*model].path.as_ref().map(|p| p.display().to_string());
+            let provenance = Provenance { model_file: path, ..runner.provenance(cell, began, None) };
+            runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;
         }
     }
     Ok(())
+}
+
+/// What another net's verdicts on the images of a subset and on a cell's witnesses say: one row an outcome.
+pub(super) fn transfers(
+    subset: &Subset,
+    outcomes: &[Outcome],
+    clean: &[Verdict],
+    witnesses: &[Verdict],
+) -> Vec<Transfer> {
+    let row = |(o, v): (&Outcome, &Verdict)| Transfer {
+        example: o.example,
+        clean_prediction: clean[position(subset, o)].prediction,
+        prediction: v.prediction,
+        label_probability: o.label.and_then(|l| v.probability(l)),
+        target_probability: o.target.and_then(|t| v.probability(t)),
+        target_rank: o.target.and_then(|t| v.rank(t)),
+    };
+    outcomes.iter().zip(witnesses).map(row).collect()
+}
+
+/// Where the image of an outcome lies in its subset.
+fn position(subset: &Subset, o: &Outcome) -> usize {
+    subset.examples.iter().position(|e| *e == o.example).expect("a row is of an image of the subset")
 }
 
 /// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
@@ -78,37 +94,42 @@ pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device)?),
         };
         let known = known.entry((cell.model, cell.data)).or_default();
-        let explanation = explain_cell(runner, cell, explainer, known)?;
+        let subset = &runner.plan.data[cell.data].subset;
+        let (outcomes, witnesses) = (runner.store.read(&cell.id)?.outcomes, runner.store.read_witnesses(&cell.id)?);
+        let made_with = (explainer as &Explainer, &runner.machine.device, runner.stop);
+        let explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
         runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
     }
     Ok(())
 }
 
-fn explain_cell(
-    runner: &Runner,
-    cell: &PlannedCell,
-    explainer: &Explainer,
+/// What explains, where, and until when.
+type MadeWith<'a> = (&'a Explainer, &'a Device, &'a AtomicBool);
+
+/// The maps of the outcomes of one cell; those of clean images are kept in `known`, by example.
+pub(super) fn explained(
+    made_with: MadeWith,
+    subset: &Subset,
+    outcomes: &[Outcome],
+    witnesses: Witnesses,
     known: &mut BTreeMap<usize, Map>,
 ) -> Result<Explanation> {
-    let subset = &runner.plan.data[cell.data].subset;
-    let outcomes = runner.store.read(&cell.id)?.outcomes;
-    let witnesses = match runner.store.read_witnesses(&cell.id)? {
+    let witnesses = match witnesses {
         Witnesses::U8(v) => judge::to_floats(&v),
         Witnesses::F32(v) => v,
     };
-    let at = |o: &Outcome| subset.examples.binary_search(&o.example).expect("a row is of an image of the subset");
-    let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(at(o)))).collect();
+    let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(position(subset, o)))).collect();
     // an error row has no prediction, and so no map: that of class 0 is never shown
     let class = |prediction: Option<usize>| prediction.unwrap_or(0);
     let (values, plane) = (subset.values(), subset.side * subset.side);
     let missing: Vec<usize> = (0..outcomes.len()).filter(|k| !known.contains_key(&outcomes[*k].example)).collect();
     let images: Vec<f32> = missing.iter().flat_map(|k| &clean[k * values..][..values]).copied().collect();
     let classes: Vec<usize> = missing.iter().map(|k| class(outcomes[*k].clean_prediction)).collect();
-    let made = maps(runner, explainer, &images, &classes, subset.side)?;
+    let made = maps(made_with, &images, &classes, subset.side)?;
     known.extend(missing.iter().map(|k| outcomes[*k].example).zip(made));
     let maps_before: Vec<Map> = outcomes.iter().map(|o| known[&o.example].clone()).collect();
     let after: Vec<usize> = outcomes.iter().map(|o| class(o.adversarial_prediction)).collect();
-    let maps_after = maps(runner, explainer, &witnesses, &after, subset.side)?;
+    let maps_after = maps(made_with, &witnesses, &after, subset.side)?;
     let row = |(k, o): (usize, &Outcome)| {
         let (clean, witness) = (&clean[k * values..][..values], &witnesses[k * values..][..values]);
         let changed: Vec<bool> =
@@ -132,13 +153,14 @@ fn explain_cell(
 /// Images that are explained at a time: a graph keeps every value of each.
 const TOGETHER: usize = 16;
 
-fn maps(runner: &Runner, explainer: &Explainer, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
-    let device = &runner.machine.device;
+fn maps((explainer, device, stop): MadeWith, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
     let mut maps = Vec::new();
     for (images, classes) in images.chunks(TOGETHER * 3 * side * side).zip(classes.chunks(TOGETHER)) {
-        check_stop(runner)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
         let shape = (classes.len(), 3, side, side);
-        let images = candle_core::Tensor::from_slice(images, shape, &candle_core::Device::Cpu)?.to_device(device)?;
+        let images = Tensor::from_slice(images, shape, &Device::Cpu)?.to_device(device)?;
         maps.extend(explainer.maps(&images, classes)?);
     }
     Ok(maps)

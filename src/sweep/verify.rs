@@ -1,23 +1,31 @@
 //! Checks what a run claims, from witnesses, weights and data alone: no attack code takes part.
 
-use super::fits;
 use super::run::Machine;
+use super::{afterwards, fits};
 use crate::data::{self, Choice, Source, Subset, picture};
 use crate::error::{Error, Result};
+use crate::explain::{Explainer, Map};
 use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
 use crate::kernel::Precision;
-use crate::model;
+use crate::model::{self, ModelSource};
 use crate::placement::{Picture, Placement};
 use crate::ratio::Ratio;
-use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Outcome, StoredCell, Witnesses};
+use crate::record::{
+    BOUNDARY, CLEAN_WRONG, Cell, DataRecord, Explained, Explanation, ModelRecord, Outcome, StoredCell, Transfer,
+    Witnesses,
+};
 use crate::store::Store;
 use crate::threat::{NORMS, Threat};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// Margins and confidences may differ by this much (relative to 1 + |value|) on another machine.
 const TOLERANCE: f32 = 1e-4;
+
+/// Maps, and figures about them, by this much (relative to their maximum): as near as they are to PyTorch's.
+const MAP_TOLERANCE: f32 = 1e-3;
 
 /// What was checked, and what does not hold.
 #[derive(Debug, Default)]
@@ -30,6 +38,10 @@ pub struct Findings {
     pub successes: usize,
     /// Rows flagged `boundary` that this machine decides otherwise: their margin is below what binds another machine.
     pub undecided: usize,
+    /// What other nets said of witnesses, asked again: one a witness and net.
+    pub transfers: usize,
+    /// Maps of where a net looked, made again.
+    pub maps: usize,
     /// Stored cells that the plan does not name: their bytes are checked, their claims stand in no table.
     pub unplanned: usize,
     /// Each names its cell.
@@ -42,6 +54,8 @@ struct Loaded<'a> {
     machine: &'a Machine,
     /// By weights, network and data digest: the net, the images, the net's verdicts on them.
     benches: BTreeMap<[String; 3], Bench>,
+    /// By the same: what explains the net, and maps of clean images, by example.
+    explainers: BTreeMap<[String; 3], (Explainer, BTreeMap<usize, Map>)>,
 }
 
 struct Bench {
@@ -50,10 +64,15 @@ struct Bench {
     clean: Vec<Verdict>,
 }
 
+/// The net and the images of a bench.
+fn key(model: &ModelRecord, data: &DataRecord) -> [String; 3] {
+    [model.weights.clone(), model.network.clone(), data.digest.clone()]
+}
+
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let mut loaded = Loaded { source, machine, benches: BTreeMap::new() };
+    let mut loaded = Loaded { source, machine, benches: BTreeMap::new(), explainers: BTreeMap::new() };
     let stored = store.ids()?;
     let planned: Vec<String> = match store.read_plan() {
         Ok(plan) => plan.cells.iter().map(Cell::id).collect(),
@@ -103,7 +122,7 @@ impl Loaded<'_> {
         }
         let witnesses = store.read_witnesses(id)?;
         let machine = self.machine;
-        let bench = self.bench(&stored)?;
+        let bench = self.bench(&stored, &stored.cell.model, stored.provenance.model_file.as_deref())?;
         // the stored copy of the clean images, which figures show, is what the cell was computed on
         let inputs = bench.subset.inputs();
         store.check_inputs(&stored.cell.data.digest, &inputs)?;
@@ -138,6 +157,79 @@ impl Loaded<'_> {
                 Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
             }
         }
+        self.check_transfers(store, &stored, &witnesses, findings)?;
+        self.check_maps(store, &stored, witnesses, findings)
+    }
+
+    /// Whether other nets say of the witnesses what is stored.
+    fn check_transfers(
+        &mut self,
+        store: &Store,
+        stored: &StoredCell,
+        witnesses: &Witnesses,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let (id, machine) = (stored.cell.id(), self.machine);
+        for (model, rows, provenance) in store.transfers_and_provenance(&id)? {
+            let bench = self.bench(stored, &model, provenance.model_file.as_deref())?;
+            let (subset, batch) = (&bench.subset, machine.batch_size(bench.subset.values()));
+            let verdicts =
+                judge::predict_stored(bench.engine.as_ref(), witnesses, subset.side, &machine.device, batch)?;
+            let again = afterwards::transfers(subset, &stored.outcomes, &bench.clean, &verdicts);
+            let problem = |example: usize, problem: String| {
+                format!("cell {id}, example {example}, asked of `{}`: {problem}", model.name)
+            };
+            if rows.len() != again.len() {
+                let numbers = format!("{} rows, but {} outcomes", rows.len(), again.len());
+                return Err(Error::Store(format!("cell {id}, asked of `{}`: {numbers}", model.name)));
+            }
+            for ((row, again), verdict) in rows.iter().zip(&again).zip(&verdicts) {
+                findings.transfers += 1;
+                match check_transfer(row, again, verdict) {
+                    Ok(true) => {}
+                    Ok(false) => findings.undecided += 1,
+                    Err(text) => findings.problems.push(problem(row.example, text)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the net looks where the stored maps say.
+    fn check_maps(
+        &mut self,
+        store: &Store,
+        stored: &StoredCell,
+        witnesses: Witnesses,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let id = stored.cell.id();
+        let Some(explanation) = store.read_explanation(&id)? else { return Ok(()) };
+        let key = key(&stored.cell.model, &stored.cell.data);
+        if !self.explainers.contains_key(&key) {
+            let source = self.model(&stored.cell.model, stored.provenance.model_file.as_deref())?;
+            self.explainers.insert(key.clone(), (source.explainer(&self.machine.device)?, BTreeMap::new()));
+        }
+        let (explainer, known) = self.explainers.get_mut(&key).expect("put there above");
+        let (subset, stop) = (&self.benches[&key].subset, AtomicBool::new(false));
+        let made_with = (explainer as &Explainer, &self.machine.device, &stop);
+        let again = afterwards::explained(made_with, subset, &stored.outcomes, witnesses, known)?;
+        findings.maps += again.rows.len() * 2;
+        let same_rows = explanation.rows.iter().map(|r| r.example).eq(again.rows.iter().map(|r| r.example));
+        let lengths = |e: &Explanation| (e.side, e.clean.len(), e.adversarial.len());
+        if !same_rows || lengths(&explanation) != lengths(&again) {
+            return Err(Error::Store(format!("cell {id}: its maps are not those of its outcomes")));
+        }
+        let plane = (again.side * again.side).max(1);
+        for (k, (row, redone)) in explanation.rows.iter().zip(&again.rows).enumerate() {
+            let of = |maps: &[f32]| maps[k * plane..(k + 1) * plane].to_vec();
+            let checked = check_map(&of(&explanation.clean), &of(&again.clean))
+                .and_then(|()| check_map(&of(&explanation.adversarial), &of(&again.adversarial)))
+                .and_then(|()| check_explained(row, redone));
+            if let Err(problem) = checked {
+                findings.problems.push(format!("cell {id}, example {}, maps: {problem}", row.example));
+            }
+        }
         Ok(())
     }
 
@@ -161,19 +253,23 @@ impl Loaded<'_> {
         Err(Error::Store(format!("dataset `{}` has other images than the cell's{decoder}", record.name)))
     }
 
-    fn bench(&mut self, stored: &StoredCell) -> Result<&Bench> {
-        let cell = &stored.cell;
-        let key = [cell.model.weights.clone(), cell.model.network.clone(), cell.data.digest.clone()];
+    /// The net that a record speaks of; `path`: its model file, if it is not built in.
+    fn model(&self, record: &ModelRecord, path: Option<&str>) -> Result<ModelSource> {
+        let name = path.unwrap_or(&record.name);
+        let source = model::find(name, Path::new("."), &self.source.hub).map_err(|e| {
+            Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
+        })?;
+        match source.digest == record.weights && source.network() == record.network {
+            true => Ok(source),
+            false => Err(Error::Store(format!("model `{}` is another one than the cell's", record.name))),
+        }
+    }
+
+    /// A net and its verdicts on the images of a cell.
+    fn bench(&mut self, stored: &StoredCell, model: &ModelRecord, path: Option<&str>) -> Result<&Bench> {
+        let key = key(model, &stored.cell.data);
         if !self.benches.contains_key(&key) {
-            let name = stored.provenance.model_file.as_deref().unwrap_or(&cell.model.name);
-            let source = model::find(name, Path::new("."), &self.source.hub).map_err(|e| {
-                Error::Store(format!(
-                    "{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"
-                ))
-            })?;
-            if source.digest != cell.model.weights || source.network() != cell.model.network {
-                return Err(Error::Store(format!("model `{}` is another one than the cell's", cell.model.name)));
-            }
+            let source = self.model(model, path)?;
             let subset = self.subset(stored)?;
             let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
@@ -309,6 +405,50 @@ impl Claim<'_> {
         expect("rank of the target", o.target_rank_adversarial, aim.target.and_then(|t| verdict.rank(t)))?;
         Ok(true)
     }
+}
+
+/// Whether another net says this of a witness; `false`: two classes score too nearly the same to bind this machine.
+fn check_transfer(row: &Transfer, again: &Transfer, verdict: &Verdict) -> Result<bool, String> {
+    expect("example", row.example, again.example)?;
+    expect("clean prediction", row.clean_prediction, again.clean_prediction)?;
+    near("probability of the label", row.label_probability, again.label_probability)?;
+    near("probability of the target", row.target_probability, again.target_probability)?;
+    let scale = verdict.logits.iter().fold(1.0f32, |most, z| most.max(z.abs()));
+    let gap = |class: Option<usize>| class.and_then(|c| verdict.margin(c)).map(f32::abs);
+    let thin = gap(row.prediction).is_some_and(|gap| gap <= TOLERANCE * scale);
+    if row.prediction != again.prediction && thin {
+        return Ok(false);
+    }
+    expect("prediction", row.prediction, again.prediction)?;
+    expect("rank of the target", row.target_rank, again.target_rank)?;
+    Ok(true)
+}
+
+/// Whether two maps are the same, in parts of their maximum.
+fn check_map(stored: &[f32], again: &[f32]) -> Result<(), String> {
+    let most = again.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    match stored.iter().zip(again).position(|(a, b)| (a - b).abs().is_nan() || (a - b).abs() > MAP_TOLERANCE * most) {
+        None => Ok(()),
+        Some(at) => Err(format!("at {at}: stored {}, recomputed {}", stored[at], again[at])),
+    }
+}
+
+/// Whether the figures about two maps are the same.
+fn check_explained(stored: &Explained, again: &Explained) -> Result<(), String> {
+    let number = |v: Option<f64>| v.map(|v| v as f32);
+    for (what, stored, again) in [
+        ("correlation", number(stored.correlation), number(again.correlation)),
+        ("share inside, clean", number(stored.share_clean), number(again.share_clean)),
+        ("share inside", number(stored.share_adversarial), number(again.share_adversarial)),
+        ("maximum, clean", Some(stored.maximum_clean), Some(again.maximum_clean)),
+        ("maximum", Some(stored.maximum_adversarial), Some(again.maximum_adversarial)),
+    ] {
+        match (stored, again) {
+            (Some(a), Some(b)) if (a - b).abs() <= MAP_TOLERANCE * (1.0 + b.abs()) => {}
+            _ => expect(what, stored, again)?,
+        }
+    }
+    Ok(())
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, stored: T, found: T) -> Result<(), String> {

@@ -87,6 +87,8 @@ struct Work {
     painting: Painting,
     /// (step, objective at the view of that step).
     curve: Vec<(usize, f32)>,
+    /// Whether it met a gradient of zero before it was stopped and taken up again.
+    zero_gradient: bool,
 }
 
 impl ClassMax {
@@ -100,12 +102,12 @@ impl ClassMax {
             let example = batch.example(*row);
             let stream = task.streams.stream(example, 0, "paint");
             let mut painting = Painting::new(self.recipe, &settings, &canvas, side, stream);
-            let curve =
-                task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state)).unwrap_or_default();
-            Work { painting, curve }
+            let kept = task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state));
+            let (curve, zero_gradient) = kept.unwrap_or_default();
+            Work { painting, curve, zero_gradient }
         };
         let mut works: Vec<Work> = rows.iter().zip(canvases).map(begin).collect();
-        rows.iter().zip(&works).for_each(|(row, work)| oracle.resume(*row, work.painting.step()));
+        rows.iter().zip(&works).for_each(|(row, work)| oracle.resume(*row, work.painting.step(), work.zero_gradient));
         let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
             self.objective.gradient(aim.target.unwrap_or(aim.label), logits, gradient);
         };
@@ -122,7 +124,7 @@ impl ClassMax {
             let places = vec![Place { restart: 0, step }; of.len()];
             if task.checkpoint.is_due() {
                 for (row, work) in rows.iter().zip(&works) {
-                    task.checkpoint.save(batch.example(*row), &work.state())?;
+                    task.checkpoint.save(batch.example(*row), &work.state(oracle.met_zero_gradient(*row)))?;
                 }
             }
             let pass = oracle.climb(&of, &views.to_device(x.device())?, &places, &slope)?;
@@ -172,20 +174,49 @@ impl Work {
         points.join(" ")
     }
 
-    /// The note, a zero, then the painting.
-    fn state(&self) -> Vec<u8> {
-        [self.note().as_bytes(), &[0], &self.painting.save()].concat()
+    /// The note, a byte that says whether a gradient of zero was met, then the painting.
+    fn state(&self, zero_gradient: bool) -> Vec<u8> {
+        [self.note().as_bytes(), &[u8::from(zero_gradient)], &self.painting.save()].concat()
     }
 }
 
-/// Takes up a painting where it was left; its curve.
-fn resume(painting: &mut Painting, state: &[u8]) -> Option<Vec<(usize, f32)>> {
-    let end = state.iter().position(|b| *b == 0)?;
+/// Takes up a painting where it was left: its curve, and whether a gradient of zero was met.
+fn resume(painting: &mut Painting, state: &[u8]) -> Option<(Vec<(usize, f32)>, bool)> {
+    // no byte of a note is below 32
+    let end = state.iter().position(|b| *b <= 1)?;
     let note = std::str::from_utf8(&state[..end]).ok()?;
     let point = |word: &str| {
         let (step, z) = word.split_once(':')?;
         Some((step.parse().ok()?, z.parse().ok()?))
     };
     let curve = note.split_terminator(' ').map(point).collect::<Option<_>>()?;
-    painting.restore(&state[end + 1..]).ok().map(|()| curve)
+    painting.restore(&state[end + 1..]).ok().map(|()| (curve, state[end] == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Streams;
+
+    #[test]
+    fn what_was_noticed_before_a_stop_is_known_after_it() {
+        let canvas = vec![0.5; 3 * 8 * 8];
+        let settings = Settings::of(Recipe::Fourier, 8);
+        let begin = || {
+            let stream = Streams::new(0, "test").stream(0, 0, "paint");
+            Painting::new(Recipe::Fourier, &settings, &canvas, 8, stream)
+        };
+        for zero_gradient in [false, true] {
+            for curve in [vec![], vec![(0, -1.25), (32, 4.5)]] {
+                let mut painting = begin();
+                painting.climb(&canvas);
+                let work = Work { painting, curve, zero_gradient: false };
+                let mut resumed = begin();
+                let state = work.state(zero_gradient);
+                assert_eq!(resume(&mut resumed, &state), Some((work.curve.clone(), zero_gradient)));
+                assert_eq!((resumed.step(), resumed.picture()), (1, work.painting.picture()));
+                assert_eq!(resume(&mut begin(), &state[..state.len() - 1]), None);
+            }
+        }
+    }
 }
