@@ -39,6 +39,7 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let mut plan = plan::load(config, &options.source())?;
     plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
+    plan.unpinned_data().iter().for_each(|line| eprintln!("warning: {line}"));
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
     let mut progress = Progress::new(options.quiet, &machine);
