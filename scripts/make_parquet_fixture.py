@@ -63,11 +63,15 @@ def main():
 
     # what pictures of ImageNet bring with them: grey, transparent, 16 bits, CMYK, a palette
     odd = [encoded(picture(1, 24, 24, "L"), "JPEG"), encoded(picture(2, 24, 24, "RGBA"), "PNG"),
-           encoded(picture(3, 24, 24, "L").convert("I;16"), "PNG"),
+           encoded(picture(3, 24, 24, "L").convert("I").point(lambda v: 257 * v).convert("I;16"), "PNG"),
            encoded(picture(4, 24, 24, "CMYK"), "JPEG", quality=95, subsampling=0),
            encoded(picture(5, 24, 24).quantize(16), "PNG")]
     pq.write_table(table(odd, [[0, 1, 2, 0, 1]], ("image", ["label"]), NAMES), OUT / "odd.parquet",
                    compression="zstd")
+    # as Pillow makes RGB of them (of 16 bits, which it makes white, what they were made of)
+    expected = [Image.open(io.BytesIO(data)).convert("RGB") for data in odd]
+    expected[2] = picture(3, 24, 24, "L").convert("RGB")
+    (OUT / "odd.rgb").write_bytes(b"".join(image.tobytes() for image in expected))
 
     # what is wrong with rows: no picture, no label, a label of no class, bytes that are no picture
     good = encoded(picture(0, 8, 8), "PNG")

@@ -164,6 +164,14 @@ fn rungs(mode: Mode, budgets: &[Ratio]) -> Vec<Ratio> {
     rungs
 }
 
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 /// What is wrong with parameters, each with the index into those given.
 type ParamProblems = Vec<(usize, String)>;
 
@@ -451,7 +459,7 @@ impl Resolver<'_> {
                 let with: Vec<&str> = DATASETS.iter().filter(|d| has(d)).map(|d| d.name).collect();
                 self.problem(
                     line,
-                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, with.join(" and ")),
+                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, listed(&with)),
                 );
             }
         };

@@ -12,7 +12,7 @@ const MOST_NESTED: usize = 32;
 const MOST_ELEMENTS: u64 = 100_000;
 /// Bytes of a page that are allocated on trust, and how many more for each byte that is there. Pictures are compressed
 /// already; labels compress well, but are few.
-const MOST_ON_TRUST: u64 = 16 << 20;
+const MOST_ON_TRUST: u64 = 4 << 20;
 const MOST_RATIO: u64 = 32;
 /// Neither a page nor a picture is larger.
 const MOST_PAGE: u64 = 512 << 20;
