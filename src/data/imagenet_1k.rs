@@ -11,7 +11,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["validation"],
     classes: Some(1000),
     prepared: true,
-    population: |_| Some("imagenet-validation"),
+    population: |_| Some("imagenet-val"),
     load,
     ..Dataset::BASE
 };

@@ -211,8 +211,8 @@ impl Table {
                 TableFile::Local(path) => path.clone(),
                 TableFile::Remote { file, pinned } => {
                     let local = hub.get(file).map_err(|e| match (e, &self.missing) {
-                        (Error::Usage(problem), Some([missing, hint])) => {
-                            Error::Usage(format!("no file {missing}; from the Hub: {problem} (hint: or {hint})"))
+                        (Error::Hub(problem), Some([missing, hint])) => {
+                            Error::Hub(format!("no file {missing}; {problem} (hint: or {hint})"))
                         }
                         (other, _) => other,
                     })?;
