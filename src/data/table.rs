@@ -154,12 +154,47 @@ struct Opened {
     sources: Vec<HubFile>,
 }
 
+/// Rows that are read together.
+struct Part<'a> {
+    shard: &'a Shard,
+    /// Number of the group in the shard.
+    group: usize,
+    /// Rows of the shard, rising.
+    rows: Vec<usize>,
+    /// Where each stands among the images that are wanted.
+    places: Vec<usize>,
+}
+
+impl Opened {
+    /// The groups that hold these rows.
+    fn parts(&self, examples: &[usize]) -> Vec<Part<'_>> {
+        let mut order: Vec<usize> = (0..examples.len()).collect();
+        order.sort_by_key(|k| examples[*k]);
+        let mut parts = Vec::new();
+        for (first, shard) in &self.shards {
+            for (group, range) in shard.groups().enumerate() {
+                let before = |row: usize| order.partition_point(|k| examples[*k] < first + row);
+                let places = order[before(range.start)..before(range.end)].to_vec();
+                let rows: Vec<usize> = places.iter().map(|k| examples[*k] - first).collect();
+                if !rows.is_empty() {
+                    parts.push(Part { shard, group, rows, places });
+                }
+            }
+        }
+        parts
+    }
+}
+
 impl Table {
     /// The images of a choice. `place` is for messages.
     pub fn subset(&self, place: &Place, choice: &Choice) -> Result<Subset> {
         let opened = self.open(&place.source.hub, choice.reach())?;
         let examples = choice.examples(opened.rows).map_err(|p| place.misfit(opened.rows, &p))?;
-        let meaning = self.meaning(opened.shards.first().and_then(|(_, shard)| shard.names.as_deref()))?;
+        let names = opened.shards.first().and_then(|(_, shard)| shard.names.as_ref());
+        if let Some((_, other)) = opened.shards.iter().find(|(_, shard)| shard.names.as_ref() != names) {
+            return Err(other.wrong("its classes have other names than those of the first file"));
+        }
+        let meaning = self.meaning(names.map(Vec::as_slice))?;
         let side = self.side.or(choice.preparation.map(|p| p.crop));
         let side = side.ok_or_else(|| place.without_size())?;
         let square = |picture: &RgbImage| match (self.side, choice.preparation) {
@@ -167,31 +202,18 @@ impl Table {
             _ if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
             _ => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
         };
-        let mut order: Vec<usize> = (0..examples.len()).collect();
-        order.sort_by_key(|k| examples[*k]);
         let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; examples.len() * 3 * side * side]);
         let mut unreadable = Vec::new();
-        for (first, shard) in &opened.shards {
-            if shard.names != opened.shards[0].1.names {
-                return Err(shard.wrong("its classes have other names than those of the first file"));
-            }
-            for (number, group) in shard.groups().enumerate() {
-                let begin = order.partition_point(|k| examples[*k] < first + group.start);
-                let end = order.partition_point(|k| examples[*k] < first + group.end);
-                let here = &order[begin..end];
-                if here.is_empty() {
-                    continue;
-                }
-                let wanted: Vec<usize> = here.iter().map(|k| examples[*k] - first).collect();
-                let rows = shard.read(number, &wanted)?;
-                let decode = |row: &Row| picture::decode_rgb(&row.picture).and_then(|picture| square(&picture));
-                let squares: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(decode).collect();
-                for ((k, row), made) in here.iter().zip(&rows).zip(squares) {
-                    labels[*k] = meaning.class(row.label).map_err(|p| shard.wrong(format!("row {}: {p}", row.row)))?;
-                    match made {
-                        Ok(made) => pixels[k * made.len()..(k + 1) * made.len()].copy_from_slice(&made),
-                        Err(problem) => unreadable.push((shard.picture_name(row.row), problem)),
-                    }
+        for part in opened.parts(&examples) {
+            let rows = part.shard.read(part.group, &part.rows)?;
+            let decode = |row: &Row| picture::decode_rgb(&row.picture).and_then(|picture| square(&picture));
+            let squares: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(decode).collect();
+            for ((k, row), made) in part.places.iter().zip(&rows).zip(squares) {
+                let wrong = |problem| part.shard.wrong(format!("row {}: {problem}", row.row));
+                labels[*k] = meaning.class(row.label).map_err(wrong)?;
+                match made {
+                    Ok(made) => pixels[k * made.len()..(k + 1) * made.len()].copy_from_slice(&made),
+                    Err(problem) => unreadable.push((part.shard.picture_name(row.row), problem)),
                 }
             }
         }
