@@ -6,7 +6,7 @@ mod vgg;
 
 use candle_core::{Device, Tensor};
 use foolproof::config::ModelFile;
-use foolproof::kernel::{Engine, Precision};
+use foolproof::kernel::Precision;
 use foolproof::model::{FAMILIES, MODELS, ModelSource};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -121,8 +121,7 @@ fn write_a_vgg16_of_full_size_and_a_sweep() {
     for k in 0..8 {
         let pixels: Vec<u8> = vgg::numbers(k, 3 * 224 * 224).iter().map(|v| (v * 127.0 + 128.0) as u8).collect();
         let planes = pixels.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect::<Vec<_>>();
-        let floats: Vec<f32> =
-            (0..3).flat_map(|c| planes.iter().map(move |p| f32::from(p[c]) / 255.0)).collect();
+        let floats: Vec<f32> = (0..3).flat_map(|c| planes.iter().map(move |p| f32::from(p[c]) / 255.0)).collect();
         let image = Tensor::from_vec(floats, (1, 3, 224, 224), &Device::Cpu).unwrap();
         let logits = engine.logits(&image).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let best = (0..1000).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();

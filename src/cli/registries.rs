@@ -36,7 +36,17 @@ pub fn models() -> Result<()> {
         ]);
     }
     let columns = [
-        "model", "family", "width", "side", "classes", "weights", "hub", "revision", "sha256", "clean_accuracy", "source",
+        "model",
+        "family",
+        "width",
+        "side",
+        "classes",
+        "weights",
+        "hub",
+        "revision",
+        "sha256",
+        "clean_accuracy",
+        "source",
     ];
     print_csv(&columns, rows)
 }

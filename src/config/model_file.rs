@@ -192,7 +192,10 @@ fn published(top: &Table) -> Option<PublishedSpec> {
             .zip(of.as_ref())
             .is_some_and(|(c, n)| (1..=MOST_IMAGES).contains(&n.value) && c.value <= n.value);
         if !sound {
-            t.problem(t.line, "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000");
+            t.problem(
+                t.line,
+                "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000",
+            );
         }
         Some(PublishedSpec {
             population: population?.value,

@@ -112,7 +112,8 @@ impl<'a> Archive<'a> {
             return Err(format!("`{name}` in the archive is compressed, which PyTorch never does ({CONVERT})"));
         }
         let (start, size) = (entry.data_start(), entry.size());
-        let range = start.and_then(|start| Some(usize::try_from(start).ok()?..usize::try_from(start.checked_add(size)?).ok()?));
+        let range =
+            start.and_then(|start| Some(usize::try_from(start).ok()?..usize::try_from(start.checked_add(size)?).ok()?));
         range.and_then(|range| self.bytes.get(range)).ok_or_else(|| format!("`{name}` in the archive is cut off"))
     }
 
@@ -158,9 +159,13 @@ impl<'a> Archive<'a> {
         }
         let size = dtype.bitsize() / 8;
         let bytes = self.entry(&format!("{}data/{key}", self.folder))?;
-        let range = span(&shape, &strides).and_then(|n| Some(offset.checked_mul(size)?..offset.checked_add(n)?.checked_mul(size)?));
+        let range = span(&shape, &strides)
+            .and_then(|n| Some(offset.checked_mul(size)?..offset.checked_add(n)?.checked_mul(size)?));
         let bytes = range.and_then(|range| bytes.get(range)).ok_or_else(|| {
-            format!("shape {shape:?} with strides {strides:?} at {offset} reaches beyond the {} bytes stored", bytes.len())
+            format!(
+                "shape {shape:?} with strides {strides:?} at {offset} reaches beyond the {} bytes stored",
+                bytes.len()
+            )
         })?;
         Ok(Tensor { name, dtype, shape, strides, bytes })
     }
@@ -234,7 +239,9 @@ fn spend(object: &Object, depth: usize, left: &mut usize) -> Result<(), String> 
     match object {
         Object::Tuple(all) | Object::List(all) => all.iter().try_for_each(inner),
         Object::Dict(all) => all.iter().try_for_each(|(key, value)| inner(key).and_then(|()| inner(value))),
-        Object::Reduce { callable, args } | Object::Build { callable, args } => inner(callable).and_then(|()| inner(args)),
+        Object::Reduce { callable, args } | Object::Build { callable, args } => {
+            inner(callable).and_then(|()| inner(args))
+        }
         Object::PersistentLoad(id) => inner(id),
         _ => Ok(()),
     }

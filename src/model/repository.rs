@@ -58,7 +58,8 @@ fn weights(hub: &Hub, repository: &str, commit: &str) -> Result<String> {
 fn parse(text: &str) -> Result<ModelFile, String> {
     let config: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let get = |key: &str| config["pretrained_cfg"].get(key).or_else(|| config.get(key));
-    let missing = |key: &str| format!("no `{key}`, or another form of it than timm's (hint: describe the model in a model file)");
+    let missing =
+        |key: &str| format!("no `{key}`, or another form of it than timm's (hint: describe the model in a model file)");
     let name = config["architecture"].as_str().ok_or_else(|| missing("architecture"))?;
     // a tag says where the weights are from: vgg16.tv_in1k
     let architecture = name.split('.').next().unwrap_or(name);
@@ -67,8 +68,10 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         format!("architecture `{name}` is none that is built here (known: {})", known.join(", "))
     })?;
     if let Some(other) = get("interpolation").and_then(Value::as_str).filter(|i| *i != "bilinear") {
-        return Err(format!("pictures are to be resized by `{other}`, and are here by bilinear interpolation (hint: a \
-                            model file that describes the network accepts that)"));
+        return Err(format!(
+            "pictures are to be resized by `{other}`, and are here by bilinear interpolation (hint: a \
+                            model file that describes the network accepts that)"
+        ));
     }
     let numbers = |key: &str| -> Option<Vec<f64>> { get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
     let triple = |key: &str| -> Result<[f64; 3], String> {

@@ -160,11 +160,7 @@ fn linear_head<T: Number>(
         Some(_) => &["classifier", "classifier.0"],
         None => &["classifier", "classifier.0", "head.fc"],
     };
-    let name = names
-        .iter()
-        .copied()
-        .find(|n| weights.contains(&format!("{n}.weight")))
-        .unwrap_or(names[0]);
+    let name = names.iter().copied().find(|n| weights.contains(&format!("{n}.weight"))).unwrap_or(names[0]);
     let inputs = weights.shape(&format!("{name}.weight"))?.get(1).copied().unwrap_or(0);
     let pooled = (1..=side).find(|p| channels * p * p == inputs).unwrap_or(1);
     let linear = Step::Linear {
@@ -189,9 +185,7 @@ fn mlp_head<T: Number>(
     let timm = file.keys.as_deref().map_or(weights.contains("pre_logits.fc1.weight"), |keys| keys == "timm");
     if timm && side > MLP_SIDE {
         // its first layer is a convolution, which here has several places; torchvision averages the map
-        return Err(format!(
-            "timm's head on a map of side {side} is no sequence of linear layers (hint: side = 224)"
-        ));
+        return Err(format!("timm's head on a map of side {side} is no sequence of linear layers (hint: side = 224)"));
     }
     let flat = channels * MLP_SIDE * MLP_SIDE;
     let layers = match timm {

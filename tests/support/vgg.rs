@@ -107,9 +107,8 @@ pub fn as_timm(tensors: &mut [Stored]) {
 
 /// A safetensors file of them.
 pub fn safetensors(tensors: &[Stored]) -> Vec<u8> {
-    let view = |(name, shape, bytes): &'_ Stored| (name.clone(), shape.clone(), bytes.as_slice());
-    let views = tensors.iter().map(view).map(|(name, shape, bytes)| {
-        (name, TensorView::new(Dtype::F32, shape, bytes).expect("bytes of the shape"))
-    });
+    let view =
+        |bytes, shape: &Vec<usize>| TensorView::new(Dtype::F32, shape.clone(), bytes).expect("bytes of the shape");
+    let views = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), view(bytes, shape)));
     safetensors::serialize(views, None).unwrap()
 }
