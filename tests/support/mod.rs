@@ -1,6 +1,8 @@
 //! What several tests need: where the shared data lies, runs in temporary folders, small random networks.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod hub_server;
+
 use foolproof::data::Source;
 use foolproof::kernel::{Net, Step};
 use foolproof::record::StoredCell;
