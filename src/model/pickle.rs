@@ -27,8 +27,8 @@ const ZIP: &[u8] = b"PK\x03\x04";
 /// First bytes of what PyTorch wrote before 1.6: a pickle of protocol 2 that begins with a number of ten bytes.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
-/// Largest pickle that is read: that of a network of a thousand layers has 300 kB.
-const MOST_PICKLE: u64 = 16 << 20;
+/// Largest pickle that is read: that of a network of a thousand layers has 300 kB. Each of its bytes may make an object.
+const MOST_PICKLE: usize = 4 << 20;
 
 /// A file holds a handful of entries, and one a tensor.
 const MOST_ENTRIES: usize = 100_000;
@@ -36,8 +36,11 @@ const MOST_ENTRIES: usize = 100_000;
 /// What may be nested in each other: a tensor in a state dict in a checkpoint has 8 levels.
 const MOST_DEPTH: usize = 64;
 
-/// Objects that are looked at while a pickle is read, copies among them: VGG-19 takes some ten thousand.
-const MOST_OBJECTS: usize = 1_000_000;
+/// Objects that the memo may copy, those within others too: VGG-19 takes some ten thousand.
+const MOST_COPIES: usize = 1_000_000;
+
+/// Objects that we look at in all, some of them often.
+const MOST_LOOKS: usize = 100_000_000;
 
 /// Where a checkpoint may keep its state dict.
 const STATE_DICTS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
@@ -95,7 +98,7 @@ impl<'a> Archive<'a> {
         let folder = name.strip_suffix("data.pkl").expect("filtered").to_string();
         let mut archive = Archive { bytes, zip, folder, pickle: &[] };
         archive.pickle = archive.entry(name)?;
-        if archive.pickle.len() as u64 > MOST_PICKLE {
+        if archive.pickle.len() > MOST_PICKLE {
             return Err(format!("a pickle of {} bytes, more than {MOST_PICKLE}", archive.pickle.len()));
         }
         let order = format!("{}byteorder", archive.folder);
@@ -198,13 +201,18 @@ fn class(object: &Object) -> String {
 /// Interprets a pickle step by step.
 fn interpret(mut pickle: &[u8]) -> Result<Object, String> {
     let mut stack = Stack::empty();
-    let mut left = MOST_OBJECTS;
+    let (mut copies, mut looks) = (MOST_COPIES, MOST_LOOKS);
     loop {
         look_ahead(pickle)?;
+        // to the memo, and from it
+        let copied = matches!(pickle.first(), Some(b'q' | b'r' | b'h' | b'j'));
         let done = stack.read(&mut pickle).map_err(unsound)?;
-        // a step copies (from or to the memo) or wraps the last object alone
+        // a step makes, copies or changes the last object alone
         if let Some(last) = stack.stack().last() {
-            spend(last, MOST_DEPTH, &mut left)?;
+            let size = size(last, MOST_DEPTH, &mut looks)?;
+            if copied {
+                copies = copies.checked_sub(size).ok_or(TOO_MANY)?;
+            }
         }
         if done {
             return stack.finalize().map_err(unsound);
@@ -225,27 +233,27 @@ fn look_ahead(pickle: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Counts an object and all within it: few enough, and not so deep that freeing them overflows the stack.
-fn spend(object: &Object, depth: usize, left: &mut usize) -> Result<(), String> {
-    // a text counts more the longer it is, since it is copied too
-    let cost = 1 + match object {
-        Object::Unicode(text) => text.len() / 64,
-        Object::Class { module_name, class_name } => (module_name.len() + class_name.len()) / 64,
-        _ => 0,
-    };
-    *left = left.checked_sub(cost).ok_or("the pickle makes too many objects")?;
+/// Objects within one, itself too, a long text counting for several; not so deep that freeing them overflows the stack.
+fn size(object: &Object, depth: usize, looks: &mut usize) -> Result<usize, String> {
+    *looks = looks.checked_sub(1).ok_or(TOO_MANY)?;
     let depth = depth.checked_sub(1).ok_or("the pickle nests too deep")?;
-    let mut inner = |object: &Object| spend(object, depth, left);
+    let mut within = |objects: &mut dyn Iterator<Item = &Object>| {
+        objects.try_fold(1, |sum, object| size(object, depth, looks).map(|n| sum + n))
+    };
     match object {
-        Object::Tuple(all) | Object::List(all) => all.iter().try_for_each(inner),
-        Object::Dict(all) => all.iter().try_for_each(|(key, value)| inner(key).and_then(|()| inner(value))),
+        Object::Tuple(all) | Object::List(all) => within(&mut all.iter()),
+        Object::Dict(all) => within(&mut all.iter().flat_map(|(key, value)| [key, value])),
         Object::Reduce { callable, args } | Object::Build { callable, args } => {
-            inner(callable).and_then(|()| inner(args))
+            within(&mut [callable.as_ref(), args.as_ref()].into_iter())
         }
-        Object::PersistentLoad(id) => inner(id),
-        _ => Ok(()),
+        Object::PersistentLoad(id) => within(&mut [id.as_ref()].into_iter()),
+        Object::Unicode(text) => Ok(1 + text.len() / 64),
+        Object::Class { module_name, class_name } => Ok(1 + (module_name.len() + class_name.len()) / 64),
+        _ => Ok(1),
     }
 }
+
+const TOO_MANY: &str = "the pickle makes too many objects";
 
 /// The state dict: what was saved, or what a checkpoint keeps under one of the usual names.
 fn state_dict(root: Object) -> Result<Vec<(Object, Object)>, String> {
