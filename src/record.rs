@@ -448,7 +448,7 @@ pub struct Provenance {
     pub files: BTreeMap<String, String>,
     /// Version of foolproof.
     pub version: String,
-    /// Path of the model file; `None`: the model is compiled in.
+    /// Path of the model file, or `hub:owner/name@commit`; `None`: the model is found by its name.
     pub model_file: Option<String>,
     /// Folder of the pictures where the sweep named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -495,6 +495,12 @@ pub struct PlanRecord {
     pub name: String,
     /// Cells in order.
     pub cells: Vec<Cell>,
+    /// Models whose weights no description names by their SHA-256. The cells name what they were computed with all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpinned: Vec<String>,
+    /// Digests of data subsets that were read from files whose SHA-256 nothing names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpinned_data: Vec<String>,
 }
 
 /// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.

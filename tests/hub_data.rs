@@ -193,6 +193,11 @@ attacks = [{ name = "fgsm" }]
     let (folder, cells) = sweep(text, &online, None);
     let kept = stored(folder.path(), &cells).remove(0);
     assert_eq!(kept.provenance.data_files[0].path, TEST);
+    for name in ["summary.csv", "images.csv"] {
+        let mut table = csv::Reader::from_path(folder.path().join("tables").join(name)).unwrap();
+        let column = table.headers().unwrap().iter().position(|h| h == "data_pinned").unwrap();
+        assert!(table.records().all(|row| &row.unwrap()[column] == "no"), "{name}");
+    }
     let offline = source(Hub::new(Settings { offline: true, ..server.settings(cache.path()) }));
     let findings = verify::verify(&Store::open(folder.path()).unwrap(), &offline, &machine(None)).unwrap();
     assert!(findings.problems.is_empty() && findings.witnesses == 4, "{:?}", findings.problems);

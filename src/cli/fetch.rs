@@ -1,6 +1,7 @@
 //! `fetch CONFIG` and `cache`.
 
 use super::registries::{print, print_csv};
+use super::run::warn_of_unpinned;
 use super::{Options, transfer};
 use crate::error::{Error, Result};
 use crate::hub::cache::State;
@@ -21,15 +22,15 @@ pub fn fetch(config: &Path, options: &Options) -> Result<()> {
     // what came before an error is worth saying, too
     let lines: String = source.hub.fetched().iter().map(|(f, l, downloaded)| line(f, l, *downloaded)).collect();
     print(lines.as_bytes())?;
-    plan.map(|_| ())
+    warn_of_unpinned(&plan?, options.quiet);
+    Ok(())
 }
 
 fn line(file: &RemoteFile, local: &Local, downloaded: bool) -> String {
     let RemoteFile { repository, revision, path, .. } = file;
     let how = if downloaded { "downloaded" } else { "cached" };
     let (commit, size, sha256) = (&local.commit, local.size, &local.sha256);
-    let paste = if file.sha256.is_none() { format!("sha256 = \"{sha256}\"\n") } else { String::new() };
-    format!("{repository} {revision} -> {commit} {path} {size} bytes sha256 {sha256} {how}\n{paste}")
+    format!("{repository} {revision} -> {commit} {path} {size} bytes sha256 {sha256} {how}\n")
 }
 
 /// Prints what lies in the cache as CSV; with `verify` every file is read and held against its name.

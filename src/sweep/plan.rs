@@ -95,11 +95,25 @@ const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
 /// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
 const MOST_AREA: f64 = 0.5;
 
-/// Length of the short side of pictures where a sweep names none: torchvision's before it cuts 224.
+/// Length of the short side of pictures where neither sweep nor model names one: torchvision's before it cuts 224.
 const RESIZE: usize = 256;
 
 /// No model file has more.
 const MOST_CLASSES: usize = 100_000;
+
+/// The pictures that a model takes.
+#[derive(Clone, Copy)]
+struct Takes {
+    side: usize,
+    /// Length that the short side is brought to before the square is cut.
+    resize: usize,
+}
+
+impl Takes {
+    fn of(model: &ModelSource) -> Takes {
+        Takes { side: model.file.side, resize: model.file.resize.unwrap_or(RESIZE) }
+    }
+}
 
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
@@ -150,7 +164,10 @@ impl Plan {
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
-        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
+        let unpinned = self.models.iter().filter(|m| !m.is_pinned()).map(|m| m.name.clone()).collect();
+        let loose = self.data.iter().map(|d| &d.subset).filter(|s| s.sources.iter().any(|file| !file.pinned));
+        let unpinned_data = loose.map(|subset| subset.digest.clone()).collect();
+        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells, unpinned, unpinned_data }
     }
 }
 
@@ -207,8 +224,8 @@ impl Resolver<'_> {
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
         let found: Vec<(usize, usize)> =
             block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
-        let sides: Vec<usize> = found.iter().map(|(m, _)| self.models[*m].1.file.side).collect();
-        let data = block.data.as_ref().and_then(|d| self.data(d, &sides));
+        let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1)).collect();
+        let data = block.data.as_ref().and_then(|d| self.data(d, &takes));
         // where there is no data, that is reported where it stands
         let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
         let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
@@ -217,7 +234,7 @@ impl Resolver<'_> {
         let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
-        let train = block.train.as_ref().and_then(|t| self.train(t, &sides, data));
+        let train = block.train.as_ref().and_then(|t| self.train(t, &takes, data));
         let transfer_to = self.transfer_to(block, data);
         let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
@@ -390,8 +407,8 @@ impl Resolver<'_> {
     }
 
     /// The training images and nets of a block; no image of `attacked` may be among them.
-    fn train(&mut self, spec: &TrainSpec, sides: &[usize], attacked: Option<usize>) -> Option<ResolvedTrain> {
-        let data = self.data(&spec.data, sides)?;
+    fn train(&mut self, spec: &TrainSpec, takes: &[Takes], attacked: Option<usize>) -> Option<ResolvedTrain> {
+        let data = self.data(&spec.data, takes)?;
         let models: Vec<usize> =
             spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
         let (train, attacked) = (&self.data[data], &self.data[attacked?]);
@@ -416,8 +433,8 @@ impl Resolver<'_> {
         models
     }
 
-    /// The images, for models that take these sides.
-    fn data(&mut self, spec: &DataSpec, sides: &[usize]) -> Option<usize> {
+    /// The images, for models that take these pictures.
+    fn data(&mut self, spec: &DataSpec, takes: &[Takes]) -> Option<usize> {
         let line = spec.name.line;
         let dataset = self.or_problem(line, data::find(&spec.name.value))?;
         let split = spec.split.as_ref().map_or(dataset.default_split(), |s| s.value.as_str());
@@ -429,9 +446,9 @@ impl Resolver<'_> {
         };
         self.refuse_keys_of_others(spec, dataset);
         if dataset.prepared {
-            choice.preparation = Some(self.preparation(spec, sides)?);
+            choice.preparation = Some(self.preparation(spec, takes)?);
         } else if dataset.side.is_none() {
-            let side = *sides.first()?; // else no model was found, which is reported there
+            let side = takes.first()?.side; // else no model was found, which is reported there
             choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
             // one canvas, if nothing is said
             choice.take = choice.take.or(Some(1));
@@ -494,20 +511,33 @@ impl Resolver<'_> {
         })
     }
 
-    /// Pictures are cut to the side of the models, so there must be one.
-    fn preparation(&self, spec: &DataSpec, sides: &[usize]) -> Option<Preparation> {
-        let side = *sides.first()?; // else no model was found, which is reported there
-        if let Some(other) = sides.iter().find(|s| **s != side) {
+    /// Pictures are cut to the side of the models, so there must be one; and resized as the models say, unless the sweep
+    /// says otherwise.
+    fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
+        let Takes { side, resize } = *takes.first()?; // else no model was found, which is reported there
+        let line = spec.name.line;
+        if let Some(other) = takes.iter().find(|t| t.side != side) {
             self.problem(
-                spec.name.line,
+                line,
                 format!(
-                    "pictures are cut to the side of the models, and these take {side} and {other} (hint: a \
-                     [[sweep]] for each)"
+                    "pictures are cut to the side of the models, and these take {side} and {} (hint: a [[sweep]] for each)",
+                    other.side
                 ),
             );
             return None;
         }
-        let (resize, line) = spec.resize.as_ref().map_or((RESIZE, spec.name.line), |r| (r.value, r.line));
+        if let (None, Some(other)) = (&spec.resize, takes.iter().find(|t| t.resize != resize)) {
+            self.problem(
+                line,
+                format!(
+                    "pictures are resized as the models say, and these say {resize} and {} (hint: `resize` here, or a \
+                     [[sweep]] for each)",
+                    other.resize
+                ),
+            );
+            return None;
+        }
+        let (resize, line) = spec.resize.as_ref().map_or((resize, line), |r| (r.value, r.line));
         Preparation::new(resize, side).map_err(|problem| self.problem(line, problem)).ok()
     }
 

@@ -319,7 +319,7 @@ impl Runner<'_> {
             error,
             files: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            model_file: self.plan.models[cell.model].path.as_ref().map(|p| p.display().to_string()),
+            model_file: self.plan.models[cell.model].origin.clone(),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             data_table: self.plan.data[cell.data].choice.table.clone(),
             data_files: self.plan.data[cell.data].subset.sources.clone(),

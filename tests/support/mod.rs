@@ -63,6 +63,13 @@ pub fn stored(folder: &Path, cells: &[Summary]) -> Vec<StoredCell> {
     cells.iter().map(|c| store.read(&c.id).unwrap()).collect()
 }
 
+/// The most memory this process has held so far, in bytes; `None` where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 /// A stream for test data.
 pub fn stream(purpose: &str) -> Stream {
     Streams::new(0, "test").stream(0, 0, purpose)
