@@ -28,7 +28,8 @@ fn small() -> Vec<u8> {
 fn server() -> (HubServer, String) {
     let server = HubServer::start();
     let pickle = fs::read("tests/data/weights/flat.pth").unwrap();
-    let files = [("model.safetensors", small().as_slice(), true), ("pytorch_model.bin", pickle.as_slice(), true)];
+    let weights = small();
+    let files = [("model.safetensors", weights.as_slice(), true), ("pytorch_model.bin", pickle.as_slice(), true)];
     let commit = server.put(Kind::Model, "somebody/small", &files);
     (server, commit)
 }
