@@ -48,8 +48,9 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     Ok((store, plan, done?))
 }
 
-/// Says which weights nothing pins, and the lines that would.
+/// Says which weights and data nothing pins, and the lines that would.
 pub fn warn_of_unpinned(plan: &Plan, quiet: bool) {
+    plan.unpinned_data().iter().filter(|_| !quiet).for_each(|line| eprintln!("warning: {line}"));
     for model in plan.models.iter().filter(|m| !m.is_pinned() && !quiet) {
         let lines = model.pin().replace('\n', "\n    ");
         eprintln!(

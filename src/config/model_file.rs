@@ -274,6 +274,6 @@ pub fn is_repository(text: &str) -> bool {
 /// No test set is larger, and the exact test on the counts takes memory in proportion.
 const MOST_IMAGES: u64 = 10_000_000;
 
-fn is_sha256(text: &str) -> bool {
+pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -27,6 +27,8 @@ pub struct Run<'a> {
     pub cells: Vec<Summary>,
     /// Models whose weights are unpinned.
     pub unpinned: Vec<String>,
+    /// Digests of data that is.
+    pub unpinned_data: Vec<String>,
 }
 
 /// Draws nothing where there is nothing to show.
@@ -73,11 +75,18 @@ impl Run<'_> {
         if unpinned { "no" } else { "yes" }
     }
 
+    /// The same of the files of all data that decides the cell.
+    pub fn data_pinned(&self, cell: &Cell) -> &'static str {
+        let trained = cell.train.iter().map(|t| &t.data);
+        let unpinned = trained.chain([&cell.data]).any(|d| self.unpinned_data.contains(&d.digest));
+        if unpinned { "no" } else { "yes" }
+    }
+
     /// Reads and summarises every cell of the run's plan.
     pub fn read(store: &Store) -> Result<Run<'_>> {
         let plan = store.read_plan()?;
         let cells = plan.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
-        Ok(Run { store, cells, unpinned: plan.unpinned })
+        Ok(Run { store, cells, unpinned: plan.unpinned, unpinned_data: plan.unpinned_data })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::record::{Cell, Outcome, Transfer};
 
 /// Columns of `summary.csv`, normative.
-const SUMMARY: [&str; 28] = [
+const SUMMARY: [&str; 29] = [
     "cell",
     "model",
     "dataset",
@@ -34,11 +34,12 @@ const SUMMARY: [&str; 28] = [
     "backwards",
     "zero_gradient",
     "weights_pinned",
+    "data_pinned",
     "error",
 ];
 
 /// Columns of `images.csv`, normative.
-const IMAGES: [&str; 16] = [
+const IMAGES: [&str; 17] = [
     "cell",
     "example",
     "label",
@@ -55,6 +56,7 @@ const IMAGES: [&str; 16] = [
     "backwards",
     "flags",
     "weights_pinned",
+    "data_pinned",
 ];
 
 /// Columns of `targets.csv`: targeted cells only.
@@ -124,6 +126,7 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         row.push(rates(&|r| six(r.backwards)));
         row.push(rates(&|r| six(r.zero_gradient)));
         row.push(run.weights_pinned(c).to_string());
+        row.push(run.data_pinned(c).to_string());
         row.push(s.error.clone().unwrap_or_default());
         row
     });
@@ -152,6 +155,7 @@ pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
                 o.backwards.to_string(),
                 o.flags.clone(),
                 run.weights_pinned(&s.cell).to_string(),
+                run.data_pinned(&s.cell).to_string(),
             ]
         }));
     }

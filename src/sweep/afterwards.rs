@@ -41,8 +41,9 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             };
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
             let outcomes = runner.store.read(&cell.id)?.outcomes;
-            let at =
-                |example: usize| subset.examples.binary_search(&example).expect("a row is of an image of the subset");
+            let at = |example: usize| {
+                subset.examples.iter().position(|e| *e == example).expect("a row is of an image of the subset")
+            };
             let row = |(o, v): (&Outcome, &Verdict)| Transfer {
                 example: o.example,
                 clean_prediction: clean[at(o.example)].prediction,
@@ -96,7 +97,8 @@ fn explain_cell(
         Witnesses::U8(v) => judge::to_floats(&v),
         Witnesses::F32(v) => v,
     };
-    let at = |o: &Outcome| subset.examples.binary_search(&o.example).expect("a row is of an image of the subset");
+    let at =
+        |o: &Outcome| subset.examples.iter().position(|e| *e == o.example).expect("a row is of an image of the subset");
     let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(at(o)))).collect();
     // an error row has no prediction, and so no map: that of class 0 is never shown
     let class = |prediction: Option<usize>| prediction.unwrap_or(0);

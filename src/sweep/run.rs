@@ -321,6 +321,8 @@ impl Runner<'_> {
             version: env!("CARGO_PKG_VERSION").to_string(),
             model_file: self.plan.models[cell.model].origin.clone(),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
+            data_table: self.plan.data[cell.data].choice.table.clone(),
+            data_files: self.plan.data[cell.data].subset.sources.clone(),
             device: self.machine.device_name.clone(),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),

@@ -130,6 +130,11 @@ impl HubServer {
         repository.commit.clone()
     }
 
+    /// Gives a repository's state this commit, where a test needs a known one.
+    pub fn rename_commit(&self, kind: Kind, name: &str, commit: &str) {
+        self.state.lock().unwrap().repositories.get_mut(&key(kind, name)).unwrap().commit = commit.into();
+    }
+
     /// Only whoever accepted its terms may read it: here, whoever has the token.
     pub fn gate(&self, kind: Kind, name: &str) {
         self.state.lock().unwrap().repositories.get_mut(&key(kind, name)).unwrap().gated = true;
