@@ -261,7 +261,7 @@ fn a_failed_cell_is_shown_as_failed_and_tried_again() {
     ok(at, &["report", "quick"]);
     let summary = fs::read_to_string(dir.join("tables/summary.csv")).unwrap();
     let row = summary.lines().find(|l| l.starts_with(&id)).unwrap();
-    assert!(row.ends_with(",failed,,,,,,,,,,,,,,out of memory"), "{row}");
+    assert!(row.ends_with(",failed,,,,,,,,,,,,,,yes,yes,out of memory"), "{row}");
     let (code, stderr) = fails(at, &["verify", "quick"]);
     assert!(code == 3 && stderr.contains(&id), "{stderr}");
     let again = ok(at, &["run", "sweeps/quick.toml", "--quiet"]);

@@ -305,7 +305,7 @@ fn read_mutated_files() {
         return;
     }
     let mut s = stream("mutated weight files");
-    let mut read = |kind: &str, bytes: Vec<u8>| -> bool {
+    let read = |kind: &str, bytes: Vec<u8>| -> bool {
         match load(bytes) {
             Ok(_) => true,
             Err(problem) => {

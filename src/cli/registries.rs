@@ -27,12 +27,12 @@ pub fn models() -> Result<()> {
             f.width.map_or_else(String::new, |w| w.to_string()),
             f.side.to_string(),
             f.classes.to_string(),
-            place.into(),
-            repository.into(),
-            revision.into(),
             f.sha256.as_deref().unwrap_or(UNPINNED).into(),
             accuracy,
             source,
+            place.into(),
+            repository.into(),
+            revision.into(),
         ]);
     }
     let columns = [
@@ -41,12 +41,12 @@ pub fn models() -> Result<()> {
         "width",
         "side",
         "classes",
-        "weights",
-        "hub",
-        "revision",
         "sha256",
         "clean_accuracy",
         "source",
+        "weights",
+        "hub",
+        "revision",
     ];
     print_csv(&columns, rows)
 }

@@ -129,10 +129,11 @@ fn from_hub(text: &str, hub: &Hub) -> Result<ModelSource> {
     let spec = RepositorySpec::parse(text).ok_or_else(|| {
         Error::usage(format!("model `{HUB}{text}`: expected {HUB}owner/name or {HUB}owner/name@revision"))
     })?;
-    for known in MODELS.iter().filter(|_| !text.contains('@')) {
+    let asks_for_no_revision = !text.contains('@');
+    for known in MODELS.iter().filter(|_| asks_for_no_revision) {
         let file = known.file()?;
         if matches!(&file.place, Place::Hub { repository, .. } if *repository == spec.repository) {
-            return with_weights(known.name.into(), file, None, hub);
+            return find(known.name, Path::new("."), hub);
         }
     }
     let file = repository::describe(&spec, hub)?;

@@ -237,20 +237,24 @@ fn look_ahead(pickle: &[u8]) -> Result<(), String> {
 fn size(object: &Object, depth: usize, looks: &mut usize) -> Result<usize, String> {
     *looks = looks.checked_sub(1).ok_or(TOO_MANY)?;
     let depth = depth.checked_sub(1).ok_or("the pickle nests too deep")?;
-    let mut within = |objects: &mut dyn Iterator<Item = &Object>| {
-        objects.try_fold(1, |sum, object| size(object, depth, looks).map(|n| sum + n))
+    let mut sum = 1;
+    let mut add = |object: &Object| -> Result<(), String> {
+        sum += size(object, depth, looks)?;
+        Ok(())
     };
     match object {
-        Object::Tuple(all) | Object::List(all) => within(&mut all.iter()),
-        Object::Dict(all) => within(&mut all.iter().flat_map(|(key, value)| [key, value])),
+        Object::Tuple(all) | Object::List(all) => all.iter().try_for_each(add)?,
+        Object::Dict(all) => all.iter().try_for_each(|(key, value)| add(key).and_then(|()| add(value)))?,
         Object::Reduce { callable, args } | Object::Build { callable, args } => {
-            within(&mut [callable.as_ref(), args.as_ref()].into_iter())
+            add(callable.as_ref())?;
+            add(args.as_ref())?;
         }
-        Object::PersistentLoad(id) => within(&mut [id.as_ref()].into_iter()),
-        Object::Unicode(text) => Ok(1 + text.len() / 64),
-        Object::Class { module_name, class_name } => Ok(1 + (module_name.len() + class_name.len()) / 64),
-        _ => Ok(1),
+        Object::PersistentLoad(id) => add(id.as_ref())?,
+        Object::Unicode(text) => sum += text.len() / 64,
+        Object::Class { module_name, class_name } => sum += (module_name.len() + class_name.len()) / 64,
+        _ => {}
     }
+    Ok(sum)
 }
 
 const TOO_MANY: &str = "the pickle makes too many objects";

@@ -151,7 +151,7 @@ mod tests {
             ("0.875", "0", "crop_pct 0"),
             ("0.875", "1.5", "crop_pct 1.5"),
             ("1000, \"num_features", "-1, \"num_features", "no `num_classes`"),
-            ("{", "", "expected"),
+            ("\"architecture\"", "architecture", "key must be a string"),
         ] {
             let problem = parse(&CONFIG.replace(from, to)).map(|_| ()).unwrap_err();
             assert!(problem.contains(expected), "{to}: {problem}");
