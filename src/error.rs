@@ -44,6 +44,9 @@ pub enum Error {
     /// A chart could not be drawn.
     #[error("figure: {0}")]
     Figure(String),
+    /// A file of the Hub that could not be had, or is not what it should be.
+    #[error("hub: {0}")]
+    Hub(String),
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,

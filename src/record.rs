@@ -101,12 +101,18 @@ pub struct DataRecord {
     pub name: String,
     /// `train`, `test` or `all`.
     pub split: String,
-    /// Index of the first image in the split.
+    /// Index of the first image in the split, or its place in the shuffled one.
     pub first: usize,
-    /// Step from one index to the next.
+    /// Step from one to the next.
     pub every: usize,
     /// Number of images.
     pub take: usize,
+    /// Seed of the order; `None`: the split's own. Not written then, so cells without it keep their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<u64>,
+    /// Listed indices, in place of `first` and `every`. Not written where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indices: Option<Vec<usize>>,
     /// How pictures became images of the network's size, and what decoded them; empty where they are stored in it.
     pub prepared: String,
     /// SHA-256 of indices, labels and pixels.
@@ -114,12 +120,70 @@ pub struct DataRecord {
 }
 
 impl DataRecord {
-    /// `cifar10:test[0..1000]`, with a stride `imagenet-folder:all[0..100:2]`.
+    /// `cifar10:test[0..1000]`, with a stride `imagenet-folder:all[0..100:2]`, shuffled `cifar10:test[0..1000 shuffle=7]`,
+    /// listed `cifar10:test[3 14 15]`.
     pub fn text(&self) -> String {
-        let DataRecord { name, split, first, every, take, .. } = self;
+        let DataRecord { name, split, first, every, take, shuffle, indices, .. } = self;
+        if let Some(indices) = indices {
+            let mut listed: Vec<String> = indices.iter().take(MOST_LISTED).map(usize::to_string).collect();
+            if indices.len() > MOST_LISTED {
+                listed.push(format!("… {} of them", indices.len()));
+            }
+            return format!("{name}:{split}[{}]", listed.join(" "));
+        }
         let stride = if *every == 1 { String::new() } else { format!(":{every}") };
-        format!("{name}:{split}[{first}..{}{stride}]", first + take * every)
+        let order = shuffle.map_or(String::new(), |seed| format!(" shuffle={seed}"));
+        format!("{name}:{split}[{first}..{}{stride}{order}]", first + take * every)
     }
+}
+
+/// Indices that are named in tables; the digest and the cell have all.
+const MOST_LISTED: usize = 8;
+
+/// Which table a sweep names, for a dataset of parquet files. Where they lie is provenance; the digest says what was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRecord {
+    /// A file, or a folder of files, here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `owner/name` of a dataset on the Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Commit, branch or tag; `None`: `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Path of the files, with `*` for anything but `/`; `None`: those of the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+    /// Column of encoded pictures; `None`: `image` or `img`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Column of labels; `None`: `label` or `fine_label`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Number of classes of files that do not name them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+    /// SHA-256 of the files, in their order; empty: unpinned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sha256: Vec<String>,
+}
+
+/// A file of the Hub that a subset was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubFile {
+    /// `owner/name`.
+    pub repository: String,
+    /// Commit.
+    pub commit: String,
+    /// Path in the repository.
+    pub path: String,
+    /// Of its bytes.
+    pub sha256: String,
+    /// Whether that hash was known before the Hub was asked.
+    pub pinned: bool,
 }
 
 /// An attack with every parameter filled in.
@@ -384,11 +448,17 @@ pub struct Provenance {
     pub files: BTreeMap<String, String>,
     /// Version of foolproof.
     pub version: String,
-    /// Path of the model file; `None`: the model is compiled in.
+    /// Path of the model file, or `hub:owner/name@commit`; `None`: the model is found by its name.
     pub model_file: Option<String>,
     /// Folder of the pictures where the sweep named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<String>,
+    /// Files that the sweep named, for a dataset of parquet files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_table: Option<TableRecord>,
+    /// Files of the Hub that the images were read from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_files: Vec<HubFile>,
     /// `cpu` or `cuda:0`.
     pub device: String,
     /// Threads of the CPU kernels.
@@ -425,6 +495,12 @@ pub struct PlanRecord {
     pub name: String,
     /// Cells in order.
     pub cells: Vec<Cell>,
+    /// Models whose weights no description names by their SHA-256. The cells name what they were computed with all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpinned: Vec<String>,
+    /// Digests of data subsets that were read from files whose SHA-256 nothing names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpinned_data: Vec<String>,
 }
 
 /// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.
@@ -473,6 +549,8 @@ pub(crate) mod tests {
                 first: 0,
                 every: 1,
                 take: 2,
+                shuffle: None,
+                indices: None,
                 prepared: String::new(),
                 digest: "11".into(),
             },
@@ -501,7 +579,10 @@ pub(crate) mod tests {
     fn a_subset_is_named_by_its_range() {
         let data = cell().data;
         assert_eq!(data.text(), "d:test[0..2]");
-        assert_eq!(DataRecord { first: 1, every: 2, take: 50, ..data }.text(), "d:test[1..101:2]");
+        assert_eq!(DataRecord { first: 1, every: 2, take: 50, ..data.clone() }.text(), "d:test[1..101:2]");
+        assert_eq!(DataRecord { shuffle: Some(7), ..data.clone() }.text(), "d:test[0..2 shuffle=7]");
+        let listed = |n: usize| DataRecord { indices: Some((0..n).collect()), ..data.clone() }.text();
+        assert_eq!((listed(2), listed(12)), ("d:test[0 1]".into(), "d:test[0 1 2 3 4 5 6 7 … 12 of them]".into()));
     }
 
     #[test]
@@ -511,6 +592,9 @@ pub(crate) mod tests {
         assert_ne!(other.id(), cell().id());
         let mut other = cell();
         other.seed = 1;
+        assert_ne!(other.id(), cell().id());
+        let mut other = cell();
+        other.data.shuffle = Some(0);
         assert_ne!(other.id(), cell().id());
     }
 }

@@ -139,6 +139,18 @@ fn every_sweep_that_needs_no_data_resolves() {
     }
 }
 
+#[test]
+fn a_sweep_over_the_hub_says_without_a_network_what_it_lacks() {
+    let error = plan::load(Path::new("configs/sweeps/pgd-imagenet.toml"), &Source::new("nowhere")).err().unwrap();
+    let Error::Config(problems) = error else { panic!("another error: {error}") };
+    let weights = problems.iter().find(|p| p.starts_with("configs/sweeps/pgd-imagenet.toml:8: ")).expect("its line");
+    for part in
+        ["model.safetensors", "timm/vgg16.tv_in1k", "b8d8aa2dd860af9233c8c67385a8097fd6c35d3f", "foolproof fetch"]
+    {
+        assert!(weights.contains(part), "{part}\nin {weights}");
+    }
+}
+
 const PATCH: &str = r#"
 name = "patch"
 [[sweep]]

@@ -25,7 +25,7 @@ const QUICK_CELLS: usize = 36;
 
 fn foolproof(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_foolproof"));
-    command.current_dir(folder).env_remove("FOOLPROOF_DATA").args(arguments);
+    command.current_dir(folder).env_remove("FOOLPROOF_DATA").env("HF_HUB_OFFLINE", "1").args(arguments);
     command
 }
 
@@ -104,13 +104,13 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     assert!(summary.starts_with(
         "cell,model,dataset,n,attack,params,norm,eps,goal,mode,witness,precision,status,clean_correct,robust_correct,clean_accuracy,\
          robust_accuracy,robust_low,robust_high,attack_success_rate,error_rate,median_linf_255,median_l2,forwards,backwards,\
-         zero_gradient,error\n"
+         zero_gradient,weights_pinned,data_pinned,error\n"
     ));
     assert_eq!(summary.lines().filter(|l| l.contains(",ok,")).count(), QUICK_CELLS);
     let images = String::from_utf8(before[Path::new("tables/images.csv")].clone()).unwrap();
     assert!(images.starts_with(
         "cell,example,label,clean_prediction,adversarial_prediction,success,linf_255,l2,margin_clean,margin_adversarial,step,\
-         restart,forwards,backwards,flags\n"
+         restart,forwards,backwards,flags,weights_pinned,data_pinned\n"
     ));
     assert_eq!(images.lines().count(), 1 + 20 * QUICK_CELLS);
 
@@ -261,7 +261,7 @@ fn a_failed_cell_is_shown_as_failed_and_tried_again() {
     ok(at, &["report", "quick"]);
     let summary = fs::read_to_string(dir.join("tables/summary.csv")).unwrap();
     let row = summary.lines().find(|l| l.starts_with(&id)).unwrap();
-    assert!(row.ends_with(",failed,,,,,,,,,,,,,,out of memory"), "{row}");
+    assert!(row.ends_with(",failed,,,,,,,,,,,,,,yes,yes,out of memory"), "{row}");
     let (code, stderr) = fails(at, &["verify", "quick"]);
     assert!(code == 3 && stderr.contains(&id), "{stderr}");
     let again = ok(at, &["run", "sweeps/quick.toml", "--quiet"]);

@@ -84,7 +84,7 @@ fn gradients_equal_central_differences_in_f64() {
 #[test]
 fn a_whole_vgg_with_folded_batch_norm_has_the_right_gradient() {
     let (file, tensors) = random_vgg("vgg11_bn", "linear", 1.0 / 16.0, 32, 10, Naming::Torchvision);
-    let net = vgg::build_f64(&file, &Weights::from_tensors(tensors)).unwrap();
+    let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors)).unwrap();
     let x = images(1, 32, "vgg pixels");
     let (worst, kinks, tried) = difference_error(&net, &plain_gradient(&net, &x), &x);
     assert!(worst < 1e-6, "relative error {worst}");
@@ -244,7 +244,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
 fn every_vgg_equals_its_unfolded_form() {
     for family in vgg::NAMES {
         let (file, tensors) = random_vgg(family, "linear", 0.25, 32, 10, Naming::Torchvision);
-        let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.clone())).unwrap();
+        let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors.clone())).unwrap();
         let x = images(2, 32, family);
         let ours = logits(&net, &x);
         let theirs = unfolded_logits(&file, &tensors, &Tensor::from_vec(x, (2, 3, 32, 32), &Device::Cpu).unwrap());
@@ -259,7 +259,7 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     let (_, timm) = random_vgg("vgg11", "mlp", 1.0 / 32.0, 224, 5, Naming::Timm);
     let x = images(1, 224, "imagenet");
     let of = |tensors: &[NamedTensor]| {
-        let net = vgg::build_f64(&file, &Weights::from_tensors(tensors.to_vec())).unwrap();
+        let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors.to_vec())).unwrap();
         logits(&net, &x)
     };
     let ours = of(&tensors);
@@ -269,7 +269,7 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     // another side is averaged to 7×7, as AdaptiveAvgPool2d does
     let mut other = file.clone();
     other.side = 96;
-    let net = vgg::build_f64(&other, &Weights::from_tensors(tensors)).unwrap();
+    let net = vgg::build::<f64>(&other, &Weights::from_tensors(tensors)).unwrap();
     assert_eq!(logits(&net, &images(1, 96, "smaller")).len(), 5);
 }
 

@@ -259,7 +259,10 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
         (good.replace("resize = 32", "resize = 31"), "`resize` is 31, less than the side of 32"),
         (good.replace("every = 2", "every = 0"), "`every` is the step"),
         (good.replace("take = 9", "take = 11"), "has 20 images in split `all`: first = 1, every = 2, take = 11"),
-        (cifar.clone(), "dataset `cifar10-sample` has no `path` (hint: that is for imagenet-folder and folder)"),
+        (
+            cifar.clone(),
+            "dataset `cifar10-sample` has no `path` (hint: that is for imagenet-folder, folder and parquet)",
+        ),
         (cifar, "dataset `cifar10-sample` has no `resize`"),
         (good.replace("PATH", "x").replacen("path", "paths", 1), "needs `path`"),
         (SWEEP.to_string(), "no folder PATH, nor "),

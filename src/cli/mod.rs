@@ -1,9 +1,11 @@
 //! The command line: arguments, and one file a verb.
 
+mod fetch;
 mod list;
 mod progress;
 mod registries;
 mod run;
+mod transfer;
 mod verify;
 
 use crate::data::Source;
@@ -80,6 +82,17 @@ enum Verb {
         /// Name below --out, or path
         run: PathBuf,
     },
+    /// Bring all that a sweep needs from the Hub, and print what it is
+    Fetch {
+        /// Sweep file
+        config: PathBuf,
+    },
+    /// Print the files in the Hub's cache as CSV
+    Cache {
+        /// Read every file and hold it against its hash
+        #[arg(long)]
+        verify: bool,
+    },
     /// Print the built-in models as CSV
     Models,
     /// Print the datasets as CSV
@@ -108,6 +121,8 @@ impl Cli {
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
             Some(Verb::Report { run }) => run::report(&find_run(run, &self.options)),
             Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
+            Some(Verb::Fetch { config }) => fetch::fetch(&find_config(config)?, &self.options),
+            Some(Verb::Cache { verify }) => fetch::cache(*verify, &self.options),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),
             Some(Verb::Attacks) => registries::attacks(),
@@ -136,7 +151,9 @@ fn find_run(run: &Path, options: &Options) -> PathBuf {
 
 impl Options {
     fn source(&self) -> Source {
-        Source::from_env()
+        let mut source = Source::from_env();
+        source.hub = transfer::hub(self.quiet);
+        source
     }
 
     /// Opens the device and sets the number of threads, once a process.

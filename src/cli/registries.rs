@@ -1,34 +1,54 @@
 //! `models`, `datasets`, `attacks`: each registry as CSV.
 
 use crate::attack::ATTACKS;
+use crate::config::{Place, UNPINNED};
 use crate::data::DATASETS;
 use crate::error::{Error, Result};
-use crate::model::{self, MODELS};
+use crate::model::MODELS;
 use std::io::Write;
-use std::path::Path;
 
-/// Prints the built-in models.
+/// Prints the models that are known by name; loads nothing.
 pub fn models() -> Result<()> {
     let mut rows = Vec::new();
     for entry in &MODELS {
-        let model = model::built_in(entry.name)?;
-        let f = &model.file;
+        let f = entry.file()?;
+        let (place, repository, revision) = match &f.place {
+            Place::Hub { repository, revision, .. } => ("hub", repository.as_str(), revision.as_str()),
+            Place::File(_) if entry.is_embedded() => ("compiled in", "", ""),
+            Place::File(_) => ("file", "", ""),
+        };
         let (accuracy, source) = f
             .published
             .as_ref()
             .map_or(Default::default(), |p| (format!("{}/{} on {}", p.correct, p.of, p.population), p.source.clone()));
         rows.push(vec![
-            model.name.clone(),
+            entry.name.into(),
             f.family.clone(),
             f.width.map_or_else(String::new, |w| w.to_string()),
             f.side.to_string(),
             f.classes.to_string(),
-            model.digest.clone(),
+            f.sha256.as_deref().unwrap_or(UNPINNED).into(),
             accuracy,
             source,
+            place.into(),
+            repository.into(),
+            revision.into(),
         ]);
     }
-    print_csv(&["model", "family", "width", "side", "classes", "sha256", "clean_accuracy", "source"], rows)
+    let columns = [
+        "model",
+        "family",
+        "width",
+        "side",
+        "classes",
+        "sha256",
+        "clean_accuracy",
+        "source",
+        "weights",
+        "hub",
+        "revision",
+    ];
+    print_csv(&columns, rows)
 }
 
 /// Prints the datasets.

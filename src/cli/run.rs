@@ -39,12 +39,26 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let mut plan = plan::load(config, &options.source())?;
     plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
+    warn_of_unpinned(&plan, options.quiet);
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
     let mut progress = Progress::new(options.quiet, &machine);
     let done = run::run(&plan, &store, &machine, &stop, &mut |event| progress.tell(event));
     progress.finish();
     Ok((store, plan, done?))
+}
+
+/// Says which weights and data nothing pins, and the lines that would.
+pub fn warn_of_unpinned(plan: &Plan, quiet: bool) {
+    plan.unpinned_data().iter().filter(|_| !quiet).for_each(|line| eprintln!("warning: {line}"));
+    for model in plan.models.iter().filter(|m| !m.is_pinned() && !quiet) {
+        let lines = model.pin().replace('\n', "\n    ");
+        eprintln!(
+            "warning: nothing pins the weights of `{}`, and every table says so (hint: if these are the right ones, put \
+             into its model file)\n    {lines}",
+            model.name
+        );
+    }
 }
 
 fn print_done(done: &Done) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The model file: one network with the place and digest of its weights.
 
-use super::reader::{self, Problems};
-use crate::error::Result;
+use super::reader::{self, Problems, Table};
+use crate::error::{Result, hint};
 use std::path::Path;
 
 /// A model file as written.
@@ -17,16 +17,70 @@ pub struct ModelFile {
     pub classes: usize,
     /// Height and width of the images in pixels.
     pub side: usize,
+    /// Length that a picture's short side is brought to before the square is cut; not given: the sweep's default.
+    pub resize: Option<usize>,
     /// Subtracted from each channel of an image in [0,1].
     pub mean: [f64; 3],
     /// Divides each channel after that.
     pub std: [f64; 3],
-    /// Weight file, relative to this file, else to `models/` in the folder of the data.
-    pub weights: String,
-    /// SHA-256 of the weight file; not given: any.
+    /// How the tensors are named: `timm` or `torchvision`; not given: as the file shows.
+    pub keys: Option<String>,
+    /// Where the weights are.
+    pub place: Place,
+    /// SHA-256 of the weight file; `None`: unpinned, any file is taken.
     pub sha256: Option<String>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
+}
+
+/// What a model file may be.
+#[derive(Debug, Clone)]
+pub enum ModelText {
+    /// The network is described.
+    Whole(Box<ModelFile>),
+    /// It is described by the repository's own `config.json`.
+    Repository(RepositorySpec),
+}
+
+/// A repository of the Hub that describes its network itself.
+#[derive(Debug, Clone)]
+pub struct RepositorySpec {
+    /// `owner/name`.
+    pub repository: String,
+    /// A commit, branch or tag.
+    pub revision: String,
+    /// Weight file; not given: the one that is there.
+    pub file: Option<String>,
+    /// Of the weight file; `None`: unpinned.
+    pub sha256: Option<String>,
+    /// Clean accuracy others have measured.
+    pub published: Option<PublishedSpec>,
+}
+
+impl RepositorySpec {
+    /// From `owner/name` or `owner/name@revision`.
+    pub fn parse(text: &str) -> Option<RepositorySpec> {
+        let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let (repository, revision) = (repository.to_string(), revision.to_string());
+        let sound = is_repository(&repository) && !revision.is_empty();
+        sound.then_some(RepositorySpec { repository, revision, file: None, sha256: None, published: None })
+    }
+}
+
+/// Where weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file, relative to the model file, else to `models/` in the folder of the data.
+    File(String),
+    /// In a repository of the Hub.
+    Hub {
+        /// `owner/name`.
+        repository: String,
+        /// A commit, branch or tag.
+        revision: String,
+        /// Path inside the repository.
+        file: String,
+    },
 }
 
 /// `[clean_accuracy]`.
@@ -42,87 +96,184 @@ pub struct PublishedSpec {
     pub source: String,
 }
 
-impl ModelFile {
+impl ModelText {
     /// Reads a model file; all its problems at once.
+    pub fn parse(path: &Path, text: &str) -> Result<ModelText> {
+        let problems = Problems::new(path, text);
+        let read = reader::read(&problems, |top| match top.has("hub") && !top.has("family") {
+            true => repository(top).map(ModelText::Repository),
+            false => model(top).map(|file| ModelText::Whole(Box::new(file))),
+        });
+        problems.into_result()?;
+        Ok(read.expect("without problems every required key is there"))
+    }
+}
+
+impl ModelFile {
+    /// Reads a model file that describes the network; all its problems at once.
     pub fn parse(path: &Path, text: &str) -> Result<ModelFile> {
         let problems = Problems::new(path, text);
-        let file = reader::read(&problems, |top| {
-            let family = top.required_text("family");
-            let width = top.number("width").map(|w| w.value);
-            let head = top.text("head").map(|h| h.value);
-            let classes = top.count("classes");
-            let side = top.count("side");
-            let triple = |key| -> [f64; 3] {
-                let numbers = top.numbers(key);
-                let line = numbers.as_ref().map_or(top.line, |n| n.line);
-                numbers.and_then(|n| n.value.try_into().ok()).unwrap_or_else(|| {
-                    top.problem(
-                        line,
-                        format!("`{key}`: expected three numbers, one a channel (as [0.485, 0.456, 0.406])"),
-                    );
-                    [1.0; 3]
-                })
-            };
-            let (mean, std) = (triple("mean"), triple("std"));
-            if std.iter().any(|s| *s <= 0.0) {
-                top.problem(top.line, "`std`: every channel must be above 0");
-            }
-            let weights = top.required_text("weights");
-            let sha256 = top.text("sha256");
-            if let Some(s) = sha256.as_ref().filter(|s| !is_sha256(&s.value)) {
-                top.problem(s.line, "`sha256`: expected 64 lower-case hexadecimal digits");
-            }
-            let published = top.table("clean_accuracy", |t| {
-                let (population, source) = (t.required_text("population"), t.required_text("source"));
-                let (correct, of) = (t.count("correct"), t.count("of"));
-                let sound = correct
-                    .as_ref()
-                    .zip(of.as_ref())
-                    .is_some_and(|(c, n)| (1..=MOST_IMAGES).contains(&n.value) && c.value <= n.value);
-                if !sound {
-                    t.problem(
-                        t.line,
-                        "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000",
-                    );
-                }
-                Some(PublishedSpec {
-                    population: population?.value,
-                    correct: correct?.value,
-                    of: of?.value,
-                    source: source?.value,
-                })
-            });
-            let size = |key: &'static str, found: Option<super::At<u64>>, most: u64| {
-                let value = found.as_ref().map_or(0, |v| v.value);
-                if value == 0 || value > most {
-                    top.problem(
-                        found.map_or(top.line, |v| v.line),
-                        format!("`{key}`: expected a whole number from 1 to {most}"),
-                    );
-                }
-                value as usize
-            };
-            Some(ModelFile {
-                classes: size("classes", classes, 100_000),
-                side: size("side", side, 4096),
-                family: family?.value,
-                width,
-                head,
-                mean,
-                std,
-                weights: weights?.value,
-                sha256: sha256.map(|s| s.value),
-                published: published.flatten(),
-            })
-        });
+        let file = reader::read(&problems, model);
         problems.into_result()?;
         Ok(file.expect("without problems every required key is there"))
     }
 }
 
+fn model(top: &Table) -> Option<ModelFile> {
+    let family = top.required_text("family");
+    let width = top.number("width").map(|w| w.value);
+    let head = top.text("head").map(|h| h.value);
+    let (classes, side, resize) = (top.count("classes"), top.count("side"), top.count("resize"));
+    let (mean, std) = (triple(top, "mean"), triple(top, "std"));
+    if std.iter().any(|s| *s <= 0.0) {
+        top.problem(top.line, "`std`: every channel must be above 0");
+    }
+    let keys = top.text("keys");
+    if let Some(keys) = keys.as_ref().filter(|k| !KEYS.contains(&k.value.as_str())) {
+        top.problem(keys.line, format!("unknown `keys` `{}`{}", keys.value, hint(&keys.value, KEYS)));
+    }
+    let place = place(top);
+    let sha256 = sha256(top);
+    let published = published(top);
+    let size = |key: &'static str, found: Option<super::At<u64>>, most: u64| {
+        let value = found.as_ref().map_or(0, |v| v.value);
+        if value == 0 || value > most {
+            let line = found.map_or(top.line, |v| v.line);
+            top.problem(line, format!("`{key}`: expected a whole number from 1 to {most}"));
+        }
+        value as usize
+    };
+    Some(ModelFile {
+        classes: size("classes", classes, 100_000),
+        side: size("side", side, MOST_SIDE),
+        resize: resize.map(|r| size("resize", Some(r), MOST_SIDE)),
+        family: family?.value,
+        width,
+        head,
+        mean,
+        std,
+        keys: keys.map(|k| k.value),
+        place: place?,
+        sha256,
+        published,
+    })
+}
+
+fn repository(top: &Table) -> Option<RepositorySpec> {
+    let (repository, revision, file) = (hub(top), top.text("revision"), top.text("file"));
+    let (sha256, published) = (sha256(top), published(top));
+    let revision = revision.map_or(MAIN.into(), |r| r.value);
+    Some(RepositorySpec { repository: repository?, revision, file: file.map(|f| f.value), sha256, published })
+}
+
+fn triple(top: &Table, key: &'static str) -> [f64; 3] {
+    let numbers = top.numbers(key);
+    let line = numbers.as_ref().map_or(top.line, |n| n.line);
+    numbers.and_then(|n| n.value.try_into().ok()).unwrap_or_else(|| {
+        top.problem(line, format!("`{key}`: expected three numbers, one a channel (as [0.485, 0.456, 0.406])"));
+        [1.0; 3]
+    })
+}
+
+fn sha256(top: &Table) -> Option<String> {
+    let sha256 = top.text("sha256").filter(|s| s.value != UNPINNED)?;
+    if !is_sha256(&sha256.value) {
+        top.problem(sha256.line, "`sha256`: expected 64 lower-case hexadecimal digits, or \"unpinned\"");
+    }
+    Some(sha256.value)
+}
+
+fn published(top: &Table) -> Option<PublishedSpec> {
+    let published = top.table("clean_accuracy", |t| {
+        let (population, source) = (t.required_text("population"), t.required_text("source"));
+        let (correct, of) = (t.count("correct"), t.count("of"));
+        let sound = correct
+            .as_ref()
+            .zip(of.as_ref())
+            .is_some_and(|(c, n)| (1..=MOST_IMAGES).contains(&n.value) && c.value <= n.value);
+        if !sound {
+            t.problem(
+                t.line,
+                "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000",
+            );
+        }
+        Some(PublishedSpec {
+            population: population?.value,
+            correct: correct?.value,
+            of: of?.value,
+            source: source?.value,
+        })
+    });
+    published.flatten()
+}
+
+/// `hub`, if it is there.
+fn hub(top: &Table) -> Option<String> {
+    let hub = top.text("hub")?;
+    if !is_repository(&hub.value) {
+        top.problem(hub.line, format!("`hub`: expected \"owner/name\", found \"{}\"", hub.value));
+    }
+    Some(hub.value)
+}
+
+/// `weights`, or `hub` with `revision` and `file`.
+fn place(top: &Table) -> Option<Place> {
+    let (weights, repository) = (top.text("weights"), hub(top));
+    let (revision, file) = (top.text("revision"), top.text("file"));
+    match (weights, repository) {
+        (Some(weights), None) => {
+            for (key, given) in [("revision", revision), ("file", file)] {
+                if let Some(given) = given {
+                    top.problem(given.line, format!("`{key}` belongs to `hub`, not to `weights`"));
+                }
+            }
+            Some(Place::File(weights.value))
+        }
+        (None, Some(repository)) => Some(Place::Hub {
+            repository,
+            revision: revision.map_or(MAIN.into(), |r| r.value),
+            file: file.map_or(SAFETENSORS.into(), |f| f.value),
+        }),
+        (Some(weights), Some(_)) => {
+            top.problem(weights.line, "weights are in one place: `weights` (a file) or `hub` (\"owner/name\")");
+            None
+        }
+        (None, None) => {
+            top.problem(top.line, "missing key `weights` (a file) or `hub` (\"owner/name\")");
+            None
+        }
+    }
+}
+
+/// The Hub's usual branch.
+const MAIN: &str = "main";
+
+/// What weights are usually called.
+pub const SAFETENSORS: &str = "model.safetensors";
+
+/// A larger side is a slip of the pen.
+const MOST_SIDE: u64 = 4096;
+
+/// Namings of tensors.
+const KEYS: [&str; 2] = ["timm", "torchvision"];
+
+/// What `sha256` says where it is not known yet.
+pub const UNPINNED: &str = "unpinned";
+
+/// `owner/name` as the Hub allows it.
+pub fn is_repository(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.len() <= 96
+            && part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && !part.contains("..")
+    };
+    text.split_once('/').is_some_and(|(owner, name)| is_name(owner) && is_name(name))
+}
+
 /// No test set is larger, and the exact test on the counts takes memory in proportion.
 const MOST_IMAGES: u64 = 10_000_000;
 
-fn is_sha256(text: &str) -> bool {
+pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

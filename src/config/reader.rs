@@ -171,6 +171,19 @@ impl<'a> Table<'a> {
         texts
     }
 
+    /// A list of whole numbers from 0, not empty; problems otherwise.
+    pub fn counts(&self, key: &'static str) -> Vec<u64> {
+        let mut counts = Vec::new();
+        self.each(key, "a whole number from 0", |element, at, _| match integer(element) {
+            Some(count) => counts.push(count),
+            None => {
+                let found = describe(element);
+                self.problem(at, format!("{}: expected a list of whole numbers from 0, found {found}", self.key(key)));
+            }
+        });
+        counts
+    }
+
     /// Whether the key is there.
     pub fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()

@@ -1,5 +1,6 @@
 //! The sweep file: blocks, each a full product of models, goals, threats and attacks over one data subset.
 
+use super::model_file::is_sha256;
 use super::reader::{self, At, Problems, Table};
 
 /// A sweep file as written.
@@ -53,7 +54,7 @@ pub struct TrainSpec {
     pub data: DataSpec,
 }
 
-/// `data = { name, split, first, every, take, path, resize }`.
+/// `data = { name, split, first, every, take, shuffle, indices, path, resize }`, and the keys of a [`TableSpec`].
 #[derive(Debug, Clone)]
 pub struct DataSpec {
     /// Name in the registry.
@@ -66,10 +67,51 @@ pub struct DataSpec {
     pub every: usize,
     /// All if not given.
     pub take: Option<usize>,
+    /// Seed of the order; the split's own if not given.
+    pub shuffle: Option<u64>,
+    /// In place of the four above.
+    pub indices: Option<Vec<usize>>,
     /// Folder of the pictures, for datasets that are one.
     pub path: Option<At<String>>,
-    /// Length of the pictures' short side before they are cut, for the same.
+    /// Length of the pictures' short side before they are cut.
     pub resize: Option<At<usize>>,
+    /// For the dataset of parquet files.
+    pub table: TableSpec,
+}
+
+/// Which parquet files, and what is in them.
+#[derive(Debug, Clone, Default)]
+pub struct TableSpec {
+    /// On the Hub: `owner/name`.
+    pub repository: Option<At<String>>,
+    /// Commit, branch or tag there.
+    pub revision: Option<At<String>>,
+    /// Path of the files, with `*`.
+    pub files: Option<At<String>>,
+    /// Column of pictures.
+    pub image: Option<At<String>>,
+    /// Column of labels.
+    pub label: Option<At<String>>,
+    /// How many, where the files do not name them.
+    pub classes: Option<At<u64>>,
+    /// Of the files, in order.
+    pub sha256: Vec<At<String>>,
+}
+
+impl TableSpec {
+    /// The keys that are given, each with its line.
+    pub fn given(&self) -> Vec<(&'static str, usize)> {
+        let texts = [
+            ("repository", &self.repository),
+            ("revision", &self.revision),
+            ("files", &self.files),
+            ("image", &self.image),
+            ("label", &self.label),
+        ];
+        let lines = texts.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?.line)));
+        let count = self.classes.iter().map(|c| ("classes", c.line));
+        lines.chain(count).chain(self.sha256.iter().take(1).map(|s| ("sha256", s.line))).collect()
+    }
 }
 
 /// `{ norm, eps = [..] }`, with `count` in place of `eps` for pixels, `area` for patches, and neither for `any`.
@@ -163,6 +205,17 @@ impl DataSpec {
         let (name, split) = (table.required_text("name"), table.text("split"));
         let (first, every, take) = (table.count("first"), table.count("every"), table.count("take"));
         let (path, resize) = (table.text("path"), table.count("resize"));
+        let shuffle = table.count("shuffle").map(|seed| seed.value);
+        let indices = table.has("indices").then(|| table.counts("indices"));
+        let place = [("first", &first), ("every", &every), ("take", &take)].into_iter().find(|(_, n)| n.is_some());
+        let beside = place.map(|(key, _)| key).or(shuffle.map(|_| "shuffle"));
+        if let (Some(key), Some(_)) = (beside, &indices) {
+            table.problem(table.line, format!("`indices` says which images there are: it goes without `{key}`"));
+        }
+        let sha256 = if table.has("sha256") { table.texts("sha256") } else { Vec::new() };
+        for hash in sha256.iter().filter(|h| !is_sha256(&h.value)) {
+            table.problem(hash.line, "`sha256`: expected 64 lower-case hexadecimal digits");
+        }
         if let Some(every) = every.as_ref().filter(|e| e.value == 0) {
             table.problem(every.line, "`every` is the step from one image to the next: 1 at least");
         }
@@ -173,8 +226,19 @@ impl DataSpec {
             first: first.map_or(0, |n| size(n.value)),
             every: every.map_or(1, |n| size(n.value).max(1)),
             take: take.map(|n| size(n.value)),
+            shuffle,
+            indices: indices.map(|all| all.into_iter().map(size).collect()),
             path,
             resize: resize.map(|n| At { value: size(n.value), line: n.line }),
+            table: TableSpec {
+                repository: table.text("repository"),
+                revision: table.text("revision"),
+                files: table.text("files"),
+                image: table.text("image"),
+                label: table.text("label"),
+                classes: table.count("classes"),
+                sha256,
+            },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The 20 labelled CIFAR-10 test images that foolbox 3.3.4 ships (MIT; see `datasets/README.md`), compiled in.
 
-use super::{Dataset, Place, Split, cifar10};
+use super::{Content, Dataset, Place, cifar, cifar10};
 use crate::error::{Error, Result};
 
 pub const DATASET: Dataset = Dataset {
@@ -8,11 +8,10 @@ pub const DATASET: Dataset = Dataset {
     summary: "20 CIFAR-10 test images, compiled in",
     splits: &["test"],
     classes: Some(cifar10::CLASSES.len()),
-    side: Some(cifar10::SIDE),
-    labelled: true,
-    folder: None,
+    side: Some(cifar::SIDE),
     population: |_| Some("cifar10-test"),
     load,
+    ..Dataset::BASE
 };
 
 macro_rules! png {
@@ -45,7 +44,7 @@ const IMAGES: [(usize, &[u8]); 20] = [
     (6, png!("19_6")),
 ];
 
-fn load(_: &Place) -> Result<Split> {
+fn load(_: &Place) -> Result<Content> {
     let mut pixels = Vec::with_capacity(IMAGES.len() * 3 * 32 * 32);
     for (_, png) in IMAGES {
         let picture = image::load_from_memory_with_format(png, image::ImageFormat::Png)
@@ -55,5 +54,5 @@ fn load(_: &Place) -> Result<Split> {
             pixels.extend(picture.pixels().map(|p| p.0[channel]));
         }
     }
-    Ok(cifar10::split(IMAGES.iter().map(|(label, _)| *label).collect(), pixels))
+    Ok(cifar::content(cifar10::CLASSES, IMAGES.iter().map(|(label, _)| *label).collect(), pixels))
 }

@@ -1,6 +1,6 @@
 //! Any pictures, one folder a class: the sorted names of the folders are the classes.
 
-use super::{Dataset, Folder, Pictures, Place, Split, picture};
+use super::{Content, Dataset, Folder, Pictures, Place, Split, picture};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,10 @@ pub const DATASET: Dataset = Dataset {
     name: "folder",
     summary: "pictures of your own, one folder a class; `path` names the folder above",
     splits: &["all"],
-    classes: None,
-    side: None,
-    labelled: true,
     folder: Some(Folder { default: None }),
-    population: |_| None,
+    prepared: true,
     load,
+    ..Dataset::BASE
 };
 
 /// Picture files with their classes.
@@ -33,12 +31,12 @@ impl Listing {
         self.files.is_empty()
     }
 
-    pub fn into_split(self, classes: Vec<String>) -> Split {
-        Split { classes, labels: self.labels, pictures: Pictures::Files(self.files) }
+    pub fn into_content(self, classes: Vec<String>) -> Content {
+        Content::Split(Split { classes, labels: self.labels, pictures: Pictures::Files(self.files) })
     }
 }
 
-fn load(place: &Place) -> Result<Split> {
+fn load(place: &Place) -> Result<Content> {
     let folder = &place.folder;
     let (mut classes, mut listing) = (Vec::new(), Listing::default());
     for class_folder in entries(folder)?.into_iter().filter(|e| e.is_dir()) {
@@ -55,7 +53,7 @@ fn load(place: &Place) -> Result<Split> {
             folder.display(),
             picture::ENDINGS.map(|e| format!("*.{e}")).join(", ")
         ))),
-        false => Ok(listing.into_split(classes)),
+        false => Ok(listing.into_content(classes)),
     }
 }
 

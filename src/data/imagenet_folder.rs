@@ -2,7 +2,7 @@
 //! folders named by wnid, or with names that begin with one. A label is a place among the sorted wnids.
 
 use super::folder::{Listing, entries, pictures};
-use super::{Dataset, Folder, Place, Split};
+use super::{Content, Dataset, Folder, Place};
 use crate::error::{Error, Result};
 use std::path::{Component, Path};
 use std::sync::LazyLock;
@@ -12,11 +12,10 @@ pub const DATASET: Dataset = Dataset {
     summary: "pictures of ImageNet's 1,000 classes: labels.csv, wnid folders, or files named by wnid",
     splits: &["all"],
     classes: Some(1000),
-    side: None,
-    labelled: true,
     folder: Some(Folder { default: Some("imagenet") }),
-    population: |_| None,
+    prepared: true,
     load,
+    ..Dataset::BASE
 };
 
 /// wnid and name, one class a line, sorted: the n-th line is class n.
@@ -28,19 +27,26 @@ static CLASSES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
 /// File with a line a picture.
 const LABELS: &str = "labels.csv";
 
-fn load(place: &Place) -> Result<Split> {
+fn load(place: &Place) -> Result<Content> {
     let folder = &place.folder;
     let labels = folder.join(LABELS);
     let listing = match labels.is_file() {
         true => by_labels_file(folder, &labels)?,
         false => by_name(folder)?,
     };
-    Ok(listing.into_split(class_names()))
+    Ok(listing.into_content(class_names()))
 }
 
 /// Names of the classes, by label.
 pub fn class_names() -> Vec<String> {
     CLASSES.iter().map(|(_, name)| name.to_string()).collect()
+}
+
+/// The class of a wnid or a name; of several names with commas between them the first counts.
+pub fn class_named(name: &str) -> Option<usize> {
+    let name = name.split(',').next().unwrap_or_default().trim().replace('_', " ");
+    let by_name = || CLASSES.iter().position(|(_, known)| known.eq_ignore_ascii_case(&name));
+    CLASSES.binary_search_by_key(&name.as_str(), |(wnid, _)| wnid).ok().or_else(by_name)
 }
 
 /// The class of a name that begins with a wnid, as `n01440764` or `n01440764_10026.JPEG`; `Err`: a wnid of no class.
@@ -140,6 +146,14 @@ mod tests {
         {
             assert_eq!(CLASSES[class].1, name);
         }
+    }
+
+    #[test]
+    fn a_class_is_found_by_wnid_or_name() {
+        assert_eq!(class_named("n01440764"), Some(0));
+        assert_eq!(class_named("Tench, Tinca tinca"), Some(0));
+        assert_eq!(class_named("garbage_truck"), Some(569));
+        assert_eq!((class_named("n00000001"), class_named("")), (None, None));
     }
 
     #[test]

@@ -1,22 +1,32 @@
 //! Labelled 8-bit images: the registry of datasets, and subsets pinned by a digest.
 
 mod blank;
+mod choice;
+mod cifar;
 mod cifar10;
+mod cifar100;
 mod cifar10_sample;
 mod folder;
+mod imagenet_1k;
 mod imagenet_folder;
+mod imagenette;
+mod mini_imagenet;
+mod parquet;
 pub mod picture;
 mod prepare;
 pub mod resize;
+mod shard;
+mod table;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::hub::Hub;
 use crate::placement::Picture;
-use crate::record::{DataRecord, Inputs};
+use crate::record::{HubFile, Inputs, TableRecord};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
+pub use choice::Choice;
 pub use prepare::Preparation;
 
 /// A dataset a sweep can name. To add one: a file, a `mod` line, a line in [`DATASETS`].
@@ -25,20 +35,24 @@ pub struct Dataset {
     pub name: &'static str,
     /// One line for `foolproof datasets`.
     pub summary: &'static str,
-    /// Names of its splits; the first is the default.
+    /// Names of its splits; the first is the default. None: any name, [`ALL`] is the default.
     pub splits: &'static [&'static str],
-    /// Number of its classes; `None`: its folder decides.
+    /// Number of its classes; `None`: its files decide.
     pub classes: Option<usize>,
     /// Height and width of its images in pixels; `None`: pictures of any size, prepared for the network.
     pub side: Option<usize>,
     /// Whether its images have a true class.
     pub labelled: bool,
-    /// `Some`: its pictures lie in a folder that a sweep may name, and are prepared (`path`, `resize`).
+    /// `Some`: its pictures lie in a folder that a sweep may name (`path`).
     pub folder: Option<Folder>,
+    /// Whether its pictures are of any size, and prepared (`resize`).
+    pub prepared: bool,
+    /// Whether a sweep names its files and columns ([`TableRecord`]).
+    pub table: bool,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
     /// A whole split, its picture files unread.
-    load: fn(place: &Place) -> Result<Split>,
+    load: fn(place: &Place) -> Result<Content>,
 }
 
 /// Of a dataset that is a folder.
@@ -51,11 +65,24 @@ pub struct Folder {
 pub const DATASETS: &[&Dataset] = &[
     &cifar10_sample::DATASET,
     &cifar10::DATASET,
+    &cifar100::DATASET,
+    &imagenet_1k::DATASET,
+    &imagenette::DATASET,
+    &imagenette::SMALL,
+    &mini_imagenet::DATASET,
     &imagenet_folder::DATASET,
     &folder::DATASET,
+    &parquet::DATASET,
     &blank::CIFAR10,
     &blank::IMAGENET,
 ];
+
+/// The split of a dataset that has no other.
+pub const ALL: &str = "all";
+
+fn names(classes: &[&str]) -> Vec<String> {
+    classes.iter().map(|class| class.to_string()).collect()
+}
 
 /// Where datasets that are not built in come from.
 #[derive(Debug, Clone)]
@@ -84,6 +111,18 @@ struct Place<'a> {
     split: &'a str,
     /// Of a dataset that is a folder; empty for the others.
     folder: PathBuf,
+    /// Of a dataset that a sweep says all about.
+    table: Option<&'a TableRecord>,
+    /// For messages.
+    dataset: &'static str,
+}
+
+/// What a dataset has in a split.
+enum Content {
+    /// Everything that there is, its picture files unread.
+    Split(Split),
+    /// Files of rows, unopened.
+    Table(table::Table),
 }
 
 /// A whole split.
@@ -103,52 +142,7 @@ enum Pictures {
     Canvases,
 }
 
-/// Which images of a dataset are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// Name of a split.
-    pub split: String,
-    /// Index of the first image.
-    pub first: usize,
-    /// Step from one index to the next.
-    pub every: usize,
-    /// Number of images; `None`: all from `first` on.
-    pub take: Option<usize>,
-    /// Folder of a dataset that is one; `None`: its default.
-    pub path: Option<PathBuf>,
-    /// Of a dataset whose pictures are prepared.
-    pub preparation: Option<Preparation>,
-}
-
-impl Choice {
-    /// Consecutive images of a dataset that is no folder.
-    pub fn new(split: &str, first: usize, take: Option<usize>) -> Choice {
-        Choice { split: split.to_string(), first, every: 1, take, path: None, preparation: None }
-    }
-
-    /// That of a stored cell, whose pictures lay at `path`.
-    pub fn of(record: &DataRecord, path: Option<&str>) -> Choice {
-        Choice {
-            every: record.every,
-            path: path.map(PathBuf::from),
-            preparation: Preparation::parse(&record.prepared),
-            ..Choice::new(&record.split, record.first, Some(record.take))
-        }
-    }
-
-    /// The indices of the images, of `n` that there are.
-    fn examples(&self, n: usize) -> Result<Vec<usize>, String> {
-        let every = self.every.max(1);
-        let take = self.take.unwrap_or(n.saturating_sub(self.first).div_ceil(every));
-        let last = take.checked_sub(1).and_then(|k| k.checked_mul(every)?.checked_add(self.first));
-        match last.is_some_and(|last| last < n) {
-            true => Ok((0..take).map(|k| self.first + k * every).collect()),
-            false => Err(format!("first = {}, every = {every}, take = {take} does not fit", self.first)),
-        }
-    }
-}
-
-/// Images of one split, evenly spaced.
+/// Images of one split.
 #[derive(Debug, Clone)]
 pub struct Subset {
     /// Index of each image in its split: its stable name.
@@ -165,6 +159,8 @@ pub struct Subset {
     pub digest: String,
     /// Whether labels mean anything; blank canvases have no true class.
     pub labelled: bool,
+    /// Files of the Hub that it was read from.
+    pub sources: Vec<HubFile>,
 }
 
 /// The dataset of this name.
@@ -181,6 +177,12 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
 pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
     look_for(path, beside, source, Path::is_dir)
         .map_err(|looked| Error::usage(format!("no folder {looked} (hint: `path` names the folder of the pictures)")))
+}
+
+/// A file or folder: looked for as [`find_folder`] does.
+pub fn find_path(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
+    look_for(path, beside, source, Path::exists)
+        .map_err(|looked| Error::usage(format!("no file or folder {looked} (hint: `path` names the parquet files)")))
 }
 
 /// The first of the places where a path of a sweep may lead; `Err`: all of them, in words.
@@ -207,35 +209,39 @@ pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(Strin
 const MOST_PASTED: usize = 512;
 
 impl Dataset {
-    /// The images of a choice; no other picture file is read.
+    /// What a dataset is unless it says otherwise.
+    const BASE: Dataset = Dataset {
+        name: "",
+        summary: "",
+        splits: &[],
+        classes: None,
+        side: None,
+        labelled: true,
+        folder: None,
+        prepared: false,
+        table: false,
+        population: |_| None,
+        load: |_| Err(Error::Usage(String::new())),
+    };
+
+    /// The split where none is named.
+    pub fn default_split(&self) -> &'static str {
+        self.splits.first().copied().unwrap_or(ALL)
+    }
+
+    /// The images of a choice; no other picture is read.
     pub fn subset(&self, source: &Source, choice: &Choice) -> Result<Subset> {
         let split = choice.split.as_str();
-        if !self.splits.contains(&split) {
+        if !self.splits.is_empty() && !self.splits.contains(&split) {
             let known = hint(split, self.splits.iter().copied());
             return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
         }
         let folder = self.place(source, choice)?;
-        let Split { classes, labels, pictures } = (self.load)(&Place { source, split, folder })?;
-        let examples = choice.examples(labels.len()).map_err(|problem| {
-            Error::usage(format!("dataset `{}` has {} images in split `{split}`: {problem}", self.name, labels.len()))
-        })?;
-        let (side, pixels) = match (pictures, choice.preparation) {
-            (Pictures::Pixels { side, pixels }, _) => {
-                let values = 3 * side * side;
-                (side, examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
-            }
-            (Pictures::Files(files), Some(preparation)) => {
-                (preparation.crop, preparation.read_all(examples.iter().map(|i| files[*i].as_path()))?)
-            }
-            (Pictures::Canvases, Some(Preparation { crop, .. })) => {
-                (crop, vec![blank::GREY; examples.len() * 3 * crop * crop])
-            }
-            (Pictures::Files(_) | Pictures::Canvases, None) => {
-                return Err(Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.name)));
-            }
-        };
-        let labels = examples.iter().map(|i| labels[*i]).collect();
-        let subset = Subset::new(examples, labels, pixels, side, classes);
+        let place = Place { source, split, folder, table: choice.table.as_ref(), dataset: self.name };
+        let subset = match (self.load)(&place)? {
+            Content::Split(content) => content.subset(&place, choice),
+            Content::Table(table) => table.subset(&place, choice),
+        }?;
         Ok(Subset { labelled: self.labelled, ..subset })
     }
 
@@ -255,6 +261,39 @@ impl Dataset {
     }
 }
 
+impl Split {
+    fn subset(self, place: &Place, choice: &Choice) -> Result<Subset> {
+        let Split { classes, labels, pictures } = self;
+        let examples = choice.examples(labels.len()).map_err(|problem| place.misfit(labels.len(), &problem))?;
+        let (side, pixels) = match (pictures, choice.preparation) {
+            (Pictures::Pixels { side, pixels }, _) => {
+                let values = 3 * side * side;
+                (side, examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
+            }
+            (Pictures::Files(files), Some(preparation)) => {
+                (preparation.crop, preparation.read_all(examples.iter().map(|i| files[*i].as_path()))?)
+            }
+            (Pictures::Canvases, Some(Preparation { crop, .. })) => {
+                (crop, vec![blank::GREY; examples.len() * 3 * crop * crop])
+            }
+            (Pictures::Files(_) | Pictures::Canvases, None) => return Err(place.without_size()),
+        };
+        let labels = examples.iter().map(|i| labels[*i]).collect();
+        Ok(Subset::new(examples, labels, pixels, side, classes))
+    }
+}
+
+impl Place<'_> {
+    /// The error of a choice that does not fit `n` images.
+    fn misfit(&self, n: usize, problem: &str) -> Error {
+        Error::usage(format!("dataset `{}` has {n} images in split `{}`: {problem}", self.dataset, self.split))
+    }
+
+    fn without_size(&self) -> Error {
+        Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.dataset))
+    }
+}
+
 impl Subset {
     /// A subset with its digest.
     pub fn new(examples: Vec<usize>, labels: Vec<usize>, pixels: Vec<u8>, side: usize, classes: Vec<String>) -> Subset {
@@ -263,7 +302,16 @@ impl Subset {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
         text.extend_from_slice(&pixels);
-        Subset { digest: digest::sha256(&text), examples, labels, pixels, side, classes, labelled: true }
+        Subset {
+            digest: digest::sha256(&text),
+            examples,
+            labels,
+            pixels,
+            side,
+            classes,
+            labelled: true,
+            sources: Vec::new(),
+        }
     }
 
     /// True class of image `i`; `None`: there is none.
@@ -389,22 +437,6 @@ pub fn to_tensor(pixels: &[u8], side: usize, device: &Device) -> Result<Tensor> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn choice(first: usize, every: usize, take: Option<usize>) -> Choice {
-        Choice { every, ..Choice::new("all", first, take) }
-    }
-
-    #[test]
-    fn a_stride_splits_a_dataset_into_disjoint_halves() {
-        assert_eq!(choice(0, 2, Some(3)).examples(6).unwrap(), [0, 2, 4]);
-        assert_eq!(choice(1, 2, Some(3)).examples(6).unwrap(), [1, 3, 5]);
-        assert_eq!(choice(1, 2, None).examples(7).unwrap(), [1, 3, 5]);
-        assert_eq!(choice(4, 1, None).examples(6).unwrap(), [4, 5]);
-        for wrong in [choice(2, 2, Some(3)), choice(6, 1, None), choice(0, 1, Some(0)), choice(1, usize::MAX, Some(3))]
-        {
-            assert!(wrong.examples(6).is_err(), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn images_are_those_of_the_indices() {

@@ -18,6 +18,8 @@ pub const ENDINGS: [&str; 12] = ["bmp", "gif", "jpeg", "jpg", "pbm", "pgm", "png
 
 /// No picture has more pixels: a file of a few bytes may claim billions.
 const MOST_PIXELS: u64 = 64 << 20;
+/// Neither side is longer: no JPEG can be.
+const MOST_SIDE: u32 = 65_535;
 /// Neither a file nor what its decoder allocates is larger.
 const MOST_BYTES: u64 = 512 << 20;
 
@@ -27,14 +29,26 @@ pub fn is_picture(path: &Path) -> bool {
     ending.is_some_and(|e| ENDINGS.contains(&e.as_str()))
 }
 
-/// A picture in RGB, transparency dropped.
-pub fn read_rgb(path: &Path) -> Result<RgbImage> {
-    read(path).and_then(|picture| to_rgb(picture).map_err(|problem| error(path, problem)))
+/// A picture in RGB, transparency dropped. The inner error says why it cannot be decoded, the outer why it cannot be read.
+pub fn read_rgb(path: &Path) -> Result<Result<RgbImage, String>> {
+    let decoded = bytes(path).map(|bytes| bytes.and_then(|bytes| decode_rgb(&bytes)));
+    decoded.map(|picture| picture.map_err(|problem| format!("{problem}{HINT}")))
+}
+
+/// The same from the bytes of a file.
+pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, String> {
+    decode(bytes).and_then(to_rgb)
+}
+
+/// As it stands in messages.
+pub fn name(path: &Path) -> String {
+    format!("picture {}", path.display())
 }
 
 /// A picture with its transparency, 255 where it has none: to be laid on another.
 pub fn read_rgba(path: &Path) -> Result<RgbaImage> {
-    let picture = read(path)?;
+    let problem = |problem| Error::usage(format!("{}: {problem}{HINT}", name(path)));
+    let picture = bytes(path)?.and_then(|bytes| decode(&bytes)).map_err(problem)?;
     let alpha: Option<Vec<u8>> = match &picture {
         DynamicImage::ImageLumaA8(p) => Some(p.pixels().map(|p| p.0[1]).collect()),
         DynamicImage::ImageRgba8(p) => Some(p.pixels().map(|p| p.0[3]).collect()),
@@ -42,25 +56,23 @@ pub fn read_rgba(path: &Path) -> Result<RgbaImage> {
         DynamicImage::ImageRgba16(p) => Some(p.pixels().map(|p| upper(p.0[3])).collect()),
         _ => None,
     };
-    let mut rgba = DynamicImage::ImageRgb8(to_rgb(picture).map_err(|problem| error(path, problem))?).into_rgba8();
+    let mut rgba = DynamicImage::ImageRgb8(to_rgb(picture).map_err(problem)?).into_rgba8();
     for (pixel, alpha) in rgba.pixels_mut().zip(alpha.into_iter().flatten()) {
         pixel.0[3] = alpha;
     }
     Ok(rgba)
 }
 
-fn error(path: &Path, problem: impl std::fmt::Display) -> Error {
-    Error::usage(format!("picture {}: {problem} (hint: replace the file or take it out)", path.display()))
-}
+const HINT: &str = " (hint: replace the file or take it out)";
 
-fn read(path: &Path) -> Result<DynamicImage> {
+fn bytes(path: &Path) -> Result<Result<Vec<u8>, String>> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
     if fs::metadata(path).is_ok_and(|m| m.is_dir()) {
-        return Err(error(path, "a folder, not a file"));
+        return Ok(Err("a folder, not a file".into()));
     }
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    decode(&bytes).map_err(|problem| error(path, problem))
+    Ok(Ok(bytes))
 }
 
 /// Decodes within the bounds.
@@ -76,6 +88,7 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_BYTES);
+    (limits.max_image_width, limits.max_image_height) = (Some(MOST_SIDE), Some(MOST_SIDE));
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();

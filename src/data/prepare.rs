@@ -2,6 +2,8 @@
 
 use super::{picture, resize};
 use crate::error::{Error, Result};
+use image::RgbImage;
+use rayon::prelude::*;
 use std::path::Path;
 
 /// How pictures are prepared; part of the cell, as text.
@@ -52,29 +54,46 @@ impl Preparation {
     }
 
     /// The square of one picture, 3×crop×crop.
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>> {
-        let square = resize::short_side_and_centre(&picture::read_rgb(path)?, self.resize, self.crop);
-        Ok((0..3).flat_map(|channel| square.iter().skip(channel).step_by(3).copied()).collect())
+    pub fn square(&self, picture: &RgbImage) -> Vec<u8> {
+        planes(&resize::short_side_and_centre(picture, self.resize, self.crop))
     }
 
-    /// The squares of many, decoded in parallel; the first that cannot be read, by order, is the error.
+    /// The squares of many files, decoded in parallel; those that cannot be read are the error.
     pub fn read_all<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<u8>> {
-        use rayon::prelude::*;
         let paths: Vec<&Path> = paths.collect();
-        let squares: Vec<Result<Vec<u8>>> = paths.par_iter().map(|path| self.read(path)).collect();
-        let failed = squares.iter().filter(|s| s.is_err()).count();
-        let mut pixels = Vec::with_capacity(paths.len() * 3 * self.crop * self.crop);
-        for square in squares {
-            match square {
+        let read = |path: &&Path| Ok(picture::read_rgb(path)?.map(|picture| self.square(&picture)));
+        let squares: Vec<Result<Result<Vec<u8>, String>>> = paths.par_iter().map(read).collect();
+        let (mut pixels, mut unreadable) = (Vec::with_capacity(paths.len() * 3 * self.crop * self.crop), Vec::new());
+        for (path, square) in paths.iter().zip(squares) {
+            match square? {
                 Ok(square) => pixels.extend(square),
-                Err(Error::Usage(problem)) if failed > 1 => {
-                    return Err(Error::usage(format!("{problem}; {} more cannot be read", failed - 1)));
-                }
-                Err(problem) => return Err(problem),
+                Err(problem) => unreadable.push((picture::name(path), problem)),
             }
         }
+        all_read(&unreadable)?;
         Ok(pixels)
     }
+}
+
+/// From RGB pixel by pixel to three planes.
+pub fn planes(pixels: &[u8]) -> Vec<u8> {
+    (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
+}
+
+/// More names are a list nobody reads.
+const MOST_NAMED: usize = 10;
+
+/// The error that names the pictures that cannot be read, each with what is wrong, if there is one.
+pub fn all_read(unreadable: &[(String, String)]) -> Result<()> {
+    let Some(((name, problem), others)) = unreadable.split_first() else { return Ok(()) };
+    let more = match others.len() {
+        0 => String::new(),
+        n => {
+            let named: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).take(MOST_NAMED).collect();
+            format!("; {n} more cannot be read: {}{}", named.join(", "), if n > MOST_NAMED { ", …" } else { "" })
+        }
+    };
+    Err(Error::usage(format!("{name}: {problem}{more}")))
 }
 
 #[cfg(test)]

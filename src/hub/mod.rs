@@ -1,8 +1,27 @@
 //! The Hugging Face Hub: files of pinned repositories, from the cache that Python's `huggingface_hub` shares, or over the
 //! network, checked before use.
+//!
+//! Crate `hf-hub` (0.5) names the folders of the cache ([`cache`]). The rest is ours: its transfers hang on a stalled
+//! connection, check no hash, and let an ETag lead out of the cache; 1.0 also stores an error page as weights. It reads
+//! neither `HF_HUB_CACHE` nor `HF_TOKEN` nor `HF_HUB_OFFLINE` ([`settings`]), and its URLs need its transfers ([`names`]).
+//!
+//! A file is hashed each time before it is used, whether it was there or has just come.
+
+pub mod cache;
+mod download;
+mod names;
+pub mod settings;
+mod url;
+mod wire;
 
 use crate::error::{Error, Result};
+use cache::{Cached, Folder, Found};
+use serde::Deserialize;
+use settings::Settings;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use wire::{Asked, Fault, Wire};
 
 /// What a repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,35 +60,280 @@ pub struct Local {
     pub commit: String,
 }
 
+/// What [`Hub::with_progress`] hears.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A download begins.
+    Begin {
+        /// Of what.
+        file: &'a RemoteFile,
+        /// Bytes in all.
+        bytes: u64,
+    },
+    /// So many bytes of it are here, those of earlier tries among them.
+    Here(u64),
+    /// It is whole, checked and stored (true), or given up.
+    End(bool),
+    /// Something that a user should know: a wait, a try that failed, a damaged file.
+    Note(&'a str),
+}
+
+type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
+
 /// A way to the Hub: endpoint, cache, token. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Hub {}
+#[derive(Clone)]
+pub struct Hub {
+    /// `None`: nowhere.
+    inner: Option<Arc<Inner>>,
+    listener: Option<Listener>,
+}
+
+struct Inner {
+    settings: Settings,
+    wire: Wire,
+    fetched: Mutex<Vec<(RemoteFile, Local, bool)>>,
+}
+
+/// What the cache has of a file.
+enum Lookup {
+    Here(Local),
+    Missing,
+    Damaged(Error),
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hub").field(&self.inner.as_ref().map(|i| &i.settings)).finish()
+    }
+}
 
 impl Hub {
     /// As `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE` and their kin say.
     pub fn from_env() -> Hub {
-        Hub {}
+        Hub::new(Settings::from_env())
+    }
+
+    /// With these settings.
+    pub fn new(settings: Settings) -> Hub {
+        let inner = Inner { wire: Wire::new(settings.clone()), settings, fetched: Mutex::default() };
+        Hub { inner: Some(Arc::new(inner)), listener: None }
     }
 
     /// One that never goes to the network and whose cache is empty: for tests.
     pub fn none() -> Hub {
-        Hub {}
+        Hub { inner: None, listener: None }
+    }
+
+    /// The same, telling what it does.
+    pub fn with_progress(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Hub {
+        Hub { listener: Some(Arc::new(listener)), ..self }
     }
 
     /// The file, from the cache or else over the network; its SHA-256 is always computed, and checked if pinned.
     pub fn get(&self, file: &RemoteFile) -> Result<Local> {
-        Err(Error::usage(format!("{} of {}: not there yet", file.path, file.repository)))
+        names::check(file)?;
+        let Some(inner) = &self.inner else { return Err(self.not_here(file)) };
+        let folder = Folder::new(&inner.settings.cache, file.kind, &file.repository);
+        let (local, downloaded) = self.get_checked(inner, &folder, file)?;
+        let mut fetched = inner.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !fetched.iter().any(|(f, ..)| f == file) {
+            fetched.push((file.clone(), local.clone(), downloaded));
+        }
+        Ok(local)
+    }
+
+    /// The second value: whether it came over the network.
+    fn get_checked(&self, inner: &Inner, folder: &Folder, file: &RemoteFile) -> Result<(Local, bool)> {
+        // what a commit holds never changes, so that needs no network
+        if inner.settings.offline || names::is_commit(&file.revision) {
+            match self.find(folder, file)? {
+                Lookup::Here(local) => return Ok((local, false)),
+                Lookup::Missing if inner.settings.offline => return Err(self.not_here(file)),
+                Lookup::Damaged(problem) if inner.settings.offline => return Err(problem),
+                Lookup::Damaged(problem) => self.note(&problem.to_string()),
+                Lookup::Missing => {}
+            }
+        }
+        let what = Asked::file(file).text();
+        let there = inner.wire.retried(&what, |n| self.note(n), || inner.wire.metadata(file))?;
+        if let Some(pin) = file.sha256.as_ref().filter(|_| there.etag.is_sha256())
+            && !pin.eq_ignore_ascii_case(there.etag.text())
+        {
+            return Err(not_pinned(file, there.etag.text()));
+        }
+        let local = |sums: cache::Sums| Local {
+            path: folder.pointer(&there.commit, &file.path),
+            sha256: sums.sha256,
+            size: sums.size,
+            commit: there.commit.clone(),
+        };
+        // a cache that cannot be written to still serves what lies there
+        if !names::is_commit(&file.revision)
+            && let Found::Whole(sums) = folder.find(file, &there.commit)?
+        {
+            folder.refer(&file.revision, &there.commit).ok();
+            return Ok((local(sums), false));
+        }
+        let (sums, downloaded) = self.bring(inner, folder, file, &there)?;
+        Ok((local(sums), downloaded))
     }
 
     /// The file if it lies in the cache; never goes to the network.
-    pub fn cached(&self, _file: &RemoteFile) -> Result<Option<Local>> {
-        Ok(None)
+    pub fn cached(&self, file: &RemoteFile) -> Result<Option<Local>> {
+        names::check(file)?;
+        let Some(inner) = &self.inner else { return Ok(None) };
+        match self.find(&Folder::new(&inner.settings.cache, file.kind, &file.repository), file)? {
+            Lookup::Here(local) => Ok(Some(local)),
+            Lookup::Missing => Ok(None),
+            Lookup::Damaged(problem) => Err(problem),
+        }
+    }
+
+    /// Looks for it in the cache.
+    fn find(&self, folder: &Folder, file: &RemoteFile) -> Result<Lookup> {
+        let Some(commit) = folder.commit(&file.revision) else { return Ok(Lookup::Missing) };
+        let path = folder.pointer(&commit, &file.path);
+        Ok(match folder.find(file, &commit)? {
+            Found::Whole(sums) => Lookup::Here(Local { path, sha256: sums.sha256, size: sums.size, commit }),
+            Found::Missing => Lookup::Missing,
+            Found::Other(found) => return Err(not_pinned(file, &found)),
+            Found::Damaged(how) => Lookup::Damaged(Error::Hub(format!(
+                "{} is damaged: {how} (hint: online it is downloaded again; `foolproof cache --verify` checks all)",
+                path.display()
+            ))),
+        })
     }
 
     /// The files of a repository at a revision whose paths begin with `prefix`, in order of their paths, as the Hub's
     /// tree lists them; `sha256` is filled in where the Hub says it (LFS files). Offline: those in the cache.
     pub fn list(&self, kind: Kind, repository: &str, revision: &str, prefix: &str) -> Result<Vec<RemoteFile>> {
-        _ = (kind, repository, revision, prefix);
-        Ok(Vec::new())
+        names::check_repository(repository)?;
+        names::check_revision(revision)?;
+        let asked = Asked { kind, repository, revision, path: None };
+        let entries = match &self.inner {
+            Some(inner) if !inner.settings.offline => self.tree(inner, asked)?,
+            _ => self.snapshot(asked)?,
+        };
+        let mut files = Vec::new();
+        for (path, sha256) in entries {
+            if path.starts_with(prefix) {
+                let (repository, revision) = (repository.to_string(), revision.to_string());
+                let file = RemoteFile { kind, repository, revision, path, sha256 };
+                names::check(&file)?;
+                files.push(file);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
+
+    /// Paths and SHA-256 as the endpoint lists them, page by page.
+    fn tree(&self, inner: &Inner, asked: Asked) -> Result<Vec<(String, Option<String>)>> {
+        let kind = if asked.kind == Kind::Model { "models" } else { "datasets" };
+        let revision = names::encode(asked.revision, false);
+        let first = format!("/api/{kind}/{}/tree/{revision}?recursive=true", asked.repository);
+        let mut entries = Vec::new();
+        let mut next = Some(inner.wire.at(&first)?);
+        while let Some(url) = next.take() {
+            let page = || page(&inner.wire, &url, asked);
+            let (found, following) = inner.wire.retried(&asked.text(), |n| self.note(n), page)?;
+            if found.is_empty() && following.is_some() || entries.len() + found.len() > cache::MOST_FILES {
+                let most = cache::MOST_FILES;
+                return Err(Error::Hub(format!("{}: no end after {most} files or an empty page", asked.text())));
+            }
+            entries.extend(found.into_iter().filter(|e| e.kind == "file").map(|e| (e.path, e.lfs.map(|l| l.oid))));
+            next = following;
+        }
+        Ok(entries)
+    }
+
+    /// Paths and SHA-256 of what the cache has of a revision.
+    fn snapshot(&self, asked: Asked) -> Result<Vec<(String, Option<String>)>> {
+        let root = self.inner.as_ref().map(|i| i.settings.cache.clone());
+        let found = root.and_then(|root| {
+            let folder = Folder::new(&root, asked.kind, asked.repository);
+            Some(folder.snapshot(&folder.commit(asked.revision)?)).filter(|s| s.is_dir())
+        });
+        let Some(found) = found else {
+            return Err(Error::Hub(format!("{} is not in the cache{HOW_TO_FETCH}", asked.text())));
+        };
+        let sha256 =
+            |place: &PathBuf| cache::etag_of(place).filter(names::Etag::is_sha256).map(|e| e.text().to_string());
+        Ok(cache::files(&found)?.into_iter().map(|(path, place)| (path, sha256(&place))).collect())
+    }
+
+    /// What was got so far, in order, and whether it came over the network.
+    pub fn fetched(&self) -> Vec<(RemoteFile, Local, bool)> {
+        let all = |i: &Arc<Inner>| i.fetched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.inner.as_ref().map(all).unwrap_or_default()
+    }
+
+    /// Everything that lies in the cache.
+    pub fn everything(&self) -> Result<Vec<Cached>> {
+        self.inner.as_ref().map_or(Ok(Vec::new()), |i| cache::list(&i.settings.cache))
+    }
+
+    fn not_here(&self, file: &RemoteFile) -> Error {
+        let path = names::resolve_path(file, &file.revision);
+        Error::Hub(format!("{} ({path}) is not in the cache{HOW_TO_FETCH}", Asked::file(file).text()))
+    }
+
+    fn tell(&self, event: &Event) {
+        if let Some(listener) = &self.listener {
+            listener(event);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.tell(&Event::Note(text));
+    }
+}
+
+const HOW_TO_FETCH: &str = ", and this run is offline (hint: `foolproof fetch CONFIG` brings all that a sweep needs, where there is a network)";
+
+fn not_pinned(file: &RemoteFile, found: &str) -> Error {
+    let pin = file.sha256.as_deref().unwrap_or_default();
+    let what = Asked::file(file).text();
+    Error::Hub(format!("{what} has SHA-256 {found}, but {pin} is pinned (hint: another revision? A wrong pin?)"))
+}
+
+/// An entry of the Hub's tree.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    /// SHA-256.
+    oid: String,
+}
+
+/// Bytes of one page of a tree.
+const LONGEST_PAGE: u64 = 16 << 20;
+
+/// One page of a tree, and where the next is, by `Link: <url>; rel="next"`.
+fn page(wire: &Wire, url: &url::Url, asked: Asked) -> Result<(Vec<Entry>, Option<url::Url>), Fault> {
+    let mut response = wire.follow("GET", url, None, |_, _| false)?;
+    if !response.status().is_success() {
+        return Err(wire.refusal(&response, asked));
+    }
+    let link = response.headers().get("link").and_then(|l| l.to_str().ok()).unwrap_or_default().to_string();
+    let next = link.split(',').find(|l| l.contains("rel=\"next\"")).map(|l| {
+        let next = l.trim().strip_prefix('<').and_then(|l| url.join(l.split_once('>')?.0));
+        next.filter(|next| next.origin == url.origin)
+            .ok_or_else(|| Fault::Lasting("the next page of the tree is on another host, which was refused".into()))
+    });
+    let text = response.body_mut().with_config().limit(LONGEST_PAGE).read_to_vec();
+    let text = text.map_err(|e| match e {
+        ureq::Error::BodyExceedsLimit(_) => Fault::Lasting("a page of the tree is too long".into()),
+        e => Fault::Passing(e.to_string(), None),
+    })?;
+    let entries = serde_json::from_slice(&text).map_err(|e| {
+        Fault::Lasting(format!("the tree is not as the Hub writes it: {:?} at {}", e.classify(), e.line()))
+    })?;
+    Ok((entries, next.transpose()?))
 }

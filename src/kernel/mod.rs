@@ -17,7 +17,7 @@ use candle_core::{DType, Device, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// One step of a sequential network.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Step<T> {
     /// 3×3 convolution, stride 1, zero padding 1, then bias, then ReLU. Batch norm is folded in already.
     Conv {
@@ -53,7 +53,7 @@ pub enum Step<T> {
 }
 
 /// A sequential network for square RGB images in [0,1]; normalisation is its first layer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Net<T> {
     /// Height and width of the images.
     pub side: usize,

@@ -47,6 +47,9 @@ fn check(file: &ModelFile) -> Result<(), String> {
             return Err(format!("`{key}` is a key of the VGG families, `{}` has none (hint: remove it)", file.family));
         }
     }
+    if file.keys.as_deref() == Some("timm") {
+        return Err("timm has no SqueezeNet (hint: keys = \"torchvision\")".into());
+    }
     if file.side < SMALLEST {
         return Err(format!("side {} leaves nothing after three pools (hint: at least {SMALLEST})", file.side));
     }
@@ -131,7 +134,7 @@ impl Builder<'_> {
         stride: usize,
     ) -> Result<usize, String> {
         let mut tensor = |part: &str, shape: &[usize]| -> Result<Tensor, String> {
-            let values = self.taken.take(format!("{name}.{part}"), shape)?;
+            let values: Vec<f64> = self.taken.take(format!("{name}.{part}"), shape)?;
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(self.dtype));
             tensor.map_err(|e| e.to_string())
         };

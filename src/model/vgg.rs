@@ -2,7 +2,7 @@
 //! folded.
 
 use super::family::{Family, Network};
-use super::{Taken, Weights};
+use super::{Number, Taken, Weights};
 use crate::config::ModelFile;
 use crate::error::hint;
 use crate::kernel::{Net, Step};
@@ -31,7 +31,7 @@ pub const FAMILY: Family = Family {
     names: &NAMES,
     check,
     own_keys: |file| format!("width={} head={} ", width(file), head(file)),
-    build: |file, weights| Ok(Network::Sequence(build_f64(file, weights)?.to_f32())),
+    build: |file, weights| Ok(Network::Sequence(build(file, weights)?)),
 };
 
 /// All family names.
@@ -73,8 +73,8 @@ fn check(file: &ModelFile) -> Result<(), String> {
     Ok(())
 }
 
-/// The network of a checked description before rounding to f32, every tensor of the file used and of the right shape.
-pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String> {
+/// The network of a checked description, every tensor of the file used and of the right shape, every number rounded once.
+pub fn build<T: Number>(file: &ModelFile, weights: &Weights) -> Result<Net<T>, String> {
     let (base, batch_norm) = match file.family.strip_suffix("_bn") {
         Some(base) => (base, true),
         None => (file.family.as_str(), false),
@@ -103,20 +103,20 @@ pub fn build_f64(file: &ModelFile, weights: &Weights) -> Result<Net<f64>, String
         _ => steps.extend(mlp_head(file, weights, &mut taken, channels, side)?),
     }
     taken.nothing_else(&format!("{} with head `{}`", file.family, head(file)))?;
-    Ok(Net { side: file.side, mean: file.mean, std: file.std, classes: file.classes, steps })
+    Ok(Net { side: file.side, mean: file.mean.map(T::of), std: file.std.map(T::of), classes: file.classes, steps })
 }
 
 /// Convolution `features.{index}` with its batch norm `features.{index+1}` folded in:
 /// w' = w·γ/√(σ²+ε), b' = (b − μ)·γ/√(σ²+ε) + β.
-fn convolution(
+fn convolution<T: Number>(
     weights: &Weights,
     taken: &mut Taken,
     index: usize,
     batch_norm: bool,
     inputs: usize,
     outputs: usize,
-) -> Result<Step<f64>, String> {
-    let mut get = |name: String, shape: &[usize]| taken.take(name, shape);
+) -> Result<Step<T>, String> {
+    let mut get = |name: String, shape: &[usize]| taken.take::<f64>(name, shape);
     let mut weight = get(format!("features.{index}.weight"), &[outputs, inputs, 3, 3])?;
     // timm and torchvision keep a bias beside batch norm; a net trained without one has none
     let bias_name = format!("features.{index}.bias");
@@ -142,22 +142,25 @@ fn convolution(
             bias[o] = (bias[o] - mean[o]) * scale + beta[o];
         }
     }
-    Ok(Step::Conv { inputs, outputs, weight, bias })
+    let round = |values: Vec<f64>| values.into_iter().map(T::of).collect();
+    Ok(Step::Conv { inputs, outputs, weight: round(weight), bias: round(bias) })
 }
 
 /// One linear layer `classifier` (or `classifier.0`, timm's `head.fc`) over the map averaged to the side its shape
 /// asks for: for CIFAR at side 32 that is the 1×1 map itself.
-fn linear_head(
+fn linear_head<T: Number>(
     file: &ModelFile,
     weights: &Weights,
     taken: &mut Taken,
     channels: usize,
     side: usize,
-) -> Result<Vec<Step<f64>>, String> {
-    let name = ["classifier", "classifier.0", "head.fc"]
-        .into_iter()
-        .find(|n| weights.contains(&format!("{n}.weight")))
-        .unwrap_or("classifier");
+) -> Result<Vec<Step<T>>, String> {
+    let names: &[&str] = match file.keys.as_deref() {
+        Some("timm") => &["head.fc"],
+        Some(_) => &["classifier", "classifier.0"],
+        None => &["classifier", "classifier.0", "head.fc"],
+    };
+    let name = names.iter().copied().find(|n| weights.contains(&format!("{n}.weight"))).unwrap_or(names[0]);
     let inputs = weights.shape(&format!("{name}.weight"))?.get(1).copied().unwrap_or(0);
     let pooled = (1..=side).find(|p| channels * p * p == inputs).unwrap_or(1);
     let linear = Step::Linear {
@@ -172,14 +175,18 @@ fn linear_head(
 
 /// ImageNet's three layers: torchvision's `classifier.{0,3,6}`, or timm's `pre_logits.fc1`, `pre_logits.fc2` (stored
 /// as convolutions) and `head.fc`.
-fn mlp_head(
+fn mlp_head<T: Number>(
     file: &ModelFile,
     weights: &Weights,
     taken: &mut Taken,
     channels: usize,
     side: usize,
-) -> Result<Vec<Step<f64>>, String> {
-    let timm = weights.contains("pre_logits.fc1.weight");
+) -> Result<Vec<Step<T>>, String> {
+    let timm = file.keys.as_deref().map_or(weights.contains("pre_logits.fc1.weight"), |keys| keys == "timm");
+    if timm && side > MLP_SIDE {
+        // its first layer is a convolution, which here has several places; torchvision averages the map
+        return Err(format!("timm's head on a map of side {side} is no sequence of linear layers (hint: side = 224)"));
+    }
     let flat = channels * MLP_SIDE * MLP_SIDE;
     let layers = match timm {
         true => [
@@ -209,6 +216,6 @@ fn mlp_head(
     Ok(steps)
 }
 
-fn average_to(wanted: usize, side: usize) -> Vec<Step<f64>> {
+fn average_to<T>(wanted: usize, side: usize) -> Vec<Step<T>> {
     if wanted == side { Vec::new() } else { vec![Step::AveragePool { side: wanted }] }
 }

@@ -15,6 +15,7 @@ pub mod summary;
 mod tables;
 
 use crate::error::Result;
+use crate::record::Cell;
 use crate::store::Store;
 use summary::Summary;
 
@@ -24,6 +25,10 @@ pub struct Run<'a> {
     pub store: &'a Store,
     /// Cells in order.
     pub cells: Vec<Summary>,
+    /// Models whose weights are unpinned.
+    pub unpinned: Vec<String>,
+    /// Digests of data that is.
+    pub unpinned_data: Vec<String>,
 }
 
 /// Draws nothing where there is nothing to show.
@@ -63,10 +68,25 @@ const PICTURE_MAKERS: &[Pictures] = &[class_max::pictures, patch_picture::pictur
 const PICTURES: &str = "pictures";
 
 impl Run<'_> {
+    /// `yes` where a description names the weights of every model that decides the cell, `no` where one does not.
+    pub fn weights_pinned(&self, cell: &Cell) -> &'static str {
+        let trained = cell.train.iter().flat_map(|t| &t.models);
+        let unpinned = trained.chain([&cell.model]).any(|m| self.unpinned.contains(&m.name));
+        if unpinned { "no" } else { "yes" }
+    }
+
+    /// The same of the files of all data that decides the cell.
+    pub fn data_pinned(&self, cell: &Cell) -> &'static str {
+        let trained = cell.train.iter().map(|t| &t.data);
+        let unpinned = trained.chain([&cell.data]).any(|d| self.unpinned_data.contains(&d.digest));
+        if unpinned { "no" } else { "yes" }
+    }
+
     /// Reads and summarises every cell of the run's plan.
     pub fn read(store: &Store) -> Result<Run<'_>> {
-        let cells = store.read_plan()?.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
-        Ok(Run { store, cells })
+        let plan = store.read_plan()?;
+        let cells = plan.cells.iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
+        Ok(Run { store, cells, unpinned: plan.unpinned, unpinned_data: plan.unpinned_data })
     }
 }
 

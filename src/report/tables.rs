@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::record::{Cell, Outcome, Transfer};
 
 /// Columns of `summary.csv`, normative.
-const SUMMARY: [&str; 27] = [
+const SUMMARY: [&str; 29] = [
     "cell",
     "model",
     "dataset",
@@ -33,11 +33,13 @@ const SUMMARY: [&str; 27] = [
     "forwards",
     "backwards",
     "zero_gradient",
+    "weights_pinned",
+    "data_pinned",
     "error",
 ];
 
 /// Columns of `images.csv`, normative.
-const IMAGES: [&str; 15] = [
+const IMAGES: [&str; 17] = [
     "cell",
     "example",
     "label",
@@ -53,6 +55,8 @@ const IMAGES: [&str; 15] = [
     "forwards",
     "backwards",
     "flags",
+    "weights_pinned",
+    "data_pinned",
 ];
 
 /// Columns of `targets.csv`: targeted cells only.
@@ -121,6 +125,8 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         row.push(rates(&|r| six(r.forwards)));
         row.push(rates(&|r| six(r.backwards)));
         row.push(rates(&|r| six(r.zero_gradient)));
+        row.push(run.weights_pinned(c).to_string());
+        row.push(run.data_pinned(c).to_string());
         row.push(s.error.clone().unwrap_or_default());
         row
     });
@@ -148,6 +154,8 @@ pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
                 o.forwards.to_string(),
                 o.backwards.to_string(),
                 o.flags.clone(),
+                run.weights_pinned(&s.cell).to_string(),
+                run.data_pinned(&s.cell).to_string(),
             ]
         }));
     }

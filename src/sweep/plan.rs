@@ -11,7 +11,8 @@ use crate::model::{self, ModelSource};
 use crate::placement::Picture;
 use crate::ratio::Ratio;
 use crate::record::{
-    AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, PlanRecord, SCHEMA, ThreatRecord, TrainRecord,
+    AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, SCHEMA, TableRecord,
+    ThreatRecord, TrainRecord,
 };
 use crate::threat::{NORMS, Norm, Threat};
 use std::collections::BTreeSet;
@@ -94,8 +95,25 @@ const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
 /// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
 const MOST_AREA: f64 = 0.5;
 
-/// Length of the short side of pictures where a sweep names none: torchvision's before it cuts 224.
+/// Length of the short side of pictures where neither sweep nor model names one: torchvision's before it cuts 224.
 const RESIZE: usize = 256;
+
+/// No model file has more.
+const MOST_CLASSES: usize = 100_000;
+
+/// The pictures that a model takes.
+#[derive(Clone, Copy)]
+struct Takes {
+    side: usize,
+    /// Length that the short side is brought to before the square is cut.
+    resize: usize,
+}
+
+impl Takes {
+    fn of(model: &ModelSource) -> Takes {
+        Takes { side: model.file.side, resize: model.file.resize.unwrap_or(RESIZE) }
+    }
+}
 
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
@@ -127,10 +145,29 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
 }
 
 impl Plan {
+    /// What is not as sure as it could be: files of data that no hash pins, each with the hash it has now.
+    pub fn unpinned_data(&self) -> Vec<String> {
+        let of = |data: &LoadedData| {
+            let unpinned = data.subset.sources.iter().filter(|file| !file.pinned);
+            let line = |file: &HubFile| {
+                let HubFile { repository, commit, path, sha256, .. } = file;
+                format!(
+                    "dataset `{}`: {path} of {repository} at {commit} is unpinned: SHA-256 {sha256}",
+                    data.dataset.name
+                )
+            };
+            unpinned.map(line).collect::<Vec<_>>()
+        };
+        self.data.iter().flat_map(of).collect()
+    }
+
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
-        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
+        let unpinned = self.models.iter().filter(|m| !m.is_pinned()).map(|m| m.name.clone()).collect();
+        let loose = self.data.iter().map(|d| &d.subset).filter(|s| s.sources.iter().any(|file| !file.pinned));
+        let unpinned_data = loose.map(|subset| subset.digest.clone()).collect();
+        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells, unpinned, unpinned_data }
     }
 }
 
@@ -142,6 +179,14 @@ fn rungs(mode: Mode, budgets: &[Ratio]) -> Vec<Ratio> {
         rungs.dedup();
     }
     rungs
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// What is wrong with parameters, each with the index into those given.
@@ -179,8 +224,8 @@ impl Resolver<'_> {
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
         let found: Vec<(usize, usize)> =
             block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
-        let sides: Vec<usize> = found.iter().map(|(m, _)| self.models[*m].1.file.side).collect();
-        let data = block.data.as_ref().and_then(|d| self.data(d, &sides));
+        let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1)).collect();
+        let data = block.data.as_ref().and_then(|d| self.data(d, &takes));
         // where there is no data, that is reported where it stands
         let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
         let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
@@ -189,7 +234,7 @@ impl Resolver<'_> {
         let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
         let threats = self.threats(block);
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
-        let train = block.train.as_ref().and_then(|t| self.train(t, &sides, data));
+        let train = block.train.as_ref().and_then(|t| self.train(t, &takes, data));
         let transfer_to = self.transfer_to(block, data);
         let mode = self.choose(&block.mode, "mode", MODES);
         let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
@@ -311,9 +356,11 @@ impl Resolver<'_> {
             first: data.choice.first,
             every: data.choice.every,
             take: data.subset.len(),
-            prepared: match (data.choice.preparation, &data.dataset.folder) {
-                (Some(p), Some(_)) => p.text(),
-                (Some(p), None) => p.side_text(),
+            shuffle: data.choice.shuffle,
+            indices: data.choice.indices.clone(),
+            prepared: match (data.choice.preparation, data.dataset.prepared) {
+                (Some(p), true) => p.text(),
+                (Some(p), false) => p.side_text(),
                 (None, _) => String::new(),
             },
             digest: data.subset.digest.clone(),
@@ -360,16 +407,17 @@ impl Resolver<'_> {
     }
 
     /// The training images and nets of a block; no image of `attacked` may be among them.
-    fn train(&mut self, spec: &TrainSpec, sides: &[usize], attacked: Option<usize>) -> Option<ResolvedTrain> {
-        let data = self.data(&spec.data, sides)?;
+    fn train(&mut self, spec: &TrainSpec, takes: &[Takes], attacked: Option<usize>) -> Option<ResolvedTrain> {
+        let data = self.data(&spec.data, takes)?;
         let models: Vec<usize> =
             spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
         let (train, attacked) = (&self.data[data], &self.data[attacked?]);
         let same = train.dataset.name == attacked.dataset.name
-            && (&train.choice.split, &train.choice.path) == (&attacked.choice.split, &attacked.choice.path);
+            && (&train.choice.split, &train.choice.path, &train.choice.table)
+                == (&attacked.choice.split, &attacked.choice.path, &attacked.choice.table);
         let shared = train.subset.examples.iter().filter(|e| same && attacked.subset.examples.contains(e)).count();
         if shared > 0 {
-            let hint = "hint: another `split`, or `first` and `every` that keep them apart";
+            let hint = "hint: another `split`, or `first` and `every` that keep them apart, in the same order";
             self.problem(spec.line, format!("{shared} training images are attacked too ({hint})"));
             return None;
         }
@@ -385,34 +433,32 @@ impl Resolver<'_> {
         models
     }
 
-    /// The images, for models that take these sides.
-    fn data(&mut self, spec: &DataSpec, sides: &[usize]) -> Option<usize> {
+    /// The images, for models that take these pictures.
+    fn data(&mut self, spec: &DataSpec, takes: &[Takes]) -> Option<usize> {
         let line = spec.name.line;
         let dataset = self.or_problem(line, data::find(&spec.name.value))?;
-        let split = spec.split.as_ref().map_or(dataset.splits[0], |s| s.value.as_str());
-        let mut choice = Choice { every: spec.every, ..Choice::new(split, spec.first, spec.take) };
-        if dataset.folder.is_some() {
-            choice.preparation = Some(self.preparation(spec, sides)?);
-            if let Some(path) = &spec.path {
-                let found = data::find_folder(&path.value, self.beside, self.source);
-                choice.path = Some(self.or_problem(path.line, found)?);
-            }
-        } else {
-            if dataset.side.is_none() {
-                let side = *sides.first()?; // else no model was found, which is reported there
-                choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
-                // one canvas, if nothing is said
-                choice.take = choice.take.or(Some(1));
-            }
-            let given =
-                [("path", spec.path.as_ref().map(|p| p.line)), ("resize", spec.resize.as_ref().map(|r| r.line))];
-            for (key, line) in given.into_iter().filter_map(|(key, line)| Some((key, line?))) {
-                let with: Vec<&str> = DATASETS.iter().filter(|d| d.folder.is_some()).map(|d| d.name).collect();
-                self.problem(
-                    line,
-                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, with.join(" and ")),
-                );
-            }
+        let split = spec.split.as_ref().map_or(dataset.default_split(), |s| s.value.as_str());
+        let mut choice = Choice {
+            every: spec.every,
+            shuffle: spec.shuffle,
+            indices: spec.indices.clone(),
+            ..Choice::new(split, spec.first, spec.take)
+        };
+        self.refuse_keys_of_others(spec, dataset);
+        if dataset.prepared {
+            choice.preparation = Some(self.preparation(spec, takes)?);
+        } else if dataset.side.is_none() {
+            let side = takes.first()?.side; // else no model was found, which is reported there
+            choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
+            // one canvas, if nothing is said
+            choice.take = choice.take.or(Some(1));
+        }
+        if let Some(path) = spec.path.as_ref().filter(|_| dataset.folder.is_some()) {
+            let found = data::find_folder(&path.value, self.beside, self.source);
+            choice.path = Some(self.or_problem(path.line, found)?);
+        }
+        if dataset.table {
+            choice.table = Some(self.table(spec)?);
         }
         let same = |d: &LoadedData| d.dataset.name == dataset.name && d.choice == choice;
         if let Some(known) = self.data.iter().position(same) {
@@ -423,20 +469,75 @@ impl Resolver<'_> {
         Some(self.data.len() - 1)
     }
 
-    /// Pictures are cut to the side of the models, so there must be one.
-    fn preparation(&self, spec: &DataSpec, sides: &[usize]) -> Option<Preparation> {
-        let side = *sides.first()?; // else no model was found, which is reported there
-        if let Some(other) = sides.iter().find(|s| **s != side) {
+    /// Keys that this dataset has not.
+    fn refuse_keys_of_others(&self, spec: &DataSpec, dataset: &Dataset) {
+        let refuse = |key: &str, line: usize, has: fn(&Dataset) -> bool| {
+            if !has(dataset) {
+                let with: Vec<&str> = DATASETS.iter().filter(|d| has(d)).map(|d| d.name).collect();
+                self.problem(
+                    line,
+                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, listed(&with)),
+                );
+            }
+        };
+        spec.path.iter().for_each(|path| refuse("path", path.line, |d| d.folder.is_some() || d.table));
+        spec.resize.iter().for_each(|resize| refuse("resize", resize.line, |d| d.prepared));
+        spec.table.given().into_iter().for_each(|(key, line)| refuse(key, line, |d| d.table));
+    }
+
+    /// The parquet files that a sweep names.
+    fn table(&self, spec: &DataSpec) -> Option<TableRecord> {
+        let text = |text: &Option<At<String>>| text.as_ref().map(|t| t.value.clone());
+        let path = match &spec.path {
+            Some(path) => {
+                let found = self.or_problem(path.line, data::find_path(&path.value, self.beside, self.source))?;
+                Some(found.display().to_string())
+            }
+            None => None,
+        };
+        Some(TableRecord {
+            path,
+            repository: text(&spec.table.repository),
+            revision: text(&spec.table.revision),
+            files: text(&spec.table.files),
+            image: text(&spec.table.image),
+            label: text(&spec.table.label),
+            classes: spec
+                .table
+                .classes
+                .as_ref()
+                .map(|c| usize::try_from(c.value).unwrap_or(usize::MAX).min(MOST_CLASSES)),
+            sha256: spec.table.sha256.iter().map(|s| s.value.clone()).collect(),
+        })
+    }
+
+    /// Pictures are cut to the side of the models, so there must be one; and resized as the models say, unless the sweep
+    /// says otherwise.
+    fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
+        let Takes { side, resize } = *takes.first()?; // else no model was found, which is reported there
+        let line = spec.name.line;
+        if let Some(other) = takes.iter().find(|t| t.side != side) {
             self.problem(
-                spec.name.line,
+                line,
                 format!(
-                    "pictures are cut to the side of the models, and these take {side} and {other} (hint: a \
-                     [[sweep]] for each)"
+                    "pictures are cut to the side of the models, and these take {side} and {} (hint: a [[sweep]] for each)",
+                    other.side
                 ),
             );
             return None;
         }
-        let (resize, line) = spec.resize.as_ref().map_or((RESIZE, spec.name.line), |r| (r.value, r.line));
+        if let (None, Some(other)) = (&spec.resize, takes.iter().find(|t| t.resize != resize)) {
+            self.problem(
+                line,
+                format!(
+                    "pictures are resized as the models say, and these say {resize} and {} (hint: `resize` here, or a \
+                     [[sweep]] for each)",
+                    other.resize
+                ),
+            );
+            return None;
+        }
+        let (resize, line) = spec.resize.as_ref().map_or((resize, line), |r| (r.value, r.line));
         Preparation::new(resize, side).map_err(|problem| self.problem(line, problem)).ok()
     }
 

@@ -236,8 +236,11 @@ impl Loaded<'_> {
     /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default.
     fn subset(&self, stored: &StoredCell) -> Result<Subset> {
         let record = &stored.cell.data;
+        let table = stored.provenance.data_table.as_ref();
         let path = stored.provenance.data_path.as_deref();
-        let subset = data::find(&record.name)?.subset(self.source, &Choice::of(record, path)).map_err(|e| match path {
+        let choice = Choice::of(record, path, table);
+        let path = path.or(table.and_then(|t| t.path.as_deref()));
+        let subset = data::find(&record.name)?.subset(self.source, &choice).map_err(|e| match path {
             None => e,
             Some(path) => Error::Store(format!(
                 "{e} (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"

@@ -1,6 +1,8 @@
 //! What several tests need: where the shared data lies, runs in temporary folders, small random networks.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod hub_server;
+
 use foolproof::data::Source;
 use foolproof::kernel::{Net, Step};
 use foolproof::record::StoredCell;
@@ -59,6 +61,13 @@ pub fn sweep(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::Te
 pub fn stored(folder: &Path, cells: &[Summary]) -> Vec<StoredCell> {
     let store = Store::open(folder).unwrap();
     cells.iter().map(|c| store.read(&c.id).unwrap()).collect()
+}
+
+/// The most memory this process has held so far, in bytes; `None` where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// A stream for test data.

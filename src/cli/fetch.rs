@@ -1,0 +1,63 @@
+//! `fetch CONFIG` and `cache`.
+
+use super::registries::{print, print_csv};
+use super::run::warn_of_unpinned;
+use super::{Options, transfer};
+use crate::error::{Error, Result};
+use crate::hub::cache::State;
+use crate::hub::{Kind, Local, RemoteFile};
+use crate::sweep::plan;
+use std::path::Path;
+
+/// Makes the plan, which brings all that it needs, and prints one line a file.
+pub fn fetch(config: &Path, options: &Options) -> Result<()> {
+    // a download may be ended at any byte, so no signal has to wait for anything
+    ctrlc::set_handler(|| {
+        eprintln!("error: {}", Error::Interrupted);
+        std::process::exit(i32::from(Error::Interrupted.exit_code()));
+    })
+    .map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
+    let source = options.source();
+    let plan = plan::load(config, &source);
+    // what came before an error is worth saying, too
+    let lines: String = source.hub.fetched().iter().map(|(f, l, downloaded)| line(f, l, *downloaded)).collect();
+    print(lines.as_bytes())?;
+    warn_of_unpinned(&plan?, options.quiet);
+    Ok(())
+}
+
+fn line(file: &RemoteFile, local: &Local, downloaded: bool) -> String {
+    let RemoteFile { repository, revision, path, .. } = file;
+    let how = if downloaded { "downloaded" } else { "cached" };
+    let (commit, size, sha256) = (&local.commit, local.size, &local.sha256);
+    format!("{repository} {revision} -> {commit} {path} {size} bytes sha256 {sha256} {how}\n")
+}
+
+/// Prints what lies in the cache as CSV; with `verify` every file is read and held against its name.
+pub fn cache(verify: bool, options: &Options) -> Result<()> {
+    let mut everything = transfer::hub(options.quiet).everything()?;
+    let mut rows = Vec::new();
+    for entry in &mut everything {
+        if verify {
+            entry.verify()?;
+        }
+        rows.push(vec![
+            if entry.kind == Kind::Model { "model" } else { "dataset" }.to_string(),
+            entry.repository.clone(),
+            entry.commit.clone(),
+            entry.path.clone(),
+            entry.bytes.map_or_else(String::new, |b| b.to_string()),
+            entry.state.name().to_string(),
+        ]);
+    }
+    print_csv(&["kind", "repository", "commit", "path", "bytes", "state"], rows)?;
+    let bad: Vec<_> = everything.iter().filter(|e| [State::Damaged, State::Broken].contains(&e.state)).collect();
+    match bad.first().filter(|_| verify) {
+        None => Ok(()),
+        Some(first) => Err(Error::Hub(format!(
+            "{} files of the cache are damaged, first: {} (hint: `foolproof fetch CONFIG` downloads them again)",
+            bad.len(),
+            first.place.display()
+        ))),
+    }
+}

@@ -1,0 +1,78 @@
+//! Any table with a column of encoded pictures and one of labels: parquet files here (`path`) or on the Hub
+//! (`repository`).
+
+use super::table::{Columns, Labels, Table, TableFile, is_like, is_of_split};
+use super::{Content, Dataset, Place, table};
+use crate::error::{Error, Result};
+use crate::record::TableRecord;
+
+pub const DATASET: Dataset = Dataset {
+    name: "parquet",
+    summary: "parquet files with pictures and labels: `path`, or `repository` of the Hub",
+    splits: &[],
+    prepared: true,
+    table: true,
+    load,
+    ..Dataset::BASE
+};
+
+fn load(place: &Place) -> Result<Content> {
+    let named = place.table.ok_or_else(|| Error::usage("dataset `parquet` needs `path` or `repository`"))?;
+    let files = match (&named.path, &named.repository) {
+        (Some(path), None) => here(path, place.split, named)?,
+        (None, Some(repository)) => on_hub(place, repository, named)?,
+        _ => return Err(Error::usage("dataset `parquet` needs either `path` or `repository` (as \"owner/name\")")),
+    };
+    let columns = Columns { image: named.image.clone(), label: named.label.clone() };
+    Ok(Table { files, columns, labels: Labels::AsWritten(named.classes), side: None, missing: None }.into())
+}
+
+/// Whether a file is among those that are named, by pattern or else by split.
+fn is_meant(path: &str, split: &str, named: &TableRecord) -> bool {
+    match &named.files {
+        Some(pattern) => is_like(path, pattern),
+        None => split == super::ALL || is_of_split(path, split),
+    }
+}
+
+fn here(path: &str, split: &str, named: &TableRecord) -> Result<Vec<TableFile>> {
+    let path = std::path::Path::new(path);
+    if path.is_file() {
+        return Ok(vec![TableFile::Local(path.to_path_buf())]);
+    }
+    let files = table::below(path, |file| is_meant(file, split, named))?;
+    match files.is_empty() {
+        true => Err(Error::usage(format!(
+            "dataset `parquet`: no parquet file of split `{split}` in {} (hint: `files` names them, as \"test-*.parquet\")",
+            path.display()
+        ))),
+        false => Ok(files),
+    }
+}
+
+fn on_hub(place: &Place, repository: &str, named: &TableRecord) -> Result<Vec<TableFile>> {
+    let revision = named.revision.as_deref().unwrap_or("main");
+    let files = match named.files.as_deref() {
+        Some(path) if !path.contains('*') => vec![table::on_hub(repository, revision, path, None)],
+        pattern => {
+            let prefix = pattern.and_then(|p| p.split('*').next()).unwrap_or_default();
+            let meant = |path: &str| is_meant(path, place.split, named);
+            table::listed(&place.source.hub, repository, revision, prefix, meant)?
+        }
+    };
+    if named.sha256.is_empty() {
+        return Ok(files);
+    }
+    if named.sha256.len() != files.len() {
+        return Err(Error::usage(format!(
+            "`sha256` has {} hashes for {} files of `{repository}`",
+            named.sha256.len(),
+            files.len()
+        )));
+    }
+    let pin = |(file, hash): (TableFile, &String)| match file {
+        TableFile::Remote { file, .. } => table::on_hub(repository, revision, &file.path, Some(hash)),
+        local => local,
+    };
+    Ok(files.into_iter().zip(&named.sha256).map(pin).collect())
+}

@@ -1,0 +1,321 @@
+//! Datasets that are published as tables: parquet files, here or on the Hub, with a picture and a label a row. Files are
+//! opened in order, and fetched, until the images that are wanted are among them.
+
+use super::shard::{Row, Shard};
+use super::{Choice, Content, Place, Subset, imagenet_folder, picture, prepare};
+use crate::error::{Error, Result};
+use crate::hub::{Hub, Kind, RemoteFile};
+use crate::record::HubFile;
+use image::RgbImage;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// What a dataset consists of.
+pub struct Table {
+    /// In the order in which rows are counted.
+    pub files: Vec<TableFile>,
+    /// Which columns are read.
+    pub columns: Columns,
+    /// What labels mean.
+    pub labels: Labels,
+    /// Height and width of its pictures; `None`: any, and they are prepared.
+    pub side: Option<usize>,
+    /// What was looked for here before the Hub was asked, and what helps where it is missing in both places.
+    pub missing: Option<[String; 2]>,
+}
+
+/// One parquet file.
+#[derive(Debug, Clone)]
+pub enum TableFile {
+    /// Lies here.
+    Local(PathBuf),
+    /// Lies on the Hub. Pinned: its hash was known before the Hub was asked.
+    Remote { file: RemoteFile, pinned: bool },
+}
+
+/// Names of the columns; `None`: the usual ones.
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    /// Encoded pictures.
+    pub image: Option<String>,
+    /// Whole numbers.
+    pub label: Option<String>,
+}
+
+/// What labels mean.
+#[derive(Debug, Clone)]
+pub enum Labels {
+    /// Places in this list.
+    Classes(Vec<String>),
+    /// Places in the list of names that the file has, else in this one; each is a class of ImageNet by wnid or name, and
+    /// becomes its index.
+    OfImagenet(&'static [&'static str]),
+    /// Places in the list of names that the file has, else numbers below this.
+    AsWritten(Option<usize>),
+}
+
+/// A file of the Hub. Without a hash it is unpinned.
+pub fn on_hub(repository: &str, revision: &str, path: &str, sha256: Option<&str>) -> TableFile {
+    let file = RemoteFile {
+        kind: Kind::Dataset,
+        repository: repository.into(),
+        revision: revision.into(),
+        path: path.into(),
+        sha256: sha256.map(String::from),
+    };
+    TableFile::Remote { file, pinned: sha256.is_some() }
+}
+
+/// The files of a repository whose paths `fit`, in the order of their paths, as the Hub lists them.
+pub fn listed(
+    hub: &Hub,
+    repository: &str,
+    revision: &str,
+    prefix: &str,
+    fits: impl Fn(&str) -> bool,
+) -> Result<Vec<TableFile>> {
+    let mut files = hub.list(Kind::Dataset, repository, revision, prefix)?;
+    files.retain(|file| file.path.ends_with(".parquet") && file.path.starts_with(prefix) && fits(&file.path));
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    match files.is_empty() {
+        true => Err(Error::usage(format!(
+            "no parquet file in the Hub's dataset `{repository}` at `{revision}` has a path as `{prefix}…` that is asked \
+             for (hint: `files` names them, as \"data/test-*.parquet\")"
+        ))),
+        false => Ok(files.into_iter().map(|file| TableFile::Remote { file, pinned: false }).collect()),
+    }
+}
+
+/// A dataset of the Hub: its files in `NAME/` below the data folder if there are any, else those of `remote`.
+pub fn local_first(
+    place: &Place,
+    name: &str,
+    remote: impl FnOnce() -> Result<Vec<TableFile>>,
+) -> Result<Vec<TableFile>> {
+    let local = below(&place.source.folder.join(name), |path| is_of_split(path, place.split))?;
+    if local.is_empty() { remote() } else { Ok(local) }
+}
+
+/// The parquet files in a folder and its folders whose paths, from it, `fit`; none where there is no folder.
+pub fn below(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<TableFile>> {
+    fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+        for entry in super::folder::entries(folder)? {
+            if entry.is_dir() && depth < MOST_FOLDERS {
+                walk(&entry, depth + 1, found)?;
+            } else if entry.extension().is_some_and(|e| e == "parquet") {
+                found.push(entry);
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    if folder.is_dir() {
+        walk(folder, 0, &mut found)?;
+    }
+    let from_here = |path: &Path| {
+        let parts = path.strip_prefix(folder).unwrap_or(path).components();
+        parts.map(|p| p.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
+    };
+    found.retain(|path| fits(&from_here(path)));
+    found.sort();
+    Ok(found.into_iter().map(TableFile::Local).collect())
+}
+
+/// Folders within folders that are looked into.
+const MOST_FOLDERS: usize = 3;
+
+/// Whether a file belongs to a split by its name, or that of a folder above: `test`, `test-00000-of-00001.parquet`.
+pub fn is_of_split(path: &str, split: &str) -> bool {
+    path.split('/')
+        .any(|part| part.strip_prefix(split).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.'])))
+}
+
+/// Whether a path is as a pattern says, in which `*` stands for anything but `/`.
+pub fn is_like(path: &str, pattern: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else { return path == pattern };
+    path.strip_prefix(head).is_some_and(|rest| {
+        let end = rest.find('/').unwrap_or(rest.len());
+        (0..=end).any(|at| rest.get(at..).is_some_and(|rest| is_like(rest, tail)))
+    })
+}
+
+impl From<Table> for Content {
+    fn from(table: Table) -> Content {
+        Content::Table(table)
+    }
+}
+
+/// Files that have been opened, in order.
+#[derive(Default)]
+struct Opened {
+    /// Each with the index of its first row.
+    shards: Vec<(usize, Shard)>,
+    rows: usize,
+    sources: Vec<HubFile>,
+}
+
+/// Rows that are read together.
+struct Part<'a> {
+    shard: &'a Shard,
+    /// Number of the group in the shard.
+    group: usize,
+    /// Rows of the shard, rising.
+    rows: Vec<usize>,
+    /// Where each stands among the images that are wanted.
+    places: Vec<usize>,
+}
+
+impl Opened {
+    /// The groups that hold these rows.
+    fn parts(&self, examples: &[usize]) -> Vec<Part<'_>> {
+        let mut order: Vec<usize> = (0..examples.len()).collect();
+        order.sort_by_key(|k| examples[*k]);
+        let mut parts = Vec::new();
+        for (first, shard) in &self.shards {
+            for (group, range) in shard.groups().enumerate() {
+                let before = |row: usize| order.partition_point(|k| examples[*k] < first + row);
+                let places = order[before(range.start)..before(range.end)].to_vec();
+                let rows: Vec<usize> = places.iter().map(|k| examples[*k] - first).collect();
+                if !rows.is_empty() {
+                    parts.push(Part { shard, group, rows, places });
+                }
+            }
+        }
+        parts
+    }
+}
+
+impl Table {
+    /// The images of a choice. `place` is for messages.
+    pub fn subset(&self, place: &Place, choice: &Choice) -> Result<Subset> {
+        let opened = self.open(&place.source.hub, choice.reach())?;
+        let examples = choice.examples(opened.rows).map_err(|p| place.misfit(opened.rows, &p))?;
+        let names = opened.shards.first().and_then(|(_, shard)| shard.names.as_ref());
+        if let Some((_, other)) = opened.shards.iter().find(|(_, shard)| shard.names.as_ref() != names) {
+            return Err(other.wrong("its classes have other names than those of the first file"));
+        }
+        let meaning = self.meaning(names.map(Vec::as_slice))?;
+        let side = self.side.or(choice.preparation.map(|p| p.crop));
+        let side = side.ok_or_else(|| place.without_size())?;
+        let square = |picture: &RgbImage| match (self.side, choice.preparation) {
+            (None, Some(preparation)) => Ok(preparation.square(picture)),
+            _ if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
+            _ => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
+        };
+        let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; examples.len() * 3 * side * side]);
+        let mut unreadable = Vec::new();
+        for part in opened.parts(&examples) {
+            let rows = part.shard.read(part.group, &part.rows)?;
+            let decode = |row: &Row| picture::decode_rgb(&row.picture).and_then(|picture| square(&picture));
+            let squares: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(decode).collect();
+            for ((k, row), made) in part.places.iter().zip(&rows).zip(squares) {
+                let wrong = |problem| part.shard.wrong(format!("row {}: {problem}", row.row));
+                labels[*k] = meaning.class(row.label).map_err(wrong)?;
+                match made {
+                    Ok(made) => pixels[k * made.len()..(k + 1) * made.len()].copy_from_slice(&made),
+                    Err(problem) => unreadable.push((part.shard.picture_name(row.row), problem)),
+                }
+            }
+        }
+        prepare::all_read(&unreadable)?;
+        let subset = Subset::new(examples, labels, pixels, side, meaning.classes);
+        Ok(Subset { sources: opened.sources, ..subset })
+    }
+
+    /// Opens files until there are so many rows; `None`: all.
+    fn open(&self, hub: &Hub, rows: Option<usize>) -> Result<Opened> {
+        let mut opened = Opened::default();
+        for file in &self.files {
+            if rows.is_some_and(|rows| rows <= opened.rows) {
+                break;
+            }
+            let path = match file {
+                TableFile::Local(path) => path.clone(),
+                TableFile::Remote { file, pinned } => {
+                    let local = hub.get(file).map_err(|e| match (e, &self.missing) {
+                        (Error::Hub(problem), Some([missing, hint])) => {
+                            Error::Hub(format!("no file {missing}; {problem} (hint: or {hint})"))
+                        }
+                        (other, _) => other,
+                    })?;
+                    opened.sources.push(HubFile {
+                        repository: file.repository.clone(),
+                        commit: local.commit,
+                        path: file.path.clone(),
+                        sha256: local.sha256,
+                        pinned: *pinned,
+                    });
+                    local.path
+                }
+            };
+            let shard = Shard::open(&path, &self.columns)?;
+            let first = opened.rows;
+            opened.rows += shard.len();
+            opened.shards.push((first, shard));
+        }
+        Ok(opened)
+    }
+
+    /// What labels mean, where the file has these names for them.
+    fn meaning(&self, written: Option<&[String]>) -> Result<Meaning> {
+        match &self.labels {
+            Labels::Classes(classes) => Ok(Meaning { classes: classes.clone(), map: None }),
+            Labels::AsWritten(count) => {
+                let numbered = || count.map(|count| (0..count).map(|label| label.to_string()).collect());
+                let classes = written.map(<[String]>::to_vec).or_else(numbered).ok_or_else(|| {
+                    Error::usage("the file has no names of classes (hint: `classes` says how many there are)")
+                })?;
+                Ok(Meaning { classes, map: None })
+            }
+            Labels::OfImagenet(known) => {
+                let names = written.map_or_else(|| known.iter().map(|name| name.to_string()).collect(), <[_]>::to_vec);
+                let class = |name: &String| {
+                    imagenet_folder::class_named(name).ok_or_else(|| {
+                        Error::usage(format!("class `{name}` of the file is none of ImageNet's by wnid or name"))
+                    })
+                };
+                let map: Vec<usize> = names.iter().map(class).collect::<Result<_>>()?;
+                if map.is_empty() {
+                    return Err(Error::usage("the file does not name its classes, so they are none of ImageNet's"));
+                }
+                Ok(Meaning { classes: imagenet_folder::class_names(), map: Some(map) })
+            }
+        }
+    }
+}
+
+/// From labels as stored to classes.
+struct Meaning {
+    classes: Vec<String>,
+    /// Class of each label; `None`: itself.
+    map: Option<Vec<usize>>,
+}
+
+impl Meaning {
+    fn class(&self, label: i64) -> Result<usize, String> {
+        let most = self.map.as_ref().map_or(self.classes.len(), Vec::len);
+        let index = usize::try_from(label).ok().filter(|label| *label < most);
+        let index = index.ok_or_else(|| format!("label {label}, expected 0 to {}", most.saturating_sub(1)))?;
+        Ok(self.map.as_ref().map_or(index, |map| map[index]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_by_split_and_by_pattern() {
+        for (path, split, expected) in [
+            ("plain_text/test-00000-of-00001.parquet", "test", true),
+            ("default/test/0000.parquet", "test", true),
+            ("test.parquet", "test", true),
+            ("testing/0000.parquet", "test", false),
+            ("data/train-00000-of-00001.parquet", "test", false),
+        ] {
+            assert_eq!(is_of_split(path, split), expected, "{path}");
+        }
+        assert!(is_like("data/test-0.parquet", "data/test-*.parquet") && is_like("a", "*") && is_like("é.x", "*.x"));
+        assert!(!is_like("data/x/test-0.parquet", "data/*.parquet") && !is_like("data/test-0.parquet", "data/test-"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Where models come from: compiled in, a file of the user's, a repository of the Hub.
+
+use super::repository;
+use super::source::{Bytes, ModelSource};
+use crate::config::{ModelFile, ModelText, Place, RepositorySpec};
+use crate::digest;
+use crate::error::{Error, Result, hint};
+use crate::hub::{Hub, Kind, RemoteFile};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A model whose description is compiled in, perhaps with its weights.
+pub struct BuiltIn {
+    /// Name in sweep files.
+    pub name: &'static str,
+    /// Its model file.
+    text: &'static str,
+    /// Its weight file; `None`: it lies elsewhere.
+    weights: Option<&'static [u8]>,
+    /// SHA-256 of that, computed once a process.
+    digest: OnceLock<String>,
+}
+
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!("../../configs/models/", $name, ".toml"))
+    };
+}
+
+macro_rules! embedded {
+    ($name:literal) => {
+        BuiltIn {
+            name: $name,
+            text: text!($name),
+            weights: Some(include_bytes!(concat!("../../configs/models/", $name, ".safetensors"))),
+            digest: OnceLock::new(),
+        }
+    };
+}
+
+macro_rules! described {
+    ($name:literal) => {
+        BuiltIn { name: $name, text: text!($name), weights: None, digest: OnceLock::new() }
+    };
+}
+
+/// Every model that is known without a file of the user's.
+pub static MODELS: [BuiltIn; 12] = [
+    embedded!("vgg11-half-cifar10"),
+    embedded!("vgg11-half-cifar10-robust"),
+    described!("vgg16_bn_cifar10"),
+    described!("vgg11.tv_in1k"),
+    described!("vgg13.tv_in1k"),
+    described!("vgg16.tv_in1k"),
+    described!("vgg19.tv_in1k"),
+    described!("vgg11_bn.tv_in1k"),
+    described!("vgg13_bn.tv_in1k"),
+    described!("vgg16_bn.tv_in1k"),
+    described!("vgg19_bn.tv_in1k"),
+    described!("squeezenet1_0-imagenet"),
+];
+
+impl BuiltIn {
+    /// What its model file says.
+    pub fn file(&self) -> Result<ModelFile> {
+        ModelFile::parse(Path::new(self.name), self.text)
+    }
+
+    /// Whether its weights are compiled in.
+    pub fn is_embedded(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// The model, where its weights are compiled in.
+    pub fn embedded(&self) -> Option<Result<ModelSource>> {
+        let weights = self.weights?;
+        let digest = self.digest.get_or_init(|| digest::sha256(weights)).clone();
+        let bytes = Bytes::Memory(Cow::Borrowed(weights));
+        Some(self.file().and_then(|file| ModelSource::with_digest(self.name.into(), file, None, bytes, digest)))
+    }
+}
+
+/// Folder of model files that a sweep names without a path.
+const MODEL_FOLDER: &str = "configs/models";
+
+/// Before a repository of the Hub in place of a model's name.
+const HUB: &str = "hub:";
+
+/// A model that is compiled in with its weights.
+pub fn built_in(name: &str) -> Result<ModelSource> {
+    find(name, Path::new("."), &Hub::none())
+}
+
+/// Finds a model and brings its weights here: compiled in, a path ending in `.toml`, `configs/models/NAME.toml`, a
+/// description that is compiled in, or `hub:owner/name`. A path is taken from the current folder, then from the folder of
+/// the sweep file.
+pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
+    if let Some(text) = name.strip_prefix(HUB) {
+        return from_hub(text, hub);
+    }
+    let known = MODELS.iter().find(|m| m.name == name);
+    if let Some(embedded) = known.and_then(BuiltIn::embedded) {
+        return embedded;
+    }
+    let candidates = match name.ends_with(".toml") {
+        true => vec![PathBuf::from(name), beside.join(name)],
+        false => vec![Path::new(MODEL_FOLDER).join(format!("{name}.toml"))],
+    };
+    // before what is compiled in: a pin that is pasted there counts at once
+    if let Some(path) = candidates.iter().find(|p| p.is_file()) {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let file = match ModelText::parse(path, &text)? {
+            ModelText::Whole(file) => *file,
+            ModelText::Repository(spec) => repository::describe(&spec, hub)?,
+        };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        return with_weights(stem, file, Some(path), hub);
+    }
+    if let Some(known) = known {
+        return with_weights(known.name.into(), known.file()?, None, hub);
+    }
+    let known = hint(name, MODELS.iter().map(|m| m.name));
+    Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
+}
+
+/// `owner/name`, with `@revision` or without. What we know of it counts before what it says of itself.
+fn from_hub(text: &str, hub: &Hub) -> Result<ModelSource> {
+    let spec = RepositorySpec::parse(text).ok_or_else(|| {
+        Error::usage(format!("model `{HUB}{text}`: expected {HUB}owner/name or {HUB}owner/name@revision"))
+    })?;
+    let asks_for_no_revision = !text.contains('@');
+    for known in MODELS.iter().filter(|_| asks_for_no_revision) {
+        let file = known.file()?;
+        if matches!(&file.place, Place::Hub { repository, .. } if *repository == spec.repository) {
+            return find(known.name, Path::new("."), hub);
+        }
+    }
+    let file = repository::describe(&spec, hub)?;
+    let (_, name) = spec.repository.split_once('/').expect("checked");
+    let mut source = with_weights(name.into(), file, None, hub)?;
+    let commit = source.commit.as_deref().unwrap_or(&spec.revision);
+    source.origin = Some(format!("{HUB}{}@{commit}", spec.repository));
+    Ok(source)
+}
+
+/// A described model with its weights, from beside its model file `path`, from the data folder, or from the Hub.
+fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -> Result<ModelSource> {
+    let origin = path.map(|p| p.display().to_string());
+    let (repository, revision, weights) = match &file.place {
+        Place::Hub { repository, revision, file } => (repository.clone(), revision.clone(), file.clone()),
+        Place::File(_) => {
+            let folder = path.map_or(Path::new(MODEL_FOLDER), |p| p.parent().unwrap_or(Path::new(".")));
+            let weights = weight_file(&name, &file, folder)?;
+            let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+            return ModelSource::new(name, file, origin, Cow::Owned(bytes));
+        }
+    };
+    let sha256 = file.sha256.clone();
+    let local = hub.get(&RemoteFile { kind: Kind::Model, repository, revision, path: weights, sha256 })?;
+    let (digest, commit) = (local.sha256.clone(), local.commit.clone());
+    let mut source = ModelSource::with_digest(name, file, origin, Bytes::Cached(local), digest)?;
+    source.commit = Some(commit);
+    Ok(source)
+}
+
+/// Where the weights lie: beside the model file, in `folder`, else in `models/` below the folder of the data
+/// (`FOOLPROOF_DATA`, else `datasets`), where large files go that are not part of the project.
+fn weight_file(model: &str, file: &ModelFile, folder: &Path) -> Result<PathBuf> {
+    let Place::File(weights) = &file.place else { unreachable!("asked for files alone") };
+    let data = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
+    let candidates = [folder.join(weights), data.join("models").join(weights)];
+    let pinned = file.sha256.as_ref().map_or_else(String::new, |s| format!(" with SHA-256 {s}"));
+    candidates.iter().find(|f| f.is_file()).cloned().ok_or_else(|| {
+        Error::usage(format!(
+            "model `{model}`: no weights, neither {} nor {} (hint: put a file{pinned} at one of these places, or name the \
+             folder of the data with FOOLPROOF_DATA)",
+            candidates[0].display(),
+            candidates[1].display(),
+        ))
+    })
+}

@@ -1,0 +1,160 @@
+//! A repository of the Hub that describes its network itself, as timm's do: `config.json`.
+
+use super::family;
+use crate::config::{ModelFile, Place, RepositorySpec, SAFETENSORS};
+use crate::error::{Error, Result};
+use crate::hub::{Hub, Kind, RemoteFile};
+use serde_json::Value;
+
+/// What timm calls the description.
+const CONFIG: &str = "config.json";
+
+/// A description has 1 kB.
+const MOST_CONFIG: u64 = 1 << 20;
+
+/// Weight files that are looked for, the best first.
+const WEIGHTS: [&str; 2] = [SAFETENSORS, "pytorch_model.bin"];
+
+/// The model file of a repository, at the commit that its description comes from.
+pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
+    let repository = &spec.repository;
+    let remote = |path: &str| RemoteFile {
+        kind: Kind::Model,
+        repository: repository.clone(),
+        revision: spec.revision.clone(),
+        path: path.into(),
+        sha256: None,
+    };
+    let local = hub.get(&remote(CONFIG))?;
+    let problem = |text: String| Error::usage(format!("model `hub:{repository}`: {CONFIG}: {text}"));
+    if local.size > MOST_CONFIG {
+        return Err(problem(format!("{} bytes, more than a description has", local.size)));
+    }
+    let text = std::fs::read_to_string(&local.path).map_err(Error::io("read", &local.path))?;
+    let mut file = parse(&text).map_err(problem)?;
+    let weights = match &spec.file {
+        Some(file) => file.clone(),
+        None => weights(hub, repository, &local.commit)?,
+    };
+    file.place = Place::Hub { repository: repository.clone(), revision: local.commit, file: weights };
+    file.sha256 = spec.sha256.clone();
+    file.published = spec.published.clone();
+    Ok(file)
+}
+
+/// The weight file that the repository has.
+fn weights(hub: &Hub, repository: &str, commit: &str) -> Result<String> {
+    let files = hub.list(Kind::Model, repository, commit, "")?;
+    let found = WEIGHTS.into_iter().find(|name| files.iter().any(|f| f.path == *name));
+    found.map(String::from).ok_or_else(|| {
+        Error::usage(format!(
+            "model `hub:{repository}`: no {} (hint: a model file with `hub` and `file`)",
+            WEIGHTS.join(" and no ")
+        ))
+    })
+}
+
+/// timm's description: the network at the top, its preparation in `pretrained_cfg` or at the top too.
+fn parse(text: &str) -> Result<ModelFile, String> {
+    let config: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let get = |key: &str| config["pretrained_cfg"].get(key).or_else(|| config.get(key));
+    let missing =
+        |key: &str| format!("no `{key}`, or another form of it than timm's (hint: describe the model in a model file)");
+    let name = config["architecture"].as_str().ok_or_else(|| missing("architecture"))?;
+    // a tag says where the weights are from: vgg16.tv_in1k
+    let architecture = name.split('.').next().unwrap_or(name);
+    family::find(architecture).map_err(|_| {
+        let known: Vec<&str> = family::FAMILIES.iter().flat_map(|f| f.names.iter().copied()).collect();
+        format!("architecture `{name}` is none that is built here (known: {})", known.join(", "))
+    })?;
+    if let Some(other) = get("interpolation").and_then(Value::as_str).filter(|i| *i != "bilinear") {
+        return Err(format!(
+            "pictures are to be resized by `{other}`, and are here by bilinear interpolation (hint: a \
+                            model file that describes the network accepts that)"
+        ));
+    }
+    let numbers = |key: &str| -> Option<Vec<f64>> { get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let triple = |key: &str| -> Result<[f64; 3], String> {
+        let found = numbers(key).and_then(|n| <[f64; 3]>::try_from(n).ok());
+        found.filter(|n| n.iter().all(|v| v.is_finite())).ok_or_else(|| missing(key))
+    };
+    let [channels, height, width] = triple("input_size")?;
+    let side = whole(height, MOST_SIDE).filter(|_| channels == 3.0 && height == width);
+    let side = side.ok_or_else(|| format!("input_size {channels}×{height}×{width}: expected 3×side×side"))?;
+    let classes = config.get("num_classes").or_else(|| get("num_classes")).and_then(Value::as_f64);
+    let classes = classes.and_then(|n| whole(n, MOST_CLASSES)).ok_or_else(|| missing("num_classes"))?;
+    let (mean, std) = (triple("mean")?, triple("std")?);
+    if std.iter().any(|s| *s <= 0.0) {
+        return Err(format!("std {std:?}: every channel must be above 0"));
+    }
+    // torchvision resizes to 256 before it cuts 224, which timm writes as the share 0.875
+    let share = get("crop_pct").map_or(Some(0.875), Value::as_f64).ok_or_else(|| missing("crop_pct"))?;
+    let resize = whole((side as f64 / share).floor(), MOST_SIDE).filter(|r| *r >= side);
+    let resize = resize.ok_or_else(|| format!("crop_pct {share}: expected a share above 0 and up to 1"))?;
+    Ok(ModelFile {
+        family: architecture.into(),
+        width: None,
+        head: None,
+        classes,
+        side,
+        resize: Some(resize),
+        mean,
+        std,
+        keys: None,
+        place: Place::File(String::new()),
+        sha256: None,
+        published: None,
+    })
+}
+
+const MOST_SIDE: f64 = 4096.0;
+const MOST_CLASSES: f64 = 100_000.0;
+
+/// A whole number from 1 to `most`.
+fn whole(value: f64, most: f64) -> Option<usize> {
+    (value.fract() == 0.0 && (1.0..=most).contains(&value)).then_some(value as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    const CONFIG: &str = r#"{
+        "architecture": "vgg16", "num_classes": 1000, "num_features": 4096,
+        "pretrained_cfg": {"tag": "tv_in1k", "input_size": [3, 224, 224], "interpolation": "bilinear",
+            "crop_pct": 0.875, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "num_classes": 1000}}"#;
+
+    #[test]
+    fn a_nested_and_a_flat_description_say_the_same() {
+        let flat = CONFIG.replace("\"pretrained_cfg\": {", "").replace("}}", "}");
+        for text in [CONFIG, &flat] {
+            let file = parse(text).unwrap();
+            assert_eq!((file.family.as_str(), file.classes, file.side, file.resize), ("vgg16", 1000, 224, Some(256)));
+            assert_eq!((file.mean, file.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
+        }
+        // without a share timm's own default counts; a CIFAR net is not resized
+        assert_eq!(parse(&CONFIG.replace("\"crop_pct\": 0.875,", "")).unwrap().resize, Some(256));
+        let cifar = CONFIG.replace("224, 224", "32, 32").replace("0.875", "1.0");
+        assert_eq!(parse(&cifar).unwrap().resize, Some(32));
+    }
+
+    #[test]
+    fn what_is_not_built_here_is_refused_by_name() {
+        for (from, to, expected) in [
+            ("\"vgg16\"", "\"resnet50\"", "architecture `resnet50` is none that is built here (known: vgg11,"),
+            ("\"vgg16\"", "16", "no `architecture`"),
+            ("bilinear", "bicubic", "resized by `bicubic`"),
+            ("[3, 224, 224]", "[1, 224, 224]", "expected 3×side×side"),
+            ("[3, 224, 224]", "[3, 1e99, 1e99]", "expected 3×side×side"),
+            ("[3, 224, 224]", "[3, 224]", "no `input_size`"),
+            ("0.225]", "0.0]", "every channel must be above 0"),
+            ("0.875", "0", "crop_pct 0"),
+            ("0.875", "1.5", "crop_pct 1.5"),
+            ("1000, \"num_features", "-1, \"num_features", "no `num_classes`"),
+            ("\"architecture\"", "architecture", "key must be a string"),
+        ] {
+            let problem = parse(&CONFIG.replace(from, to)).map(|_| ()).unwrap_err();
+            assert!(problem.contains(expected), "{to}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A model found: what describes it, and its weights, hashed but not yet unpacked.
+
+use super::family::{self, Family, Network};
+use super::weights::Weights;
+use crate::config::{ModelFile, Place};
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::explain::Explainer;
+use crate::hub::Local;
+use crate::kernel::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::kernel::cuda::Cuda;
+use crate::kernel::halving::Halving;
+use crate::kernel::{Engine, Net, Precision};
+use crate::record::ModelRecord;
+use candle_core::Device;
+use std::borrow::Cow;
+
+/// A model as described, its weights hashed but not yet unpacked.
+pub struct ModelSource {
+    /// Name in tables.
+    pub name: String,
+    /// What its model file says.
+    pub file: ModelFile,
+    /// How it is found again: path of its model file, or `hub:owner/name@commit`; `None`: by its name.
+    pub origin: Option<String>,
+    /// SHA-256 of the weight file.
+    pub digest: String,
+    /// The commit that weights from the Hub belong to.
+    pub commit: Option<String>,
+    family: &'static Family,
+    bytes: Bytes,
+}
+
+/// Where the bytes of a weight file are.
+pub(super) enum Bytes {
+    /// Here.
+    Memory(Cow<'static, [u8]>),
+    /// In the Hub's cache, hashed, under a name that stands for the content. They are read when the network is made, so
+    /// that a sweep over many large nets does not hold all of them.
+    Cached(Local),
+}
+
+impl ModelSource {
+    /// A model from a description and the bytes of its weight file, whose digest is checked if the description has one.
+    pub fn new(
+        name: String,
+        file: ModelFile,
+        origin: Option<String>,
+        bytes: Cow<'static, [u8]>,
+    ) -> Result<ModelSource> {
+        let digest = digest::sha256(&bytes);
+        ModelSource::with_digest(name, file, origin, Bytes::Memory(bytes), digest)
+    }
+
+    /// The same where the digest is known.
+    pub(super) fn with_digest(
+        name: String,
+        file: ModelFile,
+        origin: Option<String>,
+        bytes: Bytes,
+        digest: String,
+    ) -> Result<ModelSource> {
+        if let Some(pinned) = file.sha256.as_ref().filter(|p| **p != digest) {
+            let problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
+            return Err(Error::Weights { model: name, problem });
+        }
+        let family = family::find(&file.family);
+        let family = family
+            .and_then(|f| (f.check)(&file).map(|()| f))
+            .map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
+        Ok(ModelSource { name, file, origin, digest, commit: None, family, bytes })
+    }
+
+    /// As it stands in a cell.
+    pub fn record(&self) -> ModelRecord {
+        ModelRecord { name: self.name.clone(), network: self.network(), weights: self.digest.clone() }
+    }
+
+    /// Everything but the weights that decides a logit, in one line.
+    pub fn network(&self) -> String {
+        let f = &self.file;
+        let own_keys = (self.family.own_keys)(f);
+        format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+    }
+
+    /// Whether the description names the weights by their SHA-256.
+    pub fn is_pinned(&self) -> bool {
+        self.file.sha256.is_some()
+    }
+
+    /// The lines of a model file that pin the weights as they are.
+    pub fn pin(&self) -> String {
+        let mut lines = Vec::new();
+        if let (Place::Hub { repository, .. }, Some(commit)) = (&self.file.place, &self.commit) {
+            if self.origin.as_ref().is_some_and(|o| o.starts_with("hub:")) {
+                lines.push(format!("hub      = \"{repository}\""));
+            }
+            lines.push(format!("revision = \"{commit}\""));
+        }
+        lines.push(format!("sha256   = \"{}\"", self.digest));
+        lines.join("\n")
+    }
+
+    /// Unpacks and checks the weights.
+    pub fn load(&self) -> Result<Network> {
+        let bytes = self.bytes.read()?;
+        let weights = Weights::parse(&bytes);
+        weights.and_then(|w| (self.family.build)(&self.file, &w)).map_err(|problem| self.weights_error(problem))
+    }
+
+    /// [`ModelSource::load`] of a family of sequential nets.
+    pub fn net(&self) -> Result<Net<f32>> {
+        match self.load()? {
+            Network::Sequence(net) => Ok(net),
+            Network::Graph { .. } => {
+                Err(Error::usage(format!("model `{}`: {} is no sequential net", self.name, self.file.family)))
+            }
+        }
+    }
+
+    /// Ready to compute on `device`, on a GPU in the given precision: compiled where there is a compiled engine, a graph of
+    /// tensor operations elsewhere.
+    pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+        let network = self.load()?;
+        #[cfg(feature = "cuda")]
+        if let (Network::Sequence(net), true) = (&network, device.is_cuda()) {
+            return Ok(Box::new(Halving::new(Box::new(Cuda::new(net, device, precision)?))));
+        }
+        _ = precision;
+        let network = match (network, device) {
+            (Network::Sequence(net), Device::Cpu) => match Cpu::new(net) {
+                Ok(compiled) => return Ok(Box::new(compiled)),
+                Err(net) => Network::Sequence(net),
+            },
+            (network, _) => network,
+        };
+        Ok(Box::new(Halving::new(Box::new(network.graph(device)?.0))))
+    }
+
+    /// Ready to say on `device` where the network looks.
+    pub fn explainer(&self, device: &Device) -> Result<Explainer> {
+        let (graph, features) = self.load()?.graph(device)?;
+        Ok(Explainer::new(graph, features))
+    }
+
+    fn weights_error(&self, problem: String) -> Error {
+        Error::Weights { model: self.name.clone(), problem }
+    }
+
+    /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Fisher's exact
+    /// test (1935) on the two counts, at [`GATE`] on each side.
+    pub fn check_clean_accuracy(&self, population: Option<&str>, correct: usize, of: usize) -> Result<()> {
+        let Some(published) = self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population) else {
+            return Ok(());
+        };
+        let (low, high) = tails(correct as u64, of as u64, published.correct, published.of);
+        if low.min(high) >= GATE {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "model `{}` is right on {correct} of {of} clean images, but {} of {} is published ({}); no attack was run \
+             (hint: check weights, mean, std and channel order)",
+            self.name, published.correct, published.of, published.source
+        )))
+    }
+}
+
+impl Bytes {
+    fn read(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Bytes::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Bytes::Cached(local) => {
+                let bytes = std::fs::read(&local.path).map_err(Error::io("read", &local.path))?;
+                match bytes.len() as u64 == local.size {
+                    true => Ok(Cow::Owned(bytes)),
+                    false => Err(Error::usage(format!("{}: changed since it was checked", local.path.display()))),
+                }
+            }
+        }
+    }
+}
+
+/// Chance on each side at which a right model is refused: that of 4 standard errors of a normal distribution.
+const GATE: f64 = 3.17e-5;
+
+/// Chances that at most, and at least, k of n images are right when k + k0 of n + n0 are, whichever they be
+/// (hypergeometric distribution).
+fn tails(k: u64, n: u64, k0: u64, n0: u64) -> (f64, f64) {
+    let (right, all) = (k + k0, n + n0);
+    let mut ln_factorial = vec![0.0; all as usize + 1];
+    for i in 1..=all as usize {
+        ln_factorial[i] = ln_factorial[i - 1] + (i as f64).ln();
+    }
+    let ln_choose =
+        |n: u64, k: u64| ln_factorial[n as usize] - ln_factorial[k as usize] - ln_factorial[(n - k) as usize];
+    let chance = |x: u64| (ln_choose(right, x) + ln_choose(all - right, n - x) - ln_choose(all, n)).exp();
+    let (first, last) = (n.saturating_sub(all - right), n.min(right));
+    ((first..=k).map(chance).sum(), (k..=last).map(chance).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tails;
+
+    /// Values of scipy 1.17.1, `hypergeom(n + n0, k + k0, n)`: `cdf(k)` and `sf(k - 1)`.
+    #[test]
+    fn tails_are_those_of_the_hypergeometric_distribution() {
+        for (k, n, k0, n0, low, high) in [
+            (0, 2, 451, 500, 0.01013908438103872, 1.0),
+            (20, 20, 451, 500, 1.0, 0.13286030285517827),
+            (2, 20, 451, 500, 1.6346596422351369e-15, 1.0),
+            (885, 1000, 451, 500, 0.1826106013262266, 0.8607887989972487),
+            (50, 500, 451, 500, 2.2282699284027625e-162, 1.0),
+        ] {
+            let (l, h) = tails(k, n, k0, n0);
+            assert!((l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8, "{k}/{n}: {l:e} {h:e}");
+        }
+    }
+}
