@@ -239,6 +239,13 @@ fn without_symlinks_snapshots_hold_copies() {
     assert!(offline(&server, cache.path()).get(&file).unwrap_err().to_string().contains("damaged"));
     assert_eq!(hub.get(&file).unwrap().sha256, sha256(&weights));
     assert_eq!(server.body_bytes(), 0, "the blob was still there");
+    // a link that a killed process left is not written through
+    let blobs = cache.path().join("models--timm--vgg16.tv_in1k/blobs");
+    std::os::unix::fs::symlink(sha256(&weights), blobs.join(sha256(&weights) + ".link.incomplete")).unwrap();
+    fs::remove_file(&local.path).unwrap();
+    assert_eq!(hub.get(&file).unwrap().sha256, sha256(&weights));
+    assert_eq!(fs::read(blobs.join(sha256(&weights))).unwrap(), weights);
+    assert_eq!(fs::read_dir(blobs).unwrap().count(), 1);
 }
 
 #[test]

@@ -116,10 +116,13 @@ impl Folder {
         let folder = parent(&pointer);
         fs::create_dir_all(folder)?;
         let up = "../".repeat(path.split('/').count() + 1);
-        let fresh = folder.join(format!(".{}.{}.new", etag.text(), std::process::id()));
-        let linked = symlinks && symlink(Path::new(&format!("{up}blobs/{}", etag.text())), &fresh).is_ok();
-        if !linked {
-            fs::copy(self.blobs().join(etag.text()), &fresh)?;
+        let blob = self.blobs().join(etag.text());
+        // made among the blobs, under a name that says what it is if we are killed now
+        let fresh = self.blobs().join(format!("{}.link.incomplete", etag.text()));
+        fs::remove_file(&fresh).ok();
+        if !symlinks || symlink(Path::new(&format!("{up}blobs/{}", etag.text())), &fresh).is_err() {
+            let mut copy = File::options().write(true).create_new(true).open(&fresh)?; // new: never through a link
+            io::copy(&mut File::open(blob)?, &mut copy)?;
         }
         fs::rename(&fresh, &pointer)
     }

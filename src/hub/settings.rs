@@ -45,6 +45,12 @@ impl Token {
     pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
     }
+
+    /// The text without the token, in whatever case.
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        let there = text.to_ascii_lowercase().contains(&self.0.to_ascii_lowercase());
+        if there { "***".into() } else { text.to_string() }
+    }
 }
 
 impl fmt::Debug for Token {

@@ -154,15 +154,16 @@ impl Wire {
         }
         let patience = if head { self.settings.metadata_timeout } else { self.settings.read_timeout };
         let answer = request.config().timeout_recv_response(Some(patience)).build().call();
+        // a server may have put the token into the name of the host that it redirects to
+        let host = self.settings.token.as_ref().map_or(url.origin.clone(), |t| t.hidden_in(&url.origin));
         answer.map_err(|e| match e {
             // a header that cannot be sent can only be the token; the error would show it
             ureq::Error::Http(_) if ours && self.settings.token.is_some() => {
                 Fault::Lasting("the token has characters that no header holds (hint: HF_TOKEN)".into())
             }
-            ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
-                Fault::Lasting(format!("{}: {e}", url.origin))
-            }
-            e => Fault::Passing(format!("{}: {e}", url.origin), None),
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) => Fault::Lasting(format!("{host}: no URL to ask")),
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Fault::Lasting(format!("{host}: {e}")),
+            e => Fault::Passing(format!("{host}: {e}"), None),
         })
     }
 

@@ -43,8 +43,8 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             };
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
             let rows = transfers(subset, &runner.store.read(&cell.id)?.outcomes, clean, &verdicts);
-            let path = runner.plan.models[*model].path.as_ref().map(|p| p.display().to_string());
-            let provenance = Provenance { model_file: path, ..runner.provenance(cell, began, None) };
+            let origin = runner.plan.models[*model].origin.clone();
+            let provenance = Provenance { model_file: origin, ..runner.provenance(cell, began, None) };
             runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;
         }
     }

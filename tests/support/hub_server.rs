@@ -86,6 +86,8 @@ struct State {
     orders: Vec<Order>,
     requests: Vec<Request>,
     body_bytes: u64,
+    /// Times that all was forgotten: what an older answer still sends is not counted.
+    epoch: u32,
     token: Option<String>,
     page: usize,
 }
@@ -164,6 +166,7 @@ impl HubServer {
     pub fn forget(&self) {
         let mut state = self.state.lock().unwrap();
         (state.orders, state.requests, state.body_bytes) = (Vec::new(), Vec::new(), 0);
+        state.epoch += 1;
     }
 
     /// All requests so far.
@@ -272,7 +275,7 @@ fn serve(stream: TcpStream, host: Host, cdn: SocketAddr, state: &Mutex<State>) -
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
         let request = read_request(&mut reader, host)?;
-        let (mut answer, fault) = {
+        let (mut answer, fault, epoch) = {
             let mut state = state.lock().unwrap();
             state.requests.push(request.clone());
             let order = state
@@ -287,9 +290,14 @@ fn serve(stream: TcpStream, host: Host, cdn: SocketAddr, state: &Mutex<State>) -
                 Host::Hub => on_hub(&state, &request, cdn),
                 Host::Cdn => on_cdn(&state, &request),
             };
-            (answer, fault)
+            (answer, fault, state.epoch)
         };
-        let keep = send(&stream, &request, &mut answer, fault, state)?;
+        let counts = |state: &mut State, bytes: usize| {
+            if state.epoch == epoch && !request.target.starts_with("/api/") {
+                state.body_bytes += bytes as u64;
+            }
+        };
+        let keep = send(&stream, &request, &mut answer, fault, |bytes| counts(&mut state.lock().unwrap(), bytes))?;
         if !keep {
             stream.shutdown(std::net::Shutdown::Both).ok();
             return None;
@@ -322,7 +330,7 @@ fn send(
     request: &Request,
     answer: &mut Answer,
     fault: Option<Fault>,
-    state: &Mutex<State>,
+    count: impl Fn(usize),
 ) -> Option<bool> {
     let (mut length, mut share, mut rate) = (true, 1.0, None);
     let mut stall = false;
@@ -364,10 +372,10 @@ fn send(
     }
     let body = &body[..(body.len() as f64 * share) as usize];
     for chunk in body.chunks(rate.map_or(1 << 16, |r| (r / 50).max(1))) {
-        stream.write_all(chunk).ok()?;
-        if [200, 206].contains(&answer.status) && !request.target.starts_with("/api/") {
-            state.lock().unwrap().body_bytes += chunk.len() as u64;
+        if [200, 206].contains(&answer.status) {
+            count(chunk.len()); // before whoever gets them can look
         }
+        stream.write_all(chunk).ok()?;
         if rate.is_some() {
             thread::sleep(Duration::from_millis(20));
         }
