@@ -237,6 +237,8 @@ fn judge_and_store(criterion: &mut Criterion) {
         version: "bench".into(),
         model_file: None,
         data_path: None,
+        data_table: None,
+        data_files: Vec::new(),
         device: "cpu".into(),
         threads: 1,
         batch: 512,
