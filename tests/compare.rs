@@ -268,6 +268,8 @@ fn the_same_question_with_another_answerer_is_paired_and_the_reason_named() {
     assert_eq!(clean, [("standard", Verdict::Same, 0), ("robust", Verdict::Regressed, 30)]);
     c.judge(&[FailOn::Changed, FailOn::Regressed]);
     assert_eq!(c.failures, ["25 regressed"], "said once");
+    let printed = foolproof::compare::text(&c);
+    assert_eq!(printed.matches("other ids 24 cells: model.weights was 00, is ff\n").count(), 1, "{printed}");
 
     // a new revision of the attack that finds less
     let mut tonight = blessed.clone();

@@ -21,12 +21,15 @@ pub fn markdown(c: &Comparison) -> String {
         out += &format!("- benches: {counts}\n");
     }
     out += &format!(
-        "- baseline: {} cells (`{}`), run: {} cells (`{}`)\n",
+        "- baseline: {} cells ({}), run: {} cells ({})\n",
         c.baseline.cells,
         escaped(&c.baseline.path),
         c.run.cells,
         escaped(&c.run.path)
     );
+    for reason in view::reasons(c) {
+        out += &format!("- other ids, {}\n", escaped(&reason));
+    }
     out += &format!(
         "- a change counts with p ≤ {} (McNemar, Holm over all cells) and at least {} points\n",
         c.rules.alpha,
@@ -41,9 +44,8 @@ pub fn markdown(c: &Comparison) -> String {
     out += &table(CLEAN_COLUMNS, view::moved(c).map(view::clean_row));
     out += &table(SPEED_COLUMNS, view::speed_rows(c).into_iter());
     let of_cells = shown.iter().map(|(cell, label)| (format!("{} ({})", label, cell.id), view::cell_details(cell)));
-    let of_clean = view::moved(c).map(|clean| {
-        (format!("clean accuracy of {}, {}", clean.model, clean.data), view::paired_details(&clean.right))
-    });
+    let of_clean = view::moved(c)
+        .map(|clean| (format!("clean accuracy of {}, {}", clean.model, clean.data), view::clean_details(clean)));
     let details: Vec<(String, Vec<String>)> = of_cells.chain(of_clean).filter(|(_, lines)| !lines.is_empty()).collect();
     if !details.is_empty() {
         out += "\n<details><summary>Images and reasons</summary>\n\n";
