@@ -1,14 +1,16 @@
 //! The comparison as a page for a pull request.
 
-use super::Comparison;
 use super::view::{self, CELL_COLUMNS, CELLS, CLEAN_COLUMNS, SPEED_COLUMNS};
+use super::{Comparison, Verdict};
 
 /// What `--markdown` writes.
 pub fn markdown(c: &Comparison) -> String {
-    let head = match (c.failures.is_empty(), c.cells.iter().any(|cell| cell.verdict.is_change())) {
-        (false, _) => "the gate fails",
-        (true, true) => "something changed",
-        (true, false) => "nothing changed",
+    let any = |test: fn(Verdict) -> bool| c.cells.iter().any(|cell| test(cell.verdict));
+    let head = match () {
+        _ if !c.failures.is_empty() => "the gate fails",
+        _ if any(Verdict::is_change) => "something changed",
+        _ if any(|verdict| verdict != Verdict::Same) => "no significant change",
+        _ => "nothing changed",
     };
     let mut out = format!("## {} against its baseline: {head}\n\n", escaped(&c.run.name));
     for failure in &c.failures {
