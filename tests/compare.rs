@@ -34,6 +34,8 @@ fn cells(seed: u64, images: usize) -> Vec<Cell> {
                         first: 0,
                         every: 1,
                         take: images,
+                        shuffle: None,
+                        indices: None,
                         prepared: String::new(),
                         digest: "11".into(),
                     },
@@ -448,6 +450,8 @@ fn provenance() -> Provenance {
         version: "test".into(),
         model_file: None,
         data_path: None,
+        data_table: None,
+        data_files: Vec::new(),
         device: "cpu".into(),
         machine: Some("one".into()),
         threads: 2,
@@ -456,6 +460,11 @@ fn provenance() -> Provenance {
         served_by: None,
         finished_unix_s: 0,
     }
+}
+
+fn plan(cells: &[Cell]) -> PlanRecord {
+    let (unpinned, unpinned_data) = (Vec::new(), Vec::new());
+    PlanRecord { schema: SCHEMA, name: "gate".into(), cells: cells.to_vec(), unpinned, unpinned_data }
 }
 
 /// Images of 1×1 pixels.
@@ -472,7 +481,7 @@ const FEW: usize = 40;
 /// A stored run of the first cells, under this name.
 fn stored(out: &Path, name: &str, cells: &[Cell]) -> Store {
     let store = Store::create(&out.join(name)).unwrap();
-    store.put_plan(&PlanRecord { schema: SCHEMA, name: "gate".into(), cells: cells.to_vec() }).unwrap();
+    store.put_plan(&plan(cells)).unwrap();
     for cell in cells {
         put(&store, cell, &fates(FEW), witnesses(FEW));
     }
@@ -531,7 +540,7 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
     pixels[3 * 12] ^= 1;
     put(&store, &all[3], &fates(FEW), Witnesses::U8(pixels));
     put(&store, &all[9], &fates(FEW), witnesses(FEW));
-    let plan = PlanRecord { schema: SCHEMA, name: "gate".into(), cells: [&all[..8], &all[9..10]].concat() };
+    let plan = plan(&[&all[..8], &all[9..10]].concat());
     store.put_plan(&plan).unwrap();
 
     let outputs = ["--markdown", "m.md", "--junit", "j.xml", "--json", "c.json"];
