@@ -240,6 +240,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         data_table: None,
         data_files: Vec::new(),
         device: "cpu".into(),
+        machine: None,
         threads: 1,
         batch: 512,
         time_s: 0.0,

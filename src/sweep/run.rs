@@ -324,6 +324,7 @@ impl Runner<'_> {
             data_table: self.plan.data[cell.data].choice.table.clone(),
             data_files: self.plan.data[cell.data].subset.sources.clone(),
             device: self.machine.device_name.clone(),
+            machine: Some(kind_of_machine(self.machine.device.is_cpu())),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),
             time_s: began.elapsed().as_secs_f64(),
@@ -331,6 +332,27 @@ impl Runner<'_> {
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }
     }
+}
+
+/// `x86_64 linux, AMD EPYC, cpu family 25, model 17`; for a GPU, its model too. What the system does not tell is left out.
+fn kind_of_machine(cpu: bool) -> String {
+    let value = |text: &str, key: &str| {
+        let mut entries = text.lines().filter_map(|line| line.split_once(':'));
+        let found = entries.find(|(k, _)| k.trim() == key);
+        found.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut parts = vec![format!("{} {}", std::env::consts::ARCH, std::env::consts::OS)];
+    parts.extend(value(&processors, "model name"));
+    for key in ["cpu family", "model", "CPU implementer", "CPU part"] {
+        parts.extend(value(&processors, key).map(|v| format!("{key} {v}")));
+    }
+    if !cpu {
+        let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+        let texts = gpus.filter_map(|gpu| std::fs::read_to_string(gpu.path().join("information")).ok());
+        parts.extend(texts.filter_map(|text| value(&text, "Model")).min());
+    }
+    parts.join(", ")
 }
 
 impl Machine {
