@@ -284,25 +284,39 @@ fn a_repository_that_describes_itself_is_pinned_by_a_commit_and_found_again_at_i
 }
 
 #[test]
-fn a_model_known_by_name_prints_its_whole_description_with_the_pins() {
+fn a_model_known_by_name_is_found_again_at_a_commit_and_prints_its_whole_description() {
     let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
-    let hub = server.hub(&folder.path().join("cache"));
+    let (at, hub) = (folder.path(), server.hub(&folder.path().join("cache")));
     let put = |seed| server.put(Kind::Model, "timm/vgg13.tv_in1k", &[("model.safetensors", &noise(1000, seed), true)]);
-    let commit = put(1);
-    let find = |name: &str, hub: &Hub| model::find(name, Path::new("."), hub).unwrap();
-    let unpinned = find("vgg13.tv_in1k", &hub);
-    assert!(!unpinned.is_pinned());
+    let find = |hub: &Hub| model::find("vgg13.tv_in1k", Path::new("."), hub).unwrap().digest;
+    let (commit, first) = (put(1), find(&hub));
     put(2);
-    assert_ne!(find("vgg13.tv_in1k", &hub).digest, unpinned.digest);
-    assert_eq!(find("vgg13.tv_in1k", &hub.at(Some(&commit))).digest, unpinned.digest);
+    assert_ne!(find(&hub), first);
+    assert_eq!(find(&hub.at(Some(&commit))), first);
 
-    let path = folder.path().join("vgg13.tv_in1k.toml");
-    fs::write(&path, unpinned.pin()).unwrap();
-    let pinned = find(path.to_str().unwrap(), &hub);
-    assert!(pinned.is_pinned() && pinned.record() == unpinned.record(), "{}", unpinned.pin());
-    assert_eq!(pinned.file.published.unwrap().correct, unpinned.file.published.as_ref().unwrap().correct);
-    assert_eq!(pinned.commit, Some(commit));
-    assert!(!unpinned.pin().contains('#'), "what its comments say holds no longer");
+    // without a checkout there is no model file to put a pin into
+    let commit = put(3);
+    let sweep = "name = \"x\"\n[[sweep]]\nmodels = [\"vgg13.tv_in1k\"]\ngoals = [\"target:0\"]\n\
+                 data = { name = \"blank-imagenet\" }\nthreats = [{ norm = \"any\" }]\nattacks = [{ name = \"class-max\" }]\n";
+    fs::write(at.join("sweep.toml"), sweep).unwrap();
+    let fetch = || {
+        let mut command = support::foolproof();
+        command.args(["fetch", "sweep.toml"]).current_dir(at).env("HF_HOME", at.join("home"));
+        let output = command.env("HF_ENDPOINT", server.endpoint()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let said = fetch().1;
+    assert!(said.contains("save this as configs/models/vgg13.tv_in1k.toml)\n    family "), "{said}");
+    assert!(!said.contains('#'), "what its comments say holds no longer: {said}");
+    let lines: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    fs::create_dir_all(at.join("configs/models")).unwrap();
+    fs::write(at.join("configs/models/vgg13.tv_in1k.toml"), lines.join("\n")).unwrap();
+    put(4);
+    let (brought, said) = fetch();
+    assert!(brought.contains(&commit) && brought.contains(&sha256(&noise(1000, 3))), "{brought}");
+    assert!(!said.contains("warning"), "{said}");
 }
 
 #[test]
