@@ -236,6 +236,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         files: Default::default(),
         version: "bench".into(),
         model_file: None,
+        model_commit: None,
         data_path: None,
         data_table: None,
         data_files: Vec::new(),

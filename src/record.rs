@@ -450,6 +450,9 @@ pub struct Provenance {
     pub version: String,
     /// Path of the model file, or `hub:owner/name@commit`; `None`: the model is found by its name.
     pub model_file: Option<String>,
+    /// Commit of the Hub that the weights, and a description there, came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_commit: Option<String>,
     /// Folder of the pictures where the sweep named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<String>,

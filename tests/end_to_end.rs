@@ -24,7 +24,7 @@ attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = 4, ran
 const QUICK_CELLS: usize = 36;
 
 fn foolproof(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foolproof"));
+    let mut command = support::foolproof();
     command.current_dir(folder).env_remove("FOOLPROOF_DATA").env("HF_HUB_OFFLINE", "1").args(arguments);
     command
 }

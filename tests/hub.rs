@@ -269,11 +269,7 @@ fn offline_with_nothing_cached_names_file_url_and_command() {
 
 /// The program, with a Hub's environment and nothing else of it.
 fn program(cache: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_foolproof"));
-    for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("HF_") || n.starts_with("HUGGING")) {
-        command.env_remove(name);
-    }
-    let output = command.env("HF_HUB_CACHE", cache).args(arguments).output().unwrap();
+    let output = support::foolproof().env("HF_HUB_CACHE", cache).args(arguments).output().unwrap();
     let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

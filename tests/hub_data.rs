@@ -175,6 +175,23 @@ fn imagenette_is_found_by_the_hubs_list_and_offline_by_the_caches() {
 }
 
 #[test]
+fn mini_imagenet_is_found_again_at_a_commit_after_its_branch_moved() {
+    let (server, cache) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let put = |labels: std::ops::Range<i64>| {
+        let bytes = pictures(labels, &["tench", "n01443537", "parachute"]);
+        server.put(Kind::Dataset, "timm/mini-imagenet", &[("data/test-00000-of-00001.parquet", &bytes, true)])
+    };
+    let first = put(0..2);
+    let hub = server.hub(cache.path());
+    let choice = prepared("test", Some(1));
+    let before = load("mini-imagenet", &hub, &choice).unwrap();
+    assert_eq!(before.sources[0].commit, first);
+    put(1..3);
+    assert_eq!(load("mini-imagenet", &hub.at(Some(&first)), &choice).unwrap().digest, before.digest);
+    assert_ne!(load("mini-imagenet", &hub, &choice).unwrap().digest, before.digest);
+}
+
+#[test]
 fn a_run_on_a_dataset_of_the_hub_is_verified_from_the_cache() {
     let (server, cache) = (HubServer::start(), tempfile::tempdir().unwrap());
     server.put(Kind::Dataset, CIFAR10, &[(TEST, &sample_table("label", &CIFAR), true)]);
@@ -198,7 +215,15 @@ attacks = [{ name = "fgsm" }]
         let column = table.headers().unwrap().iter().position(|h| h == "data_pinned").unwrap();
         assert!(table.records().all(|row| &row.unwrap()[column] == "no"), "{name}");
     }
-    let offline = source(Hub::new(Settings { offline: true, ..server.settings(cache.path()) }));
-    let findings = verify::verify(&Store::open(folder.path()).unwrap(), &offline, &machine(None)).unwrap();
-    assert!(findings.problems.is_empty() && findings.witnesses == 4, "{:?}", findings.problems);
+    // the branch moves on to other images
+    let other = sample_table("label", &["x"; 10]);
+    let moved = server.put(Kind::Dataset, CIFAR10, &[(TEST, &other, true)]);
+    assert_ne!(kept.provenance.data_files[0].commit, moved);
+    server.forget();
+    for offline in [false, true] {
+        let source = source(Hub::new(Settings { offline, ..server.settings(cache.path()) }));
+        let findings = verify::verify(&Store::open(folder.path()).unwrap(), &source, &machine(None)).unwrap();
+        assert!(findings.problems.is_empty() && findings.witnesses == 4, "{offline}: {:?}", findings.problems);
+    }
+    assert_eq!(server.body_bytes(), 0, "nothing is downloaded for it");
 }

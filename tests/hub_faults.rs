@@ -652,9 +652,7 @@ impl Get<'_> {
         words.extend(["--ignored", "--exact", "child_gets_a_file", "--nocapture"].map(String::from));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for (name, _) in env::vars().filter(|(n, _)| n.starts_with("HF_") || n.starts_with("HUGGING")) {
-            command.env_remove(name);
-        }
+        support::clear_hub(&mut command);
         command.env("HF_ENDPOINT", &self.endpoint).env("HF_HUB_CACHE", &self.cache).env("HF_HOME", &self.cache);
         command.env("CHILD_PATIENCE", self.patience_ms.to_string());
         let RemoteFile { repository, revision, path, .. } = file;

@@ -62,9 +62,7 @@ fn python_and_we_share_a_cache_both_ways() {
     ];
     let run = |home: &Path, offline: &str| -> Vec<PathBuf> {
         let mut command = Command::new(&python);
-        for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("HF_") || n.starts_with("HUGGING")) {
-            command.env_remove(name);
-        }
+        support::clear_hub(&mut command);
         command.env("HF_ENDPOINT", server.endpoint()).env("HF_HOME", home).env("HF_HUB_OFFLINE", offline);
         let output = command.args(["-c", SCRIPT]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

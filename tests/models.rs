@@ -6,14 +6,17 @@ mod support;
 mod vgg;
 
 use foolproof::config::Place;
+use foolproof::data::Source;
 use foolproof::digest::sha256;
 use foolproof::hub::settings::Settings;
 use foolproof::hub::{Hub, Kind};
 use foolproof::model::{self, FAMILIES, MODELS, ModelSource};
+use foolproof::store::Store;
+use foolproof::sweep::verify;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use support::hub_server::HubServer;
+use support::hub_server::{HubServer, noise};
+use support::machine;
 use vgg::Head;
 
 /// VGG-11 at 1/64 of its width, without the place of its weights.
@@ -69,10 +72,10 @@ fn weights_come_from_the_hub_and_what_pins_them_can_be_pasted() {
         hub.get(&support::hub_server::model_file("somebody/small", &commit, "model.safetensors")).unwrap().path,
     )
     .unwrap();
-    let mut longer = fs::read(&cached).unwrap();
-    longer.push(0);
-    fs::write(&cached, longer).unwrap();
-    assert!(pinned.net().unwrap_err().to_string().contains("changed since it was checked"));
+    let mut other = fs::read(&cached).unwrap();
+    *other.last_mut().unwrap() ^= 1;
+    fs::write(&cached, other).unwrap();
+    assert!(pinned.net().map(drop).unwrap_err().to_string().contains("changed since it was checked"));
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn a_sweep_says_in_every_row_whether_its_weights_are_pinned() {
     for (lines, pinned, out) in [("", "no", "a"), (pin.as_str(), "yes", "b"), (pin.as_str(), "yes", "a")] {
         fs::write(at.join("mine.toml"), format!("{SMALL}hub = \"somebody/small\"\n{lines}")).unwrap();
         fs::write(at.join("sweep.toml"), SWEEP.replace("MODEL", "mine.toml")).unwrap();
-        let run = Command::new(env!("CARGO_BIN_EXE_foolproof"))
+        let run = support::foolproof()
             .args(["--config", "sweep.toml", "--out", out])
             .current_dir(at)
             .env("HF_ENDPOINT", server.endpoint())
@@ -192,9 +195,10 @@ fn a_sweep_says_in_every_row_whether_its_weights_are_pinned() {
             .unwrap();
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
         assert!(run.status.success(), "{said}");
-        let warned = said.contains("warning: nothing pins the weights of `mine`");
+        let warned = said.contains("warning: nothing pins model `mine`");
         assert_eq!(warned, pinned == "no", "{said}");
         if warned {
+            assert!(said.contains("put this into mine.toml)\n"), "{said}");
             assert!(said.contains(&format!("revision = \"{commit}\"")) && said.contains(&sha256(&small())), "{said}");
         }
         for table in ["summary", "images"] {
@@ -209,7 +213,7 @@ fn a_sweep_says_in_every_row_whether_its_weights_are_pinned() {
     assert!(ids.iter().all(|id| *id == ids[0]), "a pin changes no cell: {ids:?}");
 
     // the run finds its model again
-    let verified = Command::new(env!("CARGO_BIN_EXE_foolproof"))
+    let verified = support::foolproof()
         .args(["verify", "hub", "--out", "b"])
         .current_dir(at)
         .env("HF_ENDPOINT", server.endpoint())
@@ -217,6 +221,116 @@ fn a_sweep_says_in_every_row_whether_its_weights_are_pinned() {
         .output()
         .unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
+fn a_run_is_verified_at_its_own_commits_after_the_branches_moved() {
+    let ((server, commit), folder) = (server(), tempfile::tempdir().unwrap());
+    server.put(Kind::Model, "somebody/asked", &[("model.safetensors", &small(), true)]);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for (name, repository) in [("attacked.toml", "small"), ("asked.toml", "asked")] {
+        fs::write(at(name), format!("{SMALL}hub = \"somebody/{repository}\"\n")).unwrap();
+    }
+    let text = SWEEP.replace("MODEL", &at("attacked.toml")) + &format!("transfer_to = [\"{}\"]\n", at("asked.toml"));
+    let mut source = Source::new("nowhere");
+    source.hub = server.hub(&folder.path().join("cache"));
+    let (run, cells) = support::sweep(&text, &source, None);
+    let store = Store::open(run.path()).unwrap();
+    assert_eq!(store.read(&cells[0].id).unwrap().provenance.model_commit, Some(commit));
+
+    let other = vgg::safetensors(&vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(10)).split_off(1));
+    for repository in ["somebody/small", "somebody/asked"] {
+        server.put(Kind::Model, repository, &[("model.safetensors", &other, true)]);
+    }
+    server.forget();
+    for offline in [false, true] {
+        source.hub = Hub::new(Settings { offline, ..server.settings(&folder.path().join("cache")) });
+        let findings = verify::verify(&store, &source, &machine(None)).unwrap();
+        assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+        assert_eq!((findings.witnesses, findings.transfers), (4, 4));
+    }
+    assert!(server.requests().is_empty(), "what lies in the cache is not asked for");
+    // the branch has moved indeed
+    source.hub = server.hub(&folder.path().join("cache"));
+    assert_eq!(model::find(&at("attacked.toml"), Path::new("."), &source.hub).unwrap().digest, sha256(&other));
+}
+
+#[test]
+fn a_repository_that_describes_itself_is_pinned_by_a_commit_and_found_again_at_it() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let hub = server.hub(&folder.path().join("cache"));
+    let weights = noise(1000, 1);
+    let put = |config: &str| {
+        let files = [("config.json", config.as_bytes(), false), ("model.safetensors", weights.as_slice(), true)];
+        server.put(Kind::Model, "somebody/vgg16", &files)
+    };
+    let commit = put(CONFIG);
+    let path = folder.path().join("mine.toml");
+    let find = |lines: &str, hub: &Hub| {
+        fs::write(&path, format!("hub = \"somebody/vgg16\"\nsha256 = \"{}\"\n{lines}", sha256(&weights))).unwrap();
+        model::find(path.to_str().unwrap(), Path::new("."), hub).unwrap()
+    };
+    let loose = find("", &hub);
+    assert!(!loose.is_pinned(), "mean and std are whatever `main` says");
+    assert!(loose.pin().contains(&format!("revision = \"{commit}\"")));
+    server.forget();
+    let pinned = find(&format!("revision = \"{commit}\"\n"), &hub);
+    assert!(pinned.is_pinned() && pinned.record() == loose.record());
+    assert!(server.requests().is_empty(), "a commit that lies here needs no list: {:?}", server.requests());
+
+    put(&CONFIG.replace("0.485", "0.5"));
+    assert_ne!(find("", &hub).record(), loose.record());
+    assert_eq!(find("", &hub.at(Some(&commit))).record(), loose.record());
+}
+
+#[test]
+fn a_model_known_by_name_is_found_again_at_a_commit_and_prints_its_whole_description() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let (at, hub) = (folder.path(), server.hub(&folder.path().join("cache")));
+    let put = |seed| server.put(Kind::Model, "timm/vgg13.tv_in1k", &[("model.safetensors", &noise(1000, seed), true)]);
+    let find = |hub: &Hub| model::find("vgg13.tv_in1k", Path::new("."), hub).unwrap().digest;
+    let (commit, first) = (put(1), find(&hub));
+    put(2);
+    assert_ne!(find(&hub), first);
+    assert_eq!(find(&hub.at(Some(&commit))), first);
+
+    // without a checkout there is no model file to put a pin into
+    let commit = put(3);
+    let sweep = "name = \"x\"\n[[sweep]]\nmodels = [\"vgg13.tv_in1k\"]\ngoals = [\"target:0\"]\n\
+                 data = { name = \"blank-imagenet\" }\nthreats = [{ norm = \"any\" }]\nattacks = [{ name = \"class-max\" }]\n";
+    fs::write(at.join("sweep.toml"), sweep).unwrap();
+    let fetch = || {
+        let mut command = support::foolproof();
+        command.args(["fetch", "sweep.toml"]).current_dir(at).env("HF_HOME", at.join("home"));
+        let output = command.env("HF_ENDPOINT", server.endpoint()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let said = fetch().1;
+    assert!(said.contains("save this as configs/models/vgg13.tv_in1k.toml)\n    family "), "{said}");
+    assert!(!said.contains('#'), "what its comments say holds no longer: {said}");
+    let lines: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    fs::create_dir_all(at.join("configs/models")).unwrap();
+    fs::write(at.join("configs/models/vgg13.tv_in1k.toml"), lines.join("\n")).unwrap();
+    put(4);
+    let (brought, said) = fetch();
+    assert!(brought.contains(&commit) && brought.contains(&sha256(&noise(1000, 3))), "{brought}");
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_commit_whose_only_weights_are_a_pickle_needs_no_list_where_none_is_to_be_had() {
+    let (server, folder) = (HubServer::start(), tempfile::tempdir().unwrap());
+    let hub = server.hub(&folder.path().join("cache"));
+    let files = [("config.json", CONFIG.as_bytes(), false), ("pytorch_model.bin", &noise(1000, 1), true)];
+    let commit = server.put(Kind::Model, "somebody/vgg16", &files);
+    let name = format!("hub:somebody/vgg16@{commit}");
+    let found = model::find(&name, Path::new("."), &hub).unwrap();
+    // the Hub answers nothing any more
+    server.gate(Kind::Model, "somebody/vgg16");
+    let again = model::find(&name, Path::new("."), &hub).unwrap();
+    assert_eq!((again.digest, again.file.place), (found.digest, found.file.place));
 }
 
 #[test]
@@ -260,7 +374,7 @@ fn every_model_file_of_the_repository_is_known_by_name_and_sound() {
         }
     }
     assert_eq!(from_hub, 9);
-    let listed = Command::new(env!("CARGO_BIN_EXE_foolproof")).arg("models").output().unwrap();
+    let listed = support::foolproof().arg("models").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert_eq!(listed.lines().count(), 1 + MODELS.len());
     assert!(listed.contains("\nvgg13.tv_in1k,vgg13,,224,1000,unpinned,34964/50000 on imagenet-val,"), "{listed}");

@@ -288,10 +288,14 @@ const MOST_MEMORY: u64 = 256 << 20;
 
 #[test]
 fn thousands_of_mutated_files_make_no_panic_and_no_memory() {
-    // in a process of its own, whose peak can be read, and which cannot reserve more than 2 GiB
+    // in a process of its own, whose peak can be read, and which cannot reserve more than 2 GiB: threads reserve arenas, so few
     let exe = std::env::current_exe().unwrap();
     let run = format!("ulimit -v 2097152; exec \"{}\" --exact read_mutated_files --ignored --nocapture", exe.display());
-    let output = Command::new("sh").args(["-c", &run]).env(CHILD, "1").output().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &run])
+        .envs([(CHILD, "1"), ("RAYON_NUM_THREADS", "1"), ("MALLOC_ARENA_MAX", "1")])
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let said = text.lines().find(|l| l.contains("peak memory")).expect("what it says last");

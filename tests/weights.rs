@@ -3,14 +3,18 @@
 mod support;
 
 use foolproof::config::ModelFile;
+use foolproof::data::{self, Choice, Source};
 use foolproof::error::Error;
 use foolproof::model::{self, ModelSource};
+use foolproof::store::Store;
+use foolproof::sweep::{plan, run};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use support::stream;
 
 const FILE: &str = include_str!("../configs/models/vgg11-half-cifar10.toml");
@@ -155,6 +159,31 @@ fn a_published_count_beyond_any_test_set_is_refused() {
     let text = FILE.replace("= 500", "= 999999999999");
     let error = ModelFile::parse(Path::new("m.toml"), &text).unwrap_err().to_string();
     assert!(error.contains("correct ≤ of ≤ 10000000"), "{error}");
+}
+
+#[test]
+fn images_picked_one_by_one_are_not_held_to_the_published_accuracy() {
+    // every label is wrong
+    let sample = data::find("cifar10-sample").unwrap();
+    let sample = sample.subset(&Source::new("nowhere"), &Choice::new("test", 0, None)).unwrap();
+    let record = |i: usize| [&[((sample.labels[i] + 1) % 10) as u8][..], sample.image(i)].concat();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("cifar10")).unwrap();
+    std::fs::write(folder.path().join("cifar10/test.bin"), (0..20).flat_map(record).collect::<Vec<u8>>()).unwrap();
+    let run = |images: &str| {
+        let text = format!(
+            "name = \"x\"\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\"]\ndata = {{ name = \"cifar10\", {images} }}\n\
+             goals = [\"untargeted\"]\nthreats = [{{ norm = \"linf\", eps = [\"1/255\"] }}]\n\
+             attacks = [{{ name = \"noise\" }}]\n"
+        );
+        let plan = plan::parse(Path::new("x.toml"), &text, &Source::new(folder.path())).unwrap();
+        let store = Store::create(&folder.path().join("run")).unwrap();
+        run::run(&plan, &store, &support::machine(None), &AtomicBool::new(false), &mut |_| {})
+    };
+    let refused = run("take = 20").unwrap_err().to_string();
+    assert!(refused.contains("of 20 clean images") && refused.contains("is published"), "{refused}");
+    let all: Vec<String> = (0..20).map(|i| i.to_string()).collect();
+    assert_eq!(run(&format!("indices = [{}]", all.join(", "))).unwrap().computed, 1);
 }
 
 #[test]

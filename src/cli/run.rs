@@ -4,6 +4,7 @@ use super::Options;
 use super::progress::Progress;
 use super::registries::print;
 use crate::error::{Error, Result};
+use crate::model::MODEL_FOLDER;
 use crate::report;
 use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
@@ -48,15 +49,19 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     Ok((store, plan, done?))
 }
 
-/// Says which weights and data nothing pins, and the lines that would.
+/// Says which models and data nothing pins, and the lines that would.
 pub fn warn_of_unpinned(plan: &Plan, quiet: bool) {
     plan.unpinned_data().iter().filter(|_| !quiet).for_each(|line| eprintln!("warning: {line}"));
     for model in plan.models.iter().filter(|m| !m.is_pinned() && !quiet) {
-        let lines = model.pin().replace('\n', "\n    ");
+        let (name, lines) = (&model.name, model.pin().replace('\n', "\n    "));
+        let place = match model.origin.as_deref() {
+            None => format!("save this as {MODEL_FOLDER}/{name}.toml"),
+            Some(origin) if origin.ends_with(".toml") => format!("put this into {origin}"),
+            Some(_) => "save this as a model file, and name that".into(),
+        };
         eprintln!(
-            "warning: nothing pins the weights of `{}`, and every table says so (hint: if these are the right ones, put \
-             into its model file)\n    {lines}",
-            model.name
+            "warning: nothing pins model `{name}`, and every table says so (hint: if these are the right weights, {place})\n    \
+             {lines}"
         );
     }
 }

@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use wire::{Asked, Fault, Wire};
 
+pub use names::is_commit;
+
 /// What a repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -86,6 +88,8 @@ pub struct Hub {
     /// `None`: nowhere.
     inner: Option<Arc<Inner>>,
     listener: Option<Listener>,
+    /// Taken for every revision.
+    commit: Option<String>,
 }
 
 struct Inner {
@@ -116,12 +120,12 @@ impl Hub {
     /// With these settings.
     pub fn new(settings: Settings) -> Hub {
         let inner = Inner { wire: Wire::new(settings.clone()), settings, fetched: Mutex::default() };
-        Hub { inner: Some(Arc::new(inner)), listener: None }
+        Hub { inner: Some(Arc::new(inner)), listener: None, commit: None }
     }
 
     /// One that never goes to the network and whose cache is empty: for tests.
     pub fn none() -> Hub {
-        Hub { inner: None, listener: None }
+        Hub { inner: None, listener: None, commit: None }
     }
 
     /// The same, telling what it does.
@@ -129,8 +133,19 @@ impl Hub {
         Hub { listener: Some(Arc::new(listener)), ..self }
     }
 
+    /// The same, which takes this commit for every revision that is asked for: what came from a branch is found again after
+    /// the branch has moved.
+    pub fn at(&self, commit: Option<&str>) -> Hub {
+        Hub { commit: commit.map(String::from), ..self.clone() }
+    }
+
+    fn revision(&self, asked: &str) -> String {
+        self.commit.clone().unwrap_or_else(|| asked.to_string())
+    }
+
     /// The file, from the cache or else over the network; its SHA-256 is always computed, and checked if pinned.
     pub fn get(&self, file: &RemoteFile) -> Result<Local> {
+        let file = &RemoteFile { revision: self.revision(&file.revision), ..file.clone() };
         names::check(file)?;
         let Some(inner) = &self.inner else { return Err(self.not_here(file)) };
         let folder = Folder::new(&inner.settings.cache, file.kind, &file.repository);
@@ -180,6 +195,7 @@ impl Hub {
 
     /// The file if it lies in the cache; never goes to the network.
     pub fn cached(&self, file: &RemoteFile) -> Result<Option<Local>> {
+        let file = &RemoteFile { revision: self.revision(&file.revision), ..file.clone() };
         names::check(file)?;
         let Some(inner) = &self.inner else { return Ok(None) };
         match self.find(&Folder::new(&inner.settings.cache, file.kind, &file.repository), file)? {
@@ -207,6 +223,7 @@ impl Hub {
     /// The files of a repository at a revision whose paths begin with `prefix`, in order of their paths, as the Hub's
     /// tree lists them; `sha256` is filled in where the Hub says it (LFS files). Offline: those in the cache.
     pub fn list(&self, kind: Kind, repository: &str, revision: &str, prefix: &str) -> Result<Vec<RemoteFile>> {
+        let revision = &self.revision(revision);
         names::check_repository(repository)?;
         names::check_revision(revision)?;
         let asked = Asked { kind, repository, revision, path: None };

@@ -5,7 +5,7 @@ use super::source::{Bytes, ModelSource};
 use crate::config::{ModelFile, ModelText, Place, RepositorySpec};
 use crate::digest;
 use crate::error::{Error, Result, hint};
-use crate::hub::{Hub, Kind, RemoteFile};
+use crate::hub::{Hub, Kind, RemoteFile, is_commit};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -72,6 +72,18 @@ impl BuiltIn {
         self.weights.is_some()
     }
 
+    /// Its model file with the lines that pin `found`, which was found by its name.
+    pub(super) fn pinned(&self, found: &ModelSource) -> String {
+        let line = |line: &str| match (line.split_whitespace().next(), &found.commit) {
+            (Some("revision"), Some(commit)) => format!("revision   = \"{commit}\""),
+            (Some("sha256"), _) => format!("sha256     = \"{}\"", found.digest),
+            _ => line.to_string(),
+        };
+        // the comments speak of what is not known yet
+        let lines = self.text.lines().filter(|line| !line.starts_with('#')).map(line);
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// The model, where its weights are compiled in.
     pub fn embedded(&self) -> Option<Result<ModelSource>> {
         let weights = self.weights?;
@@ -82,7 +94,7 @@ impl BuiltIn {
 }
 
 /// Folder of model files that a sweep names without a path.
-const MODEL_FOLDER: &str = "configs/models";
+pub const MODEL_FOLDER: &str = "configs/models";
 
 /// Before a repository of the Hub in place of a model's name.
 const HUB: &str = "hub:";
@@ -110,12 +122,14 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     // before what is compiled in: a pin that is pasted there counts at once
     if let Some(path) = candidates.iter().find(|p| p.is_file()) {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let file = match ModelText::parse(path, &text)? {
-            ModelText::Whole(file) => *file,
-            ModelText::Repository(spec) => repository::describe(&spec, hub)?,
+        let (file, drifts) = match ModelText::parse(path, &text)? {
+            ModelText::Whole(file) => (*file, false),
+            ModelText::Repository(spec) => (repository::describe(&spec, hub)?, !is_commit(&spec.revision)),
         };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return with_weights(stem, file, Some(path), hub);
+        let mut source = with_weights(stem, file, Some(path), hub)?;
+        source.drifts = drifts;
+        return Ok(source);
     }
     if let Some(known) = known {
         return with_weights(known.name.into(), known.file()?, None, hub);

@@ -15,17 +15,15 @@ const MOST_CONFIG: u64 = 1 << 20;
 /// Weight files that are looked for, the best first.
 const WEIGHTS: [&str; 2] = [SAFETENSORS, "pytorch_model.bin"];
 
+fn remote(repository: &str, revision: &str, path: &str) -> RemoteFile {
+    let (repository, revision, path) = (repository.into(), revision.into(), path.into());
+    RemoteFile { kind: Kind::Model, repository, revision, path, sha256: None }
+}
+
 /// The model file of a repository, at the commit that its description comes from.
 pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
     let repository = &spec.repository;
-    let remote = |path: &str| RemoteFile {
-        kind: Kind::Model,
-        repository: repository.clone(),
-        revision: spec.revision.clone(),
-        path: path.into(),
-        sha256: None,
-    };
-    let local = hub.get(&remote(CONFIG))?;
+    let local = hub.get(&remote(repository, &spec.revision, CONFIG))?;
     let problem = |text: String| Error::usage(format!("model `hub:{repository}`: {CONFIG}: {text}"));
     if local.size > MOST_CONFIG {
         return Err(problem(format!("{} bytes, more than a description has", local.size)));
@@ -42,9 +40,17 @@ pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
     Ok(file)
 }
 
-/// The weight file that the repository has.
+/// The weight file that the repository has. The best one needs no list if it lies here, and another no network.
 fn weights(hub: &Hub, repository: &str, commit: &str) -> Result<String> {
-    let files = hub.list(Kind::Model, repository, commit, "")?;
+    let is_here = |path: &str| hub.cached(&remote(repository, commit, path)).is_ok_and(|local| local.is_some());
+    let [best, other] = WEIGHTS;
+    if is_here(best) {
+        return Ok(best.into());
+    }
+    let files = match hub.list(Kind::Model, repository, commit, "") {
+        Err(_) if is_here(other) => return Ok(other.into()),
+        files => files?,
+    };
     let found = WEIGHTS.into_iter().find(|name| files.iter().any(|f| f.path == *name));
     found.map(String::from).ok_or_else(|| {
         Error::usage(format!(

@@ -1,6 +1,7 @@
 //! A model found: what describes it, and its weights, hashed but not yet unpacked.
 
 use super::family::{self, Family, Network};
+use super::find::MODELS;
 use super::weights::Weights;
 use crate::config::{ModelFile, Place};
 use crate::digest;
@@ -28,6 +29,8 @@ pub struct ModelSource {
     pub digest: String,
     /// The commit that weights from the Hub belong to.
     pub commit: Option<String>,
+    /// Whether the description is a repository's own, at a branch or tag, and so may be another tomorrow.
+    pub(super) drifts: bool,
     family: &'static Family,
     bytes: Bytes,
 }
@@ -69,7 +72,7 @@ impl ModelSource {
         let family = family
             .and_then(|f| (f.check)(&file).map(|()| f))
             .map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
-        Ok(ModelSource { name, file, origin, digest, commit: None, family, bytes })
+        Ok(ModelSource { name, file, origin, digest, commit: None, drifts: false, family, bytes })
     }
 
     /// As it stands in a cell.
@@ -84,13 +87,16 @@ impl ModelSource {
         format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
     }
 
-    /// Whether the description names the weights by their SHA-256.
+    /// Whether the weights are named by their SHA-256, and a description that lies on the Hub by its commit.
     pub fn is_pinned(&self) -> bool {
-        self.file.sha256.is_some()
+        self.file.sha256.is_some() && !self.drifts
     }
 
-    /// The lines of a model file that pin the weights as they are.
+    /// The lines of a model file that pin the model as it is; all of them where its description is compiled in.
     pub fn pin(&self) -> String {
+        if let Some(known) = MODELS.iter().find(|known| self.origin.is_none() && known.name == self.name) {
+            return known.pinned(self);
+        }
         let mut lines = Vec::new();
         if let (Place::Hub { repository, .. }, Some(commit)) = (&self.file.place, &self.commit) {
             if self.origin.as_ref().is_some_and(|o| o.starts_with("hub:")) {
@@ -172,7 +178,7 @@ impl Bytes {
             Bytes::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Bytes::Cached(local) => {
                 let bytes = std::fs::read(&local.path).map_err(Error::io("read", &local.path))?;
-                match bytes.len() as u64 == local.size {
+                match digest::sha256(&bytes) == local.sha256 {
                     true => Ok(Cow::Owned(bytes)),
                     false => Err(Error::usage(format!("{}: changed since it was checked", local.path.display()))),
                 }

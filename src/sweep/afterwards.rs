@@ -43,8 +43,12 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             };
             let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
             let rows = transfers(subset, &runner.store.read(&cell.id)?.outcomes, clean, &verdicts);
-            let origin = runner.plan.models[*model].origin.clone();
-            let provenance = Provenance { model_file: origin, ..runner.provenance(cell, began, None) };
+            let asked = &runner.plan.models[*model];
+            let provenance = Provenance {
+                model_file: asked.origin.clone(),
+                model_commit: asked.commit.clone(),
+                ..runner.provenance(cell, began, None)
+            };
             runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;
         }
     }

@@ -243,8 +243,11 @@ impl Runner<'_> {
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
         let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
-        let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
-        model.check_clean_accuracy((data.dataset.population)(&data.choice.split), correct, subset.len())?;
+        // images that were picked one by one are no sample of any population
+        if data.choice.indices.is_none() {
+            let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
+            model.check_clean_accuracy((data.dataset.population)(&data.choice.split), correct, subset.len())?;
+        }
         Ok(Prepared {
             model: cell.model,
             data: cell.data,
@@ -320,6 +323,7 @@ impl Runner<'_> {
             files: BTreeMap::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             model_file: self.plan.models[cell.model].origin.clone(),
+            model_commit: self.plan.models[cell.model].commit.clone(),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             data_table: self.plan.data[cell.data].choice.table.clone(),
             data_files: self.plan.data[cell.data].subset.sources.clone(),

@@ -12,8 +12,8 @@ use crate::model::{self, ModelSource};
 use crate::placement::{Picture, Placement};
 use crate::ratio::Ratio;
 use crate::record::{
-    BOUNDARY, CLEAN_WRONG, Cell, DataRecord, Explained, Explanation, ModelRecord, Outcome, StoredCell, Transfer,
-    Witnesses,
+    BOUNDARY, CLEAN_WRONG, Cell, DataRecord, Explained, Explanation, ModelRecord, Outcome, Provenance, StoredCell,
+    Transfer, Witnesses,
 };
 use crate::store::Store;
 use crate::threat::{NORMS, Threat};
@@ -122,7 +122,7 @@ impl Loaded<'_> {
         }
         let witnesses = store.read_witnesses(id)?;
         let machine = self.machine;
-        let bench = self.bench(&stored, &stored.cell.model, stored.provenance.model_file.as_deref())?;
+        let bench = self.bench(&stored, &stored.cell.model, &stored.provenance)?;
         // the stored copy of the clean images, which figures show, is what the cell was computed on
         let inputs = bench.subset.inputs();
         store.check_inputs(&stored.cell.data.digest, &inputs)?;
@@ -171,7 +171,7 @@ impl Loaded<'_> {
     ) -> Result<()> {
         let (id, machine) = (stored.cell.id(), self.machine);
         for (model, rows, provenance) in store.transfers_and_provenance(&id)? {
-            let bench = self.bench(stored, &model, provenance.model_file.as_deref())?;
+            let bench = self.bench(stored, &model, &provenance)?;
             let (subset, batch) = (&bench.subset, machine.batch_size(bench.subset.values()));
             let verdicts =
                 judge::predict_stored(bench.engine.as_ref(), witnesses, subset.side, &machine.device, batch)?;
@@ -207,7 +207,7 @@ impl Loaded<'_> {
         let Some(explanation) = store.read_explanation(&id)? else { return Ok(()) };
         let key = key(&stored.cell.model, &stored.cell.data);
         if !self.explainers.contains_key(&key) {
-            let source = self.model(&stored.cell.model, stored.provenance.model_file.as_deref())?;
+            let source = self.model(&stored.cell.model, &stored.provenance)?;
             self.explainers.insert(key.clone(), (source.explainer(&self.machine.device)?, BTreeMap::new()));
         }
         let (explainer, known) = self.explainers.get_mut(&key).expect("put there above");
@@ -233,14 +233,17 @@ impl Loaded<'_> {
         Ok(())
     }
 
-    /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default.
+    /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default; what
+    /// came from the Hub, from the same commit.
     fn subset(&self, stored: &StoredCell) -> Result<Subset> {
         let record = &stored.cell.data;
         let table = stored.provenance.data_table.as_ref();
         let path = stored.provenance.data_path.as_deref();
         let choice = Choice::of(record, path, table);
         let path = path.or(table.and_then(|t| t.path.as_deref()));
-        let subset = data::find(&record.name)?.subset(self.source, &choice).map_err(|e| match path {
+        let mut source = self.source.clone();
+        source.hub = source.hub.at(stored.provenance.data_files.first().map(|file| file.commit.as_str()));
+        let subset = data::find(&record.name)?.subset(&source, &choice).map_err(|e| match path {
             None => e,
             Some(path) => Error::Store(format!(
                 "{e} (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
@@ -256,10 +259,11 @@ impl Loaded<'_> {
         Err(Error::Store(format!("dataset `{}` has other images than the cell's{decoder}", record.name)))
     }
 
-    /// The net that a record speaks of; `path`: its model file, if it is not built in.
-    fn model(&self, record: &ModelRecord, path: Option<&str>) -> Result<ModelSource> {
-        let name = path.unwrap_or(&record.name);
-        let source = model::find(name, Path::new("."), &self.source.hub).map_err(|e| {
+    /// The net that a record speaks of, from where `provenance` says that it was found.
+    fn model(&self, record: &ModelRecord, provenance: &Provenance) -> Result<ModelSource> {
+        let name = provenance.model_file.as_deref().unwrap_or(&record.name);
+        let hub = self.source.hub.at(provenance.model_commit.as_deref());
+        let source = model::find(name, Path::new("."), &hub).map_err(|e| {
             Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
         })?;
         match source.digest == record.weights && source.network() == record.network {
@@ -269,10 +273,10 @@ impl Loaded<'_> {
     }
 
     /// A net and its verdicts on the images of a cell.
-    fn bench(&mut self, stored: &StoredCell, model: &ModelRecord, path: Option<&str>) -> Result<&Bench> {
+    fn bench(&mut self, stored: &StoredCell, model: &ModelRecord, provenance: &Provenance) -> Result<&Bench> {
         let key = key(model, &stored.cell.data);
         if !self.benches.contains_key(&key) {
-            let source = self.model(model, path)?;
+            let source = self.model(model, provenance)?;
             let subset = self.subset(stored)?;
             let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());

@@ -69,8 +69,18 @@ struct Repository {
     /// Names of branches and tags at `commit`.
     revisions: Vec<String>,
     files: BTreeMap<String, Stored>,
+    /// What it was at other commits.
+    earlier: Vec<Repository>,
     gated: bool,
     private: bool,
+}
+
+impl Repository {
+    /// Every state that it has had, with the names that each goes by.
+    fn states(&self) -> impl Iterator<Item = (&Repository, Vec<&str>)> {
+        let states = [self].into_iter().chain(&self.earlier);
+        states.map(|state| (state, state.revisions.iter().chain([&state.commit]).map(String::as_str).collect()))
+    }
 }
 
 struct Order {
@@ -122,6 +132,8 @@ impl HubServer {
     pub fn put(&self, kind: Kind, name: &str, files: &[(&str, &[u8], bool)]) -> String {
         let mut state = self.state.lock().unwrap();
         let repository = state.repositories.entry(key(kind, name)).or_default();
+        let before = Repository { revisions: Vec::new(), earlier: Vec::new(), ..repository.clone() };
+        repository.earlier.push(before);
         for (path, bytes, lfs) in files {
             let etag = if *lfs { sha256(bytes) } else { git_hash(bytes) };
             repository.files.insert(path.to_string(), Stored { bytes: Arc::new(bytes.to_vec()), lfs: *lfs, etag });
@@ -411,8 +423,8 @@ fn on_hub(state: &State, request: &Request, cdn: SocketAddr) -> Answer {
     }
     // decoded already, so a revision with slashes is found by trying all that are there
     let after = after.strip_prefix("/resolve/").unwrap_or_default();
-    let revisions = repository.revisions.iter().chain([&repository.commit]);
-    let Some(file) = revisions.into_iter().find_map(|r| after.strip_prefix(r.as_str())?.strip_prefix('/')) else {
+    let below = |names: Vec<&str>| names.into_iter().find_map(|r| after.strip_prefix(r)?.strip_prefix('/'));
+    let Some((repository, file)) = repository.states().find_map(|(state, names)| Some((state, below(names)?))) else {
         return Answer::refuse(404, "RevisionNotFound");
     };
     let Some(stored) = repository.files.get(file) else { return Answer::refuse(404, "EntryNotFound") };
@@ -451,9 +463,9 @@ fn request_refused(repository: &Repository, known: bool) -> Option<Answer> {
 }
 
 fn tree(state: &State, repository: &Repository, revision: &str, request: &Request) -> Answer {
-    if !repository.revisions.iter().chain([&repository.commit]).any(|r| r == revision) {
+    let Some((repository, _)) = repository.states().find(|(_, names)| names.contains(&revision)) else {
         return Answer::refuse(404, "RevisionNotFound");
-    }
+    };
     let cursor = request.target.split_once("cursor=").and_then(|(_, c)| c.parse().ok()).unwrap_or(0);
     let entry = |(path, f): (&String, &Stored)| {
         let mut entry = serde_json::json!({ "type": "file", "path": path, "oid": "0", "size": f.bytes.len() });
@@ -475,7 +487,7 @@ fn tree(state: &State, repository: &Repository, revision: &str, request: &Reques
 
 fn on_cdn(state: &State, request: &Request) -> Answer {
     let hash = request.target.trim_start_matches("/lfs/").split('?').next().unwrap();
-    let mut all = state.repositories.values().flat_map(|r| r.files.values());
+    let mut all = state.repositories.values().flat_map(Repository::states).flat_map(|(state, _)| state.files.values());
     match all.find(|f| f.lfs && f.etag == hash) {
         Some(f) => ranged(request, Answer::new(200, &[("ETag", "\"of-the-cdn\"")], f.bytes.clone())),
         None => Answer::refuse(404, ""),

@@ -13,6 +13,7 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Machine};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 /// The folder with real images and models: `FOOLPROOF_DATA`, else `../shared/data`. Says in one line where it is missing.
@@ -34,6 +35,24 @@ pub fn shared_reference(test: &str) -> Option<(PathBuf, PathBuf)> {
         eprintln!("skipped {test}: no reference numbers at {}", reference.display());
     }
     there.then_some((data, reference))
+}
+
+/// The program, in an environment without the variables that say where the Hub and its cache are, and without proxies.
+pub fn foolproof() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foolproof"));
+    clear_hub(&mut command);
+    command
+}
+
+/// Takes those variables out of a program's environment.
+pub fn clear_hub(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let upper = name.to_string_lossy().to_uppercase();
+        let begins = ["HF_", "HUGGING", "TRANSFORMERS_"].iter().any(|prefix| upper.starts_with(prefix));
+        if begins || upper == "XDG_CACHE_HOME" || upper.ends_with("_PROXY") {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The CPU with this batch size.
