@@ -27,13 +27,20 @@ impl Hub {
         // without locks everybody has parts of their own, and nobody goes on from another's
         let tag = if lock.is_some() { String::new() } else { format!(".{}", cache::unique()) };
         let partial = folder.blobs().join(format!("{}{tag}.incomplete", there.etag.text()));
+        let download = || {
+            let stored = self.download(inner, file, there, &blob, &partial);
+            if stored.is_err() && lock.is_none() {
+                fs::remove_file(&partial).ok();
+            }
+            Ok::<_, Error>((stored?, true))
+        };
         let (sums, downloaded) = match look(&blob, Some(&there.etag), file.sha256.as_deref())? {
             Found::Whole(sums) => (sums, false),
             Found::Other(found) => return Err(super::not_pinned(file, &found)),
-            Found::Missing => (self.download(inner, file, there, &blob, &partial)?, true),
+            Found::Missing => download()?,
             Found::Damaged(how) => {
                 self.note(&format!("{} is damaged: {how}; downloading it again", blob.display()));
-                (self.download(inner, file, there, &blob, &partial)?, true)
+                download()?
             }
         };
         folder.link(&there.etag, &there.commit, &file.path, inner.settings.symlinks, &tag).map_err(cannot_write)?;
