@@ -218,8 +218,8 @@ fn a_copy_is_held_against_what_the_hub_says() {
     let (server, commit, weights) = server();
     let cache = cache();
     let hub = Hub::new(Settings { symlinks: false, ..server.settings(cache.path()) });
-    for revision in [&commit, "main"] {
-        for (path, bytes) in [(WEIGHTS, weights.as_slice()), ("config.json", b"{}")] {
+    for revision in [commit.as_str(), "main"] {
+        for (path, bytes) in [(WEIGHTS, weights.as_slice()), ("config.json", b"{}".as_slice())] {
             let file = model_file(REPOSITORY, revision, path);
             let local = hub.get(&file).unwrap();
             server.forget();
@@ -387,21 +387,20 @@ fn the_verb_cache_lists_and_verifies() {
     fs::write(folder.join("snapshots").join(&commit).join("copy.txt"), b"copy").unwrap();
     fs::write(&weights.path, b"damaged").unwrap();
     fs::remove_file(folder.join("blobs").join(git_hash(b"{}"))).unwrap();
-    let (code, out, problem) = program(at, &["cache", "--verify"]);
-    assert_eq!(code, 1);
-    assert!(problem.contains("2 files") && problem.contains("config.json"), "{problem}");
     assert_eq!(program(at, &["cache"]).0, 0, "nothing was read");
     // what is no file, or may not be read, is told and fails nothing
     std::os::unix::fs::symlink("..", folder.join("snapshots").join(&commit).join("to-a-folder")).unwrap();
     let pipe = folder.join("snapshots").join(&commit).join("a-pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let (_, out, _) = program(at, &["cache", "--verify"]);
-    assert!(lines(&out).contains(&row("a-pipe", ",unreadable")), "{out}");
-    assert!(lines(&out).contains(&row("to-a-folder", ",unreadable")), "{out}");
-    fs::remove_file(pipe).unwrap();
-    fs::remove_file(folder.join("snapshots").join(&commit).join("to-a-folder")).unwrap();
-    let (_, out, _) = program(at, &["cache", "--verify"]);
+    let (code, out, problem) = program(at, &["cache", "--verify"]);
+    assert!(code == 1 && problem.contains("2 files") && problem.contains("config.json"), "{problem}");
     let leftover = format!("model,{REPOSITORY},,blobs/0123.incomplete,4,incomplete");
-    let states = [row("config.json", ",broken"), row("copy.txt", "4,unknown"), row(WEIGHTS, "7,damaged")];
+    let states = [
+        row("a-pipe", ",unreadable"),
+        row("config.json", ",broken"),
+        row("copy.txt", "4,unknown"),
+        row(WEIGHTS, "7,damaged"),
+        row("to-a-folder", ",unreadable"),
+    ];
     assert_eq!(lines(&out), [vec![leftover], states.to_vec()].concat());
 }

@@ -571,7 +571,7 @@ fn hostile_headers_and_trees_are_refused() {
         let bench = Bench::new();
         let tree = serde_json::json!([{ "type": "file", "path": name, "oid": "0", "size": 1 }]).to_string();
         bench.server.order(Host::Hub, "GET", Fault::Status(200, Vec::new(), tree.into_bytes()), 1);
-        assert_eq!(bench.hub().list(Kind::Model, REPOSITORY, "main", "").unwrap(), [], "{name:?}");
+        assert!(bench.hub().list(Kind::Model, REPOSITORY, "main", "").unwrap().is_empty(), "{name:?}");
     }
     // an odd name spoils no list
     let entry = |path: &str, oid: &str| serde_json::json!({ "type": "file", "path": path, "oid": "0", "size": 1, "lfs": { "oid": oid } });

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
-        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
+        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
         let file = |path: &Path| match path.to_str() {
             Some("/h/hf/token") => Some("of-hf-home\n".to_string()),
             Some("/elsewhere") => Some("of-token-path".to_string()),
