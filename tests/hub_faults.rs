@@ -7,6 +7,7 @@ use foolproof::hub::settings::{Settings, Token};
 use foolproof::hub::{Event, Hub, Kind, RemoteFile};
 use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -391,6 +392,35 @@ fn a_hub_that_is_not_there_is_named_with_a_way_out() {
         let problem = bench.refused(&bench.hub_with(settings(endpoint.into())), &bench.file());
         assert!(problem.contains("HF_ENDPOINT") && !problem.contains("secret"), "{problem}");
     }
+}
+
+#[test]
+fn a_certificate_that_nobody_signed_is_said_at_once() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|n| folder.path().join(n).display().to_string());
+    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"];
+    let mut openssl = Command::new("openssl");
+    openssl.args(make).args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &key, "-out", &certificate]);
+    if !openssl.output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped a_certificate_that_nobody_signed: no openssl here");
+        return;
+    }
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-www", "-key", &key, "-cert", &certificate])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map(|l| l.unwrap());
+    let address = lines.find_map(|l| l.strip_prefix("ACCEPT ").map(String::from)).unwrap();
+    let hub = bench.hub_with(Settings { endpoint: format!("https://{address}"), ..bench.settings() });
+    let problem = bench.refused(&hub, &bench.file());
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(problem.contains("certificate") && problem.contains("authorities"), "{problem}");
+    assert_eq!(bench.notes(), "", "no second try");
 }
 
 // ---- wrong content
@@ -798,6 +828,32 @@ fn two_processes_bring_the_same_file_once() {
     assert_eq!(bench.server.body_bytes(), SIZE as u64);
     assert_eq!(texts.iter().filter(|t| t.contains("downloaded true")).count(), 1, "{texts:?}");
     assert_eq!(texts.iter().filter(|t| t.contains("waiting for another process")).count(), 1, "{texts:?}");
+}
+
+#[test]
+fn without_locks_each_process_has_a_part_of_its_own() {
+    let bench = Bench::with(Host::Cdn, "GET", Fault::SlowAfterHeads(SIZE, 2), 9);
+    fs::create_dir_all(bench.blobs()).unwrap();
+    fs::write(bench.partial(), &bench.weights[..1000]).unwrap(); // of whoever else
+    let words = |error: &'static str| ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock", "-e", error];
+    let [none, no_service] = ["inject=flock:error=EOPNOTSUPP", "inject=flock:error=ENOLCK"].map(words);
+    if !Command::new("strace").args(&none[1..]).arg("true").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped without_locks: no strace here");
+        return;
+    }
+    let get = Get::new(&bench);
+    let started = [get.start_in(&none, &bench.file()), get.start_in(&no_service, &bench.file())];
+    let texts = started.map(|c| text(&c.wait_with_output().unwrap()));
+    let whole = format!("whole {} downloaded true", sha256(&bench.weights));
+    assert!(texts.iter().all(|t| t.contains(&whole) && !t.contains("waiting")), "{texts:?}");
+    assert_eq!(bench.server.body_bytes(), 2 * SIZE as u64);
+    assert_eq!(fs::read(bench.partial()).unwrap(), bench.weights[..1000]);
+    assert_eq!(fs::read_dir(bench.blobs()).unwrap().count(), 2, "nothing else is left");
+    // one that gives up leaves nothing that nobody would go on from
+    let bench = Bench::with(Host::Cdn, "GET", Fault::Cut(0.3), 99);
+    let output = text(&Get::new(&bench).start_in(&none, &bench.file()).wait_with_output().unwrap());
+    assert!(output.contains("given up"), "{output}");
+    assert_eq!(fs::read_dir(bench.blobs()).unwrap().count(), 0);
 }
 
 #[test]
