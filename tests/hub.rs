@@ -194,6 +194,7 @@ fn the_list_of_a_commit_is_kept_and_then_needs_no_network() {
     server.order(Host::Hub, "GET", Fault::Header("X-Repo-Commit".into(), commit.clone()), 4);
     assert_eq!(list(&online, "main", "").unwrap().len(), 10);
     assert_eq!(server.requests().len(), 4);
+    online.get(&branch(0)).unwrap();
     assert_eq!(list(&offline, "main", "").unwrap()[9], branch(9));
     server.forget();
     server.order(Host::Hub, "GET", Fault::Header("X-Repo-Commit".into(), "0".repeat(40)), 1);

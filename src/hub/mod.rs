@@ -247,11 +247,8 @@ impl Hub {
             return snapshot(&folder, asked.revision);
         }
         let (all, commit) = self.tree(inner, asked)?;
-        // a cache that cannot be written to is no reason to fail
-        if let Some(commit) = commit
-            && folder.keep_listing(&commit, &all).is_ok()
-        {
-            folder.refer(asked.revision, &commit).ok();
+        if let Some(commit) = commit {
+            folder.keep_listing(&commit, &all).ok(); // a cache that cannot be written to is no reason to fail
         }
         Ok(Some(all))
     }
