@@ -8,7 +8,7 @@ use foolproof::hub::{Event, Hub, Kind, RemoteFile};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use support::hub_server::{Host, HubServer, git_hash, model_file, noise};
+use support::hub_server::{Fault, Host, HubServer, git_hash, model_file, noise};
 
 const REPOSITORY: &str = "timm/vgg16.tv_in1k";
 const WEIGHTS: &str = "model.safetensors";
@@ -46,7 +46,7 @@ fn a_file_is_brought_once_and_kept_as_python_keeps_it() {
     assert!(cache.path().join(".locks/models--timm--vgg16.tv_in1k").join(sha256(&weights) + ".lock").is_file());
     let plain = hub.get(&model_file(REPOSITORY, &commit, "config.json")).unwrap();
     assert_eq!(fs::read_link(plain.path).unwrap(), Path::new("../../blobs").join(git_hash(b"{}")));
-    assert!(fs::read_dir(folder.join("blobs")).unwrap().all(|e| !e.unwrap().path().ends_with(".incomplete")));
+    assert!(fs::read_dir(folder.join("blobs")).unwrap().all(|e| e.unwrap().path().extension().is_none()));
 
     server.forget();
     assert_eq!(hub.cached(&file).unwrap().unwrap().path, local.path);
@@ -144,6 +144,95 @@ fn a_tree_is_listed_page_by_page_and_offline_from_the_snapshot() {
         hub.get(file).unwrap();
     }
     assert_eq!(offline.list(Kind::Dataset, "o/n", "main", "").unwrap(), all[..2]);
+}
+
+#[test]
+fn the_list_of_a_commit_is_kept_and_then_needs_no_network() {
+    let server = HubServer::start();
+    let names: Vec<String> = (0..10).map(|i| format!("data/{i:02}.parquet")).collect();
+    let files: Vec<(&str, &[u8], bool)> = names.iter().map(|n| (n.as_str(), n.as_bytes(), true)).collect();
+    let commit = server.put(Kind::Dataset, "o/n", &files);
+    server.set_page(3);
+    let cache = cache();
+    let (online, offline) = (server.hub(cache.path()), offline(&server, cache.path()));
+    let list = |hub: &Hub, revision: &str, prefix: &str| hub.list(Kind::Dataset, "o/n", revision, prefix);
+    let all = list(&online, &commit, "data/").unwrap();
+    assert_eq!((all.len(), server.requests().len()), (10, 4));
+    assert_eq!(all[7].sha256, Some(sha256(b"data/07.parquet")));
+    // one file of ten is there: the list is whole all the same
+    online.get(&all[0]).unwrap();
+    server.forget();
+    for hub in [&online, &offline] {
+        assert_eq!(list(hub, &commit, "").unwrap(), all);
+        assert_eq!(list(hub, &commit, "data/03").unwrap(), all[3..4]);
+    }
+    assert!(server.requests().is_empty());
+
+    let kept = cache.path().join(format!("datasets--o--n/.foolproof/{commit}.json"));
+    let text = fs::read_to_string(&kept).unwrap();
+    let damaged = [
+        text[..text.len() / 2].to_string(),
+        text.replace("data/03", "../data"),
+        text.replace(&sha256(b"data/07.parquet"), "0"),
+        format!("[{}]", vec![r#"{"path":"x"}"#; 100_001].join(",")),
+        format!("{}{text}", " ".repeat(33 << 20)),
+    ];
+    for text in damaged {
+        fs::write(&kept, text).unwrap();
+        assert_eq!(list(&offline, &commit, "").unwrap(), all[..1], "what the cache has");
+    }
+    server.forget();
+    assert_eq!(list(&online, &commit, "").unwrap(), all);
+    assert_eq!(server.requests().len(), 4, "it is listed anew");
+    assert_eq!(list(&offline, &commit, "").unwrap(), all);
+    assert_eq!(fs::read_dir(kept.parent().unwrap()).unwrap().count(), 1);
+
+    // a branch is asked for each time; its list is kept if the Hub says of which commit it is
+    let branch = |count: usize| RemoteFile { revision: "main".into(), ..all[count].clone() };
+    fs::remove_file(&kept).unwrap();
+    server.forget();
+    server.order(Host::Hub, "GET", Fault::Header("X-Repo-Commit".into(), commit.clone()), 4);
+    assert_eq!(list(&online, "main", "").unwrap().len(), 10);
+    assert_eq!(server.requests().len(), 4);
+    online.get(&branch(0)).unwrap();
+    assert_eq!(list(&offline, "main", "").unwrap()[9], branch(9));
+    server.forget();
+    server.order(Host::Hub, "GET", Fault::Header("X-Repo-Commit".into(), "0".repeat(40)), 1);
+    assert_eq!(list(&online, "main", "").unwrap().len(), 10, "a branch that moves between two pages");
+    assert_eq!(server.requests().len(), 4);
+    assert!(!kept.with_file_name("0".repeat(40) + ".json").exists());
+}
+
+#[test]
+fn a_branch_that_cannot_be_noted_fails_no_file() {
+    let (server, _, weights) = server();
+    let cache = cache();
+    let refs = cache.path().join("models--timm--vgg16.tv_in1k/refs");
+    fs::create_dir_all(refs.parent().unwrap()).unwrap();
+    fs::write(&refs, "no folder").unwrap();
+    let local = server.hub(cache.path()).get(&model_file(REPOSITORY, "main", WEIGHTS)).unwrap();
+    assert_eq!(local.sha256, sha256(&weights));
+}
+
+#[test]
+fn a_copy_is_held_against_what_the_hub_says() {
+    let (server, commit, weights) = server();
+    let cache = cache();
+    let hub = Hub::new(Settings { symlinks: false, ..server.settings(cache.path()) });
+    for revision in [commit.as_str(), "main"] {
+        for (path, bytes) in [(WEIGHTS, weights.as_slice()), ("config.json", b"{}".as_slice())] {
+            let file = model_file(REPOSITORY, revision, path);
+            let local = hub.get(&file).unwrap();
+            server.forget();
+            assert_eq!(hub.get(&file).unwrap().sha256, sha256(bytes));
+            assert_eq!(server.requests().len(), 1, "{revision} {path}: only the Hub knows its hash");
+            fs::write(&local.path, b"other").unwrap();
+            assert_eq!(offline(&server, cache.path()).get(&file).unwrap().sha256, sha256(b"other"), "nothing is known");
+            assert_eq!(hub.get(&file).unwrap().sha256, sha256(bytes), "{revision} {path}");
+            assert_eq!(fs::read(&local.path).unwrap(), bytes);
+            assert_eq!(server.body_bytes(), 0, "the blob was still there");
+        }
+    }
 }
 
 #[test]
@@ -295,10 +384,20 @@ fn the_verb_cache_lists_and_verifies() {
     fs::write(folder.join("snapshots").join(&commit).join("copy.txt"), b"copy").unwrap();
     fs::write(&weights.path, b"damaged").unwrap();
     fs::remove_file(folder.join("blobs").join(git_hash(b"{}"))).unwrap();
+    assert_eq!(program(at, &["cache"]).0, 0, "nothing was read");
+    // what is no file, or may not be read, is told and fails nothing
+    std::os::unix::fs::symlink("..", folder.join("snapshots").join(&commit).join("to-a-folder")).unwrap();
+    let pipe = folder.join("snapshots").join(&commit).join("a-pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let (code, out, problem) = program(at, &["cache", "--verify"]);
-    assert_eq!(code, 1);
-    assert!(problem.contains("2 files") && problem.contains("config.json"), "{problem}");
+    assert!(code == 1 && problem.contains("2 files") && problem.contains("config.json"), "{problem}");
     let leftover = format!("model,{REPOSITORY},,blobs/0123.incomplete,4,incomplete");
-    let states = [row("config.json", ",broken"), row("copy.txt", "4,unknown"), row(WEIGHTS, "7,damaged")];
+    let states = [
+        row("a-pipe", ",unreadable"),
+        row("config.json", ",broken"),
+        row("copy.txt", "4,unknown"),
+        row(WEIGHTS, "7,damaged"),
+        row("to-a-folder", ",unreadable"),
+    ];
     assert_eq!(lines(&out), [vec![leftover], states.to_vec()].concat());
 }

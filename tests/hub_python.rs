@@ -9,41 +9,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::hub_server::{HubServer, model_file, noise};
 
-/// A Python that has `huggingface_hub`: the machine's, else one with a virtual environment below the target folder.
+/// A Python that has `huggingface_hub`: the machine's, else the one that `scripts/python_for_tests.sh` makes.
 fn python() -> Option<PathBuf> {
-    let has_it = |python: &Path| {
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python");
+    let has_it = |python: &PathBuf| {
         Command::new(python).args(["-c", "import huggingface_hub"]).output().is_ok_and(|o| o.status.success())
     };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("huggingface_hub");
-    let own = folder.join("bin/python");
-    if let Some(python) = [PathBuf::from("python3"), own.clone()].into_iter().find(|p| has_it(p)) {
-        return Some(python);
-    }
-    let run = |program: &Path, arguments: &[&str]| {
-        Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success())
-    };
-    let install = ["-m", "pip", "install", "-q", "--retries", "0", "--timeout", "10", "huggingface_hub"];
-    let made = run(Path::new("python3"), &["-m", "venv", folder.to_str()?]) && run(&own, &install) && has_it(&own);
-    made.then_some(own)
+    [PathBuf::from("python3"), made].into_iter().find(has_it)
 }
 
-/// Downloads a model's and a dataset's file, and prints where they lie.
+/// Downloads a model's and a dataset's file, prints where they lie, and finds nothing wrong with the cache.
 const SCRIPT: &str = r#"
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, scan_cache_dir
 print(hf_hub_download("timm/vgg16.tv_in1k", "model.safetensors"))
 print(hf_hub_download("timm/vgg16.tv_in1k", "config.json"))
 print(hf_hub_download("uoft-cs/cifar10", "plain_text/test.parquet", repo_type="dataset", revision="refs/convert/parquet"))
+found = scan_cache_dir()
+assert not found.warnings and len(found.repos) == 2, found
 "#;
 
 #[test]
 fn python_and_we_share_a_cache_both_ways() {
     let Some(python) = python() else {
-        eprintln!("skipped python_and_we_share_a_cache_both_ways: no huggingface_hub, and none could be installed");
+        eprintln!("skipped python_and_we_share_a_cache_both_ways: no huggingface_hub (scripts/python_for_tests.sh)");
         return;
     };
     let server = HubServer::start();
     let (weights, rows) = (noise(200_000, 1), noise(50_000, 2));
-    server.put(
+    let commit = server.put(
         Kind::Model,
         "timm/vgg16.tv_in1k",
         &[("model.safetensors", &weights, true), ("config.json", b"{}", false)],
@@ -90,6 +83,11 @@ fn python_and_we_share_a_cache_both_ways() {
 
     let own = tempfile::tempdir().unwrap();
     let paths = ours(own.path(), false);
+    assert_eq!(
+        server.hub(&own.path().join("hub")).list(Kind::Model, "timm/vgg16.tv_in1k", &commit, "").unwrap().len(),
+        2
+    );
+    assert!(own.path().join(format!("hub/models--timm--vgg16.tv_in1k/.foolproof/{commit}.json")).is_file());
     assert_eq!(server.body_bytes(), 2 * all);
     assert_eq!(run(own.path(), "1"), paths, "Python reads what we brought");
     assert_eq!(run(own.path(), "0"), paths);

@@ -33,31 +33,28 @@ fn line(file: &RemoteFile, local: &Local, downloaded: bool) -> String {
     format!("{repository} {revision} -> {commit} {path} {size} bytes sha256 {sha256} {how}\n")
 }
 
-/// Prints what lies in the cache as CSV; with `verify` every file is read and held against its name.
+/// Prints what lies in the cache as CSV, row by row; with `verify` every file is read and held against its name.
 pub fn cache(verify: bool, options: &Options) -> Result<()> {
-    let mut everything = transfer::hub(options.quiet).everything()?;
-    let mut rows = Vec::new();
-    for entry in &mut everything {
+    print_csv(&["kind", "repository", "commit", "path", "bytes", "state"], Vec::new())?;
+    let mut bad = (0, None);
+    transfer::hub(options.quiet).everything(|mut entry| {
         if verify {
-            entry.verify()?;
+            entry.verify();
         }
-        rows.push(vec![
-            if entry.kind == Kind::Model { "model" } else { "dataset" }.to_string(),
-            entry.repository.clone(),
-            entry.commit.clone(),
-            entry.path.clone(),
-            entry.bytes.map_or_else(String::new, |b| b.to_string()),
-            entry.state.name().to_string(),
-        ]);
-    }
-    print_csv(&["kind", "repository", "commit", "path", "bytes", "state"], rows)?;
-    let bad: Vec<_> = everything.iter().filter(|e| [State::Damaged, State::Broken].contains(&e.state)).collect();
-    match bad.first().filter(|_| verify) {
-        None => Ok(()),
-        Some(first) => Err(Error::Hub(format!(
-            "{} files of the cache are damaged, first: {} (hint: `foolproof fetch CONFIG` downloads them again)",
-            bad.len(),
-            first.place.display()
+        let kind = if entry.kind == Kind::Model { "model" } else { "dataset" };
+        let bytes = entry.bytes.map_or_else(String::new, |b| b.to_string());
+        print_csv(&[kind, &entry.repository, &entry.commit, &entry.path, &bytes, entry.state.name()], Vec::new())?;
+        if [State::Damaged, State::Broken].contains(&entry.state) {
+            bad.0 += 1;
+            bad.1.get_or_insert(entry.place);
+        }
+        Ok(())
+    })?;
+    match bad {
+        (count, Some(first)) if verify => Err(Error::Hub(format!(
+            "{count} files of the cache are damaged, first: {} (hint: `foolproof fetch CONFIG` downloads them again)",
+            first.display()
         ))),
+        _ => Ok(()),
     }
 }

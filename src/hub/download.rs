@@ -23,33 +23,49 @@ impl Hub {
         let blob = folder.blobs().join(there.etag.text());
         let waiting =
             || self.note(&format!("{}: waiting for another process that downloads it", Asked::file(file).text()));
-        let _lock = cache::lock(&folder.lock_path(&there.etag), waiting).map_err(cannot_write)?;
+        let lock = cache::lock(&folder.lock_path(&there.etag), waiting).map_err(cannot_write)?;
+        // without locks everybody has parts of their own, and nobody goes on from another's
+        let tag = if lock.is_some() { String::new() } else { format!(".{}", cache::unique()) };
+        let partial = folder.blobs().join(format!("{}{tag}.incomplete", there.etag.text()));
+        let download = || {
+            let stored = self.download(inner, file, there, &blob, &partial);
+            if stored.is_err() && lock.is_none() {
+                fs::remove_file(&partial).ok();
+            }
+            Ok::<_, Error>((stored?, true))
+        };
         let (sums, downloaded) = match look(&blob, Some(&there.etag), file.sha256.as_deref())? {
             Found::Whole(sums) => (sums, false),
             Found::Other(found) => return Err(super::not_pinned(file, &found)),
-            Found::Missing => (self.download(inner, folder, file, there)?, true),
+            Found::Missing => download()?,
             Found::Damaged(how) => {
                 self.note(&format!("{} is damaged: {how}; downloading it again", blob.display()));
-                (self.download(inner, folder, file, there)?, true)
+                download()?
             }
         };
-        folder.link(&there.etag, &there.commit, &file.path, inner.settings.symlinks).map_err(cannot_write)?;
-        folder.refer(&file.revision, &there.commit).map_err(cannot_write)?;
+        folder.link(&there.etag, &there.commit, &file.path, inner.settings.symlinks, &tag).map_err(cannot_write)?;
+        folder.refer(&file.revision, &there.commit).ok(); // the file is whole without
         Ok((sums, downloaded))
     }
 
-    /// Downloads into `<etag>.incomplete`, going on from what an earlier try left there, checks that, and renames it.
-    fn download(&self, inner: &Inner, folder: &Folder, file: &RemoteFile, there: &Metadata) -> Result<Sums> {
-        let blob = folder.blobs().join(there.etag.text());
-        let partial = folder.blobs().join(format!("{}.incomplete", there.etag.text()));
+    /// Downloads into the partial file, going on from what an earlier try left there, checks that, and makes it the blob.
+    fn download(
+        &self,
+        inner: &Inner,
+        file: &RemoteFile,
+        there: &Metadata,
+        blob: &Path,
+        partial: &Path,
+    ) -> Result<Sums> {
         let what = Asked::file(file).text();
         self.tell(&Event::Begin { file, bytes: there.size });
         let brought = (|| {
-            let mut resumed = partial.metadata().is_ok_and(|m| m.len() > 0);
+            let size = || partial.metadata().map_or(0, |m| m.len());
+            let mut resumed = size() > 0;
             loop {
-                inner.wire.retried(&what, |n| self.note(n), || self.transfer(inner, file, there, &partial))?;
+                inner.wire.retried(&what, |n| self.note(n), size, || self.transfer(inner, file, there, partial))?;
                 // what lies on the disk is hashed, not what came by: a part may be of another day, or another process
-                let (problem, right) = match look(&partial, Some(&there.etag), file.sha256.as_deref())? {
+                let (problem, right) = match look(partial, Some(&there.etag), file.sha256.as_deref())? {
                     Found::Whole(sums) => return Ok(sums),
                     Found::Other(found) => (super::not_pinned(file, &found), true),
                     Found::Damaged(how) => {
@@ -57,7 +73,7 @@ impl Hub {
                     }
                     Found::Missing => (Error::Hub(format!("{what}: {} has vanished", partial.display())), true),
                 };
-                fs::remove_file(&partial).ok();
+                fs::remove_file(partial).ok();
                 if right || !resumed {
                     return Err(problem);
                 }
@@ -67,9 +83,9 @@ impl Hub {
         })();
         let stored = brought.and_then(|sums: Sums| {
             let sync = |path: &Path| File::open(path).and_then(|f| f.sync_all());
-            let named = sync(&partial).and_then(|()| fs::rename(&partial, &blob));
+            let named = sync(partial).and_then(|()| fs::rename(partial, blob));
             named.map_err(|e| no_place(file, there.size, &inner.settings.cache, e))?;
-            sync(parent(&blob)).ok(); // some file systems cannot sync a folder
+            sync(parent(blob)).ok(); // some file systems cannot sync a folder
             Ok(sums)
         });
         self.tell(&Event::End(stored.is_ok()));

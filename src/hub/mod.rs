@@ -15,11 +15,11 @@ mod url;
 mod wire;
 
 use crate::error::{Error, Result};
-use cache::{Cached, Folder, Found};
+use cache::{Cached, Folder, Found, Listed};
 use serde::Deserialize;
 use settings::Settings;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use wire::{Asked, Fault, Wire};
 
@@ -100,7 +100,8 @@ struct Inner {
 
 /// What the cache has of a file.
 enum Lookup {
-    Here(Local),
+    /// And whether a hash was known that it has: that of its blob, or the pin.
+    Here(Local, bool),
     Missing,
     Damaged(Error),
 }
@@ -162,7 +163,8 @@ impl Hub {
         // what a commit holds never changes, so that needs no network
         if inner.settings.offline || names::is_commit(&file.revision) {
             match self.find(folder, file)? {
-                Lookup::Here(local) => return Ok((local, false)),
+                Lookup::Here(local, proven) if proven || inner.settings.offline => return Ok((local, false)),
+                Lookup::Here(..) => {} // a copy: the Hub says which hash it must have
                 Lookup::Missing if inner.settings.offline => return Err(self.not_here(file)),
                 Lookup::Damaged(problem) if inner.settings.offline => return Err(problem),
                 Lookup::Damaged(problem) => self.note(&problem.to_string()),
@@ -170,24 +172,27 @@ impl Hub {
             }
         }
         let what = Asked::file(file).text();
-        let there = inner.wire.retried(&what, |n| self.note(n), || inner.wire.metadata(file))?;
+        let there = inner.wire.retried(&what, |n| self.note(n), || 0, || inner.wire.metadata(file))?;
         if let Some(pin) = file.sha256.as_ref().filter(|_| there.etag.is_sha256())
             && !pin.eq_ignore_ascii_case(there.etag.text())
         {
             return Err(not_pinned(file, there.etag.text()));
         }
+        let local_path = folder.pointer(&there.commit, &file.path);
         let local = |sums: cache::Sums| Local {
-            path: folder.pointer(&there.commit, &file.path),
+            path: local_path.clone(),
             sha256: sums.sha256,
             size: sums.size,
             commit: there.commit.clone(),
         };
         // a cache that cannot be written to still serves what lies there
-        if !names::is_commit(&file.revision)
-            && let Found::Whole(sums) = folder.find(file, &there.commit)?
-        {
-            folder.refer(&file.revision, &there.commit).ok();
-            return Ok((local(sums), false));
+        match folder.find(file, &there.commit, Some(&there.etag))? {
+            Found::Whole(sums) => {
+                folder.refer(&file.revision, &there.commit).ok();
+                return Ok((local(sums), false));
+            }
+            Found::Damaged(how) => self.note(&format!("{} is damaged: {how}", local_path.display())),
+            Found::Other(_) | Found::Missing => {}
         }
         let (sums, downloaded) = self.bring(inner, folder, file, &there)?;
         Ok((local(sums), downloaded))
@@ -199,7 +204,7 @@ impl Hub {
         names::check(file)?;
         let Some(inner) = &self.inner else { return Ok(None) };
         match self.find(&Folder::new(&inner.settings.cache, file.kind, &file.repository), file)? {
-            Lookup::Here(local) => Ok(Some(local)),
+            Lookup::Here(local, _) => Ok(Some(local)),
             Lookup::Missing => Ok(None),
             Lookup::Damaged(problem) => Err(problem),
         }
@@ -209,8 +214,11 @@ impl Hub {
     fn find(&self, folder: &Folder, file: &RemoteFile) -> Result<Lookup> {
         let Some(commit) = folder.commit(&file.revision) else { return Ok(Lookup::Missing) };
         let path = folder.pointer(&commit, &file.path);
-        Ok(match folder.find(file, &commit)? {
-            Found::Whole(sums) => Lookup::Here(Local { path, sha256: sums.sha256, size: sums.size, commit }),
+        Ok(match folder.find(file, &commit, None)? {
+            Found::Whole(sums) => {
+                let proven = file.sha256.is_some() || cache::etag_of(&path).is_some();
+                Lookup::Here(Local { path, sha256: sums.sha256, size: sums.size, commit }, proven)
+            }
             Found::Missing => Lookup::Missing,
             Found::Other(found) => return Err(not_pinned(file, &found)),
             Found::Damaged(how) => Lookup::Damaged(Error::Hub(format!(
@@ -221,62 +229,75 @@ impl Hub {
     }
 
     /// The files of a repository at a revision whose paths begin with `prefix`, in order of their paths, as the Hub's
-    /// tree lists them; `sha256` is filled in where the Hub says it (LFS files). Offline: those in the cache.
+    /// tree lists them; `sha256` is filled in where the Hub says it (LFS files). Files whose names [`Hub::get`] refuses are
+    /// left out.
+    ///
+    /// The list of a commit is kept in the cache and needs no network any more. Offline, and where no list was kept, these
+    /// are the files *that the cache has*, which need not be all: whoever must have all has to check that by their names.
     pub fn list(&self, kind: Kind, repository: &str, revision: &str, prefix: &str) -> Result<Vec<RemoteFile>> {
         let revision = &self.revision(revision);
         names::check_repository(repository)?;
         names::check_revision(revision)?;
         let asked = Asked { kind, repository, revision, path: None };
-        let entries = match &self.inner {
-            Some(inner) if !inner.settings.offline => self.tree(inner, asked)?,
-            _ => self.snapshot(asked)?,
+        let nowhere = || Error::Hub(format!("{} is not in the cache{HOW_TO_FETCH}", asked.text()));
+        let mut all = self.entries(self.inner.as_ref().ok_or_else(nowhere)?, asked)?.ok_or_else(nowhere)?;
+        all.retain(|listed| listed.path.starts_with(prefix));
+        let file = |Listed { path, sha256 }| {
+            let (repository, revision) = (repository.to_string(), revision.to_string());
+            RemoteFile { kind, repository, revision, path, sha256 }
         };
-        let mut files = Vec::new();
-        for (path, sha256) in entries {
-            if path.starts_with(prefix) {
-                let (repository, revision) = (repository.to_string(), revision.to_string());
-                let file = RemoteFile { kind, repository, revision, path, sha256 };
-                names::check(&file)?;
-                files.push(file);
-            }
-        }
+        let mut files: Vec<_> = all.into_iter().map(file).collect();
         files.sort();
         Ok(files)
     }
 
-    /// Paths and SHA-256 as the endpoint lists them, page by page.
-    fn tree(&self, inner: &Inner, asked: Asked) -> Result<Vec<(String, Option<String>)>> {
+    /// The list that was kept, else the endpoint's, else, offline, what the cache has; `None` if that is nothing.
+    fn entries(&self, inner: &Inner, asked: Asked) -> Result<Option<Vec<Listed>>> {
+        let folder = Folder::new(&inner.settings.cache, asked.kind, asked.repository);
+        let offline = inner.settings.offline;
+        if (offline || names::is_commit(asked.revision))
+            && let Some(all) = folder.commit(asked.revision).and_then(|commit| folder.listing(&commit))
+        {
+            return Ok(Some(all));
+        }
+        if offline {
+            return snapshot(&folder, asked.revision);
+        }
+        let (all, commit) = self.tree(inner, asked)?;
+        if let Some(commit) = commit {
+            folder.keep_listing(&commit, &all).ok(); // a cache that cannot be written to is no reason to fail
+        }
+        Ok(Some(all))
+    }
+
+    /// What the endpoint lists, page by page, and the commit that this is of, if it says so on every page.
+    fn tree(&self, inner: &Inner, asked: Asked) -> Result<(Vec<Listed>, Option<String>)> {
         let kind = if asked.kind == Kind::Model { "models" } else { "datasets" };
         let revision = names::encode(asked.revision, false);
         let first = format!("/api/{kind}/{}/tree/{revision}?recursive=true", asked.repository);
-        let mut entries = Vec::new();
+        let mut all = Vec::new();
+        let mut commits = Vec::new();
+        let (mut pages, mut entries) = (0, 0);
         let mut next = Some(inner.wire.at(&first)?);
         while let Some(url) = next.take() {
-            let page = || page(&inner.wire, &url, asked);
-            let (found, following) = inner.wire.retried(&asked.text(), |n| self.note(n), page)?;
-            if found.is_empty() && following.is_some() || entries.len() + found.len() > cache::MOST_FILES {
-                let most = cache::MOST_FILES;
-                return Err(Error::Hub(format!("{}: no end after {most} files or an empty page", asked.text())));
+            let one = || page(&inner.wire, &url, asked);
+            let page = inner.wire.retried(&asked.text(), |n| self.note(n), || 0, one)?;
+            (pages, entries) = (pages + 1, entries + page.entries);
+            let endless = page.entries == 0 || pages == MOST_PAGES || entries > cache::MOST_FILES;
+            if endless && page.next.is_some() || entries > cache::MOST_FILES {
+                return Err(Error::Hub(format!(
+                    "{}: no end after {pages} pages of {entries} files and folders",
+                    asked.text()
+                )));
             }
-            entries.extend(found.into_iter().filter(|e| e.kind == "file").map(|e| (e.path, e.lfs.map(|l| l.oid))));
-            next = following;
+            all.extend(page.files);
+            commits.push(page.commit);
+            next = page.next;
         }
-        Ok(entries)
-    }
-
-    /// Paths and SHA-256 of what the cache has of a revision.
-    fn snapshot(&self, asked: Asked) -> Result<Vec<(String, Option<String>)>> {
-        let root = self.inner.as_ref().map(|i| i.settings.cache.clone());
-        let found = root.and_then(|root| {
-            let folder = Folder::new(&root, asked.kind, asked.repository);
-            Some(folder.snapshot(&folder.commit(asked.revision)?)).filter(|s| s.is_dir())
-        });
-        let Some(found) = found else {
-            return Err(Error::Hub(format!("{} is not in the cache{HOW_TO_FETCH}", asked.text())));
-        };
-        let sha256 =
-            |place: &PathBuf| cache::etag_of(place).filter(names::Etag::is_sha256).map(|e| e.text().to_string());
-        Ok(cache::files(&found)?.into_iter().map(|(path, place)| (path, sha256(&place))).collect())
+        commits.dedup();
+        let said = commits.pop().flatten().filter(|_| commits.is_empty());
+        let commit = if names::is_commit(asked.revision) { Some(asked.revision.to_string()) } else { said };
+        Ok((all, commit))
     }
 
     /// What was got so far, in order, and whether it came over the network.
@@ -285,9 +306,9 @@ impl Hub {
         self.inner.as_ref().map(all).unwrap_or_default()
     }
 
-    /// Everything that lies in the cache.
-    pub fn everything(&self) -> Result<Vec<Cached>> {
-        self.inner.as_ref().map_or(Ok(Vec::new()), |i| cache::list(&i.settings.cache))
+    /// Tells of everything that lies in the cache.
+    pub fn everything(&self, tell: impl FnMut(Cached) -> Result<()>) -> Result<()> {
+        self.inner.as_ref().map_or(Ok(()), |i| cache::list(&i.settings.cache, tell))
     }
 
     fn not_here(&self, file: &RemoteFile) -> Error {
@@ -314,6 +335,15 @@ fn not_pinned(file: &RemoteFile, found: &str) -> Error {
     Error::Hub(format!("{what} has SHA-256 {found}, but {pin} is pinned (hint: another revision? A wrong pin?)"))
 }
 
+/// What the cache has of a revision; `None` if it has nothing.
+fn snapshot(folder: &Folder, revision: &str) -> Result<Option<Vec<Listed>>> {
+    let found = folder.commit(revision).map(|commit| folder.snapshot(&commit)).filter(|s| s.is_dir());
+    let sha256 = |place: &Path| cache::etag_of(place).filter(names::Etag::is_sha256).map(|e| e.text().to_string());
+    let listed = |(path, place): (String, PathBuf)| Listed { path, sha256: sha256(&place) };
+    let sound = |listed: &Listed| names::check_path(&listed.path).is_ok();
+    found.map(|s| Ok(cache::files(&s)?.into_iter().map(listed).filter(sound).collect())).transpose()
+}
+
 /// An entry of the Hub's tree.
 #[derive(Deserialize)]
 struct Entry {
@@ -332,25 +362,51 @@ struct Lfs {
 /// Bytes of one page of a tree.
 const LONGEST_PAGE: u64 = 16 << 20;
 
-/// One page of a tree, and where the next is, by `Link: <url>; rel="next"`.
-fn page(wire: &Wire, url: &url::Url, asked: Asked) -> Result<(Vec<Entry>, Option<url::Url>), Fault> {
+/// Pages of a tree. The Hub puts up to a thousand entries on one.
+const MOST_PAGES: usize = 2000;
+
+/// One page of a tree.
+struct Page {
+    /// Those with sound names.
+    files: Vec<Listed>,
+    /// Files and folders, whatever their names.
+    entries: usize,
+    next: Option<url::Url>,
+    commit: Option<String>,
+}
+
+/// Asks for a page; the next is where `Link: <url>; rel="next"` says, on the endpoint: a mirror may hand the Hub's own on.
+fn page(wire: &Wire, url: &url::Url, asked: Asked) -> Result<Page, Fault> {
     let mut response = wire.follow("GET", url, None, |_, _| false)?;
     if !response.status().is_success() {
         return Err(wire.refusal(&response, asked));
     }
-    let link = response.headers().get("link").and_then(|l| l.to_str().ok()).unwrap_or_default().to_string();
-    let next = link.split(',').find(|l| l.contains("rel=\"next\"")).map(|l| {
+    let header =
+        |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_string();
+    let next = header("link").split(',').find(|l| l.contains("rel=\"next\"")).map(|l| {
         let next = l.trim().strip_prefix('<').and_then(|l| url.join(l.split_once('>')?.0));
-        next.filter(|next| next.origin == url.origin)
-            .ok_or_else(|| Fault::Lasting("the next page of the tree is on another host, which was refused".into()))
+        let next = next.ok_or_else(|| Fault::Lasting("the next page of the tree is nowhere".into()))?;
+        if next.origin == url.origin { Ok(next) } else { wire.at(&next.rest).map_err(Fault::Ours) }
     });
+    let commit = Some(header("x-repo-commit")).filter(|c| names::is_commit(c));
     let text = response.body_mut().with_config().limit(LONGEST_PAGE).read_to_vec();
     let text = text.map_err(|e| match e {
         ureq::Error::BodyExceedsLimit(_) => Fault::Lasting("a page of the tree is too long".into()),
         e => Fault::Passing(e.to_string(), None),
     })?;
-    let entries = serde_json::from_slice(&text).map_err(|e| {
+    let entries: Vec<Entry> = serde_json::from_slice(&text).map_err(|e| {
         Fault::Lasting(format!("the tree is not as the Hub writes it: {:?} at {}", e.classify(), e.line()))
     })?;
-    Ok((entries, next.transpose()?))
+    let count = entries.len();
+    let mut files = Vec::new();
+    for Entry { path, lfs, .. } in
+        entries.into_iter().filter(|e| e.kind == "file" && names::check_path(&e.path).is_ok())
+    {
+        if lfs.as_ref().is_some_and(|l| names::Etag::parse(&l.oid).is_none_or(|e| !e.is_sha256() || e.text() != l.oid))
+        {
+            return Err(Fault::Lasting("the tree has a malformed SHA-256, and was refused".into()));
+        }
+        files.push(Listed { path, sha256: lfs.map(|l| l.oid) });
+    }
+    Ok(Page { files, entries: count, next: next.transpose()?, commit })
 }

@@ -71,9 +71,10 @@ pub fn check_path(path: &str) -> Result<()> {
     if is_relative(path) { Ok(()) } else { Err(Error::Hub(format!("{path:?} is no path of a file in a repository"))) }
 }
 
-/// Whether joining this to a folder stays below it, on every operating system.
+/// Whether joining this to a folder stays below it, and names what it says, on every operating system: some drop dots and
+/// blanks at an end.
 fn is_relative(path: &str) -> bool {
-    let part = |p: &str| (1..=255).contains(&p.len()) && p != "." && p != "..";
+    let part = |p: &str| (1..=255).contains(&p.len()) && !p.ends_with(['.', ' ']);
     path.len() <= 1024 && path.split('/').all(part) && !path.chars().any(|c| c.is_control() || c == '\\' || c == ':')
 }
 
@@ -132,9 +133,12 @@ mod tests {
         for name in ["main", "v1.0", "refs/convert/parquet", "0123456789abcdef0123456789abcdef01234567"] {
             check_revision(name).unwrap();
         }
-        for path in ["model.safetensors", "plain_text/train-00000-of-00001.parquet", "a [b]/ü c.txt", "..a/b..", ".x"]
+        for path in ["model.safetensors", "plain_text/train-00000-of-00001.parquet", "a [b]/ü c.txt", "..a/..b", ".x"]
         {
             check_path(path).unwrap();
+        }
+        for path in [".", "..", "a.", "a /b", "a/b. ", "a/.../b", "a/ "] {
+            assert!(check_path(path).is_err() && check_revision(path).is_err(), "{path}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the environment says of the Hub, by the rules of Python's `huggingface_hub` (`constants.py`, `utils/_auth.py`).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,8 +49,14 @@ impl Token {
 
     /// The text without the token, in whatever case.
     pub(super) fn hidden_in(&self, text: &str) -> String {
-        let there = text.to_ascii_lowercase().contains(&self.0.to_ascii_lowercase());
-        if there { "***".into() } else { text.to_string() }
+        let (lower, token) = (text.to_ascii_lowercase(), self.0.to_ascii_lowercase());
+        let (mut hidden, mut from) = (String::new(), 0);
+        for (at, _) in lower.match_indices(&token) {
+            hidden.push_str(&text[from..at]);
+            hidden.push_str("***");
+            from = at + token.len();
+        }
+        hidden + &text[from..]
     }
 }
 
@@ -62,25 +69,30 @@ impl fmt::Debug for Token {
 impl Settings {
     /// From the environment of this process.
     pub fn from_env() -> Settings {
-        let home = || std::env::home_dir().map(|h| h.display().to_string());
+        let home = || std::env::home_dir().map(PathBuf::into_os_string);
         Settings::from_vars(
-            |name| std::env::var(name).ok().or_else(|| if name == "HOME" { home() } else { None }),
+            |name| std::env::var_os(name).or_else(|| if name == "HOME" { home() } else { None }),
             |path| std::fs::read_to_string(path).ok(),
         )
     }
 
     /// From variables, and files (the token's).
-    pub fn from_vars(variable: impl Fn(&str) -> Option<String>, file: impl Fn(&Path) -> Option<String>) -> Settings {
-        let given = |name: &str| variable(name).filter(|v| !v.is_empty());
+    pub fn from_vars(variable: impl Fn(&str) -> Option<OsString>, file: impl Fn(&Path) -> Option<String>) -> Settings {
+        let raw = |name: &str| variable(name).filter(|v| !v.is_empty());
+        let given = |name: &str| raw(name).and_then(|v| v.into_string().ok());
         let is_true = |v: String| ["1", "on", "yes", "true"].contains(&v.to_ascii_lowercase().as_str());
         let yes = |name: &str| given(name).is_some_and(is_true);
-        let home = given("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-        let expand = |text: String| match text.strip_prefix("~/") {
-            Some(rest) => home.join(rest),
-            None if text == "~" => home.clone(),
-            None => PathBuf::from(text),
+        let home = raw("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+        // only what is Unicode is expanded
+        let path = |name: &str| {
+            let Some(text) = given(name) else { return raw(name).map(PathBuf::from) };
+            let text = with_variables(&text, |name| variable(name).and_then(|v| v.into_string().ok()));
+            Some(match text.strip_prefix("~/") {
+                Some(rest) => home.join(rest),
+                None if text == "~" => home.clone(),
+                None => PathBuf::from(text),
+            })
         };
-        let path = |name: &str| given(name).map(expand);
         let seconds = |name: &str| given(name).and_then(|v| v.trim().parse().ok()).filter(|s| *s > 0);
 
         let caches = path("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache"));
@@ -109,12 +121,28 @@ impl Settings {
     }
 }
 
+/// `$NAME` and `${NAME}` replaced by what they stand for, if anything, as Python's `expandvars` does.
+fn with_variables(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len());
+        let braced = part.strip_prefix('{').and_then(|p| p.split_once('}'));
+        let (name, rest) = braced.unwrap_or(part.split_at(end));
+        match variable(name).filter(|_| !name.is_empty() && !name.contains(['=', '\0'])) {
+            Some(value) => out.extend([value.as_str(), rest]),
+            None => out.extend(["$", part]),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
-        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
         let file = |path: &Path| match path.to_str() {
             Some("/h/hf/token") => Some("of-hf-home\n".to_string()),
             Some("/elsewhere") => Some("of-token-path".to_string()),
@@ -132,6 +160,17 @@ mod tests {
         assert_eq!(at(&[("HF_HOME", "/y"), ("HUGGINGFACE_HUB_CACHE", "/z")]), "/z");
         assert_eq!(at(&[("HUGGINGFACE_HUB_CACHE", "/z"), ("HF_HUB_CACHE", "/c")]), "/c");
         assert_eq!(at(&[("HOME", "/h"), ("HF_HUB_CACHE", "")]), "/h/.cache/huggingface/hub");
+        let user = ("USER", "u");
+        assert_eq!(at(&[user, ("HF_HOME", "/s/$USER/${USER}x")]), "/s/u/ux/hub");
+        assert_eq!(at(&[user, ("HF_HUB_CACHE", "/$USERX/${/$-$")]), "/$USERX/${/$-$");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_need_not_be_unicode() {
+        use std::os::unix::ffi::{OsStrExt, OsStringExt};
+        let odd = |name: &str| (name == "HF_HUB_CACHE").then(|| OsString::from_vec(b"/c\xff".to_vec()));
+        assert_eq!(Settings::from_vars(odd, |_| None).cache.as_os_str().as_bytes(), b"/c\xff");
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub struct Url {
     /// Scheme, host and port, in lower case, without a port that goes without saying.
     pub origin: String,
     /// Path and query.
-    rest: String,
+    pub rest: String,
 }
 
 impl Url {

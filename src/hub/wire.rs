@@ -5,7 +5,8 @@ use super::settings::Settings;
 use super::url::Url;
 use super::{Kind, RemoteFile};
 use crate::error::{Error, Result};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::ErrorKind;
+use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -97,25 +98,39 @@ impl Wire {
                 etag = etag.take().or_else(|| header("x-linked-etag")).or_else(|| own("etag"));
                 size = size.take().or_else(|| header("x-linked-size")).or_else(|| own("content-length"));
             }
-            commit.is_some() && etag.is_some() && size.is_some()
+            commit.is_some() && etag.is_some()
         })?;
         let status = response.status();
         if !status.is_success() && !status.is_redirection() {
             return Err(self.refusal(&response, Asked::file(file)));
         }
-        let (Some(commit), Some(etag), Some(size)) = (commit, etag, size) else {
-            return Err(Fault::Lasting(
+        let lacks = || {
+            Fault::Lasting(
                 "the answer lacks X-Repo-Commit, ETag or length, so it is not the Hub's (hint: is there a proxy or a \
                  login page in between? Is HF_ENDPOINT right?)"
                     .into(),
-            ));
+            )
         };
+        let (Some(commit), Some(etag)) = (commit, etag) else { return Err(lacks()) };
         let hostile = |header: &str| Fault::Lasting(format!("the answer's {header} is malformed, and was refused"));
         if !names::is_commit(&commit) || (names::is_commit(&file.revision) && commit != file.revision) {
             return Err(hostile("X-Repo-Commit"));
         }
         let etag = Etag::parse(&etag).ok_or_else(|| hostile("ETag"))?;
+        let size = match size {
+            Some(size) => size,
+            None => self.length(file, &url)?.ok_or_else(lacks)?,
+        };
         Ok(Metadata { commit, etag, size: size.parse().map_err(|_| hostile("length"))? })
+    }
+
+    /// The length that a GET announces, for mirrors that leave it out of the answer to HEAD. The body is not read.
+    fn length(&self, file: &RemoteFile, url: &Url) -> Result<Option<String>, Fault> {
+        let response = self.follow("GET", url, None, |_, _| false)?;
+        if !response.status().is_success() {
+            return Err(self.refusal(&response, Asked::file(file)));
+        }
+        Ok(response.headers().get("content-length").and_then(|l| l.to_str().ok()).map(String::from))
     }
 
     /// Asks for what lies at `url`, from byte `start` on; follows redirects until `enough`. Whatever status comes is an
@@ -154,17 +169,29 @@ impl Wire {
         }
         let patience = if head { self.settings.metadata_timeout } else { self.settings.read_timeout };
         let answer = request.config().timeout_recv_response(Some(patience)).build().call();
-        // a server may have put the token into the name of the host that it redirects to
-        let host = self.settings.token.as_ref().map_or(url.origin.clone(), |t| t.hidden_in(&url.origin));
         answer.map_err(|e| match e {
             // a header that cannot be sent can only be the token; the error would show it
             ureq::Error::Http(_) if ours && self.settings.token.is_some() => {
                 Fault::Lasting("the token has characters that no header holds (hint: HF_TOKEN)".into())
             }
-            ureq::Error::Http(_) | ureq::Error::BadUri(_) => Fault::Lasting(format!("{host}: no URL to ask")),
-            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Fault::Lasting(format!("{host}: {e}")),
-            e => Fault::Passing(format!("{host}: {e}"), None),
+            e => self.unanswered(&url.origin, e),
         })
+    }
+
+    /// What it means that no answer came.
+    fn unanswered(&self, host: &str, error: ureq::Error) -> Fault {
+        // a server may have put the token into the name of the host that it redirects to, and a certificate's error names it
+        let said = |text: String| self.settings.token.as_ref().map_or(text.clone(), |t| t.hidden_in(&text));
+        match error {
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) => Fault::Lasting(said(format!("{host}: no URL to ask"))),
+            ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData && e.to_string().contains("certificate") => {
+                let hint = "the usual public authorities are trusted and no others; behind a proxy that signs with its \
+                            own, fetch on another network, or take a mirror by HF_ENDPOINT";
+                Fault::Lasting(said(format!("{host}: {e} (hint: {hint})")))
+            }
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) => Fault::Lasting(said(format!("{host}: {error}"))),
+            e => Fault::Passing(said(format!("{host}: {e}")), None),
+        }
     }
 
     /// What a status that is no success means, and what to do. Nothing that the server wrote is shown.
@@ -177,7 +204,7 @@ impl Wire {
         Fault::Lasting(match (status, header("x-error-code")) {
             (408 | 429 | 500..=599, _) => {
                 let why = response.status().canonical_reason().unwrap_or("an error");
-                let after = retry_after(header("retry-after"), SystemTime::now());
+                let after = wait_asked(header("ratelimit"), header("retry-after"));
                 return Fault::Passing(format!("{status} {why}"), after);
             }
             (_, "GatedRepo") if token => format!(
@@ -208,78 +235,97 @@ impl Wire {
         })
     }
 
-    /// Tries until it works, lasts, or has been tried often enough. `tell` hears why it is tried again, and when.
+    /// Tries until it works, lasts, or has been tried often enough. `tell` hears why it is tried again, and when. A try after
+    /// which `there` are so many more bytes as never before ([`PROGRESS`]) is none of those that count.
     pub fn retried<T>(
         &self,
         what: &str,
         tell: impl Fn(&str),
+        there: impl Fn() -> u64,
         mut attempt: impl FnMut() -> Result<T, Fault>,
     ) -> Result<T> {
         let (tries, longest) = (self.settings.tries.max(1), self.settings.longest_wait);
-        let mut wait = self.settings.first_wait;
-        for n in 1.. {
-            match attempt() {
+        let (mut wait, mut failed, mut most) = (self.settings.first_wait, 0, there());
+        loop {
+            let (why, after) = match attempt() {
                 Ok(value) => return Ok(value),
                 Err(Fault::Ours(error)) => return Err(error),
                 Err(Fault::Lasting(why)) => return Err(Error::Hub(format!("{what}: {why}"))),
-                Err(Fault::Passing(why, _)) if n >= tries => {
-                    return Err(Error::Hub(format!(
-                        "{what}: {why}; given up after {tries} tries (hint: try again later; with HF_HUB_OFFLINE=1 only \
-                         the cache is used)"
-                    )));
-                }
-                Err(Fault::Passing(why, after)) => {
-                    let pause = after.unwrap_or(wait).min(longest);
-                    tell(&format!("{what}: {why}; trying again in {:.1} s ({n} of {tries})", pause.as_secs_f64()));
-                    std::thread::sleep(pause);
-                    wait = (wait * 2).min(longest);
-                }
+                Err(Fault::Passing(why, after)) => (why, after),
+            };
+            failed += 1;
+            if there() >= most + PROGRESS {
+                (most, failed, wait) = (there(), 0, self.settings.first_wait);
             }
+            if failed >= tries {
+                return Err(Error::Hub(format!(
+                    "{what}: {why}; given up after {tries} tries (hint: try again later; with HF_HUB_OFFLINE=1 only the \
+                     cache is used)"
+                )));
+            }
+            let pause = after.unwrap_or(wait).min(longest);
+            tell(&format!("{what}: {why}; trying again in {:.1} s ({failed} of {tries})", pause.as_secs_f64()));
+            std::thread::sleep(pause);
+            wait = (wait * 2).min(longest);
         }
-        unreachable!("the last try returns")
     }
 }
 
-/// The wait that Retry-After asks for: seconds, or a date of the form of RFC 9110.
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = UNIX_EPOCH + Duration::from_secs(http_date(text)?);
-    Some(until.duration_since(now).unwrap_or_default())
-}
+/// Bytes by which a broken transfer must have come on for its try not to count.
+const PROGRESS: u64 = 1 << 20;
 
-/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<u64> {
-    let [_, day, month, year, time, "GMT"] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
-    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(month).filter(|at| at % 3 == 0 && month.len() == 3)? / 3;
-    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let [h, m, s] = time.split(':').map(|t| t.parse::<u64>().ok()).collect::<Vec<_>>()[..] else { return None };
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) || h? > 23 || m? > 59 || s? > 60 {
-        return None;
-    }
-    let leap = |y: u64| u64::from(y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400)));
-    let lengths = [31, 28 + leap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let days = (1970..year).map(|y| 365 + leap(y)).sum::<u64>() + lengths[..month].iter().sum::<u64>() + day - 1;
-    Some(days * 86_400 + h? * 3600 + m? * 60 + s?)
+/// The wait that a server asks for: that of the Hub's own `RateLimit: "api";r=0;t=55` (no requests left for 55 s), else
+/// Retry-After in seconds. Its form with a date is not used, as Python does not.
+fn wait_asked(rate_limit: &str, retry_after: &str) -> Option<Duration> {
+    let value = |name: &str| {
+        let mut values = rate_limit.split([';', ',']).filter_map(|part| part.split_once('='));
+        values.find(|(n, _)| n.trim() == name)?.1.trim().parse::<u64>().ok()
+    };
+    let none_left = value("t").filter(|_| value("r") == Some(0));
+    none_left.or_else(|| retry_after.trim().parse().ok()).map(Duration::from_secs)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::settings::Token;
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
-        let wait = |text: &str| retry_after(text, now).map(|d| d.as_secs());
-        assert_eq!(wait("12"), Some(12));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        for text in
-            ["", "-1", "soon", "Sun, 06 ovD 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT", "99999999999999999999"]
-        {
-            assert_eq!(wait(text), None, "{text}");
+    fn the_wait_asked_for_is_the_hubs_own_else_retry_after() {
+        for (rate_limit, retry_after, wait) in [
+            ("", "12", Some(12)),
+            ("\"api\";r=0;t=55", "", Some(55)),
+            ("\"api\"; r = 0; t = 55", "12", Some(55)),
+            ("\"api\";r=3;t=55", "12", Some(12)),
+            ("\"api\";r=3;t=55", "", None),
+            ("\"api\";r=0;t=-1", "", None),
+            ("r=0", "", None),
+            ("", "-1", None),
+            ("", "Sun, 06 Nov 1994 08:49:37 GMT", None),
+            ("", "99999999999999999999", None),
+        ] {
+            assert_eq!(
+                wait_asked(rate_limit, retry_after),
+                wait.map(Duration::from_secs),
+                "{rate_limit} {retry_after}"
+            );
         }
+    }
+
+    #[test]
+    fn a_bad_certificate_lasts_and_shows_no_token() {
+        let token = Token::new("hf_Marker");
+        let wire = Wire::new(Settings { token, ..Settings::from_vars(|_| None, |_| None) });
+        let io = |kind, text: &str| ureq::Error::Io(std::io::Error::new(kind, text));
+        let text = "invalid peer certificate: certificate not valid for name \"HF_marker.example\"";
+        match wire.unanswered("https://hf_marker.example", io(ErrorKind::InvalidData, text)) {
+            Fault::Lasting(why) => {
+                assert!(why.contains("HF_ENDPOINT") && why.contains("https://***.example: invalid peer"), "{why}");
+                assert!(!why.to_lowercase().contains("hf_marker"), "{why}");
+            }
+            _ => panic!("not lasting"),
+        }
+        let cut = wire.unanswered("https://x", io(ErrorKind::UnexpectedEof, "the certificate was cut off"));
+        assert!(matches!(cut, Fault::Passing(..)));
     }
 }

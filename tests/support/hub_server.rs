@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which of the two servers a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,14 @@ pub enum Fault {
     Silence,
     /// The whole body, this many bytes a second.
     Slow(usize),
+    /// The same, when so many HEADs have come.
+    SlowAfterHeads(usize, usize),
+    /// The right answer without this header.
+    Without(&'static str),
 }
+
+/// How long a server is silent that stalls: longer than any patience in the tests.
+pub const STALL: Duration = Duration::from_secs(20);
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -309,6 +316,13 @@ fn serve(stream: TcpStream, host: Host, cdn: SocketAddr, state: &Mutex<State>) -
                 state.body_bytes += bytes as u64;
             }
         };
+        if let Some(Fault::SlowAfterHeads(_, heads)) = fault {
+            let came = || state.lock().unwrap().requests.iter().filter(|r| r.method == "HEAD").count();
+            let until = Instant::now() + STALL;
+            while came() < heads && Instant::now() < until {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
         let keep = send(&stream, &request, &mut answer, fault, |bytes| counts(&mut state.lock().unwrap(), bytes))?;
         if !keep {
             stream.shutdown(std::net::Shutdown::Both).ok();
@@ -359,10 +373,12 @@ fn send(
         Some(Fault::Redirect(to)) => *answer = Answer::new(302, &[("Location", &to)], Arc::default()),
         Some(Fault::Stall(s)) => (share, stall) = (s, true),
         Some(Fault::Silence) => {
-            thread::sleep(Duration::from_secs(3));
+            thread::sleep(STALL);
             return None;
         }
-        Some(Fault::Slow(bytes)) => rate = Some(bytes),
+        Some(Fault::Slow(bytes) | Fault::SlowAfterHeads(bytes, _)) => rate = Some(bytes),
+        Some(Fault::Without("Content-Length")) => length = false,
+        Some(Fault::Without(name)) => answer.headers.retain(|(n, _)| n != name),
     }
     let body = &answer.body[answer.part.clone()];
     let mut head = format!("HTTP/1.1 {} X\r\n", answer.status);
@@ -393,7 +409,7 @@ fn send(
         }
     }
     if stall {
-        thread::sleep(Duration::from_secs(3));
+        thread::sleep(STALL);
     }
     Some(whole)
 }
