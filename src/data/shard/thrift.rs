@@ -420,7 +420,7 @@ mod tests {
     fn a_known_field_is_of_its_type_and_comes_once() {
         let name: (u8, u8, &[u8]) = (4, 8, &[1, b'x']);
         let schema = |element: &[u8]| fields(&[(2, LIST, &[&[0x1c], element].concat())]);
-        for sound in [&[name, (5, 5, &[0])][..], &[name, (99, 6, &[7]), (99, 6, &[7])], &[(10, 12, &[0x1c, 0, 0])]] {
+        for sound in [&[name, (5, 5, &[0])][..], &[name, (60, 6, &[7]), (60, 6, &[7])], &[(10, 12, &[0x1c, 0, 0])]] {
             assert_eq!(check_footer(&schema(&fields(sound))), Ok(()), "{sound:?}");
         }
         let logical: &[u8] = &[0xac, 0x13, 8, 0x11, 0, 0]; // an integer of 8 bits
@@ -428,11 +428,11 @@ mod tests {
         for wrong in [
             &[name, (5, 6, &[0])][..],
             &[name, (5, 5, &[0]), (5, 5, &[2])],
-            &[name, (5, 5, &[0x81, 0x80, 0x80, 0x80, 0x20])], // 2^32 - 1 too many for an i32
+            &[name, (5, 5, &[0x81, 0x80, 0x80, 0x80, 0x20])], // of which the crate would keep 32 bits
             &[(4, 5, &[1])],
             &[(10, 8, &[0])],
             &[(10, 12, &[0xac, 0x15, 8, 0x11, 0, 0])],
-            &[(99, LIST, &[0x12, 1])], // a truth value in a list
+            &[(60, LIST, &[0x12, 1])], // a truth value in a list
         ] {
             assert!(check_footer(&schema(&fields(wrong))).unwrap_err().contains("damaged"), "{wrong:?}");
         }
