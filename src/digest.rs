@@ -7,6 +7,13 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&sha256_bytes(bytes))
 }
 
+/// SHA-256 of these parts, one after the other.
+pub fn sha256_of(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hex(&hasher.finalize())
+}
+
 /// SHA-256 of `bytes` as 32 bytes.
 pub fn sha256_bytes(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
@@ -38,6 +45,11 @@ mod tests {
     #[test]
     fn sha256_of_abc_is_the_value_in_fips_180() {
         assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn parts_have_the_digest_of_the_whole() {
+        assert_eq!(sha256_of(&[b"a", b"", b"bc"]), sha256(b"abc"));
     }
 
     #[test]

@@ -192,6 +192,48 @@ fn mini_imagenet_is_found_again_at_a_commit_after_its_branch_moved() {
 }
 
 #[test]
+fn what_the_cache_lacks_of_a_table_is_missed_offline() {
+    let server = HubServer::start();
+    let (name, names) = ("timm/mini-imagenet", ["parachute", "tench"]);
+    let path = |shard: usize| format!("data/train-{shard:05}-of-00003.parquet");
+    let hashed = |shard: usize| format!("data/valid-{shard:05}-of-00002-70d52db3c749a93{shard}.parquet");
+    let shard = pictures(0..2, &names);
+    let paths: Vec<String> = (0..3).map(path).chain((0..2).map(hashed)).collect();
+    let files: Vec<(&str, &[u8], bool)> = paths.iter().map(|p| (p.as_str(), shard.as_slice(), true)).collect();
+    server.put(Kind::Dataset, name, &files);
+    let offline = |cache: &Path| Hub::new(Settings { offline: true, ..server.settings(cache) });
+    let shuffled = Choice { shuffle: Some(0), ..prepared("train", Some(2)) };
+    let problem = |hub: &Hub, choice: &Choice| load("mini-imagenet", hub, choice).unwrap_err().to_string();
+
+    let first = tempfile::tempdir().unwrap();
+    let two = load("mini-imagenet", &server.hub(first.path()), &prepared("train", Some(2))).unwrap();
+    assert_eq!(load("mini-imagenet", &offline(first.path()), &prepared("train", Some(2))).unwrap().digest, two.digest);
+    let missing = problem(&offline(first.path()), &shuffled);
+    assert!(missing.contains(&path(1)) && missing.contains("foolproof fetch"), "{missing}");
+    let all = load("mini-imagenet", &server.hub(first.path()), &shuffled).unwrap();
+    assert_eq!(load("mini-imagenet", &offline(first.path()), &shuffled).unwrap().digest, all.digest);
+
+    // the last shard is not the first because it is alone
+    let last = tempfile::tempdir().unwrap();
+    let file = server.hub(last.path()).list(Kind::Dataset, name, "main", &path(2)).unwrap().remove(0);
+    server.hub(last.path()).get(&file).unwrap();
+    let missing = problem(&offline(last.path()), &prepared("train", Some(1)));
+    assert!(missing.contains(&path(0)) && missing.contains("foolproof fetch"), "{missing}");
+
+    // names that cannot be known
+    let table = TableRecord { repository: Some(name.into()), ..TableRecord::default() };
+    let valid = |take| Choice { table: Some(table.clone()), ..prepared("valid", Some(take)) };
+    let one = tempfile::tempdir().unwrap();
+    load("parquet", &server.hub(one.path()), &valid(2)).unwrap();
+    assert_eq!(load("parquet", &offline(one.path()), &valid(2)).unwrap().len(), 2);
+    let missing = load("parquet", &offline(one.path()), &valid(3)).unwrap_err().to_string();
+    assert!(
+        missing.contains("data/valid-00001-of-00002-….parquet") && missing.contains("foolproof fetch"),
+        "{missing}"
+    );
+}
+
+#[test]
 fn a_run_on_a_dataset_of_the_hub_is_verified_from_the_cache() {
     let (server, cache) = (HubServer::start(), tempfile::tempdir().unwrap());
     server.put(Kind::Dataset, CIFAR10, &[(TEST, &sample_table("label", &CIFAR), true)]);

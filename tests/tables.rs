@@ -251,12 +251,13 @@ fn labels_become_imagenets() {
         let rows: Vec<(Vec<u8>, i64)> = (0..3).map(|i| (png(&[i as u8; 3 * 9 * 9], 9), i)).collect();
         fs::write(file, table(&rows, ["image", "label"], names, Compression::SNAPPY, 2)).unwrap();
     };
-    let load = |name: &str, split: &str| {
-        let choice = Choice { split: split.into(), table: None, ..whole(TableRecord::default()) };
+    let some = |name: &str, split: &str, take: Option<usize>| {
+        let choice = Choice { split: split.into(), take, table: None, ..whole(TableRecord::default()) };
         data::find(name).unwrap().subset(&Source::new(folder.path()), &choice)
     };
+    let load = |name: &str, split: &str| some(name, split, None);
     put("mini-imagenet/data/test-00000-of-00002.parquet", &["n02102040", "toaster", "church, church building"]);
-    let mini = load("mini-imagenet", "test").unwrap();
+    let mini = some("mini-imagenet", "test", Some(3)).unwrap();
     assert_eq!(
         (mini.labels.as_slice(), mini.classes.len(), mini.classes[859].as_str()),
         ([217, 859, 497].as_slice(), 1000, "toaster")
@@ -273,8 +274,21 @@ fn labels_become_imagenets() {
 
     put("imagenette/320px/validation-00000-of-00001.parquet", &["parachute", "gas pump", "tench"]);
     assert_eq!(load("imagenette", "validation").unwrap().labels, [701, 571, 0]);
+    // a mirror has all sizes
+    put("imagenette/160px/validation-00000-of-00001.parquet", &["church", "church", "church"]);
+    put("imagenette/full_size/validation-00000-of-00001.parquet", &["church", "church", "church"]);
+    assert_eq!(load("imagenette", "validation").unwrap().labels, [701, 571, 0]);
+    put("imagenette-160px/validation-00000-of-00001.parquet", &["church", "tench", "tench"]);
+    assert_eq!(load("imagenette-160px", "validation").unwrap().labels, [497, 0, 0]);
+
+    // what is not there is missed only where it is wanted
+    put("imagenet-1k/data/validation-00001-of-00014.parquet", &["tench, Tinca tinca"]);
+    let missing = some("imagenet-1k", "validation", Some(1)).unwrap_err().to_string();
+    assert!(missing.contains("validation-00000-of-00014.parquet, though others"), "{missing}");
     put("imagenet-1k/data/validation-00000-of-00014.parquet", &["tench, Tinca tinca"]);
-    assert_eq!(load("imagenet-1k", "validation").unwrap().labels, [0, 1, 2]);
+    assert_eq!(some("imagenet-1k", "validation", Some(6)).unwrap().labels, [0, 1, 2, 0, 1, 2]);
+    let missing = load("imagenet-1k", "validation").unwrap_err().to_string();
+    assert!(missing.contains("validation-00002-of-00014.parquet, though others"), "{missing}");
     assert!(load("imagenet-1k", "train").unwrap_err().to_string().contains("has no split `train`"));
 }
 
@@ -341,6 +355,14 @@ fn keys_that_make_no_sense_are_refused_with_the_way_out() {
         (good.replace("take = 2", "shuffle = \"x\""), "expected a whole number from 0"),
         (good.replace("take = 2", "sha256 = [\"ab\"]"), "expected 64 lower-case hexadecimal digits"),
         (good.replace("take = 2", "repository = \"a/b\""), "either `path` or `repository`"),
+        (
+            good.replace("take = 2", &format!("sha256 = [\"{}\"]", "0".repeat(64))),
+            "`sha256` is for files of the Hub, and goes without `path`",
+        ),
+        (good.replace("take = 2", "revision = \"main\""), "`revision` is for files of the Hub"),
+        (good.replace("take = 2", "files = \"*.parquet\""), "so `files` chooses none"),
+        (good.replace("take = 2", "take = 0"), "`take` is the number of images: 1 at least (hint: without it, all)"),
+        (good.replace("take = 2", "classes = 100001"), "`classes` is 100001, more than 100000"),
         (good.replace("take = 2", "label = \"img\""), "no column of whole numbers named `img`"),
         (
             good.replace(

@@ -219,6 +219,9 @@ impl DataSpec {
         if let Some(every) = every.as_ref().filter(|e| e.value == 0) {
             table.problem(every.line, "`every` is the step from one image to the next: 1 at least");
         }
+        if let Some(take) = take.as_ref().filter(|t| t.value == 0) {
+            table.problem(take.line, "`take` is the number of images: 1 at least (hint: without it, all)");
+        }
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Some(DataSpec {
             name: name?,

@@ -63,6 +63,7 @@ impl Choice {
         match (&self.indices, self.shuffle) {
             (Some(indices), _) => indices.iter().max().map(|last| last.saturating_add(1)),
             (None, Some(_)) => None,
+            (None, None) if self.take == Some(0) => Some(0),
             (None, None) => self.take.and_then(|take| self.last(take)).map(|last| last.saturating_add(1)),
         }
     }
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn no_more_is_looked_at_than_must_be() {
         assert_eq!(choice(2, 3, Some(4)).reach(), Some(12));
-        assert_eq!(choice(0, 1, Some(0)).reach(), None);
+        assert_eq!(choice(5, 1, Some(0)).reach(), Some(0), "not all");
         assert_eq!(choice(0, 1, None).reach(), None);
         assert_eq!(Choice { shuffle: Some(0), ..choice(0, 1, Some(4)) }.reach(), None);
         assert_eq!(Choice { indices: Some(vec![9, 4]), ..choice(0, 1, None) }.reach(), Some(10));

@@ -43,7 +43,7 @@ impl Cifar {
                 Ok(content(self.classes, labels, pixels))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let files = table::local_first(place, self.name, || Ok(self.on_hub(split)))?;
+                let files = table::local_first(place, self.name, "", || Ok(self.on_hub(split)))?;
                 let columns = Columns::default();
                 let labels = Labels::Classes(names(self.classes));
                 Ok(Table { files, columns, labels, side: Some(SIDE), missing: Some(self.missing(&path, split)) }.into())

@@ -24,7 +24,7 @@ const SHARDS: usize = 14;
 fn load(place: &Place) -> Result<Content> {
     let path = |shard: usize| format!("data/validation-{shard:05}-of-{SHARDS:05}.parquet");
     let remote = || Ok((0..SHARDS).map(|shard| table::on_hub(REPOSITORY, REVISION, &path(shard), None)).collect());
-    let files = table::local_first(place, "imagenet-1k", remote)?;
+    let files = table::local_first(place, "imagenet-1k", "", remote)?;
     let labels = Labels::Classes(imagenet_folder::class_names());
     Ok(Table { files, columns: Columns::default(), labels, side: None, missing: None }.into())
 }

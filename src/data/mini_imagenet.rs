@@ -22,6 +22,6 @@ const REVISION: &str = "main";
 fn load(place: &Place) -> Result<Content> {
     let prefix = format!("data/{}-", place.split);
     let remote = || table::listed(&place.source.hub, REPOSITORY, REVISION, &prefix, |_| true);
-    let files = table::local_first(place, "mini-imagenet", remote)?;
+    let files = table::local_first(place, "mini-imagenet", "", remote)?;
     Ok(Table { files, columns: Columns::default(), labels: Labels::OfImagenet(&[]), side: None, missing: None }.into())
 }

@@ -205,6 +205,9 @@ pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(Strin
     Ok((digest::sha256(&bytes), picture.at_most(MOST_PASTED)?))
 }
 
+/// Bytes of the pixels of a subset, which lie in memory; ImageNet's 50,000 of side 299 take 12.5 GiB.
+const MOST_PIXELS: usize = 16 << 30;
+
 /// Side of a picture to be pasted, in pixels; larger ones are shrunk to it: no net sees more of them.
 const MOST_PASTED: usize = 512;
 
@@ -265,6 +268,9 @@ impl Split {
     fn subset(self, place: &Place, choice: &Choice) -> Result<Subset> {
         let Split { classes, labels, pictures } = self;
         let examples = choice.examples(labels.len()).map_err(|problem| place.misfit(labels.len(), &problem))?;
+        if let Some(Preparation { crop, .. }) = choice.preparation {
+            place.room(examples.len(), crop)?;
+        }
         let (side, pixels) = match (pictures, choice.preparation) {
             (Pictures::Pixels { side, pixels }, _) => {
                 let values = 3 * side * side;
@@ -292,6 +298,21 @@ impl Place<'_> {
     fn without_size(&self) -> Error {
         Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.dataset))
     }
+
+    /// Bytes of so many squares, if there is room for them: asked before any picture is read.
+    fn room(&self, images: usize, side: usize) -> Result<usize> {
+        let refuse = |why: String| {
+            Error::usage(format!(
+                "dataset `{}`: {images} images of {side}×{side} pixels are {why} (hint: `take` fewer)",
+                self.dataset
+            ))
+        };
+        let bytes = images.checked_mul(3 * side * side).filter(|bytes| *bytes <= MOST_PIXELS);
+        let bytes = bytes.ok_or_else(|| refuse(format!("more than {} GiB", MOST_PIXELS >> 30)))?;
+        // that memory is not touched; without this the allocation would end the process
+        let granted = Vec::<u8>::new().try_reserve_exact(bytes);
+        granted.map(|()| bytes).map_err(|_| refuse("more than this machine has memory for".into()))
+    }
 }
 
 impl Subset {
@@ -301,9 +322,8 @@ impl Subset {
         for (example, label) in examples.iter().zip(&labels) {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
-        text.extend_from_slice(&pixels);
         Subset {
-            digest: digest::sha256(&text),
+            digest: digest::sha256_of(&[&text, &pixels]),
             examples,
             labels,
             pixels,

@@ -18,6 +18,13 @@ pub const DATASET: Dataset = Dataset {
 
 fn load(place: &Place) -> Result<Content> {
     let named = place.table.ok_or_else(|| Error::usage("dataset `parquet` needs `path` or `repository`"))?;
+    let pins = [("revision", named.revision.is_some()), ("sha256", !named.sha256.is_empty())];
+    if let (Some(_), Some((key, _))) = (&named.path, pins.iter().find(|(_, given)| *given)) {
+        return Err(Error::usage(format!(
+            "`{key}` is for files of the Hub, and goes without `path` (hint: what is read is pinned by the digest of its \
+             images, which a run keeps)"
+        )));
+    }
     let files = match (&named.path, &named.repository) {
         (Some(path), None) => here(path, place.split, named)?,
         (None, Some(repository)) => on_hub(place, repository, named)?,
@@ -37,6 +44,10 @@ fn is_meant(path: &str, split: &str, named: &TableRecord) -> bool {
 
 fn here(path: &str, split: &str, named: &TableRecord) -> Result<Vec<TableFile>> {
     let path = std::path::Path::new(path);
+    if path.is_file() && named.files.is_some() {
+        let path = path.display();
+        return Err(Error::usage(format!("`path` is the file {path}, so `files` chooses none (hint: leave it out)")));
+    }
     if path.is_file() {
         return Ok(vec![TableFile::Local(path.to_path_buf())]);
     }

@@ -8,6 +8,7 @@ use crate::hub::{Hub, Kind, RemoteFile};
 use crate::record::HubFile;
 use image::RgbImage;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What a dataset consists of.
@@ -31,6 +32,8 @@ pub enum TableFile {
     Local(PathBuf),
     /// Lies on the Hub. Pinned: its hash was known before the Hub was asked.
     Remote { file: RemoteFile, pinned: bool },
+    /// Must be somewhere, by the names of the others, and is not; what is missing.
+    Missing(String),
 }
 
 /// Names of the columns; `None`: the usual ones.
@@ -74,25 +77,99 @@ pub fn listed(
     prefix: &str,
     fits: impl Fn(&str) -> bool,
 ) -> Result<Vec<TableFile>> {
+    let fits = |path: &str| path.ends_with(".parquet") && path.starts_with(prefix) && fits(path);
     let mut files = hub.list(Kind::Dataset, repository, revision, prefix)?;
-    files.retain(|file| file.path.ends_with(".parquet") && file.path.starts_with(prefix) && fits(&file.path));
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    match files.is_empty() {
-        true => Err(Error::usage(format!(
+    files.retain(|file| fits(&file.path));
+    if files.is_empty() {
+        return Err(Error::usage(format!(
             "no parquet file in the Hub's dataset `{repository}` at `{revision}` has a path as `{prefix}…` that is asked \
-             for (hint: `files` names them, as \"data/test-*.parquet\")"
-        ))),
-        false => Ok(files.into_iter().map(|file| TableFile::Remote { file, pinned: false }).collect()),
+             for (hint: `files` names them, as \"data/test-*.parquet\"; offline, only files in the cache are seen)"
+        )));
+    }
+    let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    let here = files.into_iter().map(|file| (file.path.clone(), TableFile::Remote { file, pinned: false }));
+    // offline, the list is what the cache has; the Hub itself may lack a shard, too
+    let missing = missing(&paths, fits).map_err(Error::usage)?.into_iter().map(|Shardless { path, whole }| {
+        let text = || {
+            format!(
+                "{path} of the Hub's dataset `{repository}` at `{revision}` is missing, and its whole name unknown \
+                 (hint: `foolproof fetch CONFIG` brings all that a sweep needs, where there is a network)"
+            )
+        };
+        let file = if whole { on_hub(repository, revision, &path, None) } else { TableFile::Missing(text()) };
+        (path, file)
+    });
+    let mut files: Vec<(String, TableFile)> = here.chain(missing).collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+/// A name as `data/train-00003-of-00013.parquet`, or with a hash as `…-of-00013-70d52db3c749a935.parquet`.
+struct Numbered<'a> {
+    head: &'a str,
+    number: usize,
+    count: usize,
+    /// Ends the name.
+    tail: &'a str,
+}
+
+impl Numbered<'_> {
+    /// `None`: the name says no such thing.
+    fn parse(path: &str) -> Option<Numbered<'_>> {
+        let (before, after) = path.rsplit_once("-of-")?;
+        let (head, number) = before.rsplit_once('-')?;
+        let (count, tail) = after.split_at_checked(5)?;
+        let five = |digits: &str| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+        let sound = five(number) && five(count) && (tail.starts_with(['-', '.'])) && !tail.contains('/');
+        let (number, count) = (number.parse().ok()?, count.parse().ok()?);
+        (sound && number < count).then_some(Numbered { head, number, count, tail })
     }
 }
 
-/// A dataset of the Hub: its files in `NAME/` below the data folder if there are any, else those of `remote`.
+/// A shard that is not there.
+struct Shardless {
+    /// With `…` for what is not known of its name.
+    path: String,
+    /// Whether it is all known.
+    whole: bool,
+}
+
+/// The shards that must be beside these by their names, if they `fit`. `Err`: two names contradict each other.
+fn missing(paths: &[String], fits: impl Fn(&str) -> bool) -> Result<Vec<Shardless>, String> {
+    let mut sets: BTreeMap<&str, BTreeMap<usize, (&str, Numbered)>> = BTreeMap::new();
+    for path in paths {
+        let Some(shard) = Numbered::parse(path) else { continue };
+        let set = sets.entry(shard.head).or_default();
+        let other = set.get(&shard.number).or(set.values().next().filter(|(_, other)| other.count != shard.count));
+        if let Some((other, _)) = other {
+            return Err(format!("{other} and {path} are not shards of the same table (hint: leave those of one)"));
+        }
+        set.insert(shard.number, (path, shard));
+    }
+    let mut missing = Vec::new();
+    for set in sets.values() {
+        let Some((_, like)) = set.values().next() else { continue };
+        for number in (0..like.count).filter(|number| !set.contains_key(number)) {
+            let named = |tail: &str| format!("{}-{number:05}-of-{:05}{tail}", like.head, like.count);
+            let whole = like.tail == ".parquet";
+            if fits(&named(like.tail)) {
+                missing.push(Shardless { path: named(if whole { like.tail } else { "-….parquet" }), whole });
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// A dataset of the Hub: its files in `NAME/` below the data folder, whose paths from there begin with `prefix`, if there
+/// are any, else those of `remote`.
 pub fn local_first(
     place: &Place,
     name: &str,
+    prefix: &str,
     remote: impl FnOnce() -> Result<Vec<TableFile>>,
 ) -> Result<Vec<TableFile>> {
-    let local = below(&place.source.folder.join(name), |path| is_of_split(path, place.split))?;
+    let fits = |path: &str| path.starts_with(prefix) && is_of_split(path, place.split);
+    let local = below(&place.source.folder.join(name), fits)?;
     if local.is_empty() { remote() } else { Ok(local) }
 }
 
@@ -117,9 +194,25 @@ pub fn below(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<TableFile
         parts.map(|p| p.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
     };
     found.retain(|path| fits(&from_here(path)));
-    found.sort();
-    Ok(found.into_iter().map(TableFile::Local).collect())
+    let paths: Vec<String> = found.iter().map(|path| from_here(path)).collect();
+    let missing = missing(&paths, fits).map_err(|problem| Error::usage(format!("{}: {problem}", folder.display())))?;
+    let missing = missing.into_iter().map(|Shardless { path, .. }| {
+        let path = folder.join(path);
+        let text = format!(
+            "no file {}, though others there are shards of the same table (hint: put it there, or `take` no image that \
+             is not in those before it)",
+            path.display()
+        );
+        (path, TableFile::Missing(text))
+    });
+    let mut files: Vec<(PathBuf, TableFile)> =
+        found.into_iter().map(|path| (path.clone(), TableFile::Local(path))).chain(missing).collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
+
+/// Rows of the files of a table that are opened: they are numbered in memory. ImageNet's training set has 1.3 million.
+const MOST_ROWS: usize = 5_000_000;
 
 /// Folders within folders that are looked into.
 const MOST_FOLDERS: usize = 3;
@@ -202,7 +295,7 @@ impl Table {
             _ if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
             _ => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
         };
-        let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; examples.len() * 3 * side * side]);
+        let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; place.room(examples.len(), side)?]);
         let mut unreadable = Vec::new();
         for part in opened.parts(&examples) {
             let rows = part.shard.read(part.group, &part.rows)?;
@@ -231,6 +324,7 @@ impl Table {
             }
             let path = match file {
                 TableFile::Local(path) => path.clone(),
+                TableFile::Missing(problem) => return Err(Error::usage(problem)),
                 TableFile::Remote { file, pinned } => {
                     let local = hub.get(file).map_err(|e| match (e, &self.missing) {
                         (Error::Hub(problem), Some([missing, hint])) => {
@@ -251,6 +345,9 @@ impl Table {
             let shard = Shard::open(&path, &self.columns)?;
             let first = opened.rows;
             opened.rows += shard.len();
+            if opened.rows > MOST_ROWS {
+                return Err(shard.wrong(format!("it and the files before it claim more than {MOST_ROWS} rows (hint: `take` or `files` for fewer files)")));
+            }
             opened.shards.push((first, shard));
         }
         Ok(opened)
@@ -317,5 +414,37 @@ mod tests {
         }
         assert!(is_like("data/test-0.parquet", "data/test-*.parquet") && is_like("a", "*") && is_like("é.x", "*.x"));
         assert!(!is_like("data/x/test-0.parquet", "data/*.parquet") && !is_like("data/test-0.parquet", "data/test-"));
+    }
+
+    #[test]
+    fn shards_are_missed_by_the_names_of_the_others() {
+        let missed = |paths: &[&str], pattern: &str| {
+            let paths: Vec<String> = paths.iter().map(|path| path.to_string()).collect();
+            let missing = missing(&paths, |path| is_like(path, pattern))?;
+            Ok(missing.into_iter().map(|m| (m.path, m.whole)).collect::<Vec<_>>())
+        };
+        let two = (String::from("d/train-00001-of-00003.parquet"), true);
+        let hashed = (String::from("d/valid-00000-of-00002-….parquet"), false);
+        let none: Result<Vec<(String, bool)>, String> = Ok(Vec::new());
+        for (paths, pattern, expected) in [
+            (&["d/train-00002-of-00003.parquet", "d/train-00000-of-00003.parquet"][..], "d/*", Ok(vec![two])),
+            (&["d/valid-00001-of-00002-70d52db3c749a935.parquet"], "d/valid-*", Ok(vec![hashed])),
+            (&["d/train-00001-of-00003.parquet"], "d/train-00001-of-*", none.clone()),
+            (
+                &["d/train-00000-of-00001-1359597a978bc4fa.parquet", "0000.parquet", "a-1-of-2.parquet"],
+                "*",
+                none.clone(),
+            ),
+            (&["train-00003-of-00003.parquet", "train-0é000-of-00é003.parquet", "-of-.parquet"], "*", none),
+        ] {
+            assert_eq!(missed(paths, pattern), expected, "{paths:?}");
+        }
+        for wrong in [
+            ["t-00000-of-00001.parquet", "t-00000-of-00002.parquet"],
+            ["t-00000-of-00002.parquet", "t-00000-of-00002-ab.parquet"],
+            ["t-00000-of-00002.parquet", "t-00001-of-00003.parquet"],
+        ] {
+            assert!(missed(&wrong, "*").unwrap_err().contains("not shards of the same table"), "{wrong:?}");
+        }
     }
 }

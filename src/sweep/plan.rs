@@ -99,7 +99,7 @@ const MOST_AREA: f64 = 0.5;
 const RESIZE: usize = 256;
 
 /// No model file has more.
-const MOST_CLASSES: usize = 100_000;
+const MOST_CLASSES: u64 = 100_000;
 
 /// The pictures that a model takes.
 #[derive(Clone, Copy)]
@@ -495,6 +495,10 @@ impl Resolver<'_> {
             }
             None => None,
         };
+        if let Some(classes) = spec.table.classes.as_ref().filter(|c| c.value > MOST_CLASSES) {
+            self.problem(classes.line, format!("`classes` is {}, more than {MOST_CLASSES}", classes.value));
+            return None;
+        }
         Some(TableRecord {
             path,
             repository: text(&spec.table.repository),
@@ -502,11 +506,7 @@ impl Resolver<'_> {
             files: text(&spec.table.files),
             image: text(&spec.table.image),
             label: text(&spec.table.label),
-            classes: spec
-                .table
-                .classes
-                .as_ref()
-                .map(|c| usize::try_from(c.value).unwrap_or(usize::MAX).min(MOST_CLASSES)),
+            classes: spec.table.classes.as_ref().map(|c| c.value as usize),
             sha256: spec.table.sha256.iter().map(|s| s.value.clone()).collect(),
         })
     }
