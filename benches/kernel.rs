@@ -238,6 +238,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         model_file: None,
         data_path: None,
         device: "cpu".into(),
+        machine: None,
         threads: 1,
         batch: 512,
         time_s: 0.0,

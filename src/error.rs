@@ -25,6 +25,9 @@ pub enum Error {
     /// A claim in the store that does not hold when it is recomputed.
     #[error("verification failed: {0}")]
     Verify(String),
+    /// A comparison that fails as `--fail-on` says.
+    #[error("gate failed: {0}")]
+    Gate(String),
     /// The operating system refused.
     #[error("{action} {}: {source}", .path.display())]
     Io {
@@ -75,7 +78,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::CellsFailed { .. } => 2,
-            Error::Verify(_) => 3,
+            Error::Verify(_) | Error::Gate(_) => 3,
             Error::Interrupted => 130,
             _ => 1,
         }

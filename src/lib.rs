@@ -1,6 +1,7 @@
 //! foolproof
 pub mod attack;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod digest;
@@ -18,6 +19,7 @@ pub mod ratio;
 pub mod record;
 pub mod report;
 pub mod rng;
+pub mod statistics;
 pub mod store;
 pub mod sweep;
 pub mod threat;

@@ -391,6 +391,10 @@ pub struct Provenance {
     pub data_path: Option<String>,
     /// `cpu` or `cuda:0`.
     pub device: String,
+    /// Kind of machine: architecture, system and processor. The search is the same to the bit on machines of one kind
+    /// only, and so is speed. `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Threads of the CPU kernels.
     pub threads: usize,
     /// Images a batch.

@@ -1,5 +1,6 @@
 //! The command line: arguments, and one file a verb.
 
+mod compare;
 mod list;
 mod progress;
 mod registries;
@@ -80,6 +81,16 @@ enum Verb {
         /// Name below --out, or path
         run: PathBuf,
     },
+    /// Hold a run against a baseline: outcomes image by image, bits, speed
+    Compare(compare::Arguments),
+    /// Write the baseline of a run: a small file to commit
+    Bless {
+        /// Name below --out, or path; or a folder of criterion
+        run: PathBuf,
+        /// Folder of baselines
+        #[arg(long, value_name = "DIR", default_value = "baselines")]
+        to: PathBuf,
+    },
     /// Print the built-in models as CSV
     Models,
     /// Print the datasets as CSV
@@ -108,6 +119,8 @@ impl Cli {
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
             Some(Verb::Report { run }) => run::report(&find_run(run, &self.options)),
             Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
+            Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
+            Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),
             Some(Verb::Attacks) => registries::attacks(),

@@ -2,6 +2,8 @@
 
 use crate::error::Result;
 use crate::record::{Cell, CellId, Outcome, ZERO_GRADIENT};
+use crate::statistics::median;
+pub use crate::statistics::wilson;
 use crate::store::{State, Store};
 
 /// A cell in one row.
@@ -47,9 +49,6 @@ pub struct Rates {
     /// Share of attacked images that met an all-zero gradient.
     pub zero_gradient: Option<f64>,
 }
-
-/// Two-sided 95 % quantile of the standard normal distribution.
-const Z_95: f64 = 1.959963984540054;
 
 impl Summary {
     /// Reads and summarises a planned cell.
@@ -131,48 +130,4 @@ impl Rates {
 
 fn share(k: usize, n: usize) -> Option<f64> {
     (n > 0).then(|| k as f64 / n as f64)
-}
-
-/// 95 % score interval of k successes in n ≥ 1 trials (Wilson 1927), exactly 0 below none and exactly 1 above all.
-pub fn wilson(k: usize, n: usize) -> (f64, f64) {
-    let (kf, nf, z2) = (k as f64, n as f64, Z_95 * Z_95);
-    let centre = (kf + z2 / 2.0) / (nf + z2);
-    let half = Z_95 / (nf + z2) * (kf * (nf - kf) / nf + z2 / 4.0).sqrt();
-    let low = if k == 0 { 0.0 } else { centre - half };
-    let high = if k == n { 1.0 } else { centre + half };
-    (low, high)
-}
-
-/// Middle value, or the mean of the two middle ones.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    (n > 0).then(|| (values[(n - 1) / 2] + values[n / 2]) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Values of scipy 1.17.1: `binomtest(k, n).proportion_ci(method="wilson")`.
-    #[test]
-    fn wilson_is_the_score_interval() {
-        for (k, n, low, high) in [
-            (0, 1000, 0.0, 0.0038267584855551234),
-            (1, 3, 0.06149194472039626, 0.7923403991979523),
-            (10, 20, 0.2992980081982124, 0.7007019918017876),
-            (181, 500, 0.3210760441781857, 0.4050282737892027),
-            (20, 20, 0.8388748419471808, 1.0),
-        ] {
-            let (l, h) = wilson(k, n);
-            assert!((l - low).abs() < 1e-12 && (h - high).abs() < 1e-12, "{k}/{n}: {l} {h}");
-        }
-    }
-
-    #[test]
-    fn the_median_of_an_even_count_lies_between() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-    }
 }

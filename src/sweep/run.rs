@@ -322,6 +322,7 @@ impl Runner<'_> {
             model_file: self.plan.models[cell.model].path.as_ref().map(|p| p.display().to_string()),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             device: self.machine.device_name.clone(),
+            machine: Some(kind_of_machine(self.machine.device.is_cpu())),
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),
             time_s: began.elapsed().as_secs_f64(),
@@ -329,6 +330,23 @@ impl Runner<'_> {
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }
     }
+}
+
+/// `x86_64 linux, Intel(R) Xeon(R) Processor`; for a GPU, its model too. What the system does not tell is left out.
+fn kind_of_machine(cpu: bool) -> String {
+    let model = |text: &str, key: &str| {
+        let line = text.lines().find(|l| l.trim_start().to_ascii_lowercase().starts_with(key));
+        line.and_then(|l| l.split_once(':')).map(|(_, name)| name.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut parts = vec![format!("{} {}", std::env::consts::ARCH, std::env::consts::OS)];
+    parts.extend(model(&processors, "model name"));
+    if !cpu {
+        let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+        let texts = gpus.filter_map(|gpu| std::fs::read_to_string(gpu.path().join("information")).ok());
+        parts.extend(texts.filter_map(|text| model(&text, "model")).min());
+    }
+    parts.join(", ")
 }
 
 impl Machine {
