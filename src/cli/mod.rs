@@ -54,6 +54,9 @@ struct Options {
     /// Explain every prediction of a run by a map of where the net looked (Grad-CAM)
     #[arg(long, global = true)]
     explain: bool,
+    /// Exit status 3 where a relation of the sanity ladder is violated
+    #[arg(long, global = true)]
+    strict: bool,
     /// No progress on stderr
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -117,7 +120,7 @@ impl Cli {
             }
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
-            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options)),
+            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
             Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),

@@ -7,6 +7,7 @@ use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
 use crate::ratio::Ratio;
+use std::collections::BTreeMap;
 
 /// Norms whose budget is an axis of this figure, the unit of the axis, and how many of it a budget of 1 is.
 const AXES: [(&str, &str, f64); 3] =
@@ -70,7 +71,7 @@ pub fn line_key(s: &Summary) -> Key {
 }
 
 /// Names of the nets that a picture was fitted to, unless that is the attacked net alone.
-fn fitted_elsewhere(s: &Summary) -> String {
+pub fn fitted_elsewhere(s: &Summary) -> String {
     let nets = s.cell.train.as_ref().map_or(&[][..], |t| t.models.as_slice());
     match nets {
         [net] if net.weights == s.cell.model.weights => String::new(),
@@ -80,14 +81,16 @@ fn fitted_elsewhere(s: &Summary) -> String {
 
 /// Items with equal keys together, in the order of their first.
 pub fn grouped<'a>(items: &[&'a Summary], key: fn(&Summary) -> Key) -> Vec<Vec<&'a Summary>> {
-    let mut groups: Vec<(Key, Vec<&Summary>)> = Vec::new();
+    let mut groups: Vec<Vec<&Summary>> = Vec::new();
+    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
     for item in items {
-        match groups.iter_mut().find(|(k, _)| *k == key(item)) {
-            Some((_, group)) => group.push(item),
-            None => groups.push((key(item), vec![item])),
+        let place = *places.entry(key(item)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
 /// Attack names with the parameters in which attacks of the same name differ.
@@ -110,7 +113,8 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
     lines.iter().map(name).collect()
 }
 
-fn in_words(key: &str, value: &str) -> String {
+/// A parameter and its value as one reads them.
+pub fn in_words(key: &str, value: &str) -> String {
     match value {
         // the digest of a picture's file
         digest if digest.len() == 64 => format!("{key} {}", &digest[..8]),
