@@ -4,8 +4,8 @@ mod support;
 
 use foolproof::digest;
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA,
-    ThreatRecord, Witnesses,
+    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, PlanRecord, Provenance,
+    SCHEMA, ThreatRecord, Witnesses,
 };
 use foolproof::report::{self, Run};
 use foolproof::store::Store;
@@ -91,7 +91,11 @@ impl Synthetic {
                 for eps in &self.budgets {
                     cells.push(Cell {
                         schema: SCHEMA,
-                        model: ModelRecord { name: model.clone(), network: "n".into(), weights: digest::sha256(model.as_bytes()) },
+                        model: ModelRecord {
+                            name: model.clone(),
+                            network: "n".into(),
+                            weights: digest::sha256(model.as_bytes()),
+                        },
                         data: DataRecord {
                             name: "made-up".into(),
                             split: "all".into(),
@@ -101,7 +105,11 @@ impl Synthetic {
                             prepared: String::new(),
                             digest: "d".repeat(64),
                         },
-                        attack: AttackRecord { name: attack.clone(), revision: 1, params: params.iter().cloned().collect() },
+                        attack: AttackRecord {
+                            name: attack.clone(),
+                            revision: 1,
+                            params: params.iter().cloned().collect(),
+                        },
                         threat: ThreatRecord { norm: "linf".into(), eps: eps.clone() },
                         goal: "untargeted".into(),
                         mode: "at".into(),
@@ -181,8 +189,14 @@ fn the_page_needs_nothing_but_itself() {
         }
         rest
     };
-    assert_eq!(between(&markup, " src=\"", "\"").len() + markup.matches("url(").count() + markup.matches("@import").count(), 0);
-    assert_eq!(markup.matches("<link").count() + markup.matches("<iframe").count() + markup.matches("<object").count(), 0);
+    assert_eq!(
+        between(&markup, " src=\"", "\"").len() + markup.matches("url(").count() + markup.matches("@import").count(),
+        0
+    );
+    assert_eq!(
+        markup.matches("<link").count() + markup.matches("<iframe").count() + markup.matches("<object").count(),
+        0
+    );
     let targets: BTreeSet<&str> = between(&markup, "href=\"", "\"").into_iter().collect();
     assert!(targets.len() > 30);
     for target in targets {
@@ -193,7 +207,8 @@ fn the_page_needs_nothing_but_itself() {
         }
     }
     for address in ["http://", "https://", "//cdn"] {
-        let found: Vec<&str> = page.match_indices(address).map(|(at, _)| &page[at..(at + 30).min(page.len())]).collect();
+        let found: Vec<&str> =
+            page.match_indices(address).map(|(at, _)| &page[at..(at + 30).min(page.len())]).collect();
         assert!(found.iter().all(|a| a.starts_with("http://www.w3.org/")), "{found:?}");
     }
     // the one script that runs is the one that the policy names
@@ -246,8 +261,14 @@ fn nothing_of_a_run_becomes_markup() {
     for figure in figures {
         let text = format!("<svg{figure}</svg>");
         let parsed = roxmltree::Document::parse(&text).unwrap_or_else(|e| panic!("{e}: {}", &text[..300]));
-        let names: BTreeSet<&str> = parsed.descendants().filter(|n| n.is_element()).map(|n| n.tag_name().name()).collect();
-        assert!(names.is_subset(&["svg", "rect", "text", "line", "polyline", "polygon", "circle", "path", "image", "g"].into()), "{names:?}");
+        let names: BTreeSet<&str> =
+            parsed.descendants().filter(|n| n.is_element()).map(|n| n.tag_name().name()).collect();
+        assert!(
+            names.is_subset(
+                &["svg", "rect", "text", "line", "polyline", "polygon", "circle", "path", "image", "g"].into()
+            ),
+            "{names:?}"
+        );
     }
     // the data reads back as it was
     let data = between(&page, "id=\"gallery-data\">", "</script>")[0];
@@ -277,7 +298,8 @@ fn the_page_stays_small_and_says_what_it_leaves_out() {
     let shown = between(&page, "<h2 id=\"gallery-h\">Gallery</h2><p>", "</p>")[0];
     let count: usize = shown.split(' ').next().unwrap().parse().unwrap();
     assert!(shown.contains(" of 360 images are shown, of ") && (5..126).contains(&count), "{shown}");
-    let cells = between(&page, "<strong>", " of 18 cells are shown. </strong>All of it: <a href=\"tables/summary.csv\"");
+    let cells =
+        between(&page, "<strong>", " of 18 cells are shown. </strong>All of it: <a href=\"tables/summary.csv\"");
     let cells: usize = cells.last().expect("a note").rsplit('>').next().unwrap().parse().unwrap();
     assert!((1..18).contains(&cells) && page.matches("<details id=\"cell-").count() == cells, "{cells}");
 }
@@ -414,7 +436,11 @@ fn a_large_run_is_reported_in_time_and_memory() {
     };
     let seconds = began.elapsed().as_secs_f64();
     let size = |path: &str| fs::metadata(folder.path().join("large").join(path)).unwrap().len();
-    println!("{seconds:.1} s, {peak_kib} KiB, page {} bytes, images.csv {} bytes", size("report.html"), size("tables/images.csv"));
+    println!(
+        "{seconds:.1} s, {peak_kib} KiB, page {} bytes, images.csv {} bytes",
+        size("report.html"),
+        size("tables/images.csv")
+    );
     assert!(status.success());
     assert!(size("report.html") < 20_000_000);
     assert!(peak_kib > 0 && peak_kib < 1 << 20, "{peak_kib} KiB");

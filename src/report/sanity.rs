@@ -309,7 +309,8 @@ fn falls_with_the_budget(cells: &[&Summary]) -> Vec<Row> {
         group.retain(|s| s.cell.threat.norm != "any" && !is(s, PASTE));
         group.sort_by(|a, b| eps(a).total_cmp(&eps(b)));
         for two in group.windows(2) {
-            let why = format!("what fools within {} is allowed within {}", two[0].cell.threat.eps, two[1].cell.threat.eps);
+            let why =
+                format!("what fools within {} is allowed within {}", two[0].cell.threat.eps, two[1].cell.threat.eps);
             let mut row =
                 pair("robust accuracy falls with the budget", (two[0], two[1]), &two[1].verdicts, FOOLED, &why);
             if two[1].cell.mode_name() == "within" && row.only.is_some_and(|only| only.0 > 0) {
@@ -372,7 +373,13 @@ fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
         rows.push(pair("noise is not stronger", two, &two.1.verdicts, FOOLED, &why));
     }
     for two in pairs(&|s| is(s, SINGLE_STEP), &many_steps) {
-        rows.push(pair("iterations are not weaker than one step", two, &two.1.verdicts, FOOLED, "many steps against one"));
+        rows.push(pair(
+            "iterations are not weaker than one step",
+            two,
+            &two.1.verdicts,
+            FOOLED,
+            "many steps against one",
+        ));
     }
     let pixel = |scan: bool| {
         move |s: &Summary| is(s, ONE_PIXEL) && s.cell.threat.eps == "1" && (param(s, "variant") == "scan") == scan
@@ -435,7 +442,8 @@ fn binomial_tail(k: usize, n: usize, p: f64) -> f64 {
 
 /// A patch fitted to the attacked net against the same fitted to others.
 fn fitted_here(cells: &[&Summary]) -> Vec<Row> {
-    let nets = |s: &Summary| s.cell.train.as_ref().map(|t| t.models.iter().map(|m| m.weights.clone()).collect::<Vec<_>>());
+    let nets =
+        |s: &Summary| s.cell.train.as_ref().map(|t| t.models.iter().map(|m| m.weights.clone()).collect::<Vec<_>>());
     let fitted: Vec<&Summary> = cells.iter().copied().filter(|s| is(s, PATCH) && nets(s).is_some()).collect();
     let mut rows = Vec::new();
     let key = |s: &Summary| but_for(s, |cell| cell.train.iter_mut().for_each(|t| t.models.clear()));
@@ -466,9 +474,8 @@ fn white_box(t: &Transferred, cells: &[Summary], complete: &[&Summary]) -> Vec<R
     };
     let wanted = key(source, &t.model.0, &t.model.1);
     let same_net = complete.iter().filter(|s| s.cell.model.weights == t.model.1);
-    let own = same_net.filter(|s| {
-        s.cell.attack == source.cell.attack && key(s, &s.cell.model.name, &s.cell.model.weights) == wanted
-    });
+    let own = same_net
+        .filter(|s| s.cell.attack == source.cell.attack && key(s, &s.cell.model.name, &s.cell.model.weights) == wanted);
     own.map(|own| {
         let seen = Summary { verdicts: t.verdicts.clone(), ..(*source).clone() };
         let why = format!("witnesses made for {} against those made for it", source.cell.model.name);

@@ -178,8 +178,7 @@ fn plain(field: &[u8]) -> Cow<'_, [u8]> {
 
 /// One row a targeted cell: how often the target is predicted, and among the five best, before and after.
 pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
-    let targeted: Vec<&Summary> =
-        stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted").collect();
+    let targeted: Vec<&Summary> = stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted").collect();
     let row = |s: &&Summary| -> Result<Vec<String>> {
         let outcomes = run.store.read(&s.id)?.outcomes;
         let share = |rank: &dyn Fn(&Outcome) -> Option<usize>, within: usize| {
@@ -298,7 +297,8 @@ mod tests {
     #[test]
     fn stored_numbers_are_copied_as_tables_write_them() {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let (wide, narrow) = ([0.0, 8.0, 0.1, 1e-7, -2.5e-9, 123456789.0, 1e20], [0.0f32, -3.0, 1e-8, 0.3, 5.5e-20, 1e9]);
+        let (wide, narrow) =
+            ([0.0, 8.0, 0.1, 1e-7, -2.5e-9, 123456789.0, 1e20], [0.0f32, -3.0, 1e-8, 0.3, 5.5e-20, 1e9]);
         wide.iter().for_each(|v| writer.serialize(v).unwrap());
         narrow.iter().for_each(|v| writer.serialize(v).unwrap());
         let stored = String::from_utf8(writer.into_inner().unwrap()).unwrap();

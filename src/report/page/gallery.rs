@@ -143,10 +143,13 @@ fn in_turns(run: &Run, names: &[String]) -> Vec<usize> {
     let mut order: Vec<(String, &str, &str)> = Vec::new();
     for (i, s) in run.cells.iter().enumerate().filter(|(_, s)| s.rates.as_ref().is_some_and(|r| r.n > 0)) {
         let line = (scene_key(s), names[i].as_str(), s.cell.threat.norm.as_str());
-        lines.entry(line.clone()).or_insert_with(|| {
-            order.push(line);
-            Vec::new()
-        }).push(i);
+        lines
+            .entry(line.clone())
+            .or_insert_with(|| {
+                order.push(line);
+                Vec::new()
+            })
+            .push(i);
     }
     let mut turns: Vec<(usize, usize, usize)> = Vec::new();
     for (place, line) in order.iter().enumerate() {
@@ -194,10 +197,8 @@ fn candidates(run: &Run, s: &Summary, inputs: &Inputs) -> Result<Vec<Candidate>>
             }
         }
         let base64 = |image| Ok(base64::engine::general_purpose::STANDARD.encode(encode(image)?));
-        found.push(Candidate {
-            image: image(inputs, o),
-            pictures: pictures.iter().map(base64).collect::<Result<_>>()?,
-        });
+        found
+            .push(Candidate { image: image(inputs, o), pictures: pictures.iter().map(base64).collect::<Result<_>>()? });
     }
     Ok(found)
 }

@@ -163,13 +163,17 @@ impl Page<'_> {
     /// The rates of the cells.
     fn summary(&self, html: &mut Html) {
         html.raw("<section id=\"summary\" aria-labelledby=\"summary-h\"><h2 id=\"summary-h\">Results</h2>");
-        html.raw("<p>Percent. Robust: right before the attack and not fooled, with its 95 % interval (Wilson). Fooled: of ");
-        html.raw("those right before. Wrong: after the attack, whatever it was before. Passes: forward and backward, a ");
+        html.raw(
+            "<p>Percent. Robust: right before the attack and not fooled, with its 95 % interval (Wilson). Fooled: of ",
+        );
+        html.raw(
+            "those right before. Wrong: after the attack, whatever it was before. Passes: forward and backward, a ",
+        );
         html.raw("mean over attacked images. Every number leads to its cell.</p>");
         self.trimmed(html, self.shown.len(), self.run.cells.len(), "cells", "tables/summary.csv");
         let columns = [
-            "cell", "model", "images", "attack", "budget", "goal", "n", "clean", "robust", "from", "to", "fooled", "wrong",
-            "forward", "backward", "status",
+            "cell", "model", "images", "attack", "budget", "goal", "n", "clean", "robust", "robust low", "robust high", "fooled",
+            "wrong", "forward", "backward", "status",
         ];
         tables::begin(html, "Results", &columns);
         for (s, name) in self.run.cells.iter().zip(&self.names).filter(|(s, _)| self.shown.contains(s.id.as_str())) {
@@ -219,7 +223,8 @@ impl Page<'_> {
             html.text(path.trim_start_matches("tables/").trim_end_matches(".csv"));
             html.raw("</summary>");
             let before = html.len();
-            let (rows, all) = tables::of_csv(html, path, bytes, left.min(ONE_TABLE), &|html, id| self.link(html, id, true));
+            let (rows, all) =
+                tables::of_csv(html, path, bytes, left.min(ONE_TABLE), &|html, id| self.link(html, id, true));
             left = left.saturating_sub(html.len() - before);
             self.trimmed(html, rows, all, "rows", path);
             html.raw("</details>");
@@ -245,7 +250,10 @@ impl Page<'_> {
         for (command, what) in [
             (format!("foolproof verify {name}"), "checks every claim again, from witnesses, weights and data alone"),
             (format!("foolproof report {name}"), "makes this page, tables and figures again, to the byte"),
-            (format!("foolproof report {name} --strict"), "ends with exit status 3 where the sanity ladder is violated"),
+            (
+                format!("foolproof report {name} --strict"),
+                "ends with exit status 3 where the sanity ladder is violated",
+            ),
             ("foolproof list SWEEP.toml".into(), "prints the cells of a sweep file by their ids, and which are stored"),
             ("foolproof --config SWEEP.toml".into(), "computes the cells that are not stored"),
         ] {
@@ -339,8 +347,12 @@ fn cells<'a>(run: &'a Run, names: &[String], gallery: &BTreeSet<&str>) -> Cells<
     }
     let shown = parts.keys().map(|i| run.cells[*i].id.as_str()).collect();
     let mut html = Html::default();
-    html.raw("<section id=\"cells\" aria-labelledby=\"cells-h\"><h2 id=\"cells-h\">Cells</h2><p>A cell is one model, one ");
-    html.raw("set of images, one attack with all its parameters, one budget, one goal and one seed. Its id is the head of ");
+    html.raw(
+        "<section id=\"cells\" aria-labelledby=\"cells-h\"><h2 id=\"cells-h\">Cells</h2><p>A cell is one model, one ",
+    );
+    html.raw(
+        "set of images, one attack with all its parameters, one budget, one goal and one seed. Its id is the head of ",
+    );
     html.raw("the SHA-256 of this description.</p>");
     parts.into_values().for_each(|part| html.append(part));
     html.raw("</section>");
@@ -406,6 +418,7 @@ fn budget(cell: &Cell) -> String {
     let text = match norm {
         "linf" => format!("Linf {eps}"),
         "l2" => format!("L2 {eps}"),
+        "pixels" if eps == "1" => "1 pixel".to_string(),
         "pixels" => format!("{eps} pixels"),
         "patch" => match Ratio::parse(eps) {
             Some(area) => format!("{} % of the area", (1e4 * area.to_f64()).round() / 100.0),
@@ -451,7 +464,8 @@ fn attack_names(cells: &[Summary]) -> Vec<String> {
         let differs = |key: &str| values.get(&(attack.name.as_str(), key)).is_some_and(|v| v.len() > 1);
         let words = attack.params.iter().filter(|(key, value)| differs(key) && !value.is_empty());
         let words = words.map(|(key, value)| in_words(&key.replace('_', " "), value));
-        let elsewhere = Some(fitted_elsewhere(s)).filter(|nets| !nets.is_empty()).map(|nets| format!("fitted to {nets}"));
+        let elsewhere =
+            Some(fitted_elsewhere(s)).filter(|nets| !nets.is_empty()).map(|nets| format!("fitted to {nets}"));
         [attack.name.clone()].into_iter().chain(words).chain(elsewhere).collect::<Vec<_>>().join(", ")
     };
     cells.iter().map(name).collect()

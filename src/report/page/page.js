@@ -206,5 +206,10 @@
       does();
     }
   });
-  go({});
+  // begin with something to see
+  const fooled = (a) => a.budgets.some((b) => b.images.some((i) => i.fooled));
+  at.attack = Math.max(0, scene().attacks.findIndex(fooled));
+  at.budget = Math.max(0, attack().budgets.findIndex((b) => b.images.some((i) => i.fooled)));
+  at.image = Math.max(0, cell().images.findIndex((i) => i.fooled));
+  go({ image: at.image });
 })();

@@ -68,7 +68,11 @@ fn robust_accuracy_falls_with_the_budget() {
     // neighbours in value, not in the order of the plan or of the text
     let rows = rows(&[at("16/255", &first(9)), at("8/255", &first(9)), at("2/255", &[])], &Shapes::new(), &[]);
     let eps = |id: &str| [at("16/255", &[]), at("8/255", &[]), at("2/255", &[])].iter().position(|s| s.id == id);
-    let found: Vec<_> = rows.iter().filter(|r| r.relation == relation).map(|r| (eps(&r.cell), eps(r.against.as_deref().unwrap()))).collect();
+    let found: Vec<_> = rows
+        .iter()
+        .filter(|r| r.relation == relation)
+        .map(|r| (eps(&r.cell), eps(r.against.as_deref().unwrap())))
+        .collect();
     assert_eq!(found, [(Some(2), Some(1)), (Some(1), Some(0))]);
 }
 
@@ -175,9 +179,13 @@ fn an_unbounded_attack_leaves_no_more_than_guessing() {
 /// scipy 1.17.1, `binom(n, p).sf(k - 1)`.
 #[test]
 fn the_binomial_tail_is_exact() {
-    for (k, n, p, tail) in
-        [(0, 10, 0.1, 1.0), (1, 10, 0.1, 0.6513215599), (10, 10, 0.1, 1e-10), (3, 4, 0.5, 0.3125), (4, 5, 0.25, 0.015625)]
-    {
+    for (k, n, p, tail) in [
+        (0, 10, 0.1, 1.0),
+        (1, 10, 0.1, 0.6513215599),
+        (10, 10, 0.1, 1e-10),
+        (3, 4, 0.5, 0.3125),
+        (4, 5, 0.25, 0.015625),
+    ] {
         let found = binomial_tail(k, n, p);
         assert!((found / tail - 1.0).abs() < 1e-9, "{k} of {n}: {found:e}");
     }
