@@ -172,8 +172,22 @@ impl Page<'_> {
         html.raw("mean over attacked images. Every number leads to its cell.</p>");
         self.trimmed(html, self.shown.len(), self.run.cells.len(), "cells", "tables/summary.csv");
         let columns = [
-            "cell", "model", "images", "attack", "budget", "goal", "n", "clean", "robust", "robust low", "robust high", "fooled",
-            "wrong", "forward", "backward", "status",
+            "cell",
+            "model",
+            "images",
+            "attack",
+            "budget",
+            "goal",
+            "n",
+            "clean",
+            "robust",
+            "robust low",
+            "robust high",
+            "fooled",
+            "wrong",
+            "forward",
+            "backward",
+            "status",
         ];
         tables::begin(html, "Results", &columns);
         for (s, name) in self.run.cells.iter().zip(&self.names).filter(|(s, _)| self.shown.contains(s.id.as_str())) {
