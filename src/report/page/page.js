@@ -154,6 +154,7 @@
     $("probabilities").tBodies[0].replaceChildren(...i.probabilities.map(row));
     $("size").textContent = i.text;
     $("of-cell").hash = `#cell-${c.cell}`;
+    $("of-cell").hidden = !$(`cell-${c.cell}`);
     difference(i);
   }
 

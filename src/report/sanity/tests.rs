@@ -176,7 +176,7 @@ fn an_unbounded_attack_leaves_no_more_than_guessing() {
     assert_eq!(judged("28", "l2", 60), Some(Violated));
 }
 
-/// scipy 1.17.1, `binom(n, p).sf(k - 1)`.
+/// Closed forms: one minus none, all, and sums of two terms.
 #[test]
 fn the_binomial_tail_is_exact() {
     for (k, n, p, tail) in [
