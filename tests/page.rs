@@ -304,6 +304,36 @@ fn the_page_stays_small_and_says_what_it_leaves_out() {
     assert!((1..18).contains(&cells) && page.matches("<details id=\"cell-").count() == cells, "{cells}");
 }
 
+/// A run that cannot be: images are fooled where no change is allowed.
+#[test]
+fn a_violated_relation_is_said_and_under_strict_ends_with_status_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    (run.budgets, run.explained) = (vec!["0".into(), "8/255".into()], false);
+    drop(run.store(&folder.path().join("made-up")));
+    let report = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_foolproof"));
+        let output = command.args(["report", "made-up", "--out"]).arg(folder.path()).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = report(&[]);
+    let line = "violated: budget 0 equals clean: 4 images fooled where no change is allowed (cell ";
+    assert!(code == Some(0) && said.contains(line), "{said}");
+    let (code, said) = report(&["--strict"]);
+    assert!(code == Some(3) && said.contains("6 relations of the sanity ladder are violated"), "{said}");
+    // the reports are written all the same, and name it first
+    let page = fs::read_to_string(folder.path().join("made-up/report.html")).unwrap();
+    let warnings = between(&page, "<ul class=\"warnings\">", "</ul>")[0];
+    assert!(
+        warnings.starts_with("<li class=\"violated\"><strong>violated</strong> budget 0 equals clean"),
+        "{warnings:.300}"
+    );
+    let table = fs::read_to_string(folder.path().join("made-up/tables/sanity.csv")).unwrap();
+    assert!(table.starts_with(
+        "relation,verdict,model,cell,against,n,count,against_count,only,only_against,p,p_holm,why\nbudget 0 equals clean,violated,net-a,"
+    ));
+}
+
 /// Where Chromium is, if it is.
 fn chromium(test: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
