@@ -37,6 +37,9 @@ pub struct Arguments {
 pub fn compare(arguments: &Arguments, find: &dyn Fn(&Path) -> PathBuf) -> Result<()> {
     let read = |path: &PathBuf| Side::read(&find(path));
     let (baseline, run) = (read(&arguments.baseline)?, read(&arguments.run)?);
+    if baseline.cells.is_empty() && baseline.benches.is_empty() {
+        return Err(Error::usage(format!("{} holds nothing to compare (hint: bless a run anew)", baseline.path)));
+    }
     let slower = arguments.fail_on.iter().find_map(|rule| match rule {
         FailOn::Slower(threshold) => Some(*threshold),
         _ => None,

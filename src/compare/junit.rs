@@ -26,7 +26,7 @@ pub fn junit(c: &Comparison) -> String {
     });
     let clean = c.clean.iter().map(|clean| {
         let mut lines = vec![view::clean_row(clean).join("  ")];
-        lines.extend(view::paired_details(&clean.right));
+        lines.extend(view::clean_details(clean));
         Case {
             class: "clean accuracy".into(),
             name: format!("{}, {}", clean.model, clean.data),

@@ -1,14 +1,16 @@
 //! The comparison as a page for a pull request.
 
-use super::Comparison;
 use super::view::{self, CELL_COLUMNS, CELLS, CLEAN_COLUMNS, SPEED_COLUMNS};
+use super::{Comparison, Verdict};
 
 /// What `--markdown` writes.
 pub fn markdown(c: &Comparison) -> String {
-    let head = match (c.failures.is_empty(), c.cells.iter().any(|cell| cell.verdict.is_change())) {
-        (false, _) => "the gate fails",
-        (true, true) => "something changed",
-        (true, false) => "nothing changed",
+    let any = |test: fn(Verdict) -> bool| c.cells.iter().any(|cell| test(cell.verdict));
+    let head = match () {
+        _ if !c.failures.is_empty() => "the gate fails",
+        _ if any(Verdict::is_change) => "something changed",
+        _ if any(|verdict| verdict != Verdict::Same) => "no significant change",
+        _ => "nothing changed",
     };
     let mut out = format!("## {} against its baseline: {head}\n\n", escaped(&c.run.name));
     for failure in &c.failures {
@@ -21,12 +23,15 @@ pub fn markdown(c: &Comparison) -> String {
         out += &format!("- benches: {counts}\n");
     }
     out += &format!(
-        "- baseline: {} cells (`{}`), run: {} cells (`{}`)\n",
+        "- baseline: {} cells ({}), run: {} cells ({})\n",
         c.baseline.cells,
         escaped(&c.baseline.path),
         c.run.cells,
         escaped(&c.run.path)
     );
+    for reason in view::reasons(c) {
+        out += &format!("- other ids, {}\n", escaped(&reason));
+    }
     out += &format!(
         "- a change counts with p ≤ {} (McNemar, Holm over all cells) and at least {} points\n",
         c.rules.alpha,
@@ -41,9 +46,8 @@ pub fn markdown(c: &Comparison) -> String {
     out += &table(CLEAN_COLUMNS, view::moved(c).map(view::clean_row));
     out += &table(SPEED_COLUMNS, view::speed_rows(c).into_iter());
     let of_cells = shown.iter().map(|(cell, label)| (format!("{} ({})", label, cell.id), view::cell_details(cell)));
-    let of_clean = view::moved(c).map(|clean| {
-        (format!("clean accuracy of {}, {}", clean.model, clean.data), view::paired_details(&clean.right))
-    });
+    let of_clean = view::moved(c)
+        .map(|clean| (format!("clean accuracy of {}, {}", clean.model, clean.data), view::clean_details(clean)));
     let details: Vec<(String, Vec<String>)> = of_cells.chain(of_clean).filter(|(_, lines)| !lines.is_empty()).collect();
     if !details.is_empty() {
         out += "\n<details><summary>Images and reasons</summary>\n\n";

@@ -279,7 +279,7 @@ impl Rules {
         let effect = test.lost.len().abs_diff(test.won.len()) as f64 / test.n as f64;
         // 5 of 1,000 are half a point, whatever the floats say
         let counts = test.p_holm <= self.alpha && effect > 0.0 && effect >= self.min_effect - 1e-12;
-        counts.then(|| if test.after < test.before { Direction::Down } else { Direction::Up })
+        counts.then_some(if test.after < test.before { Direction::Down } else { Direction::Up })
     }
 }
 
@@ -297,11 +297,9 @@ fn compared((before, now): Pair, baseline: &Side, run: &Side) -> Result<Compared
         robust: None,
         note: None,
     };
-    let failure = |side: Option<&Measured>| match side.map(|m| &m.result) {
-        Some(Outcomes::Failed(why)) => Some(why.clone()),
-        _ => None,
-    };
-    compared.note = failure(now);
+    if let Some(Outcomes::Failed(why)) = now.map(|m| &m.result) {
+        compared.note = Some(why.clone());
+    }
     let Some(before) = before else {
         return Ok(compared);
     };

@@ -15,13 +15,14 @@ pub fn text(c: &Comparison) -> String {
     if let Some(counts) = view::bench_counts(c) {
         out += &format!("{:9} {counts}\n", "benches");
     }
+    view::reasons(c).iter().for_each(|reason| out += &format!("{:9} {reason}\n", "other ids"));
     let cells = view::noteworthy(c);
     let rows = cells.iter().take(CELLS).map(|(cell, label)| (view::cell_row(cell, label), view::cell_details(cell)));
     out += &table(CELL_COLUMNS, rows.collect());
     if cells.len() > CELLS {
         out += &format!("and {} cells more (--json has all)\n", cells.len() - CELLS);
     }
-    let clean = view::moved(c).map(|clean| (view::clean_row(clean), view::paired_details(&clean.right)));
+    let clean = view::moved(c).map(|clean| (view::clean_row(clean), view::clean_details(clean)));
     out += &table(CLEAN_COLUMNS, clean.collect());
     out += &table(SPEED_COLUMNS, view::speed_rows(c).into_iter().map(|row| (row, Vec::new())).collect());
     for failure in &c.failures {

@@ -2,13 +2,19 @@
 
 use super::{Bits, Clean, Compared, Comparison, Pace, Paired, Verdict, counts};
 use crate::record::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers of images shown in one line.
 const IMAGES: usize = 20;
 
 /// Cells shown; the JSON has all.
 pub const CELLS: usize = 100;
+
+/// Reasons shown.
+const REASONS: usize = 20;
+
+/// Characters shown of a value.
+const VALUE: usize = 40;
 
 /// Columns of [`cell_row`].
 pub const CELL_COLUMNS: [&str; 8] = ["verdict", "cell", "what", "n", "before", "after", "lost, won", "p"];
@@ -54,8 +60,7 @@ pub fn speed_rows(c: &Comparison) -> Vec<[String; 5]> {
         let p = b.p.map_or(String::new(), |p| format!("p = {}", p_text(p)));
         [b.pace.name().into(), format!("bench {}", b.name), number(b.ratio), p, bench_note(b.nanoseconds)]
     });
-    let shown: Vec<[String; 5]> = cells.chain(benches).collect();
-    shown
+    cells.chain(benches).collect()
 }
 
 /// How many benches there are, and how many of them are steady; `None` without benches.
@@ -95,10 +100,12 @@ pub fn p_text(p: f64) -> String {
     if p >= 0.001 { format!("{p:.3}") } else { format!("{p:.1e}") }
 }
 
-/// What else there is to say of a cell, a line each.
+/// What else there is to say of a cell that did not stay as it was, a line each.
 pub fn cell_details(cell: &Compared) -> Vec<String> {
-    let mut lines = Vec::new();
-    lines.extend(cell.note.clone());
+    let mut lines: Vec<String> = cell.note.iter().cloned().collect();
+    if cell.verdict == Verdict::Steady {
+        return lines;
+    }
     lines.extend(cell.robust.iter().flat_map(paired_details));
     if cell.bits == Some(Bits::Differ) {
         lines.push(match cell.changed.len() {
@@ -106,15 +113,46 @@ pub fn cell_details(cell: &Compared) -> Vec<String> {
             _ => images("rows or witnesses differ", &cell.changed),
         });
     }
-    lines.extend(cell.differences.iter().map(|d| {
-        let value = |v: &str| if v.is_empty() { "nothing".to_string() } else { v.chars().take(40).collect() };
-        format!("another id: {} was {}, is {}", d.key, value(&d.baseline), value(&d.run))
-    }));
     lines
 }
 
+/// What a clean accuracy that moved lost and won.
+pub fn clean_details(clean: &Clean) -> Vec<String> {
+    if clean.verdict == Verdict::Steady { Vec::new() } else { paired_details(&clean.right) }
+}
+
+/// Why ids differ, each reason once: `9 cells: model.weights was af83…, is 2697…`.
+pub fn reasons(c: &Comparison) -> Vec<String> {
+    let mut cells: BTreeMap<String, usize> = BTreeMap::new();
+    for difference in c.cells.iter().flat_map(|cell| &cell.differences) {
+        let (was, is) = apart(&difference.baseline, &difference.run);
+        *cells.entry(format!("{} was {was}, is {is}", difference.key)).or_default() += 1;
+    }
+    let mut lines: Vec<String> = cells.iter().take(REASONS).map(|(why, n)| format!("{n} cells: {why}")).collect();
+    if cells.len() > REASONS {
+        lines.push(format!("and {} reasons more (the JSON has all)", cells.len() - REASONS));
+    }
+    lines
+}
+
+/// Two values without the words they begin and end with alike, cut off where they are long.
+fn apart(a: &str, b: &str) -> (String, String) {
+    let (mut a, mut b): (Vec<&str>, Vec<&str>) = (a.split(' ').collect(), b.split(' ').collect());
+    while a.len() > 1 && b.len() > 1 && a.last() == b.last() {
+        a.pop();
+        b.pop();
+    }
+    let alike = a.iter().zip(&b).take(a.len().min(b.len()) - 1).take_while(|(a, b)| a == b).count();
+    let text = |words: &[&str]| match words.join(" ") {
+        value if value.is_empty() => "nothing".to_string(),
+        value if value.chars().count() > VALUE => value.chars().take(VALUE).chain(['…']).collect(),
+        value => value,
+    };
+    (text(&a[alike..]), text(&b[alike..]))
+}
+
 /// The flipped images, and how many could not be paired.
-pub fn paired_details(test: &Paired) -> Vec<String> {
+fn paired_details(test: &Paired) -> Vec<String> {
     let mut lines = Vec::new();
     if !test.lost.is_empty() {
         lines.push(images("lost", &test.lost));
@@ -178,5 +216,20 @@ impl Labels {
         let more = PARTS.iter().zip(&self.values).filter(|(_, values)| values.len() > 1);
         parts.extend(more.map(|(part, _)| part(cell)));
         parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn values_are_shown_where_they_differ() {
+        let shown = |a, b| apart(a, b);
+        assert_eq!(shown("1", "2"), ("1".into(), "2".into()));
+        assert_eq!(shown("", "0"), ("nothing".into(), "0".into()));
+        assert_eq!(shown("a std=[1, 2] z", "a std=[3, 2] z"), ("std=[1,".into(), "std=[3,".into()));
+        assert_eq!(shown("a b", "a b c"), ("b".into(), "b c".into()));
+        assert_eq!(shown(&"f".repeat(64), "0").0, format!("{}…", "f".repeat(40)));
     }
 }

@@ -332,19 +332,23 @@ impl Runner<'_> {
     }
 }
 
-/// `x86_64 linux, Intel(R) Xeon(R) Processor`; for a GPU, its model too. What the system does not tell is left out.
+/// `x86_64 linux, AMD EPYC, cpu family 25, model 17`; for a GPU, its model too. What the system does not tell is left out.
 fn kind_of_machine(cpu: bool) -> String {
-    let model = |text: &str, key: &str| {
-        let line = text.lines().find(|l| l.trim_start().to_ascii_lowercase().starts_with(key));
-        line.and_then(|l| l.split_once(':')).map(|(_, name)| name.split_whitespace().collect::<Vec<_>>().join(" "))
+    let value = |text: &str, key: &str| {
+        let mut entries = text.lines().filter_map(|line| line.split_once(':'));
+        let found = entries.find(|(k, _)| k.trim() == key);
+        found.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut parts = vec![format!("{} {}", std::env::consts::ARCH, std::env::consts::OS)];
-    parts.extend(model(&processors, "model name"));
+    parts.extend(value(&processors, "model name"));
+    for key in ["cpu family", "model", "CPU implementer", "CPU part"] {
+        parts.extend(value(&processors, key).map(|v| format!("{key} {v}")));
+    }
     if !cpu {
         let gpus = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
         let texts = gpus.filter_map(|gpu| std::fs::read_to_string(gpu.path().join("information")).ok());
-        parts.extend(texts.filter_map(|text| model(&text, "model")).min());
+        parts.extend(texts.filter_map(|text| value(&text, "Model")).min());
     }
     parts.join(", ")
 }
