@@ -25,7 +25,7 @@ pub enum Error {
     /// A claim in the store that does not hold when it is recomputed.
     #[error("verification failed: {0}")]
     Verify(String),
-    /// A comparison that fails as `--fail-on` says.
+    /// A comparison that fails as `--fail-on` says, or the sanity ladder under `--strict`.
     #[error("gate failed: {0}")]
     Gate(String),
     /// The operating system refused.

@@ -56,6 +56,9 @@ struct Options {
     /// Explain every prediction of a run by a map of where the net looked (Grad-CAM)
     #[arg(long, global = true)]
     explain: bool,
+    /// Exit status 3 where a relation of the sanity ladder is violated
+    #[arg(long, global = true)]
+    strict: bool,
     /// No progress on stderr
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -130,7 +133,7 @@ impl Cli {
             }
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
-            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options)),
+            Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
             Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
             Some(Verb::Fetch { config }) => fetch::fetch(&find_config(config)?, &self.options),
             Some(Verb::Cache { verify }) => fetch::cache(*verify, &self.options),

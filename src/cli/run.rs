@@ -5,7 +5,7 @@ use super::progress::Progress;
 use super::registries::print;
 use crate::error::{Error, Result};
 use crate::model::MODEL_FOLDER;
-use crate::report;
+use crate::report::{self, Run, sanity};
 use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
 use crate::sweep::run::{self, Done};
@@ -15,28 +15,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs a sweep, then writes its reports.
 pub fn run_and_report(config: &Path, options: &Options) -> Result<()> {
-    let (store, plan, done) = compute(config, options)?;
-    let files = report::write(&store)?;
+    let (store, done) = compute(config, options)?;
+    let run = Run::read(&store)?;
+    let files = report::write_of(&run)?;
     print_done(&done)?;
     print_files(&store, &files)?;
-    fail_if_cells_failed(&store, &plan)
+    warn(&run, options)?;
+    fail_if_cells_failed(&run)
 }
 
 /// Runs a sweep without a report.
 pub fn run(config: &Path, options: &Options) -> Result<()> {
-    let (store, plan, done) = compute(config, options)?;
+    let (store, done) = compute(config, options)?;
     print_done(&done)?;
-    fail_if_cells_failed(&store, &plan)
+    let run = Run::read(&store)?;
+    warn(&run, options)?;
+    fail_if_cells_failed(&run)
 }
 
 /// Writes the reports of a run.
-pub fn report(dir: &Path) -> Result<()> {
+pub fn report(dir: &Path, options: &Options) -> Result<()> {
     Store::open(dir)?; // a clear error before a folder is made
     let store = Store::create(dir)?;
-    print_files(&store, &report::write(&store)?)
+    let run = Run::read(&store)?;
+    print_files(&store, &report::write_of(&run)?)?;
+    warn(&run, options)
 }
 
-fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
+/// Relations of the sanity ladder that are printed; the rest are counted.
+const SHOWN: usize = 20;
+
+/// What is not ok in the sanity ladder, one line each; with `--strict` a violated relation is an error.
+fn warn(run: &Run, options: &Options) -> Result<()> {
+    let complaints = sanity::complaints(&run.sanity);
+    complaints.iter().take(SHOWN).for_each(|row| eprintln!("{}", row.line()));
+    if complaints.len() > SHOWN {
+        eprintln!("{} more are not ok: tables/sanity.csv", complaints.len() - SHOWN);
+    }
+    if options.strict { sanity::strict(&run.sanity) } else { Ok(()) }
+}
+
+fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let mut plan = plan::load(config, &options.source())?;
     plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
@@ -46,7 +65,7 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Plan, Done)> {
     let mut progress = Progress::new(options.quiet, &machine);
     let done = run::run(&plan, &store, &machine, &stop, &mut |event| progress.tell(event));
     progress.finish();
-    Ok((store, plan, done?))
+    Ok((store, done?))
 }
 
 /// Says which models and data nothing pins, and the lines that would.
@@ -77,10 +96,9 @@ fn print_files(store: &Store, files: &[String]) -> Result<()> {
 }
 
 /// Exit code 2 where a table would show a failed cell, computed now or before.
-fn fail_if_cells_failed(store: &Store, plan: &Plan) -> Result<()> {
-    let summaries = report::Run::read(store)?.cells;
-    let failed = summaries.iter().filter(|s| s.status == "failed").count();
-    if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: plan.cells.len() }) }
+fn fail_if_cells_failed(run: &Run) -> Result<()> {
+    let failed = run.cells.iter().filter(|s| s.status == "failed").count();
+    if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: run.cells.len() }) }
 }
 
 /// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole.

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::report;
 use crate::store::Store;
 use crate::sweep::verify;
+use std::fs::File;
+use std::io::Read;
 
 /// Problems printed one by one; the rest are counted.
 const SHOWN: usize = 50;
@@ -47,7 +49,9 @@ fn beside(findings: &verify::Findings) -> String {
 /// Tables and figures that are not what the cells give. A report that was never written is none.
 fn stale_reports(store: &Store) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    for (path, bytes) in report::render(&report::Run::read(store)?)? {
+    let run = report::Run::read(store)?;
+    problems.extend(stale_images(&run)?.map(|cell| problem(&cell, report::IMAGES)));
+    for (path, bytes) in report::render(&run)? {
         if !store.dir().join(&path).exists() {
             continue;
         }
@@ -55,11 +59,34 @@ fn stale_reports(store: &Store) -> Result<Vec<String>> {
         if stored != bytes {
             let csv = path.ends_with(".csv");
             let cell = if csv { first_cell_that_differs(&stored, &bytes) } else { "all cells".into() };
-            problems
-                .push(format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)"));
+            problems.push(problem(&cell, &path));
         }
     }
     Ok(problems)
+}
+
+fn problem(cell: &str, path: &str) -> String {
+    format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)")
+}
+
+/// The first cell whose rows in the table of all images are others; it is compared as it is made.
+fn stale_images(run: &report::Run) -> Result<Option<String>> {
+    let path = run.store.dir().join(report::IMAGES);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let mut stored = File::open(&path).map_err(Error::io("read", &path))?;
+    let mut differs = None;
+    report::images(run, &mut |cell, rows| {
+        let mut there = Vec::with_capacity(rows.len());
+        Read::by_ref(&mut stored).take(rows.len() as u64).read_to_end(&mut there).map_err(Error::io("read", &path))?;
+        if there != rows {
+            differs.get_or_insert(if cell.is_empty() { "all cells".to_string() } else { format!("cell {cell}") });
+        }
+        Ok(())
+    })?;
+    let rest = stored.read(&mut [0]).map_err(Error::io("read", &path))?;
+    Ok(differs.or((rest > 0).then(|| "all cells".to_string())))
 }
 
 /// Names the cell in the first line of a table that is not as it should be; the heading speaks of all.

@@ -119,7 +119,7 @@ impl Block {
 }
 
 /// The map, from transparent at 0 to yellow and red at its maximum, over the image.
-fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
+pub fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
     let enlarged = SMOOTH.div_ceil(image.width() as usize).max(1) * image.width() as usize;
     let mut shown = imageops::resize(image, enlarged as u32, enlarged as u32, imageops::FilterType::Nearest);
     let most = map.iter().copied().fold(0.0, f32::max);

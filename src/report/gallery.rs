@@ -75,7 +75,8 @@ fn chosen<'a>(run: &'a Run) -> Vec<&'a Summary> {
     models.iter().filter_map(best).collect()
 }
 
-fn distance_to_usual(s: &Summary) -> f64 {
+/// How far a budget is from the one that the field reports most.
+pub fn distance_to_usual(s: &Summary) -> f64 {
     let usual = USUAL_EPS.iter().find(|(norm, _)| *norm == s.cell.threat.norm).map_or(0.0, |(_, eps)| *eps);
     Ratio::parse(&s.cell.threat.eps).map_or(f64::MAX, |eps| (eps.to_f64() - usual).abs())
 }

@@ -7,6 +7,7 @@ use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
 use crate::ratio::Ratio;
+use std::collections::BTreeMap;
 
 /// Norms whose budget is an axis of this figure, the unit of the axis, and how many of it a budget of 1 is.
 const AXES: [(&str, &str, f64); 3] =
@@ -78,16 +79,27 @@ fn fitted_elsewhere(s: &Summary) -> Vec<&str> {
     }
 }
 
+/// Where a picture was fitted elsewhere, that in words.
+pub fn fitted_to(s: &Summary) -> Option<String> {
+    match fitted_elsewhere(s).as_slice() {
+        [] => None,
+        [net] => Some(format!("fitted to {net}")),
+        nets => Some(format!("fitted to an ensemble of {}", nets.len())),
+    }
+}
+
 /// Items with equal keys together, in the order of their first.
 pub fn grouped<'a>(items: &[&'a Summary], key: fn(&Summary) -> Key) -> Vec<Vec<&'a Summary>> {
-    let mut groups: Vec<(Key, Vec<&Summary>)> = Vec::new();
+    let mut groups: Vec<Vec<&Summary>> = Vec::new();
+    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
     for item in items {
-        match groups.iter_mut().find(|(k, _)| *k == key(item)) {
-            Some((_, group)) => group.push(item),
-            None => groups.push((key(item), vec![item])),
+        let place = *places.entry(key(item)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
 /// Attack names with the parameters in which attacks of the same name differ.
@@ -102,19 +114,14 @@ pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
             .iter()
             .filter(|(k, v)| differs(k) && !v.is_empty())
             .map(|(k, v)| in_words(&k.replace('_', " "), v));
-        let nets = fitted_elsewhere(s);
-        let elsewhere = match nets.as_slice() {
-            [] => None,
-            [net] => Some(format!("fitted to {net}")),
-            nets => Some(format!("fitted to an ensemble of {}", nets.len())),
-        };
-        let parts = [attack.name.clone()].into_iter().chain(words).chain(elsewhere);
+        let parts = [attack.name.clone()].into_iter().chain(words).chain(fitted_to(s));
         (line_key(s), parts.collect::<Vec<_>>().join(", "))
     };
     lines.iter().map(name).collect()
 }
 
-fn in_words(key: &str, value: &str) -> String {
+/// A parameter and its value as one reads them.
+pub fn in_words(key: &str, value: &str) -> String {
     match value {
         // the digest of a picture's file
         digest if digest.len() == 64 => format!("{key} {}", &digest[..8]),

@@ -21,6 +21,66 @@ pub struct Summary {
     pub n: Option<usize>,
     /// Rates; `None` unless `ok`.
     pub rates: Option<Rates>,
+    /// What came out for each image, by number; empty unless `ok`.
+    pub verdicts: Vec<Verdict>,
+    /// What hints at an attack that failed.
+    pub indicators: Indicators,
+}
+
+/// What cells are compared by, image by image: small, because a run has millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// Number of the image.
+    pub example: u32,
+    /// Class predicted for the clean image; `u32::MAX` for none.
+    pub clean_prediction: u32,
+    /// Right before the attack, and fooled by it.
+    pub fooled: bool,
+    /// Taken for the target after the attack, whatever it was before.
+    pub target: bool,
+    /// The clean image lies so near a tie that another machine may predict another class.
+    pub near: bool,
+}
+
+/// Failure indicators of one cell, as counts of images (Pintor et al. 2022).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Indicators {
+    /// For which a gradient was asked.
+    pub with_gradient: usize,
+    /// Of these, with one that was zero everywhere.
+    pub zero_gradient: usize,
+    /// Attacked and not fooled.
+    pub standing: usize,
+    /// Of these, the closest came at the last step.
+    pub closest_at_end: usize,
+}
+
+/// Clean margins below this are a tie to other arithmetic.
+const NEAR: f32 = 1e-3;
+
+impl Verdict {
+    fn of(o: &Outcome) -> Verdict {
+        Verdict {
+            example: o.example as u32,
+            clean_prediction: o.clean_prediction.map_or(u32::MAX, |c| c as u32),
+            fooled: o.success == Some(true),
+            target: o.target_rank_adversarial == Some(0),
+            near: o.margin_clean.is_none_or(|m| m.abs() < NEAR),
+        }
+    }
+}
+
+impl Indicators {
+    fn of(outcomes: &[Outcome], steps: Option<usize>) -> Indicators {
+        let count = |test: &dyn Fn(&&Outcome) -> bool| outcomes.iter().filter(test).count();
+        let standing = |o: &&Outcome| o.forwards > 0 && o.success == Some(false) && o.is_right_before();
+        Indicators {
+            with_gradient: count(&|o| o.backwards > 0),
+            zero_gradient: count(&|o| o.backwards > 0 && o.has(ZERO_GRADIENT)),
+            standing: count(&standing),
+            closest_at_end: count(&|o| standing(o) && Some(o.step) == steps),
+        }
+    }
 }
 
 /// What a complete cell says.
@@ -54,7 +114,16 @@ impl Summary {
     /// Reads and summarises a planned cell.
     pub fn read(store: &Store, cell: &Cell) -> Result<Summary> {
         let id = cell.id();
-        let blank = |status, error| Summary { cell: cell.clone(), id: id.clone(), status, error, n: None, rates: None };
+        let blank = |status, error| Summary {
+            cell: cell.clone(),
+            id: id.clone(),
+            status,
+            error,
+            n: None,
+            rates: None,
+            verdicts: Vec::new(),
+            indicators: Indicators::default(),
+        };
         match store.state(&id)? {
             State::Missing => Ok(blank("missing", None)),
             State::Failed => Ok(blank("failed", store.read(&id)?.provenance.error)),
@@ -62,8 +131,15 @@ impl Summary {
                 let outcomes = store.read(&id)?.outcomes;
                 let error = error_rows(&outcomes);
                 let status = if error.is_some() { "failed" } else { "ok" };
-                let rates = error.is_none().then(|| Rates::of(&outcomes));
-                Ok(Summary { n: Some(outcomes.len()), rates, ..blank(status, error) })
+                let n = Some(outcomes.len());
+                if error.is_some() {
+                    return Ok(Summary { n, ..blank(status, error) });
+                }
+                let steps = cell.attack.params.get("steps").and_then(|n| n.parse().ok());
+                let mut verdicts: Vec<Verdict> = outcomes.iter().map(Verdict::of).collect();
+                verdicts.sort_by_key(|v| v.example);
+                let (rates, indicators) = (Some(Rates::of(&outcomes)), Indicators::of(&outcomes, steps));
+                Ok(Summary { n, rates, verdicts, indicators, ..blank(status, error) })
             }
         }
     }

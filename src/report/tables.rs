@@ -4,6 +4,8 @@ use super::Run;
 use super::summary::{Rates, Summary, wilson};
 use crate::error::{Error, Result};
 use crate::record::{Cell, Outcome, Transfer};
+use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// Columns of `summary.csv`, normative.
 const SUMMARY: [&str; 29] = [
@@ -133,39 +135,61 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
     csv(&SUMMARY, rows).map(Some)
 }
 
-/// One row an image and cell.
-pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
-    for s in stored(run) {
-        rows.extend(run.store.read(&s.id)?.outcomes.iter().map(|o| {
-            vec![
-                s.id.clone(),
-                o.example.to_string(),
-                text(o.label),
-                text(o.clean_prediction),
-                text(o.adversarial_prediction),
-                text(o.success),
-                text(o.linf_255),
-                text(o.l2),
-                text(o.margin_clean),
-                text(o.margin_adversarial),
-                o.step.to_string(),
-                o.restart.to_string(),
-                o.forwards.to_string(),
-                o.backwards.to_string(),
-                o.flags.clone(),
-                run.weights_pinned(&s.cell).to_string(),
-                run.data_pinned(&s.cell).to_string(),
-            ]
-        }));
+/// One row an image and cell, handed to `part` cell by cell with the cell's id, the heading without one: of a large run they
+/// would not fit into memory. The fields are those of `outcomes.csv`, so they are copied and not parsed.
+pub fn images(run: &Run, part: &mut dyn FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
+    part("", &csv(&IMAGES, std::iter::empty())?)?;
+    let cells: Vec<&Summary> = stored(run).collect();
+    for some in cells.chunks(AT_ONCE) {
+        let rows: Vec<Vec<u8>> = some.par_iter().map(|s| images_of(run, s)).collect::<Result<_>>()?;
+        some.iter().zip(&rows).try_for_each(|(s, rows)| part(&s.id, rows))?;
     }
-    csv(&IMAGES, rows.into_iter()).map(Some)
+    Ok(())
+}
+
+/// Cells whose rows are held at once.
+const AT_ONCE: usize = 64;
+
+fn images_of(run: &Run, s: &Summary) -> Result<Vec<u8>> {
+    let problem = |e: csv::Error| Error::Store(format!("cell {}: outcomes.csv: {e}", s.id));
+    let bytes = run.store.read_rows(&s.id)?;
+    let mut reader = csv::Reader::from_reader(bytes.as_slice());
+    let heading = reader.byte_headers().map_err(problem)?.clone();
+    let place = |name: &&str| heading.iter().position(|h| h == name.as_bytes());
+    // the first column and the last two are the cell's
+    let Some(places) = IMAGES[1..IMAGES.len() - 2].iter().map(place).collect::<Option<Vec<usize>>>() else {
+        // a cell without images has no heading either
+        let foreign = || Error::Store(format!("cell {}: outcomes.csv lacks a column", s.id));
+        return if bytes.is_empty() { Ok(Vec::new()) } else { Err(foreign()) };
+    };
+    let mut writer = csv::Writer::from_writer(Vec::with_capacity(bytes.len()));
+    let mut record = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut record).map_err(problem)? {
+        writer.write_field(&s.id).map_err(problem)?;
+        for place in &places {
+            writer.write_field(plain(&record[*place]).as_ref()).map_err(problem)?;
+        }
+        for pinned in [run.weights_pinned(&s.cell), run.data_pinned(&s.cell)] {
+            writer.write_field(pinned).map_err(problem)?;
+        }
+        writer.write_record(None::<&[u8]>).map_err(problem)?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("table: {e}")))
+}
+
+/// A stored number as tables have it: 8 for 8.0, no exponents. Both forms have the fewest digits that tell it from its
+/// neighbours, so no digit changes.
+fn plain(field: &[u8]) -> Cow<'_, [u8]> {
+    let number = |text: &str| text.parse::<f64>().ok().map(|v| v.to_string().into_bytes());
+    let looks_so = field.ends_with(b".0") || (field.contains(&b'e') && field.iter().any(u8::is_ascii_digit));
+    let changed = looks_so.then(|| std::str::from_utf8(field).ok().and_then(number)).flatten();
+    changed.map_or(Cow::Borrowed(field), Cow::Owned)
 }
 
 /// One row a targeted cell: how often the target is predicted, and among the five best, before and after.
 pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
-    for s in stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted") {
+    let targeted: Vec<&Summary> = stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted").collect();
+    let row = |s: &&Summary| -> Result<Vec<String>> {
         let outcomes = run.store.read(&s.id)?.outcomes;
         let share = |rank: &dyn Fn(&Outcome) -> Option<usize>, within: usize| {
             let hits = outcomes.iter().filter(|o| rank(o).is_some_and(|r| r < within)).count();
@@ -178,7 +202,7 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
         let probability = |of: &dyn Fn(&Outcome) -> Option<f32>| six(mean(outcomes.iter().filter_map(of)));
         let c = &s.cell;
         let fitted_to: Vec<&str> = c.train.iter().flat_map(|t| t.models.iter().map(|m| m.name.as_str())).collect();
-        rows.push(vec![
+        Ok(vec![
             s.id.clone(),
             c.model.name.clone(),
             c.attack.name.clone(),
@@ -200,8 +224,9 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             probability(&|o| o.target_probability_clean),
             probability(&|o| o.target_probability_adversarial),
             fitted_to.join(" "),
-        ]);
-    }
+        ])
+    };
+    let rows: Vec<Vec<String>> = targeted.par_iter().map(row).collect::<Result<_>>()?;
     if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
 }
 
@@ -272,4 +297,26 @@ pub fn text<T: ToString>(value: Option<T>) -> String {
 /// Six digits, empty where there is no value.
 pub fn six(value: Option<f64>) -> String {
     value.map_or(String::new(), |v| format!("{v:.6}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    /// The stored form of a number, and what it would be written as from the number itself.
+    #[test]
+    fn stored_numbers_are_copied_as_tables_write_them() {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let (wide, narrow) =
+            ([0.0, 8.0, 0.1, 1e-7, -2.5e-9, 123456789.0, 1e20], [0.0f32, -3.0, 1e-8, 0.3, 5.5e-20, 1e9]);
+        wide.iter().for_each(|v| writer.serialize(v).unwrap());
+        narrow.iter().for_each(|v| writer.serialize(v).unwrap());
+        let stored = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let expected = wide.iter().map(f64::to_string).chain(narrow.iter().map(f32::to_string));
+        let found = stored.lines().map(|l| String::from_utf8(plain(l.as_bytes()).into_owned()).unwrap());
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        for text in ["true", "false", "", "clean-wrong zero-gradient", "12", "-0.25", "e"] {
+            assert_eq!(plain(text.as_bytes()), text.as_bytes());
+        }
+    }
 }

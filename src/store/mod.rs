@@ -194,6 +194,11 @@ impl Store {
         Ok(StoredCell { cell, provenance, outcomes })
     }
 
+    /// The rows of a complete cell as they are stored; every byte is checked.
+    pub fn read_rows(&self, id: &str) -> Result<Vec<u8>> {
+        self.checked(CELLS, id, OUTCOMES, &self.provenance(CELLS, id)?)
+    }
+
     /// Reads the witnesses of a complete cell; every byte is checked.
     pub fn read_witnesses(&self, id: &str) -> Result<Witnesses> {
         let bytes = self.checked(CELLS, id, WITNESSES, &self.provenance(CELLS, id)?)?;
@@ -310,12 +315,23 @@ impl Store {
 
     /// Writes a file of the run, all of it or nothing.
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
+        self.write_parts(relative, |part| part(bytes))
+    }
+
+    /// Writes a file of the run part by part, all of it or nothing: it need not fit into memory.
+    pub fn write_parts(
+        &self,
+        relative: &str,
+        parts: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
         let path = self.dir.join(relative);
         let folder = path.parent().expect("below the run");
         fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
         let name = path.file_name().expect("a file").to_string_lossy();
         let beside = folder.join(format!("{TEMPORARY}{name}"));
-        write_synced(&beside, bytes)?;
+        let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        parts(&mut |bytes| file.write_all(bytes).map_err(Error::io("write", &beside)))?;
+        file.sync_all().map_err(Error::io("sync", &beside))?;
         fs::rename(&beside, &path).map_err(Error::io("rename into", &path))?;
         sync_dir(folder)
     }

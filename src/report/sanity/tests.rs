@@ -1,0 +1,290 @@
+use super::super::summary::{Indicators, Rates};
+use super::*;
+use crate::record::tests::cell;
+use crate::record::{DataRecord, ModelRecord, TrainRecord};
+
+/// A complete cell of n images, of which those in `fooled` are fooled and all were right.
+fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
+    let mut cell = cell();
+    change(&mut cell);
+    let verdicts = (0..n as u32).map(|example| {
+        let hit = fooled.contains(&example);
+        Verdict { example, fooled: hit, target: hit, clean_prediction: example % 10, near: false }
+    });
+    Summary {
+        id: cell.id(),
+        status: "ok",
+        error: None,
+        n: Some(n),
+        rates: Some(Rates {
+            n,
+            labelled: true,
+            clean_correct: n,
+            robust_correct: n - fooled.len(),
+            wrong: fooled.len(),
+            robust_interval: None,
+            median_linf_255: None,
+            median_l2: None,
+            forwards: None,
+            backwards: None,
+            zero_gradient: None,
+        }),
+        verdicts: verdicts.collect(),
+        indicators: Indicators::default(),
+        cell,
+    }
+}
+
+fn set(cell: &mut Cell, attack: &str, params: &[(&str, &str)]) {
+    cell.attack.name = attack.into();
+    cell.attack.params = params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+}
+
+fn at(eps: &str, fooled: &[u32]) -> Summary {
+    summary(100, fooled, |c| c.threat.eps = eps.into())
+}
+
+/// Verdicts of the rows of one relation.
+fn verdicts(cells: &[Summary], relation: &str) -> Vec<Judgement> {
+    let rows = rows(cells, &Shapes::new(), &[]);
+    rows.iter().filter(|r| r.relation == relation).map(|r| r.verdict).collect()
+}
+
+fn first(n: u32) -> Vec<u32> {
+    (0..n).collect()
+}
+
+use Judgement::{Ok as Fine, Suspicious, Violated};
+
+#[test]
+fn robust_accuracy_falls_with_the_budget() {
+    let relation = "robust accuracy falls with the budget";
+    assert_eq!(verdicts(&[at("2/255", &first(5)), at("8/255", &first(30))], relation), [Fine]);
+    // 3 against none: chance does that once in eight
+    assert_eq!(verdicts(&[at("2/255", &first(3)), at("8/255", &[])], relation), [Fine]);
+    // 5 against none: once in 32
+    assert_eq!(verdicts(&[at("2/255", &first(5)), at("8/255", &[])], relation), [Suspicious]);
+    assert_eq!(verdicts(&[at("2/255", &first(30)), at("8/255", &[])], relation), [Violated]);
+    // neighbours in value, not in the order of the plan or of the text
+    let rows = rows(&[at("16/255", &first(9)), at("8/255", &first(9)), at("2/255", &[])], &Shapes::new(), &[]);
+    let eps = |id: &str| [at("16/255", &[]), at("8/255", &[]), at("2/255", &[])].iter().position(|s| s.id == id);
+    let found: Vec<_> = rows
+        .iter()
+        .filter(|r| r.relation == relation)
+        .map(|r| (eps(&r.cell), eps(r.against.as_deref().unwrap())))
+        .collect();
+    assert_eq!(found, [(Some(2), Some(1)), (Some(1), Some(0))]);
+}
+
+#[test]
+fn within_leaves_nothing_to_chance() {
+    let within = |eps: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| (c.threat.eps, c.mode) = (eps.into(), format!("within 1/255 {eps}")))
+    };
+    let relation = "robust accuracy falls with the budget";
+    assert_eq!(verdicts(&[within("2/255", &[7]), within("8/255", &[7, 8])], relation), [Fine]);
+    assert_eq!(verdicts(&[within("2/255", &[7]), within("8/255", &[8, 9])], relation), [Violated]);
+}
+
+#[test]
+fn no_budget_fools_nothing() {
+    assert_eq!(verdicts(&[at("0", &[])], "budget 0 equals clean"), [Fine]);
+    assert_eq!(verdicts(&[at("0", &[3])], "budget 0 equals clean"), [Violated]);
+    assert_eq!(verdicts(&[at("1/255", &[3])], "budget 0 equals clean"), []);
+}
+
+#[test]
+fn more_steps_and_restarts_are_not_weaker() {
+    let pgd = |steps: &str, restarts: &str, size: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| set(c, "pgd", &[("steps", steps), ("restarts", restarts), ("step_size", size)]))
+    };
+    let relation = "more steps are not weaker";
+    let own = "2.5*eps/steps";
+    assert_eq!(verdicts(&[pgd("40", "1", own, &first(9)), pgd("10", "1", own, &first(8))], relation), [Fine]);
+    assert_eq!(verdicts(&[pgd("40", "1", own, &[1]), pgd("10", "1", own, &[2, 3])], relation), [Fine]);
+    // the shorter run is the beginning of the longer one
+    assert_eq!(verdicts(&[pgd("40", "1", "2/255", &[1]), pgd("10", "1", "2/255", &[2])], relation), [Suspicious]);
+    assert_eq!(verdicts(&[pgd("40", "1", own, &[]), pgd("10", "1", own, &first(20))], relation), [Violated]);
+    let relation = "more restarts are not weaker";
+    assert_eq!(verdicts(&[pgd("10", "1", own, &first(3)), pgd("10", "5", own, &first(9))], relation), [Fine]);
+    assert_eq!(verdicts(&[pgd("10", "1", own, &first(20)), pgd("10", "5", own, &first(2))], relation), [Violated]);
+}
+
+#[test]
+fn attacks_that_know_less_are_not_stronger() {
+    let attack = |name: &str, params: &[(&str, &str)], fooled: &[u32]| summary(100, fooled, |c| set(c, name, params));
+    let steps = [("steps", "10")];
+    let sound = [attack("noise", &[], &[1]), attack("fgsm", &[], &first(20)), attack("pgd", &steps, &first(30))];
+    assert_eq!(verdicts(&sound, "noise is not stronger"), [Fine, Fine]);
+    assert_eq!(verdicts(&sound, "iterations are not weaker than one step"), [Fine]);
+    let broken = [attack("noise", &[], &first(10)), attack("fgsm", &[], &first(20)), attack("pgd", &steps, &first(4))];
+    assert_eq!(verdicts(&broken, "noise is not stronger"), [Fine, Suspicious]);
+    assert_eq!(verdicts(&broken, "iterations are not weaker than one step"), [Violated]);
+    // other images, budgets or seeds are no pair
+    let mut other = sound.clone();
+    other[0].cell.seed = 1;
+    other[1].cell.data.digest = "other".into();
+    assert_eq!(rows(&other, &Shapes::new(), &[]).iter().filter(|r| r.against.is_some()).count(), 0);
+}
+
+#[test]
+fn a_scan_may_at_most_be_suspicious() {
+    let pixel = |variant: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| {
+            set(c, "one-pixel", &[("variant", variant), ("objective", "goal")]);
+            (c.threat.norm, c.threat.eps) = ("pixels".into(), "1".into());
+        })
+    };
+    let relation = "a scan is not weaker than evolution";
+    assert_eq!(verdicts(&[pixel("paper", &first(8)), pixel("scan", &first(9))], relation), [Fine]);
+    assert_eq!(verdicts(&[pixel("paper", &first(40)), pixel("scan", &[])], relation), [Suspicious]);
+}
+
+#[test]
+fn patches_beat_their_controls() {
+    let pasted = |attack: &str, content: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| {
+            set(c, attack, &[("content", content)]);
+            (c.threat.norm, c.threat.eps, c.goal) = ("patch".into(), "0.1".into(), "target:3".into());
+        })
+    };
+    let relation = "a patch is not weaker than its controls";
+    let (noise, grey) = (pasted("paste", "noise", &first(2)), pasted("paste", "grey", &[5]));
+    assert_eq!(verdicts(&[pasted("patch", "", &first(60)), noise.clone(), grey.clone()], relation), [Fine, Fine]);
+    let class = pasted("paste", "class", &first(40));
+    assert_eq!(verdicts(&[pasted("patch", "", &first(3)), class], relation), [Violated]);
+    let relation = "mean colour is like occlusion";
+    assert_eq!(verdicts(&[pasted("paste", "mean", &[5, 6]), grey.clone()], relation), [Fine]);
+    assert_eq!(verdicts(&[pasted("paste", "mean", &first(40)), grey], relation), [Suspicious]);
+    assert_eq!(verdicts(&[noise], relation), []);
+}
+
+#[test]
+fn an_unbounded_attack_leaves_no_more_than_guessing() {
+    let shapes = Shapes::from([("11".to_string(), (10, 32))]);
+    let judged = |eps: &str, norm: &str, robust: u32| {
+        let s = summary(100, &first(100 - robust), |c| (c.threat.eps, c.threat.norm) = (eps.into(), norm.into()));
+        let rows = rows(&[s], &shapes, &[]);
+        rows.iter().find(|r| r.relation == "an unbounded budget leaves nothing").map(|r| r.verdict)
+    };
+    assert_eq!(judged("1", "linf", 0), Some(Fine));
+    assert_eq!(judged("1", "linf", 10), Some(Fine), "guessing");
+    assert_eq!(judged("1/2", "linf", 16), Some(Suspicious));
+    assert_eq!(judged("1", "linf", 60), Some(Violated));
+    assert_eq!(judged("8/255", "linf", 60), None);
+    assert_eq!(judged("8", "l2", 60), None, "half the diagonal is 27.7");
+    assert_eq!(judged("28", "l2", 60), Some(Violated));
+}
+
+/// Closed forms: one minus none, all, and sums of two terms.
+#[test]
+fn the_binomial_tail_is_exact() {
+    for (k, n, p, tail) in [
+        (0, 10, 0.1, 1.0),
+        (1, 10, 0.1, 0.6513215599),
+        (10, 10, 0.1, 1e-10),
+        (3, 4, 0.5, 0.3125),
+        (4, 5, 0.25, 0.015625),
+    ] {
+        let found = binomial_tail(k, n, p);
+        assert!((found / tail - 1.0).abs() < 1e-9, "{k} of {n}: {found:e}");
+    }
+    assert!(binomial_tail(90_000, 100_000, 0.001) == 0.0, "far in the tail, without a NaN");
+}
+
+#[test]
+fn a_patch_fitted_to_the_attacked_net_is_not_weaker() {
+    let fitted = |to: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| {
+            set(c, "patch", &[]);
+            (c.threat.norm, c.goal) = ("patch".into(), "target:3".into());
+            let net = ModelRecord { name: to.into(), network: "n".into(), weights: to.into() };
+            let data = DataRecord { digest: "22".into(), ..c.data.clone() };
+            c.train = Some(TrainRecord { models: vec![net], data });
+        })
+    };
+    let relation = "white box is not weaker";
+    assert_eq!(verdicts(&[fitted("00", &first(30)), fitted("77", &first(20))], relation), [Fine]);
+    assert_eq!(verdicts(&[fitted("00", &first(3)), fitted("77", &first(40))], relation), [Violated]);
+}
+
+#[test]
+fn transferred_witnesses_do_not_beat_the_white_box() {
+    let net = |name: &str, fooled: &[u32]| {
+        summary(100, fooled, |c| (c.model.name, c.model.weights) = (name.into(), name.into()))
+    };
+    let cells = [net("a", &first(50)), net("b", &first(30))];
+    let judged = |hits: u32| {
+        let verdicts = (0..100).map(|example| Verdict { example, fooled: example < hits, ..Verdict::default() });
+        let transfer = Transferred { cell: 0, model: ("b".into(), "b".into()), verdicts: verdicts.collect() };
+        let rows = rows(&cells, &Shapes::new(), &[transfer]);
+        let found: Vec<&Row> = rows.iter().filter(|r| r.relation == "white box is not weaker").collect();
+        assert_eq!((found.len(), found[0].model.as_str(), &found[0].against), (1, "b", &Some(cells[1].id.clone())));
+        found[0].verdict
+    };
+    assert_eq!((judged(20), judged(35), judged(90)), (Fine, Suspicious, Violated));
+}
+
+#[test]
+fn a_net_says_one_thing_of_a_clean_image() {
+    let relation = "one net says one thing of a clean image";
+    let sound = [at("2/255", &[]), at("8/255", &[])];
+    assert_eq!(verdicts(&sound, relation), [Fine]);
+    let mut tie = sound.clone();
+    (tie[1].verdicts[4].clean_prediction, tie[1].verdicts[4].near) = (77, true);
+    assert_eq!(verdicts(&tie, relation), [Suspicious]);
+    tie[1].verdicts[4].near = false;
+    assert_eq!(verdicts(&tie, relation), [Violated]);
+}
+
+#[test]
+fn blind_and_unfinished_attacks_are_named() {
+    let with = |zero_gradient, closest_at_end| {
+        let mut s = at("8/255", &[]);
+        s.indicators = Indicators { with_gradient: 100, zero_gradient, standing: 40, closest_at_end };
+        s
+    };
+    let zero = |k| verdicts(&[with(k, 0)], "gradients are not zero");
+    assert_eq!((zero(0), zero(5), zero(90)), (vec![Fine], vec![Suspicious], vec![Violated]));
+    let rising = |k| verdicts(&[with(0, k)], "the loss has come to rest");
+    assert_eq!((rising(0), rising(20), rising(39)), (vec![Fine], vec![Fine], vec![Suspicious]));
+}
+
+/// Holm's correction speaks for the whole run: among many sound pairs the odd one is chance.
+#[test]
+fn noise_alone_is_never_a_violation() {
+    let mut draws = 1u64;
+    let mut coin = move || {
+        // Knuth's MMIX generator: fair enough for a coin
+        draws = draws.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        draws >> 63 == 1
+    };
+    let mut cells = Vec::new();
+    for seed in 0..400 {
+        for eps in ["4/255", "8/255"] {
+            let fooled: Vec<u32> = (0..100).filter(|_| coin()).collect();
+            let mut s = at(eps, &fooled);
+            s.cell.seed = seed;
+            s.id = s.cell.id();
+            cells.push(s);
+        }
+    }
+    let found = verdicts(&cells, "robust accuracy falls with the budget");
+    assert_eq!(found.len(), 400);
+    assert!(!found.contains(&Violated));
+    let suspicious = found.iter().filter(|v| **v == Suspicious).count();
+    assert!((5..=35).contains(&suspicious), "one in twenty at most, and not none: {suspicious}");
+}
+
+#[test]
+fn complaints_come_worst_first_and_strict_counts_violations() {
+    let mut bad = at("0", &[3]);
+    bad.indicators = Indicators { with_gradient: 100, zero_gradient: 5, ..Indicators::default() };
+    let rows = rows(&[bad], &Shapes::new(), &[]);
+    let verdicts: Vec<Judgement> = complaints(&rows).iter().map(|r| r.verdict).collect();
+    assert_eq!(verdicts, [Violated, Suspicious]);
+    let error = strict(&rows).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("budget 0 equals clean"), "{error}");
+    assert!(strict(&rows[..0]).is_ok());
+}

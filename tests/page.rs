@@ -1,0 +1,483 @@
+//! `report.html`: it needs nothing but itself, nothing of a run becomes markup, it stays small, and it works in a browser.
+
+mod support;
+
+use foolproof::digest;
+use foolproof::record::{
+    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, PlanRecord, Provenance,
+    SCHEMA, ThreatRecord, Witnesses,
+};
+use foolproof::report::{self, Run};
+use foolproof::store::Store;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::stream;
+
+/// A name that would like to be markup.
+const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<!--";
+
+/// A run made of numbers, without a net.
+struct Synthetic {
+    models: Vec<String>,
+    classes: Vec<String>,
+    attacks: Vec<(String, Vec<(String, String)>)>,
+    budgets: Vec<String>,
+    images: usize,
+    side: usize,
+    explained: bool,
+}
+
+fn small() -> Synthetic {
+    let classes = (0..10).map(|c| format!("class {c}")).collect();
+    let attack = |name: &str, steps: &str| (name.to_string(), vec![("steps".to_string(), steps.to_string())]);
+    Synthetic {
+        models: vec!["net-a".into(), "net-b".into()],
+        classes,
+        attacks: vec![attack("fgsm", "1"), attack("pgd", "10"), attack("pgd", "40")],
+        budgets: vec!["2/255".into(), "4/255".into(), "8/255".into()],
+        images: 12,
+        side: 16,
+        explained: true,
+    }
+}
+
+fn provenance(error: Option<String>) -> Provenance {
+    let text = serde_json::json!({
+        "schema": SCHEMA, "error": error, "files": {}, "version": "0", "model_file": null, "device": "cpu", "threads": 1,
+        "batch": 1, "time_s": 0.0, "finished_unix_s": 0,
+    });
+    serde_json::from_value(text).unwrap()
+}
+
+fn outcome(example: usize, fooled: bool, classes: usize) -> Outcome {
+    let (label, other) = (example % classes, (example + 1) % classes);
+    Outcome {
+        example,
+        label: Some(label),
+        target: None,
+        clean_prediction: Some(label),
+        adversarial_prediction: Some(if fooled { other } else { label }),
+        success: Some(fooled),
+        linf_255: Some(8.0),
+        l2: Some(0.25),
+        margin_clean: Some(3.5),
+        margin_adversarial: Some(if fooled { -0.5 } else { 1.5 }),
+        confidence_clean: Some(0.9),
+        confidence_adversarial: Some(0.6),
+        label_probability_clean: Some(0.9),
+        label_probability_adversarial: Some(if fooled { 0.3 } else { 0.6 }),
+        target_probability_clean: None,
+        target_probability_adversarial: None,
+        target_logit_adversarial: None,
+        target_rank_clean: None,
+        target_rank_adversarial: None,
+        step: 1,
+        restart: 0,
+        forwards: 2,
+        backwards: 1,
+        flags: String::new(),
+        note: String::new(),
+    }
+}
+
+impl Synthetic {
+    fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for model in &self.models {
+            for (attack, params) in &self.attacks {
+                for eps in &self.budgets {
+                    cells.push(Cell {
+                        schema: SCHEMA,
+                        model: ModelRecord {
+                            name: model.clone(),
+                            network: "n".into(),
+                            weights: digest::sha256(model.as_bytes()),
+                        },
+                        data: DataRecord {
+                            name: "made-up".into(),
+                            split: "all".into(),
+                            first: 0,
+                            every: 1,
+                            take: self.images,
+                            prepared: String::new(),
+                            digest: "d".repeat(64),
+                        },
+                        attack: AttackRecord {
+                            name: attack.clone(),
+                            revision: 1,
+                            params: params.iter().cloned().collect(),
+                        },
+                        threat: ThreatRecord { norm: "linf".into(), eps: eps.clone() },
+                        goal: "untargeted".into(),
+                        mode: "at".into(),
+                        witness: "u8".into(),
+                        precision: "f32".into(),
+                        seed: 0,
+                        train: None,
+                    });
+                }
+            }
+        }
+        cells
+    }
+
+    /// Stores it. The later a budget stands, the more images are fooled.
+    fn store(&self, folder: &Path) -> Store {
+        let store = Store::create(folder).unwrap();
+        let values = 3 * self.side * self.side;
+        let mut pixels = stream("pixels");
+        let clean: Vec<u8> = (0..self.images * values).map(|_| pixels.below(240) as u8).collect();
+        let cells = self.cells();
+        store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells: cells.clone() }).unwrap();
+        let inputs = Inputs {
+            examples: (0..self.images).collect(),
+            classes: self.classes.clone(),
+            side: self.side,
+            pixels: clean.clone(),
+        };
+        store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
+        for (i, cell) in cells.iter().enumerate() {
+            let budget = i % self.budgets.len();
+            let fooled = |example: usize| example % (self.budgets.len() + 1) <= budget;
+            let rows: Vec<Outcome> =
+                (0..self.images).map(|e| outcome(e, fooled(e), self.classes.len().max(1))).collect();
+            // 8 levels in the first cell, and not the same in its neighbours
+            let attacked = Witnesses::U8(clean.iter().map(|v| v + 8 + (i % 8) as u8).collect());
+            store.put(cell, &rows, &attacked, self.side, provenance(None)).unwrap();
+            if self.explained {
+                let row = |example| Explained {
+                    example,
+                    maximum_clean: 1.0,
+                    maximum_adversarial: 1.0,
+                    correlation: Some(0.5),
+                    share_clean: None,
+                    share_adversarial: None,
+                };
+                let map: Vec<f32> = (0..self.images * 16).map(|v| (v % 16) as f32).collect();
+                let rows = (0..self.images).map(row).collect();
+                let maps = Explanation { rows, side: 4, clean: map.clone(), adversarial: map };
+                store.put_explanation(&cell.id(), &maps, provenance(None)).unwrap();
+            }
+        }
+        store
+    }
+}
+
+fn page_of(store: &Store) -> String {
+    report::write(store).unwrap();
+    String::from_utf8(store.read_bytes("report.html").unwrap()).unwrap()
+}
+
+/// What stands between `from` and `to`, each time.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+    text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect()
+}
+
+#[test]
+fn the_page_needs_nothing_but_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = small().store(folder.path());
+    let page = page_of(&store);
+    assert!(page.starts_with("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src &#39;none&#39;"));
+    // no element fetches anything: pictures in figures are data, and links lead to places on the page or files of the run
+    let markup: String = {
+        let mut rest = page.clone();
+        for script in between(&page, "<script", "</script>") {
+            rest = rest.replace(script, "");
+        }
+        rest
+    };
+    assert_eq!(
+        between(&markup, " src=\"", "\"").len() + markup.matches("url(").count() + markup.matches("@import").count(),
+        0
+    );
+    assert_eq!(
+        markup.matches("<link").count() + markup.matches("<iframe").count() + markup.matches("<object").count(),
+        0
+    );
+    let targets: BTreeSet<&str> = between(&markup, "href=\"", "\"").into_iter().collect();
+    assert!(targets.len() > 30);
+    for target in targets {
+        match target.strip_prefix('#') {
+            Some(id) => assert!(page.contains(&format!("id=\"{id}\"")), "{target}"),
+            None if target.starts_with("data:image/png;base64,") => {}
+            None => assert!(folder.path().join(target).is_file(), "{target}"),
+        }
+    }
+    for address in ["http://", "https://", "//cdn"] {
+        let found: Vec<&str> =
+            page.match_indices(address).map(|(at, _)| &page[at..(at + 30).min(page.len())]).collect();
+        assert!(found.iter().all(|a| a.starts_with("http://www.w3.org/")), "{found:?}");
+    }
+    // the one script that runs is the one that the policy names
+    let script = page.rsplit("<script>").next().unwrap().split("</script>").next().unwrap();
+    let digest = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, digest::sha256_bytes(script.as_bytes()));
+    assert!(page.contains(&format!("script-src &#39;sha256-{digest}&#39;;")));
+    assert!(!page[..page.find("<style>").unwrap()].contains("unsafe-inline&#39;; script"), "no other script");
+}
+
+#[test]
+fn every_cell_of_the_table_has_its_place_and_says_how_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = small();
+    let page = page_of(&run.store(folder.path()));
+    for cell in run.cells() {
+        let id = cell.id();
+        assert_eq!(page.matches(&format!("<details id=\"cell-{id}\"")).count(), 1);
+        assert!(page.matches(&format!("href=\"#cell-{id}\"")).count() >= 9, "each of its numbers leads there");
+        assert!(page.contains(&format!("href=\"cells/{id}/provenance.json\"")));
+    }
+    assert!(page.contains("foolproof verify made-up") && page.contains("foolproof --config"));
+    // law 3: what differs from machine to machine stands in provenance.json alone
+    for word in ["time_s", "finished_unix", "threads&quot;", &folder.path().display().to_string()] {
+        assert!(!page.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn nothing_of_a_run_becomes_markup() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    run.models[0] = HOSTILE.into();
+    run.classes = (0..10).map(|c| format!("{HOSTILE}{c}")).collect();
+    run.attacks[1].0 = HOSTILE.into();
+    run.attacks[2].1.push((HOSTILE.into(), HOSTILE.into()));
+    let store = run.store(folder.path());
+    let failed = Cell { seed: 1, ..run.cells()[0].clone() };
+    let mut cells = run.cells();
+    cells.push(failed.clone());
+    store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells }).unwrap();
+    store.put_failed(&failed, provenance(Some(HOSTILE.into()))).unwrap();
+    let page = page_of(&store);
+    assert_eq!(page.matches("<script").count(), 2, "the data and the script");
+    assert_eq!(page.matches("</script").count(), 2);
+    assert_eq!(page.matches("<!--").count(), 0);
+    assert_eq!(page.matches("<img").count(), page.matches("<img id=").count());
+    assert!(page.contains("&lt;img src=x onerror=alert(2)&gt;"), "it is there as text");
+    let figures = between(&page, "<svg", "</svg>");
+    assert!(figures.len() >= 3);
+    for figure in figures {
+        let text = format!("<svg{figure}</svg>");
+        let parsed = roxmltree::Document::parse(&text).unwrap_or_else(|e| panic!("{e}: {}", &text[..300]));
+        let names: BTreeSet<&str> =
+            parsed.descendants().filter(|n| n.is_element()).map(|n| n.tag_name().name()).collect();
+        assert!(
+            names.is_subset(
+                &["svg", "rect", "text", "line", "polyline", "polygon", "circle", "path", "image", "g"].into()
+            ),
+            "{names:?}"
+        );
+    }
+    // the data reads back as it was
+    let data = between(&page, "id=\"gallery-data\">", "</script>")[0];
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert!(data["scenes"][0]["name"].as_str().unwrap().starts_with(HOSTILE));
+}
+
+#[test]
+fn the_same_cells_give_the_same_page() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (small().store(one.path()), small().store(two.path()));
+    let page = page_of(&first);
+    assert!(page == page_of(&second) && page == page_of(&first));
+    let of_render = report::render(&Run::read(&first).unwrap()).unwrap();
+    assert!(of_render.iter().any(|(path, bytes)| path == "report.html" && bytes == page.as_bytes()), "verify sees it");
+}
+
+/// Room is shared out: pictures, cells and tables that would be too much are left out, counted, and their file is named.
+#[test]
+fn the_page_stays_small_and_says_what_it_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    (run.images, run.side, run.explained) = (20, 224, false);
+    run.attacks[0].1.push(("words".into(), "x".repeat(1_000_000)));
+    let page = page_of(&run.store(folder.path()));
+    assert!(page.len() < 20_000_000, "{} bytes", page.len());
+    let shown = between(&page, "<h2 id=\"gallery-h\">Gallery</h2><p>", "</p>")[0];
+    let count: usize = shown.split(' ').next().unwrap().parse().unwrap();
+    assert!(shown.contains(" of 360 images are shown, of ") && (5..126).contains(&count), "{shown}");
+    let note = " of 18 cells are shown. </strong>All of it: <a href=\"tables/summary.csv\"";
+    let cells: usize = page[..page.find(note).expect("a note")].rsplit('>').next().unwrap().parse().unwrap();
+    assert!((1..18).contains(&cells) && page.matches("<details id=\"cell-").count() == cells, "{cells}");
+}
+
+/// A run that cannot be: images are fooled where no change is allowed.
+#[test]
+fn a_violated_relation_is_said_and_under_strict_ends_with_status_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    (run.budgets, run.explained) = (vec!["0".into(), "8/255".into()], false);
+    drop(run.store(&folder.path().join("made-up")));
+    let report = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_foolproof"));
+        let output = command.args(["report", "made-up", "--out"]).arg(folder.path()).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = report(&[]);
+    let line = "violated: budget 0 equals clean: 4 images fooled where no change is allowed (cell ";
+    assert!(code == Some(0) && said.contains(line), "{said}");
+    let (code, said) = report(&["--strict"]);
+    assert!(code == Some(3) && said.contains("6 relations of the sanity ladder are violated"), "{said}");
+    // the reports are written all the same, and name it first
+    let page = fs::read_to_string(folder.path().join("made-up/report.html")).unwrap();
+    let warnings = between(&page, "<ul class=\"warnings\">", "</ul>")[0];
+    assert!(
+        warnings.starts_with("<li class=\"violated\"><strong>violated</strong> budget 0 equals clean"),
+        "{warnings:.300}"
+    );
+    let table = fs::read_to_string(folder.path().join("made-up/tables/sanity.csv")).unwrap();
+    assert!(table.starts_with(
+        "relation,verdict,model,cell,against,n,count,against_count,only,only_against,p,p_holm,why\nbudget 0 equals clean,violated,net-a,"
+    ));
+}
+
+/// Where Chromium is, if it is.
+fn chromium(test: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths)
+        .flat_map(|folder| ["chromium", "chromium-browser", "google-chrome"].map(|name| folder.join(name)))
+        .find(|p| p.is_file());
+    if found.is_none() {
+        eprintln!("skipped {test}: no chromium in PATH");
+    }
+    found
+}
+
+const LISTEN: &str = include_str!("page/listen.js");
+const DRIVE: &str = include_str!("page/drive.js");
+
+/// The page with scripts that listen for errors and act as a user would. Its policy stays in force and names them too.
+fn driven(page: &str) -> String {
+    let digest = |script: &str| {
+        base64::Engine::encode(&base64::prelude::BASE64_STANDARD, digest::sha256_bytes(script.as_bytes()))
+    };
+    let also = format!("script-src &#39;sha256-{}&#39; &#39;sha256-{}&#39; ", digest(LISTEN), digest(DRIVE));
+    page.replacen("script-src ", &also, 1)
+        .replacen("<title>", &format!("<script>{LISTEN}</script><title>"), 1)
+        .replacen("</body>", &format!("<script>{DRIVE}</script></body>"), 1)
+}
+
+/// What the driver reports, and what the browser says on its console.
+fn browse(chromium: &Path, folder: &Path, width: usize, dark: bool) -> serde_json::Value {
+    let profile = tempfile::tempdir().unwrap();
+    let page = folder.join("driven.html");
+    // a window has a least width, a frame has none
+    let frame = folder.join("frame.html");
+    let text = format!(
+        "<!doctype html><body style=\"margin:0\"><iframe src=\"driven.html\" style=\"border:0;width:{width}px;height:800px\"></iframe>\
+         <pre id=\"result\"></pre><script>addEventListener('message', (m) => {{ document.getElementById('result').textContent = m.data; }});</script>"
+    );
+    fs::write(&frame, text).unwrap();
+    assert!(page.is_file());
+    let output = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"])
+        .args([
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--enable-logging=stderr",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("--window-size={},900", width.max(600)))
+        .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
+        .args(["--virtual-time-budget=20000", "--dump-dom"])
+        .arg(format!("file://{}", frame.display()))
+        .output()
+        .unwrap();
+    let (dom, console) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let complaints: Vec<&str> = console.lines().filter(|l| l.contains("CONSOLE")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    let result = between(&dom, "<pre id=\"result\">", "</pre>").into_iter().next().unwrap_or_default();
+    let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, result).unwrap();
+    assert!(!bytes.is_empty(), "no report: {dom:.500} {console:.2000}");
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn it_works_in_a_browser() {
+    let Some(chromium) = chromium("it_works_in_a_browser") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = small();
+    let page = page_of(&run.store(folder.path()));
+    fs::write(folder.path().join("driven.html"), driven(&page)).unwrap();
+    let mut papers = BTreeSet::new();
+    for (width, dark) in [(375, false), (375, true), (768, false), (768, true), (1440, false), (1440, true)] {
+        let said = browse(&chromium, folder.path(), width, dark);
+        let at = format!("{width} px, dark {dark}: {said:#}");
+        let number = |key: &str| said[key].as_f64().unwrap_or_else(|| panic!("{key}: {at}"));
+        let text = |key: &str| said[key].as_str().unwrap_or_else(|| panic!("{key}: {at}"));
+        assert_eq!(said["problems"], serde_json::json!([]), "{at}");
+        assert_eq!((number("width"), number("overflow")), (width as f64, 0.0), "no sideways scrolling: {at}");
+        assert_eq!(said["dark"], dark, "{at}");
+        papers.insert(text("paper").to_string());
+        // a click on a heading sorts, a second one the other way
+        let column = |key: &str| -> Vec<f64> {
+            said[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().parse().unwrap()).collect()
+        };
+        assert!(column("rising").len() == 18 && column("rising").is_sorted(), "{at}");
+        assert!(column("falling").iter().rev().is_sorted() && column("rising") != column("falling"), "{at}");
+        assert_eq!((text("sorted"), text("sorted_again")), ("ascending", "descending"), "{at}");
+        assert_eq!(number("filtered"), 9.0, "{at}");
+        // keys and lists turn the gallery
+        assert_eq!((text("place"), text("place_next"), text("place_back")), ("1 of 5", "2 of 5", "1 of 5"), "{at}");
+        assert_ne!(text("clean"), text("clean_next"), "{at}");
+        assert_ne!(text("budget"), text("budget_up"), "{at}");
+        assert_ne!(text("attack"), text("attack_next"), "{at}");
+        assert_eq!(text("verdict_kept"), text("verdict_next"), "the image stays when the attack changes: {at}");
+        assert_eq!(number("scene_chosen"), 1.0, "{at}");
+        // mid grey and 15 times 8 levels
+        assert_eq!(said["difference"], serde_json::json!([16, 16, 248, 248, 248]), "{at}");
+        // a number leads to its cell
+        assert_eq!(said["opened"], true, "{at}");
+        assert_ne!(text("focus"), "none", "{at}");
+    }
+    assert_eq!(papers.len(), 2, "dark and light differ");
+}
+
+/// 10,000 cells of 1,000 images: `cargo test --release --test page -- --ignored` (2.5 GB in the temporary folder).
+#[test]
+#[ignore = "minutes, and gigabytes of disk"]
+fn a_large_run_is_reported_in_time_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Synthetic {
+        models: (0..10).map(|m| format!("net-{m}")).collect(),
+        attacks: (1..=20).map(|k| ("pgd".to_string(), vec![("steps".to_string(), (5 * k).to_string())])).collect(),
+        budgets: (1..=50).map(|k| format!("{k}/255")).collect(),
+        images: 1000,
+        side: 4,
+        explained: false,
+        ..small()
+    };
+    drop(run.store(&folder.path().join("large")));
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_foolproof"))
+        .args(["report", "large", "--out"])
+        .arg(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut peak_kib = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        let text = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        peak_kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak_kib);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let size = |path: &str| fs::metadata(folder.path().join("large").join(path)).unwrap().len();
+    println!(
+        "{seconds:.1} s, {peak_kib} KiB, page {} bytes, images.csv {} bytes",
+        size("report.html"),
+        size("tables/images.csv")
+    );
+    assert!(status.success());
+    assert!(size("report.html") < 20_000_000);
+    assert!(peak_kib > 0 && peak_kib < 1 << 20, "{peak_kib} KiB");
+    assert!(seconds < 30.0, "{seconds:.1} s");
+}
