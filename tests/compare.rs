@@ -449,6 +449,7 @@ fn provenance() -> Provenance {
         files: Default::default(),
         version: "test".into(),
         model_file: None,
+        model_commit: None,
         data_path: None,
         data_table: None,
         data_files: Vec::new(),
