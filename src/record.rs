@@ -1,6 +1,7 @@
 //! Plain data that is stored: what a cell is, what came out for each image, where it was computed.
 
 use crate::digest;
+use crate::figure::FigureRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -425,6 +426,17 @@ pub struct PlanRecord {
     pub name: String,
     /// Cells in order.
     pub cells: Vec<Cell>,
+    /// What its figures look like; decides no cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<FigureRecord>,
+}
+
+impl PlanRecord {
+    /// The id of the run: equal cells in equal order have equal ids, whatever the run is called.
+    pub fn run_id(&self) -> String {
+        let ids: String = self.cells.iter().map(|cell| cell.id() + "\n").collect();
+        digest::sha256(ids.as_bytes())[..16].to_string()
+    }
 }
 
 /// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.

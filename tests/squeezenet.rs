@@ -5,9 +5,9 @@ mod support;
 
 use candle_core::{DType, Device, Tensor};
 use foolproof::config::ModelFile;
+use foolproof::hub::Hub;
 use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Engine, Precision};
-use foolproof::hub::Hub;
 use foolproof::model::{self, ModelSource, Weights, squeezenet};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

@@ -14,7 +14,7 @@ const SHOWN: usize = 50;
 pub fn verify(store: &Store, options: &Options) -> Result<()> {
     let mut findings = verify::verify(store, &options.source(), &options.machine()?)?;
     if findings.problems.is_empty() {
-        findings.problems.extend(stale_reports(store)?);
+        findings.problems.extend(report::stale(store)?);
     }
     if findings.unplanned > 0 {
         eprintln!("{} stored cells are not in the plan: only their bytes were checked", findings.unplanned);
@@ -34,36 +34,5 @@ pub fn verify(store: &Store, options: &Options) -> Result<()> {
     match findings.problems.first() {
         None => Ok(()),
         Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
-    }
-}
-
-/// Tables and figures that are not what the cells give. A report that was never written is none.
-fn stale_reports(store: &Store) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
-    for (path, bytes) in report::render(&report::Run::read(store)?)? {
-        if !store.dir().join(&path).exists() {
-            continue;
-        }
-        let stored = store.read_bytes(&path)?;
-        if stored != bytes {
-            let csv = path.ends_with(".csv");
-            let cell = if csv { first_cell_that_differs(&stored, &bytes) } else { "all cells".into() };
-            problems
-                .push(format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)"));
-        }
-    }
-    Ok(problems)
-}
-
-/// Names the cell in the first line of a table that is not as it should be; the heading speaks of all.
-fn first_cell_that_differs(stored: &[u8], expected: &[u8]) -> String {
-    let mut stored = stored.split(|b| *b == b'\n');
-    let mut lines = expected.split(|b| *b == b'\n').enumerate();
-    match lines.find(|(_, line)| stored.next() != Some(line)) {
-        Some((i, line)) if i > 0 && !line.is_empty() => {
-            let id = line.split(|b| *b == b',').next().unwrap_or_default();
-            format!("cell {}", String::from_utf8_lossy(id))
-        }
-        _ => "all cells".into(),
     }
 }

@@ -6,4 +6,4 @@ mod sweep_file;
 
 pub use model_file::{ModelFile, PublishedSpec};
 pub use reader::{At, Problems};
-pub use sweep_file::{AttackSpec, Block, DataSpec, SweepFile, ThreatSpec, TrainSpec};
+pub use sweep_file::{AttackSpec, Block, DataSpec, FigureSpec, PanelSpec, SweepFile, ThreatSpec, TrainSpec};

@@ -1,9 +1,9 @@
 //! CSV tables. Rates are fractions with six digits; what is missing is an empty field.
 
 use super::Run;
-use super::summary::{Rates, Summary, wilson};
+use super::summary::{Rates, Summary, mean, wilson};
 use crate::error::{Error, Result};
-use crate::record::{Cell, Outcome, Transfer};
+use crate::record::{Cell, Transfer};
 
 /// Columns of `summary.csv`, normative.
 const SUMMARY: [&str; 27] = [
@@ -34,25 +34,6 @@ const SUMMARY: [&str; 27] = [
     "backwards",
     "zero_gradient",
     "error",
-];
-
-/// Columns of `images.csv`, normative.
-const IMAGES: [&str; 15] = [
-    "cell",
-    "example",
-    "label",
-    "clean_prediction",
-    "adversarial_prediction",
-    "success",
-    "linf_255",
-    "l2",
-    "margin_clean",
-    "margin_adversarial",
-    "step",
-    "restart",
-    "forwards",
-    "backwards",
-    "flags",
 ];
 
 /// Columns of `targets.csv`: targeted cells only.
@@ -127,48 +108,14 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
     csv(&SUMMARY, rows).map(Some)
 }
 
-/// One row an image and cell.
-pub fn images(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
-    for s in stored(run) {
-        rows.extend(run.store.read(&s.id)?.outcomes.iter().map(|o| {
-            vec![
-                s.id.clone(),
-                o.example.to_string(),
-                text(o.label),
-                text(o.clean_prediction),
-                text(o.adversarial_prediction),
-                text(o.success),
-                text(o.linf_255),
-                text(o.l2),
-                text(o.margin_clean),
-                text(o.margin_adversarial),
-                o.step.to_string(),
-                o.restart.to_string(),
-                o.forwards.to_string(),
-                o.backwards.to_string(),
-                o.flags.clone(),
-            ]
-        }));
-    }
-    csv(&IMAGES, rows.into_iter()).map(Some)
-}
-
 /// One row a targeted cell: how often the target is predicted, and among the five best, before and after.
 pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
     let mut rows = Vec::new();
-    for s in stored(run).filter(|s| s.rates.is_some() && s.cell.goal != "untargeted") {
-        let outcomes = run.store.read(&s.id)?.outcomes;
-        let share = |rank: &dyn Fn(&Outcome) -> Option<usize>, within: usize| {
-            let hits = outcomes.iter().filter(|o| rank(o).is_some_and(|r| r < within)).count();
-            six((!outcomes.is_empty()).then(|| hits as f64 / outcomes.len() as f64))
-        };
-        let interval = |within: usize| {
-            let hits = outcomes.iter().filter(|o| o.target_rank_adversarial.is_some_and(|r| r < within)).count();
-            (!outcomes.is_empty()).then(|| wilson(hits, outcomes.len()))
-        };
-        let probability = |of: &dyn Fn(&Outcome) -> Option<f32>| six(mean(outcomes.iter().filter_map(of)));
-        let c = &s.cell;
+    for s in run.cells.iter().filter(|s| s.cell.goal != "untargeted") {
+        let Some(n) = s.rates.as_ref().map(|r| r.n) else { continue };
+        let share = |k: usize| six((n > 0).then(|| k as f64 / n as f64));
+        let interval = |k: usize| (n > 0).then(|| wilson(k, n));
+        let (c, t) = (&s.cell, &s.tally);
         let fitted_to: Vec<&str> = c.train.iter().flat_map(|t| t.models.iter().map(|m| m.name.as_str())).collect();
         rows.push(vec![
             s.id.clone(),
@@ -178,19 +125,19 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             c.threat.norm.clone(),
             c.threat.eps.clone(),
             c.goal.clone(),
-            outcomes.len().to_string(),
-            share(&|o| o.target_rank_clean, 1),
-            share(&|o| o.target_rank_adversarial, 1),
-            share(&|o| o.target_rank_clean, 5),
-            share(&|o| o.target_rank_adversarial, 5),
-            six(interval(1).map(|i| i.0)),
-            six(interval(1).map(|i| i.1)),
-            six(interval(5).map(|i| i.0)),
-            six(interval(5).map(|i| i.1)),
-            probability(&|o| o.label_probability_clean),
-            probability(&|o| o.label_probability_adversarial),
-            probability(&|o| o.target_probability_clean),
-            probability(&|o| o.target_probability_adversarial),
+            n.to_string(),
+            share(t.target[0]),
+            share(t.target[1]),
+            share(t.target_top5[0]),
+            share(t.target_top5[1]),
+            six(interval(t.target[1]).map(|i| i.0)),
+            six(interval(t.target[1]).map(|i| i.1)),
+            six(interval(t.target_top5[1]).map(|i| i.0)),
+            six(interval(t.target_top5[1]).map(|i| i.1)),
+            six(t.label_probability[0]),
+            six(t.label_probability[1]),
+            six(t.target_probability[0]),
+            six(t.target_probability[1]),
             fitted_to.join(" "),
         ]);
     }
@@ -201,9 +148,13 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
 pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
     let mut rows = Vec::new();
     for s in stored(run) {
-        for (model, found) in run.store.read_transfers(&s.id)? {
-            let labels: Vec<Option<usize>> = run.store.read(&s.id)?.outcomes.iter().map(|o| o.label).collect();
-            let labelled = labels.iter().any(Option::is_some);
+        let transfers = run.store.read_transfers(&s.id)?;
+        if transfers.is_empty() {
+            continue;
+        }
+        let labels: Vec<Option<usize>> = run.store.read(&s.id)?.outcomes.iter().map(|o| o.label).collect();
+        let labelled = labels.iter().any(Option::is_some);
+        for (model, found) in transfers {
             let share = |of: &dyn Fn(usize, &Transfer) -> bool, wanted: bool| {
                 let hits = found.iter().enumerate().filter(|(k, t)| of(*k, t)).count();
                 six((wanted && !found.is_empty()).then(|| hits as f64 / found.len() as f64))
@@ -228,12 +179,6 @@ pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
         }
     }
     if rows.is_empty() { Ok(None) } else { csv(&TRANSFER, rows.into_iter()).map(Some) }
-}
-
-/// `None` where there is nothing.
-fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
-    let (sum, n) = values.fold((0.0, 0), |(sum, n), v| (sum + f64::from(v), n + 1));
-    (n > 0).then(|| sum / f64::from(n))
 }
 
 fn stored<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {

@@ -1,12 +1,13 @@
 //! What belongs to cells and is stored beside them: pictures that attacks paste, what other nets say of witnesses, maps
 //! that explain predictions, and the state of work that is still under way.
 
-use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS, remove, tensor_file};
+use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TEMPORARY, TRANSFERS, remove, tensor_file};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs;
 
 const FIT: &str = "fit.json";
@@ -73,17 +74,14 @@ impl Store {
         let rows = csv_of(rows)?;
         let text = serde_json::to_string_pretty(model).expect("plain data");
         let files = vec![(MODEL, text.into_bytes()), (ROWS, rows)];
+        *self.transfers.lock().expect("no holder panics") = None;
         self.put_files(TRANSFERS, &transfer_name(cell, model), files, provenance)
     }
 
     /// What other nets say of the witnesses of a cell, by the nets' names.
     pub fn read_transfers(&self, cell: &str) -> Result<Vec<(ModelRecord, Vec<Transfer>)>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(&format!("{cell}-")) {
-                continue;
-            }
+        for name in self.transfer_names(cell) {
             let provenance = self.provenance(TRANSFERS, &name)?;
             let text = self.checked(TRANSFERS, &name, MODEL, &provenance)?;
             let model: ModelRecord =
@@ -95,6 +93,22 @@ impl Store {
         }
         found.sort_by(|a: &(ModelRecord, Vec<Transfer>), b| (&a.0.name, &a.0.weights).cmp(&(&b.0.name, &b.0.weights)));
         Ok(found)
+    }
+
+    /// Folders of the transfers of a cell. The shelf is listed once: it holds those of all cells.
+    fn transfer_names(&self, cell: &str) -> Vec<String> {
+        let mut listed = self.transfers.lock().expect("no holder panics");
+        let listed = listed.get_or_insert_with(|| {
+            let mut of_cell: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if let Some((cell, _)) = name.rsplit_once('-').filter(|_| !name.starts_with(TEMPORARY)) {
+                    of_cell.entry(cell.to_string()).or_default().push(name);
+                }
+            }
+            of_cell
+        });
+        listed.get(cell).cloned().unwrap_or_default()
     }
 
     /// Whether the predictions of a cell are explained.

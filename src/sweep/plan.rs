@@ -1,9 +1,11 @@
 //! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
 
+use super::figures;
 use crate::attack::{self, Attack, Kind, Params, Training};
 use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, TrainSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
+use crate::figure::FigureRecord;
 use crate::goal::Goal;
 use crate::judge::{WITNESS_KINDS, WitnessKind};
 use crate::kernel::{PRECISIONS, Precision};
@@ -27,6 +29,8 @@ pub struct Plan {
     pub data: Vec<LoadedData>,
     /// In the order of tables and charts.
     pub cells: Vec<PlannedCell>,
+    /// What its figures look like.
+    pub figures: Vec<FigureRecord>,
 }
 
 /// A subset with its dataset.
@@ -122,15 +126,16 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
         }
     }
     let Resolver { models, data, .. } = resolver;
+    let figures = figures::resolve(&file.figures, &cells, &problems);
     problems.into_result()?;
-    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells })
+    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells, figures })
 }
 
 impl Plan {
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
-        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells }
+        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells, figures: self.figures.clone() }
     }
 }
 

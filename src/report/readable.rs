@@ -1,0 +1,184 @@
+//! Tables to be read by people, as Markdown and as LaTeX with booktabs: a selection of columns, grouped as the panels of
+//! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`super::rounding`]). Nothing is bold: these
+//! tables make no test that would say which row is best.
+
+use super::Run;
+use super::look::Look;
+use super::robust_accuracy::{Key, Legend, Titles, grouped, panel_key};
+use super::rounding::percent;
+use super::summary::{Summary, wilson};
+use crate::figure::FigureRecord;
+use std::collections::BTreeSet;
+
+/// Several tables with the same columns.
+pub struct Pages {
+    columns: &'static [&'static str],
+    /// Columns that are text; the others stand to the right.
+    texts: usize,
+    groups: Vec<Group>,
+}
+
+struct Group {
+    title: String,
+    rows: Vec<Vec<String>>,
+}
+
+/// What stands where there is no number.
+const NONE: &str = "–";
+
+/// One row a cell, grouped by model, dataset, norm and goal.
+pub fn summary(run: &Run) -> Option<Pages> {
+    let columns = &["attack", "eps", "clean / %", "robust accuracy / %", "fooled, of right / %", "passes"];
+    let row = |s: &Summary, attack: String| {
+        let mut row = vec![attack, s.cell.threat.eps.clone()];
+        row.extend(match &s.rates {
+            None => [s.status, "", "", ""].map(String::from),
+            Some(r) => {
+                let share = |k: usize, n: usize| match n {
+                    0 => NONE.to_string(),
+                    n => percent(k as f64 / n as f64, wilson(k, n)),
+                };
+                let labelled = |k: usize| if r.labelled { share(k, r.n) } else { NONE.into() };
+                let fooled = share(r.clean_correct - r.robust_correct, r.clean_correct);
+                let passes = r.forwards.zip(r.backwards).map_or(NONE.into(), |(f, b)| format!("{:.0}", f + b));
+                [labelled(r.clean_correct), labelled(r.robust_correct), fooled, passes]
+            }
+        });
+        row
+    };
+    pages(run, columns, 2, |_| true, panel_key, row)
+}
+
+/// One row a targeted cell: how often the target is predicted.
+pub fn targets(run: &Run) -> Option<Pages> {
+    let columns = &["attack", "eps", "target before / %", "target after / %", "in the five best after / %"];
+    let row = |s: &Summary, attack: String| {
+        let (n, t) = (s.n.unwrap_or(0), &s.tally);
+        let share = |k: usize| if n == 0 { NONE.into() } else { percent(k as f64 / n as f64, wilson(k, n)) };
+        vec![attack, s.cell.threat.eps.clone(), share(t.target[0]), share(t.target[1]), share(t.target_top5[1])]
+    };
+    pages(run, columns, 2, |s| s.cell.goal != "untargeted" && s.rates.is_some(), panel_key, row)
+}
+
+fn pages(
+    run: &Run,
+    columns: &'static [&'static str],
+    texts: usize,
+    wanted: impl Fn(&Summary) -> bool,
+    key: impl Fn(&Summary) -> Key,
+    row: impl Fn(&Summary, String) -> Vec<String>,
+) -> Option<Pages> {
+    let cells: Vec<&Summary> = run.cells.iter().filter(|s| wanted(s)).collect();
+    let general = FigureRecord::default();
+    let look = Look::new("table", &general, &run.id, &run.name);
+    let (legend, titles) = (Legend::of(&cells, &look), Titles::of(&cells, &look));
+    let group = |cells: Vec<&Summary>| Group {
+        title: titles.title(cells[0]),
+        rows: cells.iter().map(|s| row(s, legend.names[legend.style(s)].clone())).collect(),
+    };
+    let groups: Vec<Group> = grouped(&cells, key).into_iter().map(group).collect();
+    (!groups.is_empty()).then_some(Pages { columns, texts, groups })
+}
+
+/// `run 0123…, n = 20, seed 0; re-made by …`.
+fn source(run: &Run) -> String {
+    let numbers = |of: &dyn Fn(&Summary) -> Option<String>| {
+        let found: BTreeSet<String> = run.cells.iter().filter_map(of).collect();
+        found.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    let (n, seed) = (numbers(&|s| s.n.map(|n| n.to_string())), numbers(&|s| Some(s.cell.seed.to_string())));
+    let Run { id, name, .. } = run;
+    format!("foolproof run {id} ({name}), n = {n}, seed {seed}; re-made by `foolproof report {name}`")
+}
+
+const INTERVALS: &str = "In brackets: 95 % Wilson intervals. Passes: forward and gradient passes an attacked image.";
+
+impl Pages {
+    /// As Markdown.
+    pub fn markdown(&self, run: &Run) -> String {
+        let line = |fields: &[String]| format!("| {} |\n", fields.join(" | "));
+        let mut text = String::new();
+        for group in &self.groups {
+            text += &format!("### {}\n\n", markdown_text(&group.title));
+            text += &line(&self.columns.iter().map(|c| markdown_text(c)).collect::<Vec<_>>());
+            let rule = |k: usize| if k < self.texts { ":---" } else { "---:" };
+            text += &line(&(0..self.columns.len()).map(|k| rule(k).to_string()).collect::<Vec<_>>());
+            for row in &group.rows {
+                text += &line(&row.iter().map(|f| markdown_text(f)).collect::<Vec<_>>());
+            }
+            text += "\n";
+        }
+        text + &format!("{INTERVALS}\n\n<!-- {} -->\n", source(run).replace("--", "- -"))
+    }
+
+    /// As LaTeX, to be `\input` into a document that uses `booktabs`.
+    pub fn latex(&self, run: &Run) -> String {
+        let line = |fields: Vec<String>| format!("{} \\\\\n", fields.join(" & "));
+        let mut text = format!("% {}\n% needs \\usepackage{{booktabs}}\n", source(run).replace(['\n', '\r'], " "));
+        for group in &self.groups {
+            let numbers = "r".repeat(self.columns.len() - self.texts);
+            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\smallskip\n", latex_text(&group.title));
+            text +=
+                &format!("\\noindent\\begin{{tabular}}{{@{{}}{}{numbers}@{{}}}}\n\\toprule\n", "l".repeat(self.texts));
+            text += &line(self.columns.iter().map(|c| latex_text(c)).collect());
+            text += "\\midrule\n";
+            for row in &group.rows {
+                text += &line(row.iter().map(|f| latex_text(f)).collect());
+            }
+            text += "\\bottomrule\n\\end{tabular}\\par\\medskip\n";
+        }
+        text + &format!("\\noindent\\footnotesize {}\\par\\normalsize\n", latex_text(INTERVALS))
+    }
+}
+
+/// Text in a field of a Markdown table.
+fn markdown_text(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' => out.push(' '),
+            '\\' | '|' | '*' | '_' | '`' | '<' | '#' | '~' => out.extend(['\\', letter]),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// Text that LaTeX sets as it stands, with nothing but its usual fonts; letters that those lack are given by number.
+fn latex_text(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\\' => out.push_str("\\textbackslash{}"),
+            '~' => out.push_str("\\textasciitilde{}"),
+            '^' => out.push_str("\\textasciicircum{}"),
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', letter]),
+            '<' => out.push_str("$<$"),
+            '>' => out.push_str("$>$"),
+            '|' => out.push_str("$|$"),
+            '"' => out.push_str("''"),
+            '-' => out.push_str("-{}"), // two would become a dash
+            '[' => out.push_str("{[}"), // after \\ it would be an option
+            '–' => out.push_str("--"),
+            '×' => out.push_str("$\\times$"),
+            '→' => out.push_str("$\\to$"),
+            '½' => out.push_str("$\\frac12$"),
+            ' '..='~' | 'À'..='Ö' | 'Ø'..='ö' | 'ø'..='ÿ' => out.push(letter),
+            '\n' | '\r' | '\t' => out.push(' '),
+            other => out.push_str(&format!("(U+{:04X})", other as u32)),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_with_a_meaning_are_escaped() {
+        assert_eq!(latex_text("a_b & 5 % {x}"), "a\\_b \\& 5 \\% \\{x\\}");
+        assert_eq!(latex_text("\\~^ é 猫"), "\\textbackslash{}\\textasciitilde{}\\textasciicircum{} é (U+732B)");
+        assert_eq!(markdown_text("a|b\n*c*"), "a\\|b \\*c\\*");
+    }
+}
