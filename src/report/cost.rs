@@ -5,6 +5,7 @@ use super::Run;
 use super::canvas::{Picture, render};
 use super::curves::{Axis, Curves, Form, Line, Panel, Point};
 use super::look::Look;
+use super::patch_area::with_target;
 use super::robust_accuracy::{Legend, Titles, at_usual_budget, budget_key, grouped, line_key};
 use super::summary::Summary;
 use crate::error::Result;
@@ -29,7 +30,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             Line { style: legend.style(cells[0]), form: Form::Marks, points: points.collect() }
         };
         panels.push(Panel {
-            title: titles.with_budget(group[0]),
+            title: with_target(run, group[0], titles.with_budget(group[0]))?,
             unit: look.label("forward and gradient passes an image"),
             share: look.label("robust accuracy / %"),
             axis: Axis::log(group.iter().map(|s| passes(s))),

@@ -7,14 +7,17 @@ use super::look::Look;
 use super::robust_accuracy::{Legend, Titles, grouped, line_key, panel_key};
 use super::summary::{Fooled, Summary};
 use crate::error::Result;
+use crate::ratio::Ratio;
 use std::collections::BTreeMap;
 
 /// How far an image was moved.
 type Distance = fn(&Fooled) -> f32;
 
-/// Norms with a distance, the name of the axis, and the distance.
-const AXES: [(&str, &str, Distance); 2] =
-    [("linf", "least Linf change that fools / 255", |f| f.linf_255), ("l2", "least L2 change that fools", |f| f.l2)];
+/// Norms with a distance, the name of the axis, how many of it a budget of 1 is, and the distance.
+const AXES: [(&str, &str, f64, Distance); 2] = [
+    ("linf", "least Linf change that fools / 255", 255.0, |f| f.linf_255),
+    ("l2", "least L2 change that fools", 1.0, |f| f.l2),
+];
 
 /// Bars of a histogram.
 const BINS: usize = 16;
@@ -29,13 +32,15 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
-        let (_, unit, distance) = AXES.iter().find(|(norm, ..)| *norm == group[0].cell.threat.norm).expect("filtered");
+        let (_, unit, scale, distance) =
+            AXES.iter().find(|(norm, ..)| *norm == group[0].cell.threat.norm).expect("filtered");
         let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(|l| l.len() > 1).collect();
         let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest(cells, *distance)).collect();
-        let most = f64::from(nearest.iter().flatten().copied().fold(0.0, f32::max));
-        if most <= 0.0 {
+        if nearest.iter().all(Vec::is_empty) {
             continue;
         }
+        let budgets = group.iter().filter_map(|s| Ratio::parse(&s.cell.threat.eps));
+        let most = budgets.map(|eps| eps.to_f64() * scale).fold(1e-9, f64::max);
         let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {
             style: legend.style(cells[0]),
             form: Form::Stairs,

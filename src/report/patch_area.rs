@@ -28,9 +28,8 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             .into_iter()
             .map(|cells| Line { style: legend.style(cells[0]), form: Form::Joined, points: points(&cells) })
             .collect();
-        let classes = run.store.read_inputs(&group[0].cell.data.digest)?.classes;
         panels.push(Panel {
-            title: with_class_name(titles.title(group[0]), &group[0].cell.goal, &classes),
+            title: with_target(run, group[0], titles.title(group[0]))?,
             unit: look.label("area / % of the image"),
             share: look.label("target predicted / %"),
             axis: Axis::at(lines.iter().flat_map(|l| l.points.iter().map(|p| p.x)).collect()),
@@ -40,6 +39,14 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     }
     let note = "bands: 95 % Wilson intervals; at 0: the clean images";
     render(&Curves::new(look, panels, legend.names, note), look).map(Some)
+}
+
+/// The title of a panel of this cell, with the name of its target.
+pub fn with_target(run: &Run, s: &Summary, title: String) -> Result<String> {
+    match s.cell.goal.starts_with("target:") {
+        true => Ok(with_class_name(title, &s.cell.goal, &run.store.read_inputs(&s.cell.data.digest)?.classes)),
+        false => Ok(title),
+    }
 }
 
 /// `target:6` becomes `target frog`.

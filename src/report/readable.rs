@@ -4,7 +4,7 @@
 
 use super::Run;
 use super::look::Look;
-use super::robust_accuracy::{Key, Legend, Titles, grouped, panel_key};
+use super::robust_accuracy::{Legend, Titles, grouped, panel_key};
 use super::rounding::percent;
 use super::summary::{Summary, wilson};
 use crate::figure::FigureRecord;
@@ -13,10 +13,11 @@ use std::collections::BTreeSet;
 /// Several tables with the same columns.
 pub struct Pages {
     columns: &'static [&'static str],
-    /// Columns that are text; the others stand to the right.
-    texts: usize,
     groups: Vec<Group>,
 }
+
+/// Columns that are text; the others stand to the right.
+const TEXTS: usize = 2;
 
 struct Group {
     title: String,
@@ -28,25 +29,26 @@ const NONE: &str = "–";
 
 /// One row a cell, grouped by model, dataset, norm and goal.
 pub fn summary(run: &Run) -> Option<Pages> {
-    let columns = &["attack", "eps", "clean / %", "robust accuracy / %", "fooled, of right / %", "passes"];
+    let columns = &["attack", "eps", "robust accuracy / %", "fooled, of right / %", "passes"];
     let row = |s: &Summary, attack: String| {
         let mut row = vec![attack, s.cell.threat.eps.clone()];
         row.extend(match &s.rates {
-            None => [s.status, "", "", ""].map(String::from),
+            None => [s.status, "", ""].map(String::from),
             Some(r) => {
-                let share = |k: usize, n: usize| match n {
-                    0 => NONE.to_string(),
-                    n => percent(k as f64 / n as f64, wilson(k, n)),
-                };
-                let labelled = |k: usize| if r.labelled { share(k, r.n) } else { NONE.into() };
+                let robust = if r.labelled { share(r.robust_correct, r.n) } else { NONE.into() };
                 let fooled = share(r.clean_correct - r.robust_correct, r.clean_correct);
                 let passes = r.forwards.zip(r.backwards).map_or(NONE.into(), |(f, b)| format!("{:.0}", f + b));
-                [labelled(r.clean_correct), labelled(r.robust_correct), fooled, passes]
+                [robust, fooled, passes]
             }
         });
         row
     };
-    pages(run, columns, 2, |_| true, panel_key, row)
+    pages(run, columns, |_| true, row)
+}
+
+/// `k` of `n` in percent with its interval.
+fn share(k: usize, n: usize) -> String {
+    if n == 0 { NONE.into() } else { percent(k as f64 / n as f64, wilson(k, n)) }
 }
 
 /// One row a targeted cell: how often the target is predicted.
@@ -54,30 +56,35 @@ pub fn targets(run: &Run) -> Option<Pages> {
     let columns = &["attack", "eps", "target before / %", "target after / %", "in the five best after / %"];
     let row = |s: &Summary, attack: String| {
         let (n, t) = (s.n.unwrap_or(0), &s.tally);
-        let share = |k: usize| if n == 0 { NONE.into() } else { percent(k as f64 / n as f64, wilson(k, n)) };
-        vec![attack, s.cell.threat.eps.clone(), share(t.target[0]), share(t.target[1]), share(t.target_top5[1])]
+        vec![
+            attack,
+            s.cell.threat.eps.clone(),
+            share(t.target[0], n),
+            share(t.target[1], n),
+            share(t.target_top5[1], n),
+        ]
     };
-    pages(run, columns, 2, |s| s.cell.goal != "untargeted" && s.rates.is_some(), panel_key, row)
+    pages(run, columns, |s| s.cell.goal != "untargeted" && s.rates.is_some(), row)
 }
 
 fn pages(
     run: &Run,
     columns: &'static [&'static str],
-    texts: usize,
     wanted: impl Fn(&Summary) -> bool,
-    key: impl Fn(&Summary) -> Key,
     row: impl Fn(&Summary, String) -> Vec<String>,
 ) -> Option<Pages> {
     let cells: Vec<&Summary> = run.cells.iter().filter(|s| wanted(s)).collect();
     let general = FigureRecord::default();
     let look = Look::new("table", &general, &run.id, &run.name);
     let (legend, titles) = (Legend::of(&cells, &look), Titles::of(&cells, &look));
-    let group = |cells: Vec<&Summary>| Group {
-        title: titles.title(cells[0]),
-        rows: cells.iter().map(|s| row(s, legend.names[legend.style(s)].clone())).collect(),
+    let group = |cells: Vec<&Summary>| {
+        let clean = cells.iter().find_map(|s| s.rates.as_ref().filter(|r| r.labelled));
+        let clean = clean.map_or(String::new(), |r| format!(", clean accuracy {} %", share(r.clean_correct, r.n)));
+        let rows = cells.iter().map(|s| row(s, legend.names[legend.style(s)].clone())).collect();
+        Group { title: titles.title(cells[0]) + &clean, rows }
     };
-    let groups: Vec<Group> = grouped(&cells, key).into_iter().map(group).collect();
-    (!groups.is_empty()).then_some(Pages { columns, texts, groups })
+    let groups: Vec<Group> = grouped(&cells, panel_key).into_iter().map(group).collect();
+    (!groups.is_empty()).then_some(Pages { columns, groups })
 }
 
 /// `run 0123…, n = 20, seed 0; re-made by …`.
@@ -101,7 +108,7 @@ impl Pages {
         for group in &self.groups {
             text += &format!("### {}\n\n", markdown_text(&group.title));
             text += &line(&self.columns.iter().map(|c| markdown_text(c)).collect::<Vec<_>>());
-            let rule = |k: usize| if k < self.texts { ":---" } else { "---:" };
+            let rule = |k: usize| if k < TEXTS { ":---" } else { "---:" };
             text += &line(&(0..self.columns.len()).map(|k| rule(k).to_string()).collect::<Vec<_>>());
             for row in &group.rows {
                 text += &line(&row.iter().map(|f| markdown_text(f)).collect::<Vec<_>>());
@@ -114,12 +121,14 @@ impl Pages {
     /// As LaTeX, to be `\input` into a document that uses `booktabs`.
     pub fn latex(&self, run: &Run) -> String {
         let line = |fields: Vec<String>| format!("{} \\\\\n", fields.join(" & "));
-        let mut text = format!("% {}\n% needs \\usepackage{{booktabs}}\n", source(run).replace(['\n', '\r'], " "));
+        let mut text = format!(
+            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\n",
+            source(run).replace(['\n', '\r'], " ")
+        );
         for group in &self.groups {
-            let numbers = "r".repeat(self.columns.len() - self.texts);
+            let numbers = "r".repeat(self.columns.len() - TEXTS);
             text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\smallskip\n", latex_text(&group.title));
-            text +=
-                &format!("\\noindent\\begin{{tabular}}{{@{{}}{}{numbers}@{{}}}}\n\\toprule\n", "l".repeat(self.texts));
+            text += &format!("\\noindent\\begin{{tabular}}{{@{{}}{}{numbers}@{{}}}}\n\\toprule\n", "l".repeat(TEXTS));
             text += &line(self.columns.iter().map(|c| latex_text(c)).collect());
             text += "\\midrule\n";
             for row in &group.rows {
@@ -127,7 +136,7 @@ impl Pages {
             }
             text += "\\bottomrule\n\\end{tabular}\\par\\medskip\n";
         }
-        text + &format!("\\noindent\\footnotesize {}\\par\\normalsize\n", latex_text(INTERVALS))
+        text + &format!("\\noindent {}\\par\\endgroup\n", latex_text(INTERVALS))
     }
 }
 

@@ -5,8 +5,9 @@ use super::Run;
 use super::canvas::{Picture, render};
 use super::curves::{Axis, Curves, Form, Line, Panel, Point};
 use super::look::Look;
+use super::patch_area::with_target;
 use super::robust_accuracy::{Legend, Titles, at_usual_budget, budget_key, grouped, line_key};
-use super::summary::Summary;
+use super::summary::{Rates, Summary};
 use crate::error::Result;
 
 /// The figure, or nothing where no attack takes several steps.
@@ -22,7 +23,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let line =
             |cells: Vec<&Summary>| Line { style: legend.style(cells[0]), form: Form::Stairs, points: points(cells[0]) };
         panels.push(Panel {
-            title: titles.with_budget(group[0]),
+            title: with_target(run, group[0], titles.with_budget(group[0]))?,
             unit: look.label("steps"),
             share: look.label("fooled / % of right"),
             axis: Axis::log(group.iter().filter_map(|s| steps(s)).map(f64::from).chain([1.0])),
@@ -37,7 +38,9 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 /// Steps of all restarts of a cell that begins at the clean image.
 fn steps(s: &Summary) -> Option<u32> {
     let number = |name: &str| s.cell.attack.params.get(name).and_then(|v| v.parse::<u32>().ok());
-    let complete = s.cell.mode_name() == "at" && s.rates.as_ref().is_some_and(|r| r.labelled && r.clean_correct > 0);
+    // steps without gradients at the image are those of a patch that was fitted before
+    let stepped = |r: &Rates| r.labelled && r.clean_correct > 0 && r.backwards.is_some_and(|b| b > 0.0);
+    let complete = s.cell.mode_name() == "at" && s.rates.as_ref().is_some_and(stepped);
     number("steps").filter(|_| complete)?.checked_mul(number("restarts").unwrap_or(1))
 }
 
