@@ -108,9 +108,9 @@ pub struct Stamp<'a> {
 }
 
 impl Stamp<'_> {
-    /// `robust-accuracy of pgd`.
+    /// `pgd: robust-accuracy`.
     pub fn title(&self) -> String {
-        format!("{} of {}", self.look.name, self.look.run_name)
+        format!("{}: {}", self.look.run_name, self.look.name)
     }
 
     /// The run, the digest of the points, and the command that makes the figure again.

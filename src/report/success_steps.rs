@@ -48,7 +48,8 @@ fn steps(s: &Summary) -> Option<u32> {
 fn points(s: &Summary) -> Vec<Point> {
     let (Some(end), Some(rates)) = (steps(s), &s.rates) else { return Vec::new() };
     let restarts = s.cell.attack.params.get("restarts").and_then(|v| v.parse::<u32>().ok()).unwrap_or(1).max(1);
-    let mut at: Vec<u32> = s.tally.fooled.iter().map(|f| (f.restart * (end / restarts) + f.step).max(1)).collect();
+    let mut at: Vec<u32> =
+        s.tally.fooled.iter().map(|f| f.restart.saturating_mul(end / restarts).saturating_add(f.step).max(1)).collect();
     at.sort();
     cumulative(&at, end, rates.clean_correct, &s.id)
 }
