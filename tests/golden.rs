@@ -20,7 +20,6 @@ use foolproof::rng::Streams;
 use foolproof::threat::{Norm, Threat};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::{number, shared_data, shared_reference, stored, stream, sweep, widened};
 

@@ -9,7 +9,6 @@ use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
 use foolproof::kernel::{Change, Engine, Loss, Net, Step};
 use foolproof::model;
 use foolproof::rng::Stream;
-use std::path::Path;
 use support::{images, number, small_net, stream};
 
 fn compile(net: Net<f32>, instructions: Instructions) -> Cpu {

@@ -13,7 +13,6 @@ use foolproof::model;
 use foolproof::placement::{Mask, Picture, Placement};
 use foolproof::report::patch_picture;
 use foolproof::rng::Streams;
-use std::path::Path;
 use support::{shared_data, stream, sweep};
 
 const SIDE: usize = 32;

@@ -5,7 +5,6 @@ use crate::data::DATASETS;
 use crate::error::{Error, Result};
 use crate::model::{self, MODELS};
 use std::io::Write;
-use std::path::Path;
 
 /// Prints the built-in models.
 pub fn models() -> Result<()> {
