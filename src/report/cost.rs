@@ -31,14 +31,14 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         };
         panels.push(Panel {
             title: with_target(run, group[0], titles.with_budget(group[0]))?,
-            unit: look.label("forward and gradient passes an image"),
+            unit: look.label("passes an image"),
             share: look.label("robust accuracy / %"),
             axis: Axis::log(group.iter().map(|s| passes(s))),
             chance: None,
             lines: grouped(&group, line_key).into_iter().map(line).collect(),
         });
     }
-    let note = "whiskers: 95 % Wilson intervals";
+    let note = "passes: forward and gradient; whiskers: 95 % Wilson intervals";
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
 }
 

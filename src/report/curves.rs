@@ -425,7 +425,10 @@ impl Panel {
             let y = above - 1.6 - (titles.len() as f64 - k as f64 - 0.5) * line + 0.4;
             put(title, layout.width / 2.0, y, &centred)?;
         }
-        put(&self.unit, (left + layout.width - right) / 2.0, layout.height - 1.2 - line / 2.0, &centred)?;
+        // below the middle of the axis, unless that is too far to the right
+        let half = text_mm(&self.unit, look.font()) / 2.0;
+        let middle = ((left + layout.width - right) / 2.0).min(layout.width - 1.0 - half);
+        put(&self.unit, middle, layout.height - 1.2 - line / 2.0, &centred)?;
         put(&self.share, line / 2.0 + 0.8, above + (layout.height - above - below) / 2.0, &upright)
     }
 }
