@@ -29,7 +29,7 @@ const NONE: &str = "–";
 
 /// One row a cell, grouped by model, dataset, norm and goal.
 pub fn summary(run: &Run) -> Option<Pages> {
-    let columns = &["attack", "eps", "robust accuracy / %", "fooled, of right / %", "passes"];
+    let columns = &["attack", "eps", "robust accuracy / %", "fooled / %", "passes"];
     let row = |s: &Summary, attack: String| {
         let mut row = vec![attack, s.cell.threat.eps.clone()];
         row.extend(match &s.rates {
@@ -98,7 +98,7 @@ fn source(run: &Run) -> String {
     format!("foolproof run {id} ({name}), n = {n}, seed {seed}; re-made by `foolproof report {name}`")
 }
 
-const INTERVALS: &str = "In brackets: 95 % Wilson intervals. Passes: forward and gradient passes an attacked image.";
+const INTERVALS: &str = "In brackets: 95 % Wilson intervals. Fooled: of the images that were right. Passes: forward and gradient passes an attacked image.";
 
 impl Pages {
     /// As Markdown.
@@ -122,12 +122,12 @@ impl Pages {
     pub fn latex(&self, run: &Run) -> String {
         let line = |fields: Vec<String>| format!("{} \\\\\n", fields.join(" & "));
         let mut text = format!(
-            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\n",
+            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\\setlength{{\\tabcolsep}}{{3.5pt}}\n",
             source(run).replace(['\n', '\r'], " ")
         );
         for group in &self.groups {
             let numbers = "r".repeat(self.columns.len() - TEXTS);
-            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\smallskip\n", latex_text(&group.title));
+            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\nobreak\\smallskip\n", latex_text(&group.title));
             text += &format!("\\noindent\\begin{{tabular}}{{@{{}}{}{numbers}@{{}}}}\n\\toprule\n", "l".repeat(TEXTS));
             text += &line(self.columns.iter().map(|c| latex_text(c)).collect());
             text += "\\midrule\n";
