@@ -234,7 +234,7 @@ impl Drawing for Figure<'_> {
     }
 
     fn points(&self) -> Points {
-        let row = |panel: &Panel, row: &[String; 4]| [&[panel.title.clone()], &row[..]].concat();
+        let row = |panel: &Panel, row: &[String; 4]| [std::slice::from_ref(&panel.title), &row[..]].concat();
         let rows = self.panels.iter().flat_map(|p| p.rows.iter().map(move |r| row(p, r)));
         (&["panel", "label", "prediction", "count", "of_label"], rows.collect())
     }

@@ -181,6 +181,14 @@ struct Layout {
     margins: [f64; 4],
 }
 
+/// An entry of the legend: which line of the chart, in which column and from which line of text on, and its text.
+struct Entry {
+    style: usize,
+    column: usize,
+    at: usize,
+    lines: Vec<String>,
+}
+
 const GREY: RGBColor = RGBColor(90, 90, 90);
 const FAINT: RGBColor = RGBColor(225, 225, 225);
 /// Left of the text of a legend.
@@ -223,8 +231,8 @@ impl<'a> Curves<'a> {
         self.panels.len().div_ceil(layout.columns) as f64 * layout.height
     }
 
-    /// Columns of the legend; of each entry its style, column, first line, and text.
-    fn legend_lines(&self) -> (usize, Vec<(usize, usize, usize, Vec<String>)>) {
+    /// Lines of the legend's longest column, and its entries.
+    fn legend_lines(&self) -> (usize, Vec<Entry>) {
         let width = self.look.panels_mm(self.panels.len());
         let longest = self.legend.iter().map(|name| text_mm(name, self.look.font())).fold(0.0, f64::max);
         let columns = ((width - 2.0 * EDGE_MM) / (longest + KEY_MM + 3.0)).floor().clamp(1.0, 4.0) as usize;
@@ -236,7 +244,7 @@ impl<'a> Curves<'a> {
             for (k, name) in styles.iter().enumerate() {
                 let lines = self.look.wrapped(name, room);
                 let height = lines.len();
-                entries.push((column * each + k, column, at, lines));
+                entries.push(Entry { style: column * each + k, column, at, lines });
                 at += height;
             }
             most = most.max(at);
@@ -256,10 +264,10 @@ impl<'a> Curves<'a> {
         let font = TextStyle::from((FONT, scale.font(self.look.font()))).pos(Pos::new(HPos::Left, VPos::Center));
         let (most, entries) = self.legend_lines();
         let width = self.look.panels_mm(self.panels.len()) - 2.0 * EDGE_MM;
-        let columns = entries.iter().map(|e| e.1 + 1).max().unwrap_or(1);
+        let columns = entries.iter().map(|e| e.column + 1).max().unwrap_or(1);
         let line = self.look.line_mm();
         let middle = |at: usize| scale.mm(self.panels_mm() + (at as f64 + 0.6) * line);
-        for (style, column, at, lines) in &entries {
+        for Entry { style, column, at, lines } in &entries {
             let left = EDGE_MM + *column as f64 * width / columns as f64;
             let y = middle(*at);
             let pen = Pen { look: self.look, area, scale, style: *style };
