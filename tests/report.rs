@@ -21,11 +21,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+/// Parameters of an attack.
+type Params = Vec<(&'static str, String)>;
+
 /// What a made-up sweep is a product of.
 struct Sweep {
     models: usize,
     /// Name, whether it takes gradients, parameters.
-    attacks: Vec<(&'static str, bool, Vec<(&'static str, String)>)>,
+    attacks: Vec<(&'static str, bool, Params)>,
     /// Norm and budgets.
     threats: Vec<(&'static str, Vec<String>)>,
     goals: Vec<&'static str>,
@@ -108,7 +111,7 @@ fn cells(sweep: &Sweep) -> Vec<Cell> {
 
 /// Outcomes as they might be: three images in ten are fooled, one in ten is wrong before.
 fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
-    let mut stream = Streams::new(0, &cell.id()).stream(0, 0, "outcomes");
+    let mut stream = Streams::new(0, cell.id()).stream(0, 0, "outcomes");
     let targeted = cell.goal != "untargeted";
     let outcome = |example: usize| {
         let label = example % 10;
