@@ -1,6 +1,7 @@
 //! Plain data that is stored: what a cell is, what came out for each image, where it was computed.
 
 use crate::digest;
+use crate::figure::FigureRecord;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -508,6 +509,29 @@ pub struct PlanRecord {
     /// Digests of data subsets that were read from files whose SHA-256 nothing names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unpinned_data: Vec<String>,
+    /// What its figures look like; decides no cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<FigureRecord>,
+}
+
+impl PlanRecord {
+    /// The id of the run: equal cells in equal order have equal ids, whatever the run is called.
+    pub fn run_id(&self) -> String {
+        let ids: String = self.cells.iter().map(|cell| cell.id() + "\n").collect();
+        digest::sha256(ids.as_bytes())[..16].to_string()
+    }
+
+    /// Whether a description names the weights of every model that decides the cell.
+    pub fn weights_pinned(&self, cell: &Cell) -> bool {
+        let trained = cell.train.iter().flat_map(|t| &t.models);
+        !trained.chain([&cell.model]).any(|m| self.unpinned.contains(&m.name))
+    }
+
+    /// The same of the files of all data that decides the cell.
+    pub fn data_pinned(&self, cell: &Cell) -> bool {
+        let trained = cell.train.iter().map(|t| &t.data);
+        !trained.chain([&cell.data]).any(|d| self.unpinned_data.contains(&d.digest))
+    }
 }
 
 /// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.

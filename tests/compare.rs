@@ -465,7 +465,7 @@ fn provenance() -> Provenance {
 
 fn plan(cells: &[Cell]) -> PlanRecord {
     let (unpinned, unpinned_data) = (Vec::new(), Vec::new());
-    PlanRecord { schema: SCHEMA, name: "gate".into(), cells: cells.to_vec(), unpinned, unpinned_data }
+    PlanRecord { schema: SCHEMA, name: "gate".into(), cells: cells.to_vec(), unpinned, unpinned_data, figures: vec![] }
 }
 
 /// Images of 1×1 pixels.

@@ -52,6 +52,11 @@ fn provenance(error: Option<String>) -> Provenance {
     serde_json::from_value(text).unwrap()
 }
 
+fn plan(cells: Vec<Cell>) -> PlanRecord {
+    let (unpinned, unpinned_data, figures) = Default::default();
+    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, figures }
+}
+
 fn outcome(example: usize, fooled: bool, classes: usize) -> Outcome {
     let (label, other) = (example % classes, (example + 1) % classes);
     Outcome {
@@ -102,6 +107,8 @@ impl Synthetic {
                             first: 0,
                             every: 1,
                             take: self.images,
+                            shuffle: None,
+                            indices: None,
                             prepared: String::new(),
                             digest: "d".repeat(64),
                         },
@@ -131,7 +138,7 @@ impl Synthetic {
         let mut pixels = stream("pixels");
         let clean: Vec<u8> = (0..self.images * values).map(|_| pixels.below(240) as u8).collect();
         let cells = self.cells();
-        store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells: cells.clone() }).unwrap();
+        store.put_plan(&plan(cells.clone())).unwrap();
         let inputs = Inputs {
             examples: (0..self.images).collect(),
             classes: self.classes.clone(),
@@ -249,7 +256,7 @@ fn nothing_of_a_run_becomes_markup() {
     let failed = Cell { seed: 1, ..run.cells()[0].clone() };
     let mut cells = run.cells();
     cells.push(failed.clone());
-    store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells }).unwrap();
+    store.put_plan(&plan(cells)).unwrap();
     store.put_failed(&failed, provenance(Some(HOSTILE.into()))).unwrap();
     let page = page_of(&store);
     assert_eq!(page.matches("<script").count(), 2, "the data and the script");
@@ -266,7 +273,11 @@ fn nothing_of_a_run_becomes_markup() {
             parsed.descendants().filter(|n| n.is_element()).map(|n| n.tag_name().name()).collect();
         assert!(
             names.is_subset(
-                &["svg", "rect", "text", "line", "polyline", "polygon", "circle", "path", "image", "g"].into()
+                &[
+                    "svg", "title", "metadata", "figure", "rect", "text", "line", "polyline", "polygon", "circle",
+                    "path", "image", "g",
+                ]
+                .into()
             ),
             "{names:?}"
         );
@@ -285,6 +296,12 @@ fn the_same_cells_give_the_same_page() {
     assert!(page == page_of(&second) && page == page_of(&first));
     let of_render = report::render(&Run::read(&first).unwrap()).unwrap();
     assert!(of_render.iter().any(|(path, bytes)| path == "report.html" && bytes == page.as_bytes()), "verify sees it");
+    // every figure has its place on it, with its files
+    let figures: Vec<&str> = of_render.iter().filter_map(|(path, _)| path.strip_suffix(".svg")).collect();
+    assert!(["figures/robust-accuracy", "figures/cost", "figures/gallery"].iter().all(|f| figures.contains(f)));
+    for figure in figures {
+        assert!(["svg", "pdf", "csv"].iter().all(|end| page.contains(&format!("href=\"{figure}.{end}\""))), "{figure}");
+    }
 }
 
 /// Room is shared out: pictures, cells and tables that would be too much are left out, counted, and their file is named.

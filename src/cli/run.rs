@@ -16,8 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Runs a sweep, then writes its reports.
 pub fn run_and_report(config: &Path, options: &Options) -> Result<()> {
     let (store, done) = compute(config, options)?;
-    let run = Run::read(&store)?;
-    let files = report::write_of(&run)?;
+    let (run, files) = report::write(&store)?;
     print_done(&done)?;
     print_files(&store, &files)?;
     warn(&run, options)?;
@@ -37,8 +36,8 @@ pub fn run(config: &Path, options: &Options) -> Result<()> {
 pub fn report(dir: &Path, options: &Options) -> Result<()> {
     Store::open(dir)?; // a clear error before a folder is made
     let store = Store::create(dir)?;
-    let run = Run::read(&store)?;
-    print_files(&store, &report::write_of(&run)?)?;
+    let (run, files) = report::write(&store)?;
+    print_files(&store, &files)?;
     warn(&run, options)
 }
 

@@ -6,4 +6,4 @@ mod sweep_file;
 
 pub use model_file::{ModelFile, ModelText, Place, PublishedSpec, RepositorySpec, SAFETENSORS, UNPINNED};
 pub use reader::{At, Problems};
-pub use sweep_file::{AttackSpec, Block, DataSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec};
+pub use sweep_file::{AttackSpec, Block, DataSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec};

@@ -214,6 +214,15 @@ impl<'a> Table<'a> {
         });
     }
 
+    /// Calls `read` for a table or for each table of a list, if the key is there.
+    pub fn table_or_tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
+        match self.get(key).map(|v| v.get_ref().as_array().is_some()) {
+            Some(true) => self.tables(key, read),
+            Some(false) => self.table(key, |table| read(table)).unwrap_or_default(),
+            None => {}
+        }
+    }
+
     /// Calls `read` for a table.
     pub fn table<T>(&self, key: &'static str, read: impl FnOnce(&Table) -> T) -> Option<T> {
         let value = self.get(key)?;

@@ -12,6 +12,44 @@ pub struct SweepFile {
     pub seed: u64,
     /// In order.
     pub blocks: Vec<Block>,
+    /// In order.
+    pub figures: Vec<FigureSpec>,
+}
+
+/// One `[figure]` or `[[figure]]`.
+#[derive(Debug, Clone)]
+pub struct FigureSpec {
+    /// Line it begins on.
+    pub line: usize,
+    /// The chart it is about; all if not given.
+    pub kind: Option<At<String>>,
+    /// Name of its files.
+    pub name: Option<At<String>>,
+    /// `column` or `page`.
+    pub width: Option<At<String>>,
+    /// Size of type in points.
+    pub font: Option<At<f64>>,
+    /// Name of a palette.
+    pub palette: Option<At<String>>,
+    /// What texts are called instead.
+    pub labels: Vec<(String, String)>,
+    /// What is shown, and how many panels side by side.
+    pub panels: PanelSpec,
+}
+
+/// `panels = { models, attacks, norms, eps, columns }`.
+#[derive(Debug, Clone, Default)]
+pub struct PanelSpec {
+    /// Models shown; empty: all.
+    pub models: Vec<At<String>>,
+    /// Attacks shown; empty: all.
+    pub attacks: Vec<At<String>>,
+    /// Norms shown; empty: all.
+    pub norms: Vec<At<String>>,
+    /// Budgets shown; empty: all.
+    pub eps: Vec<At<String>>,
+    /// Panels side by side.
+    pub columns: Option<At<u64>>,
 }
 
 /// One `[[sweep]]`.
@@ -150,7 +188,9 @@ impl SweepFile {
             let seed = top.count("seed").map_or(0, |s| s.value);
             let mut blocks = Vec::new();
             top.tables("sweep", |table| blocks.push(Block::parse(table)));
-            SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks }
+            let mut figures = Vec::new();
+            top.table_or_tables("figure", |table| figures.push(FigureSpec::parse(table)));
+            SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks, figures }
         })
     }
 }
@@ -189,6 +229,50 @@ impl Block {
             train: table.table("train", TrainSpec::parse).flatten(),
             transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
             explain: table.flag("explain").is_some_and(|e| e.value),
+        }
+    }
+}
+
+impl FigureSpec {
+    fn parse(table: &Table) -> FigureSpec {
+        let name = table.text("name");
+        if let Some(name) = name.as_ref().filter(|n| !is_folder_name(&n.value)) {
+            let rule = "use letters, digits, `-`, `_`, `.`, and begin with a letter or digit";
+            table.problem(name.line, format!("`name` becomes the name of files: {rule}"));
+        }
+        let labels = table.table("labels", |t| {
+            let mut labels = Vec::new();
+            for (text, mut values) in t.rest() {
+                match values.len() {
+                    1 => labels.extend(values.pop().map(|value| (text.value, value))),
+                    n => t.problem(text.line, format!("label `{}`: one text, not {n}", text.value)),
+                }
+            }
+            t.leave_rest();
+            labels
+        });
+        FigureSpec {
+            line: table.line,
+            kind: table.text("kind"),
+            name,
+            width: table.text("width"),
+            font: table.number("font"),
+            palette: table.text("palette"),
+            labels: labels.unwrap_or_default(),
+            panels: table.table("panels", PanelSpec::parse).unwrap_or_default(),
+        }
+    }
+}
+
+impl PanelSpec {
+    fn parse(table: &Table) -> PanelSpec {
+        let texts = |key| if table.has(key) { table.scalars(key) } else { Vec::new() };
+        PanelSpec {
+            models: texts("models"),
+            attacks: texts("attacks"),
+            norms: texts("norms"),
+            eps: texts("eps"),
+            columns: table.count("columns"),
         }
     }
 }

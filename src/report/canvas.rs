@@ -1,13 +1,20 @@
-//! One drawing, two files: SVG in millimetres, and PNG at 300 dpi, drawn twice as large and averaged down.
+//! One drawing, three files: SVG in millimetres, PNG at 300 dpi, drawn twice as large and averaged down, and PDF. Beside
+//! them the plotted points as CSV; each file names the run and the digest of the points.
 
+use super::look::{Look, POINT_MM};
+use super::pdf::{Backend, Page};
+use super::tables::csv;
+use crate::digest;
 use crate::error::{Error, Result};
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
+use png::{BitDepth, ColorType, Encoder, PixelDimensions, Unit};
 use std::fmt::Display;
-use std::sync::Once;
+use std::sync::{LazyLock, Once};
+use ttf_parser::Face;
 
 /// A finished figure.
 pub struct Picture {
@@ -15,31 +22,123 @@ pub struct Picture {
     pub svg: String,
     /// Bytes of the PNG file.
     pub png: Vec<u8>,
+    /// Bytes of the PDF file.
+    pub pdf: Vec<u8>,
+    /// The plotted points as CSV.
+    pub points: Vec<u8>,
 }
 
 /// Family name of the built-in font (DejaVu Sans), and what SVG viewers fall back to.
 pub const FONT: &str = "sans-serif";
 
+/// The font itself.
+pub fn font_data() -> &'static [u8] {
+    dejavu::sans::regular()
+}
+
 const DOTS_PER_MM: f64 = 300.0 / 25.4;
-const POINTS_PER_MM: f64 = 72.0 / 25.4;
 /// PNG pixels are averages of this many squared.
 const OVERSAMPLING: f64 = 2.0;
+/// PDF is drawn on a grid this much finer.
+const PDF_GRID: f64 = 4.0;
+/// The SVG backend of the drawing library divides sizes of type by this.
+const SVG_EM: f64 = 1.24;
 
-/// Converts lengths to pixels of the drawing.
+/// The font, for measuring.
+pub fn face() -> &'static Face<'static> {
+    static FACE: LazyLock<Face> = LazyLock::new(|| Face::parse(font_data(), 0).expect("it is compiled in"));
+    &FACE
+}
+
+/// Length of a line of text in millimetres.
+pub fn text_mm(text: &str, points: f64) -> f64 {
+    let face = face();
+    let advance = |letter| face.glyph_index(letter).and_then(|g| face.glyph_hor_advance(g)).unwrap_or(0);
+    let units: f64 = text.chars().map(|letter| f64::from(advance(letter))).sum();
+    units / f64::from(face.units_per_em()) * points * POINT_MM
+}
+
+/// Converts lengths to dots of the drawing.
 #[derive(Clone, Copy)]
-pub struct Scale(f64);
+pub struct Scale {
+    dots_per_mm: f64,
+    /// What the backend calls the size of a font whose em is 1.
+    em: f64,
+}
 
 impl Scale {
-    /// Millimetres.
-    pub fn mm(self, length: f64) -> i32 {
-        (length * DOTS_PER_MM * self.0).round() as i32
+    fn svg() -> Scale {
+        Scale { dots_per_mm: DOTS_PER_MM, em: SVG_EM }
     }
 
-    /// Points of type.
-    pub fn pt(self, size: f64) -> i32 {
-        self.mm(size / POINTS_PER_MM)
+    fn png() -> Scale {
+        // the rasteriser takes the height from the lowest to the highest edge of a letter
+        let (above, below) = (f64::from(face().ascender()), f64::from(face().descender()));
+        Scale { dots_per_mm: DOTS_PER_MM * OVERSAMPLING, em: (above - below) / f64::from(face().units_per_em()) }
+    }
+
+    fn pdf() -> Scale {
+        Scale { dots_per_mm: DOTS_PER_MM * PDF_GRID, em: 1.0 }
+    }
+
+    /// Millimetres.
+    pub fn mm(self, length: f64) -> i32 {
+        (length * self.dots_per_mm).round() as i32
+    }
+
+    /// Width of a line in points; never nothing.
+    pub fn pt(self, width: f64) -> u32 {
+        self.mm(width * POINT_MM).max(1) as u32
+    }
+
+    /// Size of type in points: its em in print.
+    pub fn font(self, points: f64) -> f64 {
+        points * POINT_MM * self.dots_per_mm * self.em
     }
 }
+
+/// Of our element in an SVG.
+pub const NAMESPACE: &str = "urn:foolproof";
+
+/// What a file says of itself.
+pub struct Stamp<'a> {
+    look: &'a Look<'a>,
+    /// Digest of the plotted points.
+    points: String,
+}
+
+impl Stamp<'_> {
+    /// `pgd: robust-accuracy`.
+    pub fn title(&self) -> String {
+        format!("{}: {}", self.look.run_name, self.look.name)
+    }
+
+    /// The run, the digest of the points, and the command that makes the figure again.
+    pub fn text(&self) -> String {
+        let Look { run, run_name, kind, .. } = self.look;
+        format!("foolproof run {run}; {kind}; points sha256 {}; re-made by `foolproof report {run_name}`", self.points)
+    }
+
+    /// The same as an element of an SVG.
+    fn svg(&self) -> String {
+        format!(
+            "<title>{}</title>\n<metadata><figure xmlns=\"{NAMESPACE}\" run=\"{}\" kind=\"{}\" points=\"{}\">{}</figure>\
+             </metadata>\n",
+            escaped(&self.title()),
+            self.look.run,
+            self.look.kind,
+            self.points,
+            escaped(&self.text())
+        )
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The heading and rows of a table.
+pub type Points = (&'static [&'static str], Vec<Vec<String>>);
 
 /// A raster image placed on the drawing, in millimetres; its pixels stay sharp squares.
 pub struct Raster {
@@ -63,6 +162,9 @@ pub trait Drawing {
     where
         B::ErrorType: 'static;
 
+    /// Exactly what is plotted.
+    fn points(&self) -> Points;
+
     /// Raster images, on top.
     fn rasters(&self) -> Vec<Raster> {
         Vec::new()
@@ -74,29 +176,46 @@ pub fn figure_error(problem: impl Display) -> Error {
     Error::Figure(problem.to_string())
 }
 
-/// Draws both files.
-pub fn render(drawing: &impl Drawing) -> Result<Picture> {
+/// Draws all files.
+pub fn render(drawing: &impl Drawing, look: &Look) -> Result<Picture> {
     static FONTS: Once = Once::new();
     FONTS.call_once(|| {
-        register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).ok();
-        register_font(FONT, FontStyle::Bold, dejavu::sans::bold()).ok();
+        register_font(FONT, FontStyle::Normal, font_data()).ok();
     });
-    Ok(Picture { svg: svg(drawing)?, png: png(drawing)? })
+    let (columns, rows) = drawing.points();
+    let points = csv(columns, rows.into_iter())?;
+    let stamp = Stamp { look, points: digest::sha256(&points) };
+    Ok(Picture { svg: svg(drawing, &stamp)?, png: png(drawing, &stamp)?, pdf: pdf(drawing, &stamp)?, points })
 }
 
-fn svg(drawing: &impl Drawing) -> Result<String> {
+fn dots(drawing: &impl Drawing, scale: Scale) -> (u32, u32) {
     let (width, height) = drawing.size();
-    let scale = Scale(1.0);
+    (scale.mm(width).max(1) as u32, scale.mm(height).max(1) as u32)
+}
+
+fn draw_on<B: DrawingBackend>(backend: B, drawing: &impl Drawing, scale: Scale) -> Result<()>
+where
+    B::ErrorType: 'static,
+{
+    let area = backend.into_drawing_area();
+    area.fill(&WHITE).map_err(figure_error)?;
+    drawing.draw(&area, scale)?;
+    area.present().map_err(figure_error)
+}
+
+fn svg(drawing: &impl Drawing, stamp: &Stamp) -> Result<String> {
+    let ((width, height), scale) = (drawing.size(), Scale::svg());
+    let (w, h) = dots(drawing, scale);
     let mut text = String::new();
-    {
-        let area =
-            SVGBackend::with_string(&mut text, (scale.mm(width) as u32, scale.mm(height) as u32)).into_drawing_area();
-        area.fill(&WHITE).map_err(figure_error)?;
-        drawing.draw(&area, scale)?;
-        area.present().map_err(figure_error)?;
-    }
-    let pixels = format!("width=\"{}\" height=\"{}\"", scale.mm(width), scale.mm(height));
-    let mut text = text.replacen(&pixels, &format!("width=\"{width}mm\" height=\"{height}mm\""), 1);
+    draw_on(SVGBackend::with_string(&mut text, (w, h)), drawing, scale)?;
+    let mut text = text.replacen(
+        &format!("width=\"{w}\" height=\"{h}\""),
+        &format!("width=\"{width:.2}mm\" height=\"{height:.2}mm\""),
+        1,
+    );
+    let start = text.find("<svg").and_then(|at| Some(at + text[at..].find('>')? + 2));
+    let start = start.filter(|at| text.is_char_boundary(*at)).ok_or_else(|| figure_error("no start of the SVG"))?;
+    text.insert_str(start, &stamp.svg());
     let end = text.rfind("</svg>").ok_or_else(|| figure_error("no end of the SVG"))?;
     let images: String = drawing.rasters().iter().map(|r| svg_image(r, scale)).collect::<Result<_>>()?;
     text.insert_str(end, &images);
@@ -104,9 +223,13 @@ fn svg(drawing: &impl Drawing) -> Result<String> {
 }
 
 /// Pixels enlarged to whole squares, so that no viewer smooths them.
+fn enlarged(image: &RgbImage) -> RgbImage {
+    let side = (512 / image.width()).max(1) * image.width();
+    imageops::resize(image, side, side, imageops::FilterType::Nearest)
+}
+
 fn svg_image(raster: &Raster, scale: Scale) -> Result<String> {
-    let enlarged = (512 / raster.image.width()).max(1) * raster.image.width();
-    let png = encode(&imageops::resize(&raster.image, enlarged, enlarged, imageops::FilterType::Nearest))?;
+    let png = encode(&enlarged(&raster.image))?;
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     let (x, y, side) = (scale.mm(raster.x), scale.mm(raster.y), scale.mm(raster.side));
     Ok(format!(
@@ -115,25 +238,41 @@ fn svg_image(raster: &Raster, scale: Scale) -> Result<String> {
     ))
 }
 
-fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
-    let (width, height) = drawing.size();
-    let (small, large) = (Scale(1.0), Scale(OVERSAMPLING));
-    let (w, h) = (small.mm(width) as u32 * OVERSAMPLING as u32, small.mm(height) as u32 * OVERSAMPLING as u32);
-    let mut pixels = vec![255; 3 * w as usize * h as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, (w, h)).into_drawing_area();
-        area.fill(&WHITE).map_err(figure_error)?;
-        drawing.draw(&area, large)?;
-        area.present().map_err(figure_error)?;
+fn pdf(drawing: &impl Drawing, stamp: &Stamp) -> Result<Vec<u8>> {
+    let scale = Scale::pdf();
+    let mut page = Page::new(dots(drawing, scale), scale.dots_per_mm);
+    draw_on(Backend(&mut page), drawing, scale)?;
+    for raster in drawing.rasters() {
+        page.image(enlarged(&raster.image), (scale.mm(raster.x), scale.mm(raster.y)), scale.mm(raster.side));
     }
+    page.finish(stamp)
+}
+
+fn png(drawing: &impl Drawing, stamp: &Stamp) -> Result<Vec<u8>> {
+    let (small, large) = (Scale::svg(), Scale::png());
+    let (width, height) = dots(drawing, small);
+    let (w, h) = (width * OVERSAMPLING as u32, height * OVERSAMPLING as u32);
+    let mut pixels = vec![255; 3 * w as usize * h as usize];
+    draw_on(BitMapBackend::with_buffer(&mut pixels, (w, h)), drawing, large)?;
     let drawn = RgbImage::from_raw(w, h, pixels).ok_or_else(|| figure_error("a buffer of the wrong size"))?;
-    let mut page = imageops::thumbnail(&drawn, w / OVERSAMPLING as u32, h / OVERSAMPLING as u32);
+    let mut page = imageops::thumbnail(&drawn, width, height);
     for raster in drawing.rasters() {
         let side = small.mm(raster.side) as u32;
         let placed = imageops::resize(&raster.image, side, side, imageops::FilterType::Nearest);
         imageops::replace(&mut page, &placed, small.mm(raster.x).into(), small.mm(raster.y).into());
     }
-    encode(&page)
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, width, height);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    let per_metre = (1000.0 * DOTS_PER_MM).round() as u32;
+    encoder.set_pixel_dims(Some(PixelDimensions { xppu: per_metre, yppu: per_metre, unit: Unit::Meter }));
+    encoder.add_text_chunk("Title".into(), stamp.title()).map_err(figure_error)?;
+    encoder.add_text_chunk("Description".into(), stamp.text()).map_err(figure_error)?;
+    let mut writer = encoder.write_header().map_err(figure_error)?;
+    writer.write_image_data(page.as_raw()).map_err(figure_error)?;
+    writer.finish().map_err(figure_error)?;
+    Ok(bytes)
 }
 
 /// PNG bytes of an image.

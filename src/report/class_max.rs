@@ -1,8 +1,9 @@
 //! Class maximisation: a contact sheet, a table, and each picture by itself.
 
 use super::Run;
-use super::canvas::{Drawing, FONT, Picture, Raster, Scale, figure_error, render};
+use super::canvas::{Drawing, FONT, Picture, Points, Raster, Scale, figure_error, render, text_mm};
 use super::gallery::picture;
+use super::look::{Look, POINT_MM, shortened};
 use super::summary::Summary;
 use super::tables::{csv, six, text};
 use crate::error::Result;
@@ -142,21 +143,22 @@ pub fn pictures(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-const WIDTH_MM: f64 = 180.0;
-const LEFT_MM: f64 = 21.0;
-const TITLE_MM: f64 = 11.0;
-const CAPTION_MM: f64 = 3.2;
 const GAP_MM: f64 = 1.2;
 /// A larger picture shows no more.
 const MOST_MM: f64 = 38.0;
-/// More columns go to another block: pictures of 14 mm at least.
+/// More columns go to another block.
 const MOST_COLUMNS: usize = 11;
 /// No more pictures than fit on a few pages; all are in `pictures/`.
 const MOST_ROWS: usize = 40;
-const FONT_PT: f64 = 7.0;
-const SMALL_PT: f64 = 5.5;
+/// The narrowest picture.
+const LEAST_MM: f64 = 14.0;
 
-struct Sheet(Vec<Block>);
+struct Sheet<'a> {
+    look: &'a Look<'a>,
+    blocks: Vec<Block>,
+    /// What is shown: cell, canvas, model, class, recipe, probability.
+    rows: Vec<Vec<String>>,
+}
 
 /// A picture a column, with what stands below it.
 type Row = Vec<Option<(RgbImage, String)>>;
@@ -170,17 +172,20 @@ struct Block {
 
 /// The contact sheet: a block a model, a row a recipe, a column a class; below each picture its probability, and that under
 /// the second model.
-pub fn draw(run: &Run) -> Result<Option<Picture>> {
-    let all = painted(run)?;
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
+    let mut all = painted(run)?;
+    all.retain(|p| look.shows(&p.summary.cell));
+    let room = look.page_mm() - LEFT_MM;
+    let most_columns = MOST_COLUMNS.min((room / (LEAST_MM + GAP_MM)) as usize).max(1);
     let mut blocks: Vec<Block> = Vec::new();
     for model in distinct(all.iter().map(|p| p.summary.cell.model.name.clone())) {
         let of: Vec<&Painted> = all.iter().filter(|p| p.summary.cell.model.name == model).collect();
         let second = of.iter().find_map(|p| p.second.first()).map(|(name, ..)| name.clone());
         let title = match &second {
-            Some(second) => format!("{model} (in brackets: under {second})"),
-            None => model.clone(),
+            Some(second) => format!("{} (in brackets: under {})", look.label(&model), look.label(second)),
+            None => look.label(&model),
         };
-        for columns in distinct(of.iter().map(|p| p.class.clone())).chunks(MOST_COLUMNS) {
+        for columns in distinct(of.iter().map(|p| p.class.clone())).chunks(most_columns) {
             let rows = distinct(of.iter().map(|p| p.row())).into_iter().map(|row| {
                 let find = |class: &String| of.iter().find(|p| p.row() == row && p.class == *class);
                 let cells = columns.iter().map(|class| find(class).map(|p| (p.image.clone(), caption(p)))).collect();
@@ -193,7 +198,13 @@ pub fn draw(run: &Run) -> Result<Option<Picture>> {
             });
         }
     }
-    if blocks.is_empty() { Ok(None) } else { render(&Sheet(blocks)).map(Some) }
+    let row = |p: &Painted| {
+        let probability = six(p.outcome.target_probability_adversarial.map(f64::from));
+        let model = p.summary.cell.model.name.clone();
+        vec![p.summary.id.clone(), p.outcome.example.to_string(), model, p.class.clone(), p.recipe(), probability]
+    };
+    let rows = all.iter().map(row).collect();
+    if blocks.is_empty() { Ok(None) } else { render(&Sheet { look, blocks, rows }, look).map(Some) }
 }
 
 /// `99.99 % (42 %)`.
@@ -221,80 +232,109 @@ fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
     seen
 }
 
-impl Block {
-    fn picture_mm(&self) -> f64 {
-        ((WIDTH_MM - LEFT_MM) / self.columns.len() as f64 - GAP_MM).min(MOST_MM)
+/// Left of the pictures.
+const LEFT_MM: f64 = 22.0;
+
+impl Sheet<'_> {
+    fn title_mm(&self) -> f64 {
+        2.0 * self.look.line_mm() + 3.0
     }
 
-    fn row_mm(&self) -> f64 {
-        self.picture_mm() + CAPTION_MM + GAP_MM
+    fn caption_mm(&self) -> f64 {
+        1.45 * POINT_MM * self.look.small()
     }
 
-    fn height_mm(&self) -> f64 {
-        TITLE_MM + self.rows.len() as f64 * self.row_mm() + 2.0
+    fn picture_mm(&self, block: &Block) -> f64 {
+        ((self.look.page_mm() - LEFT_MM) / block.columns.len() as f64 - GAP_MM).min(MOST_MM)
     }
-}
 
-impl Sheet {
-    /// Calls `visit` with the upper edge of each block.
-    fn blocks(&self, mut visit: impl FnMut(&Block, f64) -> Result<()>) -> Result<()> {
+    fn row_mm(&self, block: &Block) -> f64 {
+        self.picture_mm(block) + self.caption_mm() + GAP_MM
+    }
+
+    fn height_mm(&self, block: &Block) -> f64 {
+        self.title_mm() + block.rows.len() as f64 * self.row_mm(block) + 2.0
+    }
+
+    /// Each block with its upper edge.
+    fn placed(&self) -> Vec<(&Block, f64)> {
         let mut top = 0.0;
-        for block in &self.0 {
-            visit(block, top)?;
-            top += block.height_mm();
-        }
-        Ok(())
+        let place = |block| {
+            let at = top;
+            top += self.height_mm(block);
+            (block, at)
+        };
+        self.blocks.iter().map(place).collect()
     }
 }
 
-impl Drawing for Sheet {
+impl Drawing for Sheet<'_> {
     fn size(&self) -> (f64, f64) {
-        (WIDTH_MM, self.0.iter().map(Block::height_mm).sum::<f64>().ceil())
+        (self.look.page_mm(), self.blocks.iter().map(|b| self.height_mm(b)).sum::<f64>().ceil())
+    }
+
+    fn points(&self) -> Points {
+        (&["cell", "canvas", "model", "class", "recipe", "probability"], self.rows.clone())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
     where
         B::ErrorType: 'static,
     {
-        let style = |anchor, size| TextStyle::from((FONT, scale.pt(size))).pos(Pos::new(anchor, VPos::Center));
+        let look = self.look;
+        let style = |anchor, size| TextStyle::from((FONT, scale.font(size))).pos(Pos::new(anchor, VPos::Center));
         let put = |words: &str, x: f64, y: f64, style: &TextStyle| {
             area.draw(&Text::new(words.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
         };
-        self.blocks(|block, top| {
-            put(&block.title, 1.0, top + 3.5, &style(HPos::Left, FONT_PT))?;
-            let centre = |k: usize| LEFT_MM + k as f64 * (block.picture_mm() + GAP_MM) + block.picture_mm() / 2.0;
+        for (block, top) in self.placed() {
+            let (side, line) = (self.picture_mm(block), look.line_mm());
+            put(
+                &shortened(&block.title, look.font(), look.page_mm() - 2.0),
+                1.0,
+                top + 0.8 * line,
+                &style(HPos::Left, look.font()),
+            )?;
+            let centre = |k: usize| LEFT_MM + k as f64 * (side + GAP_MM) + side / 2.0;
             for (k, name) in block.columns.iter().enumerate() {
-                put(name, centre(k), top + TITLE_MM - 2.0, &style(HPos::Center, FONT_PT))?;
+                let name = shortened(name, look.font(), side + GAP_MM);
+                put(&name, centre(k), top + self.title_mm() - 0.7 * line, &style(HPos::Center, look.font()))?;
             }
+            // one size for all captions of a block, such that the longest fits
+            let captions = block.rows.iter().flat_map(|(_, cells)| cells.iter().flatten());
+            let widest = captions.map(|(_, caption)| text_mm(caption, 1.0)).fold(1e-9, f64::max);
+            let small = look.small().min((side + GAP_MM - 0.2) / widest);
             for (r, (name, cells)) in block.rows.iter().enumerate() {
-                let y = top + TITLE_MM + r as f64 * block.row_mm();
-                put(name, LEFT_MM - 2.0, y + block.picture_mm() / 2.0, &style(HPos::Right, FONT_PT))?;
+                let y = top + self.title_mm() + r as f64 * self.row_mm(block);
+                let lines = look.wrapped(name, LEFT_MM - 3.0);
+                for (i, name) in lines.iter().enumerate() {
+                    let at = y + side / 2.0 + (i as f64 - (lines.len() - 1) as f64 / 2.0) * line;
+                    put(name, LEFT_MM - 2.0, at, &style(HPos::Right, look.font()))?;
+                }
                 for (k, cell) in cells.iter().enumerate() {
                     if let Some((_, caption)) = cell {
-                        let below = y + block.picture_mm() + CAPTION_MM / 2.0;
-                        put(caption, centre(k), below, &style(HPos::Center, SMALL_PT))?;
+                        let below = y + side + self.caption_mm() / 2.0;
+                        put(caption, centre(k), below, &style(HPos::Center, small))?;
                     }
                 }
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     fn rasters(&self) -> Vec<Raster> {
         let mut rasters = Vec::new();
-        let filled = self.blocks(|block, top| {
+        for (block, top) in self.placed() {
             for (r, (_, cells)) in block.rows.iter().enumerate() {
                 for (k, cell) in cells.iter().enumerate() {
                     if let Some((image, _)) = cell {
-                        let x = LEFT_MM + k as f64 * (block.picture_mm() + GAP_MM);
-                        let y = top + TITLE_MM + r as f64 * block.row_mm();
-                        rasters.push(Raster { x, y, side: block.picture_mm(), image: image.clone() });
+                        let side = self.picture_mm(block);
+                        let x = LEFT_MM + k as f64 * (side + GAP_MM);
+                        let y = top + self.title_mm() + r as f64 * self.row_mm(block);
+                        rasters.push(Raster { x, y, side, image: image.clone() });
                     }
                 }
             }
-            Ok(())
-        });
-        debug_assert!(filled.is_ok(), "nothing here fails");
+        }
         rasters
     }
 }

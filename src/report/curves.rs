@@ -1,6 +1,9 @@
-//! Curves with their bands: one panel below the other, one legend for all. What is drawn comes computed.
+//! Curves, stairs and marks over one axis, with their bands: a grid of panels, one legend for all. What is drawn comes
+//! computed.
 
-use super::canvas::{Drawing, FONT, Scale, figure_error};
+use super::canvas::{Drawing, FONT, Points, Scale, figure_error, text_mm};
+use super::look::{Look, POINT_MM};
+use super::tables::six;
 use crate::error::Result;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
@@ -8,18 +11,7 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, it vanishes on white.
-const PALETTE: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
-
-/// Lines are told apart in grey too: by marker, and the second seven by dashes.
+/// Lines are told apart in grey too: by marker, and those after the last colour by dashes.
 const MARKERS: [Marker; 4] = [Marker::Disc, Marker::Square, Marker::Triangle, Marker::Cross];
 
 #[derive(Clone, Copy)]
@@ -30,19 +22,19 @@ enum Marker {
     Cross,
 }
 
-const WIDTH_MM: f64 = 85.0;
-const PANEL_MM: f64 = 52.0;
-const LEGEND_ROW_MM: f64 = 3.6;
-const FONT_PT: f64 = 7.0;
+/// More panels are no figure.
+const MOST_PANELS: usize = 30;
+/// More lines are told apart by nothing: seven colours, four markers.
+const MOST_LINES: usize = 28;
+/// A line with more points has one marker, at its end.
+const MOST_MARKERS: usize = 12;
 
 /// The whole figure.
-pub struct Curves {
-    /// From top to bottom.
-    pub panels: Vec<Panel>,
-    /// Names of the lines, by style.
-    pub legend: Vec<String>,
-    /// Last line of the legend.
-    pub note: &'static str,
+pub struct Curves<'a> {
+    look: &'a Look<'a>,
+    panels: Vec<Panel>,
+    legend: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// One pair of axes.
@@ -50,150 +42,117 @@ pub struct Panel {
     /// Stands above.
     pub title: String,
     /// Name of the horizontal axis.
-    pub unit: &'static str,
+    pub unit: String,
     /// Name of the vertical axis, in percent.
-    pub share: &'static str,
+    pub share: String,
+    /// The horizontal axis.
+    pub axis: Axis,
     /// What guessing gives: a dotted line.
     pub chance: Option<f64>,
     /// Later ones above.
     pub lines: Vec<Line>,
 }
 
+/// How the points of a line are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Joined by straight lines.
+    Joined,
+    /// Level from each point to the next.
+    Stairs,
+    /// Each by itself.
+    Marks,
+}
+
 /// One curve.
 pub struct Line {
     /// Index into the legend.
     pub style: usize,
-    /// (x, y, low, high), y in percent, by x.
-    pub points: Vec<(f64, f64, f64, f64)>,
+    /// How it is drawn.
+    pub form: Form,
+    /// By x.
+    pub points: Vec<Point>,
 }
 
-impl Drawing for Curves {
-    fn size(&self) -> (f64, f64) {
-        (WIDTH_MM, self.panels.len() as f64 * PANEL_MM + self.legend_mm())
-    }
-
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        let (panels, legend) = area.split_vertically(scale.mm(self.panels.len() as f64 * PANEL_MM));
-        for (panel, area) in self.panels.iter().zip(panels.split_evenly((self.panels.len(), 1))) {
-            panel.draw(&area, scale)?;
-        }
-        self.draw_legend(&legend, scale)
-    }
+/// One point, vertically in percent.
+pub struct Point {
+    /// Horizontal place.
+    pub x: f64,
+    /// Vertical place.
+    pub y: f64,
+    /// Interval around y.
+    pub band: Option<(f64, f64)>,
+    /// Of how many images.
+    pub n: usize,
+    /// Id of the cell that it is from.
+    pub cell: String,
 }
 
-impl Curves {
-    fn legend_mm(&self) -> f64 {
-        (self.legend.len() + 1) as f64 * LEGEND_ROW_MM + 2.0
-    }
-
-    fn draw_legend<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        let font = TextStyle::from((FONT, scale.pt(FONT_PT))).pos(Pos::new(HPos::Left, VPos::Center));
-        for (style, name) in self.legend.iter().enumerate() {
-            let y = scale.mm((style as f64 + 0.7) * LEGEND_ROW_MM);
-            let ends = vec![(scale.mm(11.0), y), (scale.mm(19.0), y)];
-            draw_line(area, &ends, style, scale)?;
-            draw_marker(area, (scale.mm(15.0), y), style, scale)?;
-            area.draw(&Text::new(name.clone(), (scale.mm(20.5), y), &font)).map_err(figure_error)?;
-        }
-        let y = scale.mm((self.legend.len() as f64 + 0.7) * LEGEND_ROW_MM);
-        area.draw(&Text::new(self.note, (scale.mm(11.0), y), font.color(&GREY))).map_err(figure_error)
+impl Point {
+    /// `k` of `n` with their 95 % Wilson interval.
+    pub fn share(x: f64, k: usize, n: usize, cell: &str) -> Point {
+        let (low, high) = super::summary::wilson(k, n.max(1));
+        let y = 100.0 * k as f64 / n.max(1) as f64;
+        Point { x, y, band: Some((100.0 * low, 100.0 * high)), n, cell: cell.to_string() }
     }
 }
 
-const GREY: RGBColor = RGBColor(90, 90, 90);
+/// A horizontal axis with ticks where we want them.
+#[derive(Clone)]
+pub struct Axis {
+    low: f64,
+    high: f64,
+    log: bool,
+    ticks: Vec<f64>,
+}
 
-impl Panel {
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        let mut ticks: Vec<f64> = self.lines.iter().flat_map(|l| l.points.iter().map(|p| p.0)).collect();
-        ticks.sort_by(f64::total_cmp);
-        ticks.dedup();
-        let right = ticks.last().copied().unwrap_or(1.0).max(1e-9);
-        let text = TextStyle::from((FONT, scale.pt(FONT_PT)));
-        let mut chart = ChartBuilder::on(area)
-            .margin_right(scale.mm(3.0))
-            .margin_top(scale.mm(6.0))
-            .margin_bottom(scale.mm(4.5))
-            .margin_left(scale.mm(4.0))
-            .x_label_area_size(scale.mm(4.0))
-            .y_label_area_size(scale.mm(7.0))
-            .build_cartesian_2d(
-                Axis { end: right * 1.02, ticks: spaced(&ticks, right) },
-                Axis { end: 100.0, ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0] },
-            )
-            .map_err(figure_error)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(RGBColor(225, 225, 225).stroke_width(scale.pt(0.4) as u32))
-            .axis_style(GREY.stroke_width(scale.pt(0.5) as u32))
-            .set_all_tick_mark_size(scale.mm(0.8))
-            .label_style(text.clone())
-            .x_label_formatter(&|v| format!("{}", (v * 1e6).round() / 1e6))
-            .y_label_formatter(&|v| format!("{v:.0}"))
-            .draw()
-            .map_err(figure_error)?;
-        let plot = chart.plotting_area();
-        let at = |x: f64, y: f64| plot.map_coordinate(&(x, y));
-        let plane = area.clone();
-        let origin = area.get_base_pixel();
-        let local = |(x, y): (i32, i32)| (x - origin.0, y - origin.1);
-        self.draw_names(area, &text, scale)?;
-        if let Some(chance) = self.chance {
-            let ends = [local(at(0.0, chance)), local(at(right, chance))];
-            let dots =
-                DashedPathElement::new(ends, scale.pt(0.6), scale.pt(1.8), GREY.stroke_width(scale.pt(0.6) as u32));
-            plane.draw(&dots).map_err(figure_error)?;
-        }
-        for line in &self.lines {
-            let upper = line.points.iter().map(|p| local(at(p.0, p.3)));
-            let lower = line.points.iter().rev().map(|p| local(at(p.0, p.2)));
-            let band: Vec<_> = upper.chain(lower).collect();
-            let colour = PALETTE[line.style % PALETTE.len()].mix(0.14);
-            plane.draw(&Polygon::new(band, colour.filled())).map_err(figure_error)?;
-        }
-        for line in &self.lines {
-            let middle: Vec<_> = line.points.iter().map(|p| local(at(p.0, p.1))).collect();
-            draw_line(&plane, &middle, line.style, scale)?;
-            for point in middle {
-                draw_marker(&plane, point, line.style, scale)?;
+impl Axis {
+    /// From 0 to the largest value, with ticks at the values themselves, without those that would stand in each other's
+    /// way.
+    pub fn at(mut values: Vec<f64>) -> Axis {
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let right = values.last().copied().unwrap_or(1.0).max(1e-9);
+        let mut ticks: Vec<f64> = Vec::new();
+        for tick in values.iter().rev() {
+            if ticks.last().is_none_or(|last| last - tick >= 0.05 * right) {
+                ticks.push(*tick);
             }
         }
-        Ok(())
+        ticks.reverse();
+        Axis { low: 0.0, high: right * 1.02, log: false, ticks }
     }
-}
 
-impl Panel {
-    /// Title and names of the axes, by hand: plotters cuts the vertical one off.
-    fn draw_names<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, text: &TextStyle, scale: Scale) -> Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        let centred = text.pos(Pos::new(HPos::Center, VPos::Center));
-        let upright = centred.transform(FontTransform::Rotate270);
-        let middle = scale.mm((11.0 + WIDTH_MM - 3.0) / 2.0);
-        let put = |words: &str, at: (i32, i32), style: &TextStyle| {
-            area.draw(&Text::new(words.to_string(), at, style)).map_err(figure_error)
-        };
-        put(&self.title, (middle, scale.mm(3.2)), &centred)?;
-        put(self.unit, (middle, scale.mm(PANEL_MM - 3.2)), &centred)?;
-        put(self.share, (scale.mm(2.5), scale.mm(6.0 + (PANEL_MM - 14.5) / 2.0)), &upright)
+    /// From 0 to `right`, with round ticks.
+    pub fn linear(right: f64) -> Axis {
+        let right = right.max(1e-9);
+        let power = 10f64.powf((right / 4.0).log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| right / s <= 5.0).unwrap_or(right);
+        let ticks = (0..=(right / step + 1e-9) as usize).map(|i| i as f64 * step).collect();
+        Axis { low: 0.0, high: right * 1.02, log: false, ticks }
     }
-}
 
-/// A linear axis from 0 with ticks where we want them.
-struct Axis {
-    end: f64,
-    ticks: Vec<f64>,
+    /// Logarithmic over the values, with ticks at powers of ten, and between them where there are few.
+    pub fn log(values: impl Iterator<Item = f64>) -> Axis {
+        let (low, high) = values.fold((f64::MAX, f64::MIN_POSITIVE), |(l, h), v| (l.min(v), h.max(v)));
+        let low = low.min(high).max(1e-9);
+        let high = high.max(low * 2.0);
+        let steps: &[f64] = if high / low > 200.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let mut ticks = Vec::new();
+        for exponent in low.log10().floor() as i32..=high.log10().ceil() as i32 {
+            ticks.extend(steps.iter().map(|m| m * 10f64.powi(exponent)));
+        }
+        ticks.retain(|t| (low * 0.999..=high * 1.001).contains(t));
+        Axis { low: low * 0.95, high: high * 1.06, log: true, ticks }
+    }
+
+    /// Place from 0 to 1.
+    fn place(&self, value: f64) -> f64 {
+        match self.log {
+            true => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
+            false => (value - self.low) / (self.high - self.low),
+        }
+    }
 }
 
 impl Ranged for Axis {
@@ -201,7 +160,7 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (low, high): (i32, i32)) -> i32 {
-        low + (value / self.end * f64::from(high - low)).round() as i32
+        low + (self.place(*value) * f64::from(high - low)).round() as i32
     }
 
     fn key_points<H: KeyPointHint>(&self, _: H) -> Vec<f64> {
@@ -209,58 +168,334 @@ impl Ranged for Axis {
     }
 
     fn range(&self) -> std::ops::Range<f64> {
-        0.0..self.end
+        self.low..self.high
     }
 }
 
-/// Ticks at the budgets themselves, without those that would stand in each other's way (4 % of the axis).
-fn spaced(ticks: &[f64], right: f64) -> Vec<f64> {
-    let mut kept: Vec<f64> = Vec::new();
-    for tick in ticks.iter().rev() {
-        if kept.last().is_none_or(|last| last - tick >= 0.04 * right) {
-            kept.push(*tick);
+/// Where the parts of a panel lie, in millimetres.
+struct Layout {
+    columns: usize,
+    width: f64,
+    height: f64,
+    /// Above, below, left and right of the plot.
+    margins: [f64; 4],
+}
+
+/// An entry of the legend: which line of the chart, in which column and from which line of text on, and its text.
+struct Entry {
+    style: usize,
+    column: usize,
+    at: usize,
+    lines: Vec<String>,
+}
+
+const GREY: RGBColor = RGBColor(90, 90, 90);
+const FAINT: RGBColor = RGBColor(225, 225, 225);
+/// Left of the text of a legend.
+const KEY_MM: f64 = 10.0;
+/// Between the edge of the page and what is on it.
+const EDGE_MM: f64 = 2.0;
+
+impl<'a> Curves<'a> {
+    /// A figure; what is too much is left out, and the last note says so.
+    pub fn new(look: &'a Look, mut panels: Vec<Panel>, mut legend: Vec<String>, note: &str) -> Curves<'a> {
+        let mut notes = vec![note.to_string()];
+        let mut cut = |found: usize, most: usize, what: &str| {
+            if found > most {
+                notes.push(format!("the first {most} of {found} {what}; `panels` in `[figure]` chooses others"));
+            }
+        };
+        cut(panels.len(), MOST_PANELS, "panels");
+        cut(legend.len(), MOST_LINES, "lines");
+        panels.truncate(MOST_PANELS);
+        legend.truncate(MOST_LINES);
+        panels.iter_mut().for_each(|p| p.lines.retain(|l| l.style < MOST_LINES));
+        // what no panel shows needs no line in the legend, but keeps its colour
+        Curves { look, panels, legend, notes }
+    }
+
+    fn layout(&self) -> Layout {
+        let look = self.look;
+        let columns = look.columns(self.panels.len());
+        let width = look.panels_mm(self.panels.len()) / columns as f64;
+        let titles = self.panels.iter().map(|p| look.wrapped(&p.title, width - 2.0 * EDGE_MM).len()).max().unwrap_or(1);
+        let line = look.line_mm();
+        let numbers = text_mm("100", look.font());
+        let margins = [titles as f64 * line + 1.6, 2.0 * line + 2.2, line + numbers + 2.2, 3.0];
+        let plot = (0.5 * width).clamp(26.0, 46.0);
+        Layout { columns, width, height: margins[0] + plot + margins[1], margins }
+    }
+
+    fn panels_mm(&self) -> f64 {
+        let layout = self.layout();
+        self.panels.len().div_ceil(layout.columns) as f64 * layout.height
+    }
+
+    /// Lines of the legend's longest column, and its entries.
+    fn legend_lines(&self) -> (usize, Vec<Entry>) {
+        let width = self.look.panels_mm(self.panels.len());
+        let longest = self.legend.iter().map(|name| text_mm(name, self.look.font())).fold(0.0, f64::max);
+        let columns = ((width - 2.0 * EDGE_MM) / (longest + KEY_MM + 3.0)).floor().clamp(1.0, 4.0) as usize;
+        let room = (width - 2.0 * EDGE_MM) / columns as f64 - KEY_MM - 1.0;
+        let each = self.legend.len().div_ceil(columns).max(1);
+        let (mut entries, mut most) = (Vec::new(), 0);
+        for (column, styles) in self.legend.chunks(each).enumerate() {
+            let mut at = 0;
+            for (k, name) in styles.iter().enumerate() {
+                let lines = self.look.wrapped(name, room);
+                let height = lines.len();
+                entries.push(Entry { style: column * each + k, column, at, lines });
+                at += height;
+            }
+            most = most.max(at);
         }
+        (most, entries)
     }
-    kept.reverse();
-    kept
+
+    fn note_lines(&self) -> Vec<String> {
+        let room = self.look.panels_mm(self.panels.len()) - 2.0 * EDGE_MM;
+        self.notes.iter().flat_map(|note| self.look.wrapped(note, room)).collect()
+    }
+
+    fn draw_legend<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let font = TextStyle::from((FONT, scale.font(self.look.font()))).pos(Pos::new(HPos::Left, VPos::Center));
+        let (most, entries) = self.legend_lines();
+        let width = self.look.panels_mm(self.panels.len()) - 2.0 * EDGE_MM;
+        let columns = entries.iter().map(|e| e.column + 1).max().unwrap_or(1);
+        let line = self.look.line_mm();
+        let middle = |at: usize| scale.mm(self.panels_mm() + (at as f64 + 0.6) * line);
+        for Entry { style, column, at, lines } in &entries {
+            let left = EDGE_MM + *column as f64 * width / columns as f64;
+            let y = middle(*at);
+            let pen = Pen { look: self.look, area, scale, style: *style };
+            pen.line(&[(scale.mm(left), y), (scale.mm(left + 8.0), y)])?;
+            pen.marker((scale.mm(left + 4.0), y))?;
+            for (k, text) in lines.iter().enumerate() {
+                let at = (scale.mm(left + KEY_MM), middle(at + k));
+                area.draw(&Text::new(text.clone(), at, &font)).map_err(figure_error)?;
+            }
+        }
+        for (k, text) in self.note_lines().into_iter().enumerate() {
+            let at = (scale.mm(EDGE_MM), middle(most + k));
+            area.draw(&Text::new(text, at, font.color(&GREY))).map_err(figure_error)?;
+        }
+        Ok(())
+    }
 }
 
-fn draw_line<B: DrawingBackend>(
-    area: &DrawingArea<B, Shift>,
-    points: &[(i32, i32)],
-    style: usize,
+impl Drawing for Curves<'_> {
+    fn size(&self) -> (f64, f64) {
+        let lines = self.legend_lines().0 + self.note_lines().len();
+        let height = self.panels_mm() + lines as f64 * self.look.line_mm() + 1.5;
+        (self.look.panels_mm(self.panels.len()), height.ceil())
+    }
+
+    fn points(&self) -> Points {
+        let mut rows = Vec::new();
+        for panel in &self.panels {
+            for line in &panel.lines {
+                rows.extend(line.points.iter().map(|p| {
+                    let band = |v: fn((f64, f64)) -> f64| six(p.band.map(v));
+                    let (low, high) = (band(|b| b.0), band(|b| b.1));
+                    let names = [&panel.title, &self.legend[line.style], &panel.unit].map(String::clone);
+                    let numbers = [six(Some(p.x)), six(Some(p.y)), low, high, p.n.to_string(), p.cell.clone()];
+                    names.into_iter().chain(numbers).collect()
+                }));
+            }
+        }
+        (&["panel", "line", "x_name", "x", "y", "y_low", "y_high", "n", "cell"], rows)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let layout = self.layout();
+        for (k, panel) in self.panels.iter().enumerate() {
+            let (column, row) = (k % layout.columns, k / layout.columns);
+            let left = scale.mm(column as f64 * layout.width);
+            let right = scale.mm((column + 1) as f64 * layout.width);
+            let (top, bottom) = (scale.mm(row as f64 * layout.height), scale.mm((row + 1) as f64 * layout.height));
+            let part = area.clone().shrink((left, top), (right - left, bottom - top));
+            panel.draw(&part, scale, self.look, &layout)?;
+        }
+        self.draw_legend(area, scale)
+    }
+}
+
+impl Panel {
+    fn draw<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        scale: Scale,
+        look: &Look,
+        layout: &Layout,
+    ) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let text = TextStyle::from((FONT, scale.font(look.font())));
+        let [above, below, left, right] = layout.margins;
+        let line = look.line_mm();
+        let mut chart = ChartBuilder::on(area)
+            .margin_right(scale.mm(right))
+            .margin_top(scale.mm(above))
+            .margin_bottom(scale.mm(below - line))
+            .margin_left(scale.mm(line + 0.6))
+            .x_label_area_size(scale.mm(line))
+            .y_label_area_size(scale.mm(left - line - 0.6))
+            .build_cartesian_2d(
+                self.axis.clone(),
+                Axis { low: 0.0, high: 100.0, log: false, ticks: vec![0.0, 20.0, 40.0, 60.0, 80.0, 100.0] },
+            )
+            .map_err(figure_error)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(FAINT.stroke_width(scale.pt(0.4)))
+            .axis_style(GREY.stroke_width(scale.pt(0.5)))
+            .set_all_tick_mark_size(scale.mm(0.8))
+            .label_style(text.clone())
+            .x_label_formatter(&|v| format!("{}", (v * 1e6).round() / 1e6))
+            .y_label_formatter(&|v| format!("{v:.0}"))
+            .draw()
+            .map_err(figure_error)?;
+        let plot = chart.plotting_area();
+        let origin = area.get_base_pixel();
+        let local = |x: f64, y: f64| {
+            let (x, y) = plot.map_coordinate(&(x, y));
+            (x - origin.0, y - origin.1)
+        };
+        self.draw_names(area, &text, scale, look, layout)?;
+        if let Some(chance) = self.chance {
+            let ends = [local(self.axis.low, chance), local(self.axis.high, chance)];
+            let stroke = GREY.stroke_width(scale.pt(0.6));
+            let dots = DashedPathElement::new(ends, scale.pt(0.6), scale.pt(1.8), stroke);
+            area.draw(&dots).map_err(figure_error)?;
+        }
+        for line in self.lines.iter().filter(|l| l.form != Form::Marks) {
+            let colour = look.colour(line.style).mix(0.14);
+            let upper = line.corners(|p| p.band.map(|b| b.1));
+            let lower = line.corners(|p| p.band.map(|b| b.0));
+            let band: Vec<_> = upper.into_iter().chain(lower.into_iter().rev()).map(|(x, y)| local(x, y)).collect();
+            if !band.is_empty() {
+                area.draw(&Polygon::new(band, colour.filled())).map_err(figure_error)?;
+            }
+        }
+        for line in &self.lines {
+            let pen = Pen { look, area, scale, style: line.style };
+            match line.form {
+                Form::Marks => {
+                    for point in &line.points {
+                        if let Some((low, high)) = point.band {
+                            pen.whisker(local(point.x, low), local(point.x, high))?;
+                        }
+                    }
+                }
+                _ => {
+                    let path: Vec<_> = line.corners(|p| Some(p.y)).into_iter().map(|(x, y)| local(x, y)).collect();
+                    pen.line(&path)?;
+                }
+            }
+            let marked = if line.points.len() > MOST_MARKERS { line.points.len() - 1 } else { 0 };
+            for point in &line.points[marked..] {
+                pen.marker(local(point.x, point.y))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Title and names of the axes, by hand: the drawing library cuts the vertical one off.
+    fn draw_names<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        text: &TextStyle,
+        scale: Scale,
+        look: &Look,
+        layout: &Layout,
+    ) -> Result<()>
+    where
+        B::ErrorType: 'static,
+    {
+        let [above, below, left, right] = layout.margins;
+        let centred = text.pos(Pos::new(HPos::Center, VPos::Center));
+        let upright = centred.transform(FontTransform::Rotate270);
+        let put = |words: &str, x: f64, y: f64, style: &TextStyle| {
+            area.draw(&Text::new(words.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
+        };
+        let line = look.line_mm();
+        let titles = look.wrapped(&self.title, layout.width - 2.0 * EDGE_MM);
+        for (k, title) in titles.iter().enumerate() {
+            let y = above - 1.6 - (titles.len() as f64 - k as f64 - 0.5) * line + 0.4;
+            put(title, layout.width / 2.0, y, &centred)?;
+        }
+        // below the middle of the axis, unless that is too far to the right
+        let half = text_mm(&self.unit, look.font()) / 2.0;
+        let middle = ((left + layout.width - right) / 2.0).min(layout.width - 1.0 - half);
+        put(&self.unit, middle, layout.height - 1.2 - line / 2.0, &centred)?;
+        put(&self.share, line / 2.0 + 0.8, above + (layout.height - above - below) / 2.0, &upright)
+    }
+}
+
+impl Line {
+    /// Corners of the path through a value of the points; none where a point has none.
+    fn corners(&self, value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, f64)> {
+        let mut corners: Vec<(f64, f64)> = Vec::new();
+        for point in &self.points {
+            let Some(y) = value(point) else { return Vec::new() };
+            if let Some((_, before)) = corners.last().copied().filter(|_| self.form == Form::Stairs) {
+                corners.push((point.x, before));
+            }
+            corners.push((point.x, y));
+        }
+        corners
+    }
+}
+
+/// Draws in the colour, dashes and marker of a style.
+struct Pen<'a, B: DrawingBackend> {
+    look: &'a Look<'a>,
+    area: &'a DrawingArea<B, Shift>,
     scale: Scale,
-) -> Result<()>
+    style: usize,
+}
+
+impl<B: DrawingBackend> Pen<'_, B>
 where
     B::ErrorType: 'static,
 {
-    // later lines are thinner, so that a line below one that coincides with it still shows
-    let width = (2.2 - 0.45 * style as f64).max(0.8);
-    let stroke = PALETTE[style % PALETTE.len()].stroke_width(scale.pt(width) as u32);
-    let drawn = match style < PALETTE.len() {
-        true => area.draw(&PathElement::new(points.to_vec(), stroke)),
-        false => area.draw(&DashedPathElement::new(points.to_vec(), scale.pt(4.0), scale.pt(2.5), stroke)),
-    };
-    drawn.map_err(figure_error)
-}
+    fn line(&self, points: &[(i32, i32)]) -> Result<()> {
+        let Pen { look, area, scale, style } = *self;
+        // later lines are thinner, so that a line below one that coincides with it still shows
+        let width = (2.2 - 0.45 * style as f64).max(0.8);
+        let stroke = look.colour(style).stroke_width(scale.pt(width));
+        let drawn = match style < look.palette().len() {
+            true => area.draw(&PathElement::new(points.to_vec(), stroke)),
+            false => area.draw(&DashedPathElement::new(points.to_vec(), scale.pt(4.0), scale.pt(2.5), stroke)),
+        };
+        drawn.map_err(figure_error)
+    }
 
-fn draw_marker<B: DrawingBackend>(
-    area: &DrawingArea<B, Shift>,
-    at: (i32, i32),
-    style: usize,
-    scale: Scale,
-) -> Result<()>
-where
-    B::ErrorType: 'static,
-{
-    let colour = PALETTE[style % PALETTE.len()].filled();
-    let r = scale.mm(0.75);
-    let (x, y) = at;
-    let drawn = match MARKERS[style % MARKERS.len()] {
-        Marker::Disc => area.draw(&Circle::new(at, r, colour)),
-        Marker::Square => area.draw(&Rectangle::new([(x - r, y - r), (x + r, y + r)], colour)),
-        Marker::Triangle => area.draw(&Polygon::new([(x - r, y + r), (x + r, y + r), (x, y - r)], colour)),
-        Marker::Cross => area.draw(&Cross::new(at, r, colour.stroke_width(scale.pt(1.0) as u32))),
-    };
-    drawn.map_err(figure_error)
+    fn whisker(&self, low: (i32, i32), high: (i32, i32)) -> Result<()> {
+        let stroke = self.look.colour(self.style).stroke_width(self.scale.pt(0.8));
+        self.area.draw(&PathElement::new(vec![low, high], stroke)).map_err(figure_error)
+    }
+
+    fn marker(&self, at: (i32, i32)) -> Result<()> {
+        let Pen { look, area, scale, style } = *self;
+        let colour = look.colour(style).filled();
+        let r = scale.mm(2.1 * POINT_MM);
+        let (x, y) = at;
+        let drawn = match MARKERS[style % MARKERS.len()] {
+            Marker::Disc => area.draw(&Circle::new(at, r, colour)),
+            Marker::Square => area.draw(&Rectangle::new([(x - r, y - r), (x + r, y + r)], colour)),
+            Marker::Triangle => area.draw(&Polygon::new([(x - r, y + r), (x + r, y + r), (x, y - r)], colour)),
+            Marker::Cross => area.draw(&Cross::new(at, r, colour.stroke_width(scale.pt(1.0)))),
+        };
+        drawn.map_err(figure_error)
+    }
 }

@@ -1,8 +1,9 @@
 //! Where a net looked (Grad-CAM), before and after: maps laid over the images, and a table of what they share.
 
 use super::Run;
-use super::canvas::{Drawing, FONT, Picture, Raster, Scale, figure_error, render};
-use super::gallery::{self, picture};
+use super::canvas::{Drawing, FONT, Picture, Points, Raster, Scale, figure_error, render};
+use super::gallery::{self, Sheet, picture};
+use super::look::{Look, shortened};
 use super::summary::Summary;
 use super::tables::{csv, six};
 use crate::error::Result;
@@ -36,16 +37,6 @@ pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
     if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
 }
 
-const WIDTH_MM: f64 = 180.0;
-const COLUMNS_SHOWN: usize = 6;
-const LEFT_MM: f64 = 20.0;
-const CELL_MM: f64 = (WIDTH_MM - LEFT_MM) / COLUMNS_SHOWN as f64;
-const PICTURE_MM: f64 = CELL_MM - 2.0;
-const TITLE_MM: f64 = 7.0;
-const CAPTION_MM: f64 = 3.6;
-const ROW_MM: f64 = PICTURE_MM + CAPTION_MM;
-const FONT_PT: f64 = 7.0;
-const SMALL_PT: f64 = 5.5;
 /// Blocks of images, one a cell.
 const MOST_BLOCKS: usize = 4;
 const ROWS: [&str; 4] = ["clean", "Grad-CAM", "adversarial", "Grad-CAM"];
@@ -54,21 +45,26 @@ const OVERLAY: f32 = 0.55;
 /// Images are enlarged to at least so many pixels first, so that the map over them is smooth.
 const SMOOTH: usize = 128;
 
-struct Figure(Vec<Block>);
+struct Figure<'a> {
+    look: &'a Look<'a>,
+    blocks: Vec<Block>,
+}
 
 struct Block {
     title: String,
     /// By column: four pictures, and what stands below each.
     columns: Vec<[(RgbImage, String); 4]>,
+    /// By column: cell, example, shares and correlation.
+    rows: Vec<Vec<String>>,
 }
 
 /// The figure, or nothing where nothing is explained.
-pub fn draw(run: &Run) -> Result<Option<Picture>> {
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let mut blocks = Vec::new();
     let mut models: Vec<(&str, &str)> = Vec::new();
     // of each model and attack the cell that fools most
     let fooled = |s: &Summary| s.rates.as_ref().map_or(0, |r| r.clean_correct - r.robust_correct);
-    let mut cells: Vec<&Summary> = run.cells.iter().filter(|s| s.rates.is_some()).collect();
+    let mut cells: Vec<&Summary> = run.shown(look).filter(|s| s.rates.is_some()).collect();
     cells.sort_by_key(|s| std::cmp::Reverse(fooled(s)));
     for s in cells {
         let key = (s.cell.model.name.as_str(), s.cell.attack.name.as_str());
@@ -77,14 +73,14 @@ pub fn draw(run: &Run) -> Result<Option<Picture>> {
         }
         if let Some(explanation) = run.store.read_explanation(&s.id)? {
             models.push(key);
-            blocks.extend(Block::of(run, s, &explanation)?);
+            blocks.extend(Block::of(run, s, &explanation, look)?);
         }
     }
-    if blocks.is_empty() { Ok(None) } else { render(&Figure(blocks)).map(Some) }
+    if blocks.is_empty() { Ok(None) } else { render(&Figure { look, blocks }, look).map(Some) }
 }
 
 impl Block {
-    fn of(run: &Run, summary: &Summary, explanation: &Explanation) -> Result<Option<Block>> {
+    fn of(run: &Run, summary: &Summary, explanation: &Explanation, look: &Look) -> Result<Option<Block>> {
         let inputs: Inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
         let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
@@ -113,8 +109,15 @@ impl Block {
                 ),
             ])
         };
-        let columns: Vec<_> = order.iter().filter_map(column).take(COLUMNS_SHOWN).collect();
-        Ok((!columns.is_empty()).then(|| Block { title: gallery::title(&summary.cell, &inputs.classes), columns }))
+        let row = |k: &usize| {
+            let e = &explanation.rows[*k];
+            let numbers = [six(e.share_clean), six(e.share_adversarial), six(e.correlation)];
+            [summary.id.clone(), e.example.to_string()].into_iter().chain(numbers).collect()
+        };
+        let (columns, rows): (Vec<_>, Vec<Vec<String>>) =
+            order.iter().filter_map(|k| Some((column(k)?, row(k)))).take(Sheet { look }.columns()).unzip();
+        let title = gallery::title(&summary.cell, &inputs.classes, look);
+        Ok((!columns.is_empty()).then_some(Block { title, columns, rows }))
     }
 }
 
@@ -143,32 +146,59 @@ fn bilinear(map: &[f32], side: usize, x: f32, y: f32) -> f32 {
     row(upper) * (1.0 - dy) + row(lower) * dy
 }
 
-fn block_mm() -> f64 {
-    TITLE_MM + ROWS.len() as f64 * ROW_MM + 3.0
+impl Figure<'_> {
+    fn sheet(&self) -> Sheet<'_> {
+        Sheet { look: self.look }
+    }
+
+    fn row_mm(&self) -> f64 {
+        self.sheet().picture() + self.sheet().caption()
+    }
+
+    /// Upper edges of the blocks with the number of lines of their titles, and the lower edge of the last.
+    fn tops(&self) -> Vec<(f64, usize)> {
+        let mut tops = Vec::new();
+        let mut top = 0.0;
+        for block in &self.blocks {
+            let lines = self.sheet().titles(&block.title).len();
+            tops.push((top, lines));
+            top += self.sheet().title(lines) + ROWS.len() as f64 * self.row_mm() + 3.0;
+        }
+        tops.push((top, 0));
+        tops
+    }
 }
 
-impl Drawing for Figure {
+impl Drawing for Figure<'_> {
     fn size(&self) -> (f64, f64) {
-        (WIDTH_MM, (self.0.len() as f64 * block_mm()).ceil())
+        (self.look.page_mm(), self.tops().last().map_or(0.0, |t| t.0).ceil())
+    }
+
+    fn points(&self) -> Points {
+        let rows = self.blocks.iter().flat_map(|b| b.rows.clone()).collect();
+        (&["cell", "example", "share_clean", "share_adversarial", "correlation"], rows)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
     where
         B::ErrorType: 'static,
     {
-        let style = |anchor, size| TextStyle::from((FONT, scale.pt(size))).pos(Pos::new(anchor, VPos::Center));
+        let (look, sheet) = (self.look, self.sheet());
+        let style = |anchor, size| TextStyle::from((FONT, scale.font(size))).pos(Pos::new(anchor, VPos::Center));
         let put = |words: &str, x: f64, y: f64, style: &TextStyle| {
             area.draw(&Text::new(words.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
         };
-        for (b, block) in self.0.iter().enumerate() {
-            let top = b as f64 * block_mm();
-            put(&block.title, 1.0, top + 3.5, &style(HPos::Left, FONT_PT))?;
+        for (block, (top, lines)) in self.blocks.iter().zip(self.tops()) {
+            for (i, title) in sheet.titles(&block.title).iter().enumerate() {
+                put(title, 1.0, top + (i as f64 + 0.8) * look.line_mm(), &style(HPos::Left, look.font()))?;
+            }
             for (r, name) in ROWS.iter().enumerate() {
-                let y = top + TITLE_MM + r as f64 * ROW_MM;
-                put(name, LEFT_MM - 2.0, y + PICTURE_MM / 2.0, &style(HPos::Right, FONT_PT))?;
+                let y = top + sheet.title(lines) + r as f64 * self.row_mm();
+                put(name, sheet.left() - 2.0, y + sheet.picture() / 2.0, &style(HPos::Right, look.font()))?;
                 for (k, column) in block.columns.iter().enumerate() {
-                    let centre = LEFT_MM + k as f64 * CELL_MM + PICTURE_MM / 2.0;
-                    put(&column[r].1, centre, y + PICTURE_MM + CAPTION_MM / 2.0, &style(HPos::Center, SMALL_PT))?;
+                    let below = y + sheet.picture() + sheet.caption() / 2.0;
+                    let text = shortened(&column[r].1, look.small(), sheet.cell() - 0.5);
+                    put(&text, sheet.centre(k), below, &style(HPos::Center, look.small()))?;
                 }
             }
         }
@@ -176,13 +206,13 @@ impl Drawing for Figure {
     }
 
     fn rasters(&self) -> Vec<Raster> {
-        let mut rasters = Vec::new();
-        for (b, block) in self.0.iter().enumerate() {
+        let (mut rasters, sheet) = (Vec::new(), self.sheet());
+        for (block, (top, lines)) in self.blocks.iter().zip(self.tops()) {
             for (k, column) in block.columns.iter().enumerate() {
                 for (r, (image, _)) in column.iter().enumerate() {
-                    let x = LEFT_MM + k as f64 * CELL_MM;
-                    let y = b as f64 * block_mm() + TITLE_MM + r as f64 * ROW_MM;
-                    rasters.push(Raster { x, y, side: PICTURE_MM, image: image.clone() });
+                    let x = sheet.left() + k as f64 * sheet.cell();
+                    let y = top + sheet.title(lines) + r as f64 * self.row_mm();
+                    rasters.push(Raster { x, y, side: sheet.picture(), image: image.clone() });
                 }
             }
         }

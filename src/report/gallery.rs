@@ -1,9 +1,11 @@
 //! Clean image, adversarial image, amplified difference: six pictures of one cell a model, with what the net says.
 
 use super::Run;
-use super::canvas::{Drawing, FONT, Picture, Raster, Scale, figure_error, render};
+use super::canvas::{Drawing, FONT, Picture, Points, Raster, Scale, figure_error, render, text_mm};
+use super::look::{Look, shortened};
 use super::patch_area::with_class_name;
 use super::summary::Summary;
+use super::tables::text;
 use crate::error::Result;
 use crate::ratio::Ratio;
 use crate::record::{Cell, Inputs, Outcome};
@@ -12,20 +14,19 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const WIDTH_MM: f64 = 180.0;
-const LEFT_MM: f64 = 24.0;
-const COLUMNS: usize = 6;
-const CELL_MM: f64 = (WIDTH_MM - LEFT_MM) / COLUMNS as f64;
-const PICTURE_MM: f64 = CELL_MM - 2.0;
-const TITLE_MM: f64 = 7.0;
-const CAPTION_MM: f64 = 4.5;
-const FONT_PT: f64 = 7.0;
+/// A picture with the gap beside it is as wide as fits in between these.
+const CELL_MM: f64 = 26.0;
+/// Between pictures.
+const GAP_MM: f64 = 2.0;
 /// No more models than fit on a page.
 const MOST_BLOCKS: usize = 2;
 /// The budget shown is the one nearest to what the field reports most, 8/255 in Linf, 0.5 in L2.
 const USUAL_EPS: [(&str, f64); 4] = [("linf", 8.0 / 255.0), ("l2", 0.5), ("pixels", 1.0), ("patch", 0.1)];
 
-struct Figure(Vec<Block>);
+struct Figure<'a> {
+    look: &'a Look<'a>,
+    blocks: Vec<Block>,
+}
 
 /// One cell's pictures.
 struct Block {
@@ -35,6 +36,8 @@ struct Block {
 }
 
 struct Shown {
+    /// Cell, example, prediction before and after, largest change in grey levels.
+    row: Vec<String>,
     clean: RgbImage,
     adversarial: RgbImage,
     difference: RgbImage,
@@ -44,30 +47,30 @@ struct Shown {
 }
 
 /// The figure, or nothing where no cell is complete.
-pub fn draw(run: &Run) -> Result<Option<Picture>> {
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let mut blocks = Vec::new();
-    for cell in chosen(run) {
-        blocks.extend(Block::of(run, cell)?);
+    for cell in chosen(run, look) {
+        blocks.extend(Block::of(run, cell, look)?);
     }
-    if blocks.is_empty() { Ok(None) } else { render(&Figure(blocks)).map(Some) }
+    if blocks.is_empty() { Ok(None) } else { render(&Figure { look, blocks }, look).map(Some) }
 }
 
 /// Cells with at least one picture that was one before the attack.
-fn complete<'a>(run: &'a Run) -> impl Iterator<Item = &'a Summary> {
-    run.cells.iter().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled))
+fn complete<'a>(run: &'a Run, look: &'a Look) -> impl Iterator<Item = &'a Summary> {
+    run.shown(look).filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled))
 }
 
 /// For each model the cell that fools most at the usual budget; of equals, the first.
-fn chosen<'a>(run: &'a Run) -> Vec<&'a Summary> {
+fn chosen<'a>(run: &'a Run, look: &'a Look) -> Vec<&'a Summary> {
     let mut models: Vec<&str> = Vec::new();
-    for s in complete(run).filter(|s| s.cell.goal == "untargeted").chain(complete(run)) {
+    for s in complete(run, look).filter(|s| s.cell.goal == "untargeted").chain(complete(run, look)) {
         if !models.contains(&s.cell.model.name.as_str()) {
             models.push(&s.cell.model.name);
         }
     }
     models.truncate(MOST_BLOCKS);
     let best = |model: &&str| {
-        complete(run).filter(|s| s.cell.model.name == **model).min_by_key(|s| {
+        complete(run, look).filter(|s| s.cell.model.name == **model).min_by_key(|s| {
             let rates = s.rates.as_ref().expect("complete");
             ((distance_to_usual(s) * 1e6) as u64, rates.robust_correct, s.cell.goal != "untargeted")
         })
@@ -82,23 +85,33 @@ pub fn distance_to_usual(s: &Summary) -> f64 {
 }
 
 impl Block {
-    fn of(run: &Run, summary: &Summary) -> Result<Option<Block>> {
+    fn of(run: &Run, summary: &Summary, look: &Look) -> Result<Option<Block>> {
         let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
         let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
         let values = 3 * inputs.side * inputs.side;
         let mut rows: Vec<usize> = (0..outcomes.len()).collect();
         rows.sort_by_key(|k| (outcomes[*k].success != Some(true), outcomes[*k].step == 0, *k));
-        rows.truncate(COLUMNS);
+        rows.truncate(Sheet { look }.columns());
         let changes = rows.iter().filter_map(|k| outcomes[*k].linf_255);
         let amplification = (127.0 / changes.fold(1.0, f64::max)).floor().max(1.0) as u32;
         let shown = rows.iter().filter_map(|k| {
             let at = inputs.examples.iter().position(|e| *e == outcomes[*k].example)?;
             let (clean, adversarial) =
                 (&inputs.pixels[at * values..(at + 1) * values], &witnesses[k * values..(k + 1) * values]);
-            Some(Shown::of(&inputs, &outcomes[*k], clean, adversarial, amplification))
+            let row = |o: &Outcome| {
+                vec![
+                    summary.id.clone(),
+                    o.example.to_string(),
+                    text(o.clean_prediction),
+                    text(o.adversarial_prediction),
+                    text(o.linf_255),
+                ]
+            };
+            let shown = Shown::of(&inputs, &outcomes[*k], clean, adversarial, amplification);
+            Some(Shown { row: row(&outcomes[*k]), ..shown })
         });
-        let title = title(&summary.cell, &inputs.classes);
+        let title = title(&summary.cell, &inputs.classes, look);
         let shown: Vec<Shown> = shown.collect();
         Ok((!shown.is_empty()).then_some(Block { title, amplification, shown }))
     }
@@ -112,6 +125,7 @@ impl Shown {
             .map(|(c, a)| (128 + (i32::from(*a) - i32::from(*c)) * amplification as i32).clamp(0, 255) as u8)
             .collect();
         Shown {
+            row: Vec::new(),
             clean: picture(clean, inputs.side),
             adversarial: picture(adversarial, inputs.side),
             difference: picture(&difference, inputs.side),
@@ -126,7 +140,7 @@ impl Shown {
 const MOST_LETTERS: usize = 80;
 
 /// What is shown: model, attack, budget, goal.
-pub fn title(c: &Cell, classes: &[String]) -> String {
+pub fn title(c: &Cell, classes: &[String], look: &Look) -> String {
     let params = c.params().replace(';', ", ");
     let params = if params.is_empty() || params.len() > MOST_LETTERS { String::new() } else { format!(" ({params})") };
     let budget = match c.threat.norm.as_str() {
@@ -136,7 +150,7 @@ pub fn title(c: &Cell, classes: &[String]) -> String {
         norm => format!(", {norm} eps {}", c.threat.eps),
     };
     let goal = with_class_name(c.goal.clone(), &c.goal, classes);
-    format!("{}: {}{params}{budget}, {goal}", c.model.name, c.attack.name)
+    format!("{}: {}{params}{budget}, {goal}", look.label(&c.model.name), look.label(&c.attack.name))
         + if c.mode_name() == "within" { ", within" } else { "" }
         + &if c.precision == "f32" { String::new() } else { format!(", {} gradients", c.precision) }
 }
@@ -157,44 +171,117 @@ pub fn picture(pixels: &[u8], side: usize) -> RgbImage {
     })
 }
 
-/// Upper edges of the three rows of pictures within a block.
-fn row_tops() -> [f64; 3] {
-    let row = PICTURE_MM + CAPTION_MM;
-    [TITLE_MM, TITLE_MM + row, TITLE_MM + 2.0 * row]
+/// Sizes of a sheet of pictures with text below each and at the left, in millimetres.
+#[derive(Clone, Copy)]
+pub struct Sheet<'a> {
+    /// Decides them.
+    pub look: &'a Look<'a>,
 }
 
-fn block_mm() -> f64 {
-    row_tops()[2] + PICTURE_MM + 3.0
+impl Sheet<'_> {
+    /// Left of the pictures.
+    pub fn left(self) -> f64 {
+        text_mm("difference ×99", self.look.font()) + 3.0
+    }
+
+    /// Pictures side by side.
+    pub fn columns(self) -> usize {
+        ((self.look.page_mm() - self.left()) / CELL_MM + 0.1).floor().max(1.0) as usize
+    }
+
+    /// From one picture to the next.
+    pub fn cell(self) -> f64 {
+        (self.look.page_mm() - self.left()) / self.columns() as f64
+    }
+
+    /// Side of a picture.
+    pub fn picture(self) -> f64 {
+        self.cell() - GAP_MM
+    }
+
+    /// Below a picture.
+    pub fn caption(self) -> f64 {
+        self.look.line_mm() + 0.6
+    }
+
+    /// Above the pictures.
+    pub fn title(self, lines: usize) -> f64 {
+        lines as f64 * self.look.line_mm() + 2.5
+    }
+
+    /// The title in lines.
+    pub fn titles(self, title: &str) -> Vec<String> {
+        self.look.wrapped(title, self.look.page_mm() - 2.0)
+    }
+
+    /// Middle of a column.
+    pub fn centre(self, column: usize) -> f64 {
+        self.left() + column as f64 * self.cell() + self.picture() / 2.0
+    }
+}
+
+impl Figure<'_> {
+    fn sheet(&self) -> Sheet<'_> {
+        Sheet { look: self.look }
+    }
+
+    /// Upper edges of the blocks, and the lower edge of the last.
+    fn tops(&self) -> Vec<f64> {
+        let mut tops = vec![0.0];
+        for block in &self.blocks {
+            let sheet = self.sheet();
+            let title = sheet.title(sheet.titles(&block.title).len());
+            tops.push(tops[tops.len() - 1] + title + 3.0 * sheet.picture() + 2.0 * sheet.caption() + 3.0);
+        }
+        tops
+    }
+
+    /// Upper edges of the three rows of pictures of a block.
+    fn rows(&self, block: usize) -> [f64; 3] {
+        let sheet = self.sheet();
+        let first = self.tops()[block] + sheet.title(sheet.titles(&self.blocks[block].title).len());
+        let row = sheet.picture() + sheet.caption();
+        [first, first + row, first + 2.0 * row]
+    }
 }
 
 const FOOLED: RGBColor = RGBColor(213, 94, 0);
 
-impl Drawing for Figure {
+impl Drawing for Figure<'_> {
     fn size(&self) -> (f64, f64) {
-        (WIDTH_MM, (self.0.len() as f64 * block_mm()).ceil())
+        (self.look.page_mm(), self.tops().last().copied().unwrap_or(0.0).ceil())
+    }
+
+    fn points(&self) -> Points {
+        let rows = self.blocks.iter().flat_map(|b| b.shown.iter().map(|s| s.row.clone()));
+        (&["cell", "example", "clean_prediction", "adversarial_prediction", "linf_255"], rows.collect())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: Scale) -> Result<()>
     where
         B::ErrorType: 'static,
     {
-        let style = |anchor| TextStyle::from((FONT, scale.pt(FONT_PT))).pos(Pos::new(anchor, VPos::Center));
+        let (look, sheet) = (self.look, self.sheet());
+        let style = |anchor| TextStyle::from((FONT, scale.font(look.font()))).pos(Pos::new(anchor, VPos::Center));
         let put = |text: &str, x: f64, y: f64, style: &TextStyle| {
             area.draw(&Text::new(text.to_string(), (scale.mm(x), scale.mm(y)), style)).map_err(figure_error)
         };
-        for (b, block) in self.0.iter().enumerate() {
-            let top = b as f64 * block_mm();
-            put(&block.title, 1.0, top + 3.5, &style(HPos::Left))?;
+        for (b, block) in self.blocks.iter().enumerate() {
+            for (i, title) in sheet.titles(&block.title).iter().enumerate() {
+                put(title, 1.0, self.tops()[b] + (i as f64 + 0.8) * look.line_mm(), &style(HPos::Left))?;
+            }
+            let rows = self.rows(b);
             let difference = format!("difference ×{}", block.amplification);
-            for (name, row) in ["clean", "adversarial", difference.as_str()].iter().zip(row_tops()) {
-                put(name, LEFT_MM - 2.0, top + row + PICTURE_MM / 2.0, &style(HPos::Right))?;
+            for (name, row) in ["clean", "adversarial", difference.as_str()].iter().zip(rows) {
+                put(name, sheet.left() - 2.0, row + sheet.picture() / 2.0, &style(HPos::Right))?;
             }
             for (k, shown) in block.shown.iter().enumerate() {
-                let centre = LEFT_MM + k as f64 * CELL_MM + PICTURE_MM / 2.0;
-                let [clean, adversarial, _] = row_tops().map(|row| top + row + PICTURE_MM + CAPTION_MM / 2.0);
+                let fit = |text: &str| shortened(text, look.font(), sheet.cell() - 0.5);
+                let [clean, adversarial, _] = rows.map(|row| row + sheet.picture() + sheet.caption() / 2.0);
                 let colour = if shown.fooled { FOOLED } else { BLACK };
-                put(&shown.clean_caption, centre, clean, &style(HPos::Center))?;
-                put(&shown.adversarial_caption, centre, adversarial, &style(HPos::Center).color(&colour))?;
+                put(&fit(&shown.clean_caption), sheet.centre(k), clean, &style(HPos::Center))?;
+                let style = style(HPos::Center).color(&colour);
+                put(&fit(&shown.adversarial_caption), sheet.centre(k), adversarial, &style)?;
             }
         }
         Ok(())
@@ -202,11 +289,12 @@ impl Drawing for Figure {
 
     fn rasters(&self) -> Vec<Raster> {
         let mut rasters = Vec::new();
-        for (b, block) in self.0.iter().enumerate() {
+        for (b, block) in self.blocks.iter().enumerate() {
             for (k, shown) in block.shown.iter().enumerate() {
-                let x = LEFT_MM + k as f64 * CELL_MM;
-                for (image, row) in [&shown.clean, &shown.adversarial, &shown.difference].into_iter().zip(row_tops()) {
-                    rasters.push(Raster { x, y: b as f64 * block_mm() + row, side: PICTURE_MM, image: image.clone() });
+                let sheet = self.sheet();
+                let x = sheet.left() + k as f64 * sheet.cell();
+                for (image, y) in [&shown.clean, &shown.adversarial, &shown.difference].into_iter().zip(self.rows(b)) {
+                    rasters.push(Raster { x, y, side: sheet.picture(), image: image.clone() });
                 }
             }
         }

@@ -1,74 +1,97 @@
 //! Tables and figures from the store alone. Nothing here computes a prediction; the same cells give the same bytes.
 //!
-//! To add a table or chart: a file, a `mod` line, a line in [`TABLES`] or [`CHARTS`].
+//! To add a table or chart: a file, a `mod` line, a line in [`TABLES`], [`READABLE`] or [`CHARTS`] (and, for a chart, its
+//! name in [`crate::figure::KINDS`]).
 
 mod canvas;
 mod class_max;
 mod confusion;
+mod cost;
 mod curves;
+mod distance;
 mod explain;
 mod gallery;
+mod images;
+mod look;
 mod page;
+mod parquet_file;
 mod patch_area;
 pub mod patch_picture;
+mod pdf;
+mod readable;
 mod robust_accuracy;
+pub mod rounding;
 pub mod sanity;
+mod success_queries;
+mod success_steps;
 pub mod summary;
 mod tables;
+mod transfer_matrix;
 
 use crate::error::Result;
-use crate::record::Cell;
+use crate::figure::FigureRecord;
+use crate::record::Outcome;
 use crate::store::Store;
+use look::Look;
 use rayon::prelude::*;
 use summary::Summary;
 
 /// What reports are made of: one summary a planned cell, in the order of the plan.
 pub struct Run<'a> {
-    /// Name of the sweep.
-    pub name: String,
     /// Where more is to be read.
     pub store: &'a Store,
+    /// Its id, from those of its cells.
+    pub id: String,
+    /// Its name.
+    pub name: String,
     /// Cells in order.
     pub cells: Vec<Summary>,
-    /// Models whose weights are unpinned.
-    pub unpinned: Vec<String>,
-    /// Digests of data that is.
-    pub unpinned_data: Vec<String>,
     /// What must hold between them.
     pub sanity: Vec<sanity::Row>,
+    /// What is drawn, and how.
+    figures: Vec<(&'static str, FigureRecord)>,
 }
 
-/// Draws nothing where there is nothing to show.
+/// Writes nothing where there is nothing to show.
 type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
 
-/// An SVG and a PNG.
-type Chart = fn(&Run) -> Result<Option<canvas::Picture>>;
+/// A table to be read by people.
+type Readable = fn(&Run) -> Option<readable::Pages>;
 
-/// Every table: path below the run, and what writes it.
+/// Draws nothing where there is nothing to show.
+type Chart = fn(&Run, &Look) -> Result<Option<canvas::Picture>>;
+
+/// Every table but that of all images, which does not fit into memory ([`images`]): path below the run without extension,
+/// and what writes its CSV. The Parquet file beside it has the same fields.
 const TABLES: &[(&str, Table)] = &[
-    ("tables/summary.csv", tables::summary),
-    ("tables/targets.csv", tables::targets),
-    ("tables/confusion.csv", confusion::table),
-    ("tables/class-max.csv", class_max::table),
-    ("tables/transfer.csv", tables::transfer),
-    ("tables/explain.csv", explain::table),
-    ("tables/sanity.csv", sanity::table),
+    ("tables/summary", tables::summary),
+    ("tables/targets", tables::targets),
+    ("tables/confusion", confusion::table),
+    ("tables/class-max", class_max::table),
+    ("tables/transfer", tables::transfer),
+    ("tables/explain", explain::table),
+    ("tables/sanity", sanity::table),
 ];
-
-/// The table of all images, the one that may not fit into memory: it is written as it is made.
-pub const IMAGES: &str = "tables/images.csv";
 
 /// The page to look at.
 const PAGE: &str = "report.html";
 
-/// Every figure: path below the run without extension, and what draws it.
+/// Every table for people, as Markdown and LaTeX: path below the run without extension, and what it says.
+const READABLE: &[(&str, Readable)] = &[("tables/summary", readable::summary), ("tables/targets", readable::targets)];
+
+/// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
-    ("figures/robust-accuracy", robust_accuracy::draw),
-    ("figures/gallery", gallery::draw),
-    ("figures/confusion", confusion::draw),
-    ("figures/patch-area", patch_area::draw),
-    ("figures/class-max", class_max::draw),
-    ("figures/grad-cam", explain::draw),
+    ("robust-accuracy", robust_accuracy::draw),
+    ("success-steps", success_steps::draw),
+    ("success-queries", success_queries::draw),
+    ("patch-area", patch_area::draw),
+    ("distance", distance::draw),
+    ("cost", cost::draw),
+    ("transfer", transfer_matrix::draw),
+    ("gallery", gallery::draw),
+    ("confusion", confusion::draw),
+    ("class-max", class_max::draw),
+    ("grad-cam", explain::draw),
 ];
 
 /// Pictures, each in a file of its own: paths below the run, and bytes.
@@ -77,45 +100,77 @@ type Pictures = fn(&Run) -> Result<Vec<(String, Vec<u8>)>>;
 /// Everything that makes pictures, below [`PICTURES`].
 const PICTURE_MAKERS: &[Pictures] = &[class_max::pictures, patch_picture::pictures];
 
+/// Folder of all figures.
+const FIGURES: &str = "figures";
+
 /// Folder of all pictures.
 const PICTURES: &str = "pictures";
 
+/// What a figure consists of: drawings, and the plotted points.
+const FIGURE_FILES: [&str; 4] = ["svg", "png", "pdf", "csv"];
+
+/// Cells that are read at a time.
+const CHUNK: usize = 64;
+
 impl Run<'_> {
-    /// `yes` where a description names the weights of every model that decides the cell, `no` where one does not.
-    pub fn weights_pinned(&self, cell: &Cell) -> &'static str {
-        let trained = cell.train.iter().flat_map(|t| &t.models);
-        let unpinned = trained.chain([&cell.model]).any(|m| self.unpinned.contains(&m.name));
-        if unpinned { "no" } else { "yes" }
-    }
-
-    /// The same of the files of all data that decides the cell.
-    pub fn data_pinned(&self, cell: &Cell) -> &'static str {
-        let trained = cell.train.iter().map(|t| &t.data);
-        let unpinned = trained.chain([&cell.data]).any(|d| self.unpinned_data.contains(&d.digest));
-        if unpinned { "no" } else { "yes" }
-    }
-
     /// Reads and summarises every cell of the run's plan.
     pub fn read(store: &Store) -> Result<Run<'_>> {
+        Run::read_with(store, |_, _| Ok(()), |()| Ok(()))
+    }
+
+    /// [`Run::read`], reading every cell once on all threads; what `make` makes of a cell's outcomes is handed to `take` in
+    /// the order of the plan.
+    fn read_with<T: Send>(
+        store: &Store,
+        make: impl Fn(&Summary, Vec<Outcome>) -> Result<T> + Sync,
+        mut take: impl FnMut(T) -> Result<()>,
+    ) -> Result<Run<'_>> {
         let plan = store.read_plan()?;
-        let cells = plan.cells.par_iter().map(|cell| Summary::read(store, cell)).collect::<Result<_>>()?;
-        let (unpinned, unpinned_data) = (plan.unpinned, plan.unpinned_data);
-        let mut run = Run { name: plan.name, store, cells, unpinned, unpinned_data, sanity: Vec::new() };
+        let mut cells = Vec::with_capacity(plan.cells.len());
+        for chunk in plan.cells.chunks(CHUNK) {
+            let read = chunk.par_iter().map(|cell| {
+                let (summary, outcomes) = Summary::read(store, &plan, cell)?;
+                let made = make(&summary, outcomes)?;
+                Ok((summary, made))
+            });
+            for (summary, made) in read.collect::<Result<Vec<_>>>()? {
+                cells.push(summary);
+                take(made)?;
+            }
+        }
+        let (id, figures) = (plan.run_id(), FigureRecord::resolved(&plan.figures));
+        let mut run = Run { store, id, name: plan.name, cells, sanity: Vec::new(), figures };
         run.sanity = sanity::ladder(&run)?;
         Ok(run)
     }
+
+    /// Cells that a figure shows.
+    fn shown<'a>(&'a self, look: &'a Look) -> impl Iterator<Item = &'a Summary> {
+        self.cells.iter().filter(|s| look.shows(&s.cell))
+    }
 }
 
-/// Every report of a run but [`IMAGES`]: path below it, and bytes.
+/// Every report of a run but the table of all images: path below it, and bytes.
 pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for (path, table) in TABLES {
-        files.extend(table(run)?.map(|bytes| (path.to_string(), bytes)));
+        if let Some(csv) = table(run)? {
+            files.push((format!("{path}.parquet"), parquet_file::of_csv(&csv)?));
+            files.push((format!("{path}.csv"), csv));
+        }
     }
-    for (path, chart) in CHARTS {
-        if let Some(picture) = chart(run)? {
-            files.push((format!("{path}.svg"), picture.svg.into_bytes()));
-            files.push((format!("{path}.png"), picture.png));
+    for (path, table) in READABLE {
+        if let Some(pages) = table(run) {
+            files.push((format!("{path}.md"), pages.markdown(run).into_bytes()));
+            files.push((format!("{path}.tex"), pages.latex(run).into_bytes()));
+        }
+    }
+    for (kind, asked) in &run.figures {
+        let look = Look::new(kind, asked, &run.id, &run.name);
+        let draw = CHARTS.iter().find(|(name, _)| name == kind).expect("a test compares both lists").1;
+        if let Some(canvas::Picture { svg, png, pdf, points }) = draw(run, &look)? {
+            let files_of = FIGURE_FILES.iter().zip([svg.into_bytes(), png, pdf, points]);
+            files.extend(files_of.map(|(end, bytes)| (format!("{FIGURES}/{}.{end}", look.name), bytes)));
         }
     }
     for pictures in PICTURE_MAKERS {
@@ -126,36 +181,86 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// Hands out the rows of [`IMAGES`] in order, those of each cell with its id, the heading with an empty one.
-pub fn images(run: &Run, part: &mut dyn FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
-    tables::images(run, part)
-}
-
-/// Every path a report may have, pictures apart.
-pub fn known_paths() -> impl Iterator<Item = String> {
-    let charts = CHARTS.iter().flat_map(|(path, _)| [format!("{path}.svg"), format!("{path}.png")]);
-    TABLES.iter().map(|(path, _)| *path).chain([IMAGES, PAGE]).map(String::from).chain(charts)
-}
-
-/// Writes every report; returns the paths below the run.
-pub fn write(store: &Store) -> Result<Vec<String>> {
-    write_of(&Run::read(store)?)
-}
-
-/// Writes every report of a run that is read already; returns the paths below it.
-pub fn write_of(run: &Run) -> Result<Vec<String>> {
-    let store = run.store;
-    store.write_parts(IMAGES, |part| images(run, &mut |_, bytes| part(bytes)))?;
-    let files = render(run)?;
+/// Reads the run once and writes every report; returns the run, and the paths below it.
+pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
+    let (mut csv, parquet) = (store.begin(images::CSV)?, store.begin(images::PARQUET)?);
+    let (run, parquet) = images::stream(store, |_, bytes| csv.append(bytes), parquet)?;
+    csv.finish()?;
+    parquet.finish()?;
+    let files = render(&run)?;
     for (path, bytes) in &files {
         store.write(path, bytes)?;
     }
+    let mut written: Vec<String> = [images::CSV, images::PARQUET].map(String::from).into();
+    written.extend(files.into_iter().map(|(path, _)| path));
     // what an earlier plan gave and this one does not
-    let pictures = store.files_below(PICTURES)?;
-    let mut written: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
-    written.insert(1, IMAGES.to_string());
-    for path in known_paths().chain(pictures).filter(|p| !written.contains(p)) {
-        store.remove(&path)?;
+    for path in earlier(store)?.iter().filter(|path| !written.contains(path)) {
+        store.remove(path)?;
     }
-    Ok(written)
+    Ok((run, written))
+}
+
+/// Paths that an earlier report may have written: tables by name, pictures, and figures that say they are ours.
+fn earlier(store: &Store) -> Result<Vec<String>> {
+    let mut paths = store.files_below(PICTURES)?;
+    paths.push(PAGE.to_string());
+    paths.extend(TABLES.iter().flat_map(|(path, _)| ["csv", "parquet"].map(|end| format!("{path}.{end}"))));
+    paths.extend(READABLE.iter().flat_map(|(path, _)| ["md", "tex"].map(|end| format!("{path}.{end}"))));
+    for svg in store.files_below(FIGURES)? {
+        if let Some(path) = svg.strip_suffix(".svg") {
+            let ours = String::from_utf8_lossy(&store.read_bytes(&svg)?).contains(canvas::NAMESPACE);
+            let known = CHARTS.iter().any(|(name, _)| path == format!("{FIGURES}/{name}"));
+            if ours || known {
+                paths.extend(FIGURE_FILES.map(|end| format!("{path}.{end}")));
+            }
+        }
+    }
+    Ok(paths)
+}
+
+/// Tables and figures that are not what the cells give, each with a hint. A report that was never written is none.
+pub fn stale(store: &Store) -> Result<Vec<String>> {
+    let (problem, run) = images::stale(store)?;
+    let mut problems: Vec<String> = problem.into_iter().collect();
+    for (path, bytes) in render(&run)? {
+        if !store.dir().join(&path).exists() {
+            continue;
+        }
+        let stored = store.read_bytes(&path)?;
+        if stored != bytes {
+            let table = path.starts_with("tables/") && path.ends_with(".csv");
+            let cell = if table { first_cell_that_differs(&stored, &bytes) } else { "all cells".into() };
+            problems.push(not_what_cells_give(&cell, &path));
+        }
+    }
+    Ok(problems)
+}
+
+fn not_what_cells_give(cell: &str, path: &str) -> String {
+    format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)")
+}
+
+/// Names the cell in the first line of a table that is not as it should be; the heading speaks of all, and so
+/// does a table whose lines do not begin with a cell.
+fn first_cell_that_differs(stored: &[u8], expected: &[u8]) -> String {
+    let mut stored = stored.split(|b| *b == b'\n');
+    let mut lines = expected.split(|b| *b == b'\n').enumerate();
+    match lines.find(|(_, line)| stored.next() != Some(line)) {
+        Some((i, line)) if i > 0 && !line.is_empty() && expected.starts_with(b"cell,") => {
+            let id = line.split(|b| *b == b',').next().unwrap_or_default();
+            format!("cell {}", String::from_utf8_lossy(id))
+        }
+        _ => "all cells".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_figure_has_its_chart() {
+        let names: Vec<&str> = CHARTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, crate::figure::KINDS);
+    }
 }

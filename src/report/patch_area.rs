@@ -3,44 +3,50 @@
 
 use super::Run;
 use super::canvas::{Picture, render};
-use super::curves::{Curves, Line, Panel};
-use super::robust_accuracy::{Key, grouped, legend, line_key, title};
-use super::summary::{Summary, wilson};
+use super::curves::{Axis, Curves, Form, Line, Panel, Point};
+use super::look::Look;
+use super::robust_accuracy::{Key, Legend, Titles, grouped, line_key};
+use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
 use crate::ratio::Ratio;
-use crate::record::Outcome;
 
 /// The figure, or nothing where nothing is pasted toward a target.
-pub fn draw(run: &Run) -> Result<Option<Picture>> {
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
         let patch = s.cell.threat.norm == "patch" && s.cell.goal != "untargeted";
         patch && s.rates.as_ref().is_some_and(|r| r.n > 0)
     };
-    let complete: Vec<&Summary> = run.cells.iter().filter(drawn).collect();
+    let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
     if complete.is_empty() {
         return Ok(None);
     }
-    let legend = legend(&complete);
+    let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
-        let mut lines = Vec::new();
-        for cells in grouped(&group, line_key) {
-            let style = legend.iter().position(|(key, _)| *key == line_key(cells[0])).expect("every line has a style");
-            lines.push(Line { style, points: points(run, &cells)? });
-        }
-        let classes = run.store.read_inputs(&group[0].cell.data.digest)?.classes;
+        let lines: Vec<Line> = grouped(&group, line_key)
+            .into_iter()
+            .map(|cells| Line { style: legend.style(cells[0]), form: Form::Joined, points: points(&cells) })
+            .collect();
         panels.push(Panel {
-            title: with_class_name(title(group[0], &complete), &group[0].cell.goal, &classes),
-            unit: "area / % of the image",
-            share: "target predicted / %",
+            title: with_target(run, group[0], titles.title(group[0]))?,
+            unit: look.label("area / % of the image"),
+            share: look.label("target predicted / %"),
+            axis: Axis::at(lines.iter().flat_map(|l| l.points.iter().map(|p| p.x)).collect()),
             chance: None,
             lines,
         });
     }
     let note = "bands: 95 % Wilson intervals; at 0: the clean images";
-    let legend = legend.into_iter().map(|(_, name)| name).collect();
-    render(&Curves { panels, legend, note }).map(Some)
+    render(&Curves::new(look, panels, legend.names, note), look).map(Some)
+}
+
+/// The title of a panel of this cell, with the name of its target.
+pub fn with_target(run: &Run, s: &Summary, title: String) -> Result<String> {
+    match s.cell.goal.starts_with("target:") {
+        true => Ok(with_class_name(title, &s.cell.goal, &run.store.read_inputs(&s.cell.data.digest)?.classes)),
+        false => Ok(title),
+    }
 }
 
 /// `target:6` becomes `target frog`.
@@ -55,20 +61,14 @@ fn panel_key(s: &Summary) -> Key {
 }
 
 /// The clean point at 0, then the cells by area.
-fn points(run: &Run, cells: &[&Summary]) -> Result<Vec<(f64, f64, f64, f64)>> {
+fn points(cells: &[&Summary]) -> Vec<Point> {
     let mut points = Vec::new();
     for s in cells {
-        let Some(area) = Ratio::parse(&s.cell.threat.eps) else { continue };
-        let outcomes = run.store.read(&s.id)?.outcomes;
-        let point = |x: f64, rank: &dyn Fn(&Outcome) -> Option<usize>| {
-            let k = outcomes.iter().filter(|o| rank(o) == Some(0)).count();
-            let (low, high) = wilson(k, outcomes.len());
-            (x, 100.0 * k as f64 / outcomes.len() as f64, 100.0 * low, 100.0 * high)
-        };
-        points.push(point(100.0 * area.to_f64(), &|o| o.target_rank_adversarial));
-        points.push(point(0.0, &|o| o.target_rank_clean));
+        let (Some(area), Some(n)) = (Ratio::parse(&s.cell.threat.eps), s.n) else { continue };
+        points.push(Point::share(100.0 * area.to_f64(), s.tally.target[1], n, &s.id));
+        points.push(Point::share(0.0, s.tally.target[0], n, &s.id));
     }
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    points.dedup_by(|a, b| a.0 == b.0);
-    Ok(points)
+    points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    points.dedup_by(|a, b| a.x == b.x);
+    points
 }

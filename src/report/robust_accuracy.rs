@@ -2,55 +2,55 @@
 
 use super::Run;
 use super::canvas::{Picture, render};
-use super::curves::{Curves, Line, Panel};
+use super::curves::{Axis, Curves, Form, Line, Panel, Point};
+use super::gallery::distance_to_usual;
+use super::look::Look;
 use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
 use crate::ratio::Ratio;
-use std::collections::BTreeMap;
+use crate::record::ThreatRecord;
+use std::collections::HashMap;
 
 /// Norms whose budget is an axis of this figure, the unit of the axis, and how many of it a budget of 1 is.
 const AXES: [(&str, &str, f64); 3] =
     [("linf", "eps / 255 (Linf)", 255.0), ("l2", "eps (L2, pixels in [0,1])", 1.0), ("pixels", "changed pixels", 1.0)];
 
 /// The figure, or nothing where no cell is complete.
-pub fn draw(run: &Run) -> Result<Option<Picture>> {
-    let figure = curves(run)?;
-    if figure.panels.is_empty() { Ok(None) } else { render(&figure).map(Some) }
-}
-
-fn curves(run: &Run) -> Result<Curves> {
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
         let on_axis = AXES.iter().any(|(norm, ..)| *norm == s.cell.threat.norm);
         on_axis && s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
     };
-    let complete: Vec<&Summary> = run.cells.iter().filter(drawn).collect();
-    let legend = legend(&complete);
+    let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
+    let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
         let first = group[0];
         let (_, unit, scale) = AXES.iter().find(|(norm, ..)| *norm == first.cell.threat.norm).expect("filtered");
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
-        let lines = grouped(&group, line_key).into_iter().map(|cells| Line {
-            style: legend.iter().position(|(key, _)| *key == line_key(cells[0])).expect("every line has a style"),
-            points: points(&cells, *scale),
-        });
+        let lines: Vec<Line> = grouped(&group, line_key)
+            .into_iter()
+            .map(|cells| Line { style: legend.style(cells[0]), form: Form::Joined, points: points(&cells, *scale) })
+            .collect();
         panels.push(Panel {
-            title: title(first, &complete),
-            unit,
-            share: "robust accuracy / %",
+            title: titles.title(first),
+            unit: look.label(unit),
+            share: look.label("robust accuracy / %"),
+            axis: Axis::at(lines.iter().flat_map(|l| l.points.iter().map(|p| p.x)).collect()),
             chance: (first.cell.goal == "untargeted").then(|| 100.0 / classes as f64),
-            lines: lines.collect(),
+            lines,
         });
     }
     let note = "bands: 95 % Wilson intervals; dotted: guessing";
-    Ok(Curves { panels, legend: legend.into_iter().map(|(_, name)| name).collect(), note })
+    if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
 }
 
 /// What items are told apart by.
 pub type Key = Vec<String>;
 
-fn panel_key(s: &Summary) -> Key {
+/// One panel a model, dataset, norm, goal and whatever else decides what is measured.
+pub fn panel_key(s: &Summary) -> Key {
     let c = &s.cell;
     vec![
         c.model.name.clone(),
@@ -89,9 +89,9 @@ pub fn fitted_to(s: &Summary) -> Option<String> {
 }
 
 /// Items with equal keys together, in the order of their first.
-pub fn grouped<'a>(items: &[&'a Summary], key: fn(&Summary) -> Key) -> Vec<Vec<&'a Summary>> {
+pub fn grouped<'a>(items: &[&'a Summary], key: impl Fn(&Summary) -> Key) -> Vec<Vec<&'a Summary>> {
     let mut groups: Vec<Vec<&Summary>> = Vec::new();
-    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut places: HashMap<Key, usize> = HashMap::new();
     for item in items {
         let place = *places.entry(key(item)).or_insert(groups.len());
         match groups.get_mut(place) {
@@ -102,22 +102,46 @@ pub fn grouped<'a>(items: &[&'a Summary], key: fn(&Summary) -> Key) -> Vec<Vec<&
     groups
 }
 
-/// Attack names with the parameters in which attacks of the same name differ.
-pub fn legend(complete: &[&Summary]) -> Vec<(Key, String)> {
-    let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
-    let name = |s: &&Summary| {
-        let attack = &s.cell.attack;
-        let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
-        let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
-        let words = attack
-            .params
-            .iter()
-            .filter(|(k, v)| differs(k) && !v.is_empty())
-            .map(|(k, v)| in_words(&k.replace('_', " "), v));
-        let parts = [attack.name.clone()].into_iter().chain(words).chain(fitted_to(s));
-        (line_key(s), parts.collect::<Vec<_>>().join(", "))
-    };
-    lines.iter().map(name).collect()
+/// The lines of a figure, in the order of the plan: an attack each.
+pub struct Legend {
+    styles: HashMap<Key, usize>,
+    /// What they are called.
+    pub names: Vec<String>,
+}
+
+impl Legend {
+    /// Attack names with the parameters in which attacks of the same name differ.
+    pub fn of(complete: &[&Summary], look: &Look) -> Legend {
+        let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
+        let name = |s: &&Summary| {
+            let attack = &s.cell.attack;
+            let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
+            let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
+            let words: Vec<String> = attack
+                .params
+                .iter()
+                .filter(|(k, v)| differs(k) && !v.is_empty())
+                .map(|(k, v)| in_words(&k.replace('_', " "), v))
+                .collect();
+            let named = |name: &str| {
+                let parts = [name.to_string()].into_iter().chain(words.clone()).chain(fitted_to(s));
+                parts.collect::<Vec<_>>().join(", ")
+            };
+            // a label for the whole line goes before one for the attack
+            let whole = named(&attack.name);
+            match look.label(&whole) {
+                same if same == whole => named(&look.label(&attack.name)),
+                label => label,
+            }
+        };
+        let styles = lines.iter().enumerate().map(|(style, s)| (line_key(s), style)).collect();
+        Legend { styles, names: lines.iter().map(name).collect() }
+    }
+
+    /// Index of a cell's line.
+    pub fn style(&self, s: &Summary) -> usize {
+        self.styles[&line_key(s)]
+    }
 }
 
 /// A parameter and its value as one reads them.
@@ -131,52 +155,107 @@ pub fn in_words(key: &str, value: &str) -> String {
     }
 }
 
-/// The model, and whatever else differs between panels.
-pub fn title(s: &Summary, complete: &[&Summary]) -> String {
-    let c = &s.cell;
-    let varies = |f: &dyn Fn(&Summary) -> String| complete.iter().any(|o| f(o) != f(s));
-    let mut parts = vec![c.model.name.clone()];
-    if varies(&|s| dataset(&s.cell)) {
-        parts.push(dataset(c));
+/// Titles of panels: the model, and whatever else differs between them.
+pub struct Titles<'a> {
+    look: &'a Look<'a>,
+    datasets: bool,
+    norms: bool,
+    witnesses: bool,
+    seeds: bool,
+}
+
+impl<'a> Titles<'a> {
+    /// For panels of these cells.
+    pub fn of(complete: &[&Summary], look: &'a Look<'a>) -> Titles<'a> {
+        let varies = |f: &dyn Fn(&Summary) -> String| {
+            let first = complete.first().map(|s| f(s));
+            complete.iter().any(|s| Some(f(s)) != first)
+        };
+        Titles {
+            look,
+            datasets: varies(&|s| dataset(&s.cell)),
+            norms: varies(&|s| s.cell.threat.norm.clone()),
+            witnesses: varies(&|s| s.cell.witness.clone()),
+            seeds: varies(&|s| s.cell.seed.to_string()),
+        }
     }
-    if varies(&|s| s.cell.threat.norm.clone()) {
-        parts.push(c.threat.norm.clone());
+
+    /// Of the panel of this cell.
+    pub fn title(&self, s: &Summary) -> String {
+        self.with(s, None)
     }
-    if c.goal != "untargeted" {
-        parts.push(c.goal.clone());
+
+    /// The same, with a budget.
+    pub fn with_budget(&self, s: &Summary) -> String {
+        let ThreatRecord { norm, eps } = &s.cell.threat;
+        let budget = match norm.as_str() {
+            "pixels" => format!("{eps} changed pixel{}", if eps == "1" { "" } else { "s" }),
+            _ => format!("{} eps {eps}", self.look.label(norm)),
+        };
+        self.with(s, Some(budget))
     }
-    if c.mode_name() != "at" {
-        parts.push(c.mode_name().to_string());
+
+    fn with(&self, s: &Summary, budget: Option<String>) -> String {
+        let c = &s.cell;
+        let mut parts = vec![self.look.label(&c.model.name)];
+        if self.datasets {
+            parts.push(self.look.label(&dataset(c)));
+        }
+        if self.norms && budget.is_none() {
+            parts.push(self.look.label(&c.threat.norm));
+        }
+        parts.extend(budget);
+        if c.goal != "untargeted" {
+            parts.push(self.look.label(&c.goal));
+        }
+        if c.mode_name() != "at" {
+            parts.push(c.mode_name().to_string());
+        }
+        if c.precision != "f32" {
+            parts.push(format!("{} gradients", c.precision));
+        }
+        if self.witnesses {
+            parts.push(format!("{} witness", c.witness));
+        }
+        if self.seeds {
+            parts.push(format!("seed {}", c.seed));
+        }
+        let title = format!("{}, n = {}", parts.join(", "), s.n.unwrap_or(0));
+        self.look.label(&title)
     }
-    if c.precision != "f32" {
-        parts.push(format!("{} gradients", c.precision));
+}
+
+/// Cells at the budgets that are asked for; where none is, of each panel those at the usual one.
+pub fn at_usual_budget<'a>(cells: &[&'a Summary], look: &Look) -> Vec<&'a Summary> {
+    if look.names_budgets() {
+        return cells.to_vec();
     }
-    if varies(&|s| s.cell.witness.clone()) {
-        parts.push(format!("{} witness", c.witness));
-    }
-    if varies(&|s| s.cell.seed.to_string()) {
-        parts.push(format!("seed {}", c.seed));
-    }
-    format!("{}, n = {}", parts.join(", "), s.n.unwrap_or(0))
+    let nearest = |group: Vec<&'a Summary>| {
+        let distance = |s: &Summary| (distance_to_usual(s) * 1e6) as u64;
+        let least = group.iter().map(|s| distance(s)).min();
+        group.into_iter().filter(move |s| Some(distance(s)) == least)
+    };
+    grouped(cells, panel_key).into_iter().flat_map(nearest).collect()
+}
+
+/// [`panel_key`] with the budget.
+pub fn budget_key(s: &Summary) -> Key {
+    let mut key = panel_key(s);
+    key.push(s.cell.threat.eps.clone());
+    key
 }
 
 /// The clean point at 0, then the cells by eps.
-fn points(cells: &[&Summary], unit: f64) -> Vec<(f64, f64, f64, f64)> {
+fn points(cells: &[&Summary], unit: f64) -> Vec<Point> {
     let mut points = Vec::new();
     for s in cells {
         let Some((rates, eps)) = s.rates.as_ref().zip(Ratio::parse(&s.cell.threat.eps)) else {
             continue;
         };
-        let percent = |k| {
-            let (low, high) = super::summary::wilson(k, rates.n);
-            (100.0 * k as f64 / rates.n as f64, 100.0 * low, 100.0 * high)
-        };
-        let (y, low, high) = percent(rates.robust_correct);
-        points.push((eps.to_f64() * unit, y, low, high));
-        let (y, low, high) = percent(rates.clean_correct);
-        points.push((0.0, y, low, high));
+        points.push(Point::share(eps.to_f64() * unit, rates.robust_correct, rates.n, &s.id));
+        points.push(Point::share(0.0, rates.clean_correct, rates.n, &s.id));
     }
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    points.dedup_by(|a, b| a.0 == b.0);
+    points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    points.dedup_by(|a, b| a.x == b.x);
     points
 }

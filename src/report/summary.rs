@@ -1,10 +1,10 @@
 //! Rates and intervals of one cell (`docs/methodology.md` says what each means and why).
 
 use crate::error::Result;
-use crate::record::{Cell, CellId, Outcome, ZERO_GRADIENT};
+use crate::record::{Cell, CellId, Outcome, PlanRecord, Provenance, StoredCell, ZERO_GRADIENT};
 use crate::statistics::median;
 pub use crate::statistics::wilson;
-use crate::store::{State, Store};
+use crate::store::Store;
 
 /// A cell in one row.
 #[derive(Debug, Clone)]
@@ -25,6 +25,12 @@ pub struct Summary {
     pub verdicts: Vec<Verdict>,
     /// What hints at an attack that failed.
     pub indicators: Indicators,
+    /// What tables and charts need of the images; empty unless `ok`.
+    pub tally: Tally,
+    /// A description names the weights of every model that decides the cell.
+    pub weights_pinned: bool,
+    /// The same of the files of all data that decides it.
+    pub data_pinned: bool,
 }
 
 /// What cells are compared by, image by image: small, because a run has millions.
@@ -83,6 +89,83 @@ impl Indicators {
     }
 }
 
+/// What is kept of the images of a complete cell, so that no chart reads it again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    /// Images fooled, in the order of the outcomes.
+    pub fooled: Vec<Fooled>,
+    /// Most forward passes spent on an image.
+    pub most_forwards: u64,
+    /// Images whose target is predicted: before, after.
+    pub target: [usize; 2],
+    /// Images whose target is among the five best: before, after.
+    pub target_top5: [usize; 2],
+    /// Mean probability of the label: before, after.
+    pub label_probability: [Option<f64>; 2],
+    /// Mean probability of the target: before, after.
+    pub target_probability: [Option<f64>; 2],
+}
+
+/// An image that was right and is wrong now, or has reached its target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fooled {
+    /// Index of the image in its split.
+    pub example: u32,
+    /// Iteration that did it, from 1.
+    pub step: u32,
+    /// Restart that did it, from 0.
+    pub restart: u32,
+    /// Forward passes spent on it.
+    pub forwards: u32,
+    /// Largest change in grey levels; not a number where it is missing.
+    pub linf_255: f32,
+    /// Euclidean distance; not a number where it is missing.
+    pub l2: f32,
+}
+
+impl Tally {
+    /// Of a cell without error rows.
+    fn of(outcomes: &[Outcome]) -> Tally {
+        let small = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
+        let missing = f64::from(f32::NAN);
+        let fooled = outcomes.iter().filter(|o| o.success == Some(true)).map(|o| Fooled {
+            example: small(o.example as u64),
+            step: small(o.step as u64),
+            restart: small(o.restart as u64),
+            forwards: small(o.forwards),
+            linf_255: o.linf_255.unwrap_or(missing) as f32,
+            l2: o.l2.unwrap_or(missing) as f32,
+        });
+        let ranks = |within: usize| {
+            let count = |rank: fn(&Outcome) -> Option<usize>| {
+                outcomes.iter().filter(|o| rank(o).is_some_and(|r| r < within)).count()
+            };
+            [count(|o| o.target_rank_clean), count(|o| o.target_rank_adversarial)]
+        };
+        let probability = |of: fn(&Outcome) -> Option<f32>| mean(outcomes.iter().filter_map(of));
+        Tally {
+            fooled: fooled.collect(),
+            most_forwards: outcomes.iter().map(|o| o.forwards).max().unwrap_or(0),
+            target: ranks(1),
+            target_top5: ranks(5),
+            label_probability: [
+                probability(|o| o.label_probability_clean),
+                probability(|o| o.label_probability_adversarial),
+            ],
+            target_probability: [
+                probability(|o| o.target_probability_clean),
+                probability(|o| o.target_probability_adversarial),
+            ],
+        }
+    }
+}
+
+/// `None` where there is nothing.
+pub fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0), |(sum, n), v| (sum + f64::from(v), n + 1));
+    (n > 0).then(|| sum / f64::from(n))
+}
+
 /// What a complete cell says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
@@ -111,37 +194,43 @@ pub struct Rates {
 }
 
 impl Summary {
-    /// Reads and summarises a planned cell.
-    pub fn read(store: &Store, cell: &Cell) -> Result<Summary> {
+    /// Reads and summarises a planned cell, and gives its outcomes too.
+    pub fn read(store: &Store, plan: &PlanRecord, cell: &Cell) -> Result<(Summary, Vec<Outcome>)> {
         let id = cell.id();
-        let blank = |status, error| Summary {
+        let stored = if store.has(&id) { Some(store.read(&id)?) } else { None };
+        let (status, error) = match &stored {
+            None => ("missing", None),
+            Some(StoredCell { provenance: Provenance { error: Some(e), .. }, .. }) => ("failed", Some(e.clone())),
+            Some(stored) => match error_rows(&stored.outcomes) {
+                Some(error) => ("failed", Some(error)),
+                None => ("ok", None),
+            },
+        };
+        let done = stored.filter(|s| s.provenance.error.is_none());
+        let n = done.as_ref().map(|s| s.outcomes.len());
+        let outcomes = done.map(|s| s.outcomes).unwrap_or_default();
+        let mut summary = Summary {
             cell: cell.clone(),
-            id: id.clone(),
+            id,
             status,
             error,
-            n: None,
+            n,
             rates: None,
             verdicts: Vec::new(),
             indicators: Indicators::default(),
+            tally: Tally::default(),
+            weights_pinned: plan.weights_pinned(cell),
+            data_pinned: plan.data_pinned(cell),
         };
-        match store.state(&id)? {
-            State::Missing => Ok(blank("missing", None)),
-            State::Failed => Ok(blank("failed", store.read(&id)?.provenance.error)),
-            State::Done => {
-                let outcomes = store.read(&id)?.outcomes;
-                let error = error_rows(&outcomes);
-                let status = if error.is_some() { "failed" } else { "ok" };
-                let n = Some(outcomes.len());
-                if error.is_some() {
-                    return Ok(Summary { n, ..blank(status, error) });
-                }
-                let steps = cell.attack.params.get("steps").and_then(|n| n.parse().ok());
-                let mut verdicts: Vec<Verdict> = outcomes.iter().map(Verdict::of).collect();
-                verdicts.sort_by_key(|v| v.example);
-                let (rates, indicators) = (Some(Rates::of(&outcomes)), Indicators::of(&outcomes, steps));
-                Ok(Summary { n, rates, verdicts, indicators, ..blank(status, error) })
-            }
+        if status == "ok" {
+            let steps = cell.attack.params.get("steps").and_then(|n| n.parse().ok());
+            summary.rates = Some(Rates::of(&outcomes));
+            summary.verdicts = outcomes.iter().map(Verdict::of).collect();
+            summary.verdicts.sort_by_key(|v| v.example);
+            summary.indicators = Indicators::of(&outcomes, steps);
+            summary.tally = Tally::of(&outcomes);
         }
+        Ok((summary, outcomes))
     }
 }
 

@@ -1,12 +1,13 @@
 //! What belongs to cells and is stored beside them: pictures that attacks paste, what other nets say of witnesses, maps
 //! that explain predictions, and the state of work that is still under way.
 
-use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS, remove, tensor_file};
+use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TEMPORARY, TRANSFERS, remove, tensor_file};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs;
 
 const FIT: &str = "fit.json";
@@ -73,6 +74,7 @@ impl Store {
         let rows = csv_of(rows)?;
         let text = serde_json::to_string_pretty(model).expect("plain data");
         let files = vec![(MODEL, text.into_bytes()), (ROWS, rows)];
+        *self.transfers.lock().expect("no holder panics") = None;
         self.put_files(TRANSFERS, &transfer_name(cell, model), files, provenance)
     }
 
@@ -84,11 +86,7 @@ impl Store {
     /// [`Store::read_transfers`], and where each was computed.
     pub fn transfers_and_provenance(&self, cell: &str) -> Result<Vec<(ModelRecord, Vec<Transfer>, Provenance)>> {
         let mut found: Vec<(ModelRecord, _, _)> = Vec::new();
-        for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with(&format!("{cell}-")) {
-                continue;
-            }
+        for name in self.transfer_names(cell) {
             let provenance = self.provenance(TRANSFERS, &name)?;
             let text = self.checked(TRANSFERS, &name, MODEL, &provenance)?;
             let model: ModelRecord =
@@ -100,6 +98,22 @@ impl Store {
         }
         found.sort_by(|(a, ..), (b, ..)| (&a.name, &a.weights).cmp(&(&b.name, &b.weights)));
         Ok(found)
+    }
+
+    /// Folders of the transfers of a cell. The shelf is listed once: it holds those of all cells.
+    fn transfer_names(&self, cell: &str) -> Vec<String> {
+        let mut listed = self.transfers.lock().expect("no holder panics");
+        let listed = listed.get_or_insert_with(|| {
+            let mut of_cell: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for entry in fs::read_dir(self.dir.join(TRANSFERS)).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if let Some((cell, _)) = name.rsplit_once('-').filter(|_| !name.starts_with(TEMPORARY)) {
+                    of_cell.entry(cell.to_string()).or_default().push(name);
+                }
+            }
+            of_cell
+        });
+        listed.get(cell).cloned().unwrap_or_default()
     }
 
     /// Whether the predictions of a cell are explained.

@@ -13,8 +13,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 const CELL: &str = "cell.json";
 const OUTCOMES: &str = "outcomes.csv";
@@ -34,6 +35,8 @@ pub struct Store {
     dir: PathBuf,
     /// Held while this process may write; the system drops it when the process dies.
     _lock: Option<File>,
+    /// Which transfers there are of each cell; `None`: to be looked up.
+    transfers: Mutex<Option<BTreeMap<CellId, Vec<String>>>>,
 }
 
 /// What the store has of a cell.
@@ -63,7 +66,7 @@ impl Store {
             }
             Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
-        let store = Store { dir: dir.to_path_buf(), _lock: Some(lock) };
+        let store = Store { dir: dir.to_path_buf(), _lock: Some(lock), transfers: Mutex::default() };
         store.sweep_leftovers()?;
         Ok(store)
     }
@@ -71,7 +74,7 @@ impl Store {
     /// Opens a run for reading.
     pub fn open(dir: &Path) -> Result<Store> {
         match dir.join("cells").is_dir() {
-            true => Ok(Store { dir: dir.to_path_buf(), _lock: None }),
+            true => Ok(Store { dir: dir.to_path_buf(), _lock: None, transfers: Mutex::default() }),
             false => Err(Error::usage(format!(
                 "no run at {} (hint: a folder below --out, by its name or path)",
                 dir.display()
@@ -101,9 +104,14 @@ impl Store {
         self.dir.join(CELLS).join(id)
     }
 
+    /// Whether something is there of a cell: all of it, or the record that it failed.
+    pub fn has(&self, id: &str) -> bool {
+        self.cell_dir(id).exists()
+    }
+
     /// What is there of a cell.
     pub fn state(&self, id: &str) -> Result<State> {
-        if !self.cell_dir(id).exists() {
+        if !self.has(id) {
             return Ok(State::Missing);
         }
         let provenance = self.provenance(CELLS, id)?;
@@ -192,11 +200,6 @@ impl Store {
             }
         };
         Ok(StoredCell { cell, provenance, outcomes })
-    }
-
-    /// The rows of a complete cell as they are stored; every byte is checked.
-    pub fn read_rows(&self, id: &str) -> Result<Vec<u8>> {
-        self.checked(CELLS, id, OUTCOMES, &self.provenance(CELLS, id)?)
     }
 
     /// Reads the witnesses of a complete cell; every byte is checked.
@@ -315,25 +318,51 @@ impl Store {
 
     /// Writes a file of the run, all of it or nothing.
     pub fn write(&self, relative: &str, bytes: &[u8]) -> Result<()> {
-        self.write_parts(relative, |part| part(bytes))
+        let mut file = self.begin(relative)?;
+        file.append(bytes)?;
+        file.finish()
     }
 
-    /// Writes a file of the run part by part, all of it or nothing: it need not fit into memory.
-    pub fn write_parts(
-        &self,
-        relative: &str,
-        parts: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<()> {
+    /// Begins a file of the run that is too long to be held in memory; it is there once [`Pending::finish`] is called.
+    pub fn begin(&self, relative: &str) -> Result<Pending> {
         let path = self.dir.join(relative);
         let folder = path.parent().expect("below the run");
         fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
         let name = path.file_name().expect("a file").to_string_lossy();
         let beside = folder.join(format!("{TEMPORARY}{name}"));
-        let mut file = File::create(&beside).map_err(Error::io("create", &beside))?;
-        parts(&mut |bytes| file.write_all(bytes).map_err(Error::io("write", &beside)))?;
-        file.sync_all().map_err(Error::io("sync", &beside))?;
-        fs::rename(&beside, &path).map_err(Error::io("rename into", &path))?;
-        sync_dir(folder)
+        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        Ok(Pending { path, beside, file: BufWriter::with_capacity(1 << 20, file) })
+    }
+}
+
+/// A file under way.
+pub struct Pending {
+    path: PathBuf,
+    beside: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Write for Pending {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Pending {
+    /// Adds bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.beside))
+    }
+
+    /// Puts it into its place.
+    pub fn finish(mut self) -> Result<()> {
+        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::io("sync", &self.path))?;
+        fs::rename(&self.beside, &self.path).map_err(Error::io("rename into", &self.path))?;
+        sync_dir(self.path.parent().expect("below the run"))
     }
 }
 

@@ -2,6 +2,7 @@
 //! claimed.
 
 mod afterwards;
+mod figures;
 mod fits;
 pub mod plan;
 pub mod run;

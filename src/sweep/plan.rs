@@ -1,9 +1,11 @@
 //! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
 
+use super::figures;
 use crate::attack::{self, Attack, Kind, Params, Training};
 use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, TrainSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
+use crate::figure::FigureRecord;
 use crate::goal::Goal;
 use crate::judge::{WITNESS_KINDS, WitnessKind};
 use crate::kernel::{PRECISIONS, Precision};
@@ -28,6 +30,8 @@ pub struct Plan {
     pub data: Vec<LoadedData>,
     /// In the order of tables and charts.
     pub cells: Vec<PlannedCell>,
+    /// What its figures look like.
+    pub figures: Vec<FigureRecord>,
 }
 
 /// A subset with its dataset.
@@ -140,8 +144,9 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
         }
     }
     let Resolver { models, data, .. } = resolver;
+    let figures = figures::resolve(&file.figures, &cells, &problems);
     problems.into_result()?;
-    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells })
+    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells, figures })
 }
 
 impl Plan {
@@ -167,7 +172,14 @@ impl Plan {
         let unpinned = self.models.iter().filter(|m| !m.is_pinned()).map(|m| m.name.clone()).collect();
         let loose = self.data.iter().map(|d| &d.subset).filter(|s| s.sources.iter().any(|file| !file.pinned));
         let unpinned_data = loose.map(|subset| subset.digest.clone()).collect();
-        PlanRecord { schema: SCHEMA, name: self.name.clone(), cells, unpinned, unpinned_data }
+        PlanRecord {
+            schema: SCHEMA,
+            name: self.name.clone(),
+            cells,
+            unpinned,
+            unpinned_data,
+            figures: self.figures.clone(),
+        }
     }
 }
 

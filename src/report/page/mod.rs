@@ -229,10 +229,14 @@ impl Page<'_> {
     /// Every other table of the run.
     fn tables(&self, html: &mut Html, files: &[(String, Vec<u8>)]) {
         html.raw("<section id=\"tables\" aria-labelledby=\"tables-h\"><h2 id=\"tables-h\">Tables</h2><p>All images: ");
-        link_to_file(html, super::IMAGES);
+        link_to_file(html, super::images::CSV);
         html.raw(".</p>");
         let mut left = TABLES;
-        for (path, bytes) in files.iter().filter(|(path, _)| path.ends_with(".csv") && path != "tables/summary.csv") {
+        for (path, bytes) in files {
+            let table = path.starts_with("tables/") && path.ends_with(".csv");
+            if !table || path == "tables/summary.csv" {
+                continue;
+            }
             html.raw("<details class=\"part\"><summary>");
             html.text(path.trim_start_matches("tables/").trim_end_matches(".csv"));
             html.raw("</summary>");
@@ -326,6 +330,10 @@ fn figures(html: &mut Html, files: &[(String, Vec<u8>)]) {
         html.text(&name);
         html.raw(" &mdash; ");
         link_to_file(html, path);
+        for end in ["pdf", "csv"] {
+            html.raw(" ");
+            link_to_file(html, &path.replace(".svg", &format!(".{end}")));
+        }
         html.raw("</figcaption></figure>");
     }
     html.raw("</section>");

@@ -1,4 +1,4 @@
-use super::super::summary::{Indicators, Rates};
+use super::super::summary::{Indicators, Rates, Tally};
 use super::*;
 use crate::record::tests::cell;
 use crate::record::{DataRecord, ModelRecord, TrainRecord};
@@ -31,6 +31,9 @@ fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
         }),
         verdicts: verdicts.collect(),
         indicators: Indicators::default(),
+        tally: Tally::default(),
+        weights_pinned: true,
+        data_pinned: true,
         cell,
     }
 }

@@ -1,0 +1,89 @@
+//! Histogram of the least change that fooled an image: over all budgets of an attack, the nearest witness of each image.
+
+use super::Run;
+use super::canvas::{Picture, render};
+use super::curves::{Axis, Curves, Form, Line, Panel, Point};
+use super::look::Look;
+use super::robust_accuracy::{Legend, Titles, grouped, line_key, panel_key};
+use super::summary::{Fooled, Summary};
+use crate::error::Result;
+use crate::ratio::Ratio;
+use std::collections::BTreeMap;
+
+/// How far an image was moved.
+type Distance = fn(&Fooled) -> f32;
+
+/// Norms with a distance, the name of the axis, how many of it a budget of 1 is, and the distance.
+const AXES: [(&str, &str, f64, Distance); 2] = [
+    ("linf", "least Linf change that fools / 255", 255.0, |f| f.linf_255),
+    ("l2", "least L2 change that fools", 1.0, |f| f.l2),
+];
+
+/// Bars of a histogram.
+const BINS: usize = 16;
+
+/// The figure, or nothing where no image is fooled, or each attack has one budget alone.
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
+    let drawn = |s: &&Summary| {
+        let measured = AXES.iter().any(|(norm, ..)| *norm == s.cell.threat.norm);
+        measured && s.rates.as_ref().is_some_and(|r| r.labelled && r.clean_correct > 0)
+    };
+    let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
+    let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
+    let mut panels = Vec::new();
+    for group in grouped(&complete, panel_key) {
+        let (_, unit, scale, distance) =
+            AXES.iter().find(|(norm, ..)| *norm == group[0].cell.threat.norm).expect("filtered");
+        let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(|l| l.len() > 1).collect();
+        let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest(cells, *distance)).collect();
+        if nearest.iter().all(Vec::is_empty) {
+            continue;
+        }
+        let budgets = group.iter().filter_map(|s| Ratio::parse(&s.cell.threat.eps));
+        let most = budgets.map(|eps| eps.to_f64() * scale).fold(1e-9, f64::max);
+        let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {
+            style: legend.style(cells[0]),
+            form: Form::Stairs,
+            points: bars(distances, most, cells),
+        });
+        panels.push(Panel {
+            title: titles.title(group[0]),
+            unit: look.label(unit),
+            share: look.label("share / % of right"),
+            axis: Axis::linear(most),
+            chance: None,
+            lines: lines.collect(),
+        });
+    }
+    let note = "share of the images that were right; the rest of each line was never fooled";
+    if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
+}
+
+/// Of each image that some budget fools, the least distance.
+fn nearest(cells: &[&Summary], distance: Distance) -> Vec<f32> {
+    let mut least: BTreeMap<u32, f32> = BTreeMap::new();
+    for fooled in cells.iter().flat_map(|s| &s.tally.fooled).filter(|f| distance(f).is_finite()) {
+        let entry = least.entry(fooled.example).or_insert(f32::MAX);
+        *entry = entry.min(distance(fooled));
+    }
+    least.into_values().collect()
+}
+
+/// The left edge of each bar with its height, and the right edge of the last.
+fn bars(distances: &[f32], most: f64, cells: &[&Summary]) -> Vec<Point> {
+    let n = cells[0].rates.as_ref().map_or(1, |r| r.clean_correct.max(1));
+    let mut counts = [0usize; BINS];
+    for distance in distances {
+        counts[((f64::from(*distance) / most * BINS as f64) as usize).min(BINS - 1)] += 1;
+    }
+    let ids = cells.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(" ");
+    let heights = counts.iter().chain(counts.last()).enumerate();
+    let point = |(bin, count): (usize, &usize)| Point {
+        x: bin as f64 * most / BINS as f64,
+        y: 100.0 * *count as f64 / n as f64,
+        band: None,
+        n,
+        cell: ids.clone(),
+    };
+    heights.map(point).collect()
+}

@@ -1,0 +1,111 @@
+//! Resolves the `[figure]` blocks of a sweep file: names of charts, widths, palettes, and what their panels show.
+
+use super::plan::PlannedCell;
+use crate::config::{At, FigureSpec, Problems};
+use crate::error::hint;
+use crate::figure::{FONTS, FigureRecord, KINDS, MOST_COLUMNS, PALETTES, WIDTHS};
+use crate::ratio::Ratio;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The figures of a plan; what is wrong goes to `problems`.
+pub fn resolve(specs: &[FigureSpec], cells: &[PlannedCell], problems: &Problems) -> Vec<FigureRecord> {
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+    let mut figures = Vec::new();
+    for spec in specs {
+        let figure = Resolver { cells, problems }.figure(spec);
+        match file_name(&figure) {
+            Ok(name) => {
+                if let Some(before) = lines.insert(name.clone(), spec.line) {
+                    let hint = "(hint: give one of them a `name`)";
+                    problems.add(spec.line, format!("line {before} is about {name}, too {hint}"));
+                }
+            }
+            Err(problem) => problems.add(spec.line, problem),
+        }
+        figures.push(figure);
+    }
+    figures
+}
+
+/// What tells figures of a run apart.
+fn file_name(figure: &FigureRecord) -> Result<String, String> {
+    match (&figure.kind, &figure.name) {
+        (None, Some(name)) => Err(format!("figure `{name}` has no `kind` (known: {})", KINDS.join(", "))),
+        (None, None) => Ok("all figures".into()),
+        (Some(kind), Some(name)) if name != kind && KINDS.contains(&name.as_str()) => {
+            Err(format!("`{name}` is the name of another chart (hint: choose another `name`)"))
+        }
+        (Some(kind), name) => Ok(format!("figure `{}`", name.as_ref().unwrap_or(kind))),
+    }
+}
+
+struct Resolver<'a> {
+    cells: &'a [PlannedCell],
+    problems: &'a Problems,
+}
+
+impl Resolver<'_> {
+    fn figure(&self, spec: &FigureSpec) -> FigureRecord {
+        let chosen = |given: &Option<At<String>>, key: &str, known: &[&str]| {
+            let at = given.as_ref()?;
+            if !known.contains(&at.value.as_str()) {
+                let hint = hint(&at.value, known.iter().copied());
+                self.problems.add(at.line, format!("unknown {key} \"{}\"{hint}", at.value));
+            }
+            Some(at.value.clone())
+        };
+        if let Some(font) = spec.font.as_ref().filter(|f| !FONTS.contains(&f.value)) {
+            let (least, most) = (FONTS.start(), FONTS.end());
+            self.problems.add(font.line, format!("`font` is a size in points from {least} to {most}"));
+        }
+        let panels = &spec.panels;
+        if let Some(columns) = panels.columns.as_ref().filter(|c| !(1..=MOST_COLUMNS as u64).contains(&c.value)) {
+            self.problems.add(columns.line, format!("`columns` is a number of panels from 1 to {MOST_COLUMNS}"));
+        }
+        FigureRecord {
+            kind: chosen(&spec.kind, "kind of figure", &KINDS),
+            name: spec.name.as_ref().map(|n| n.value.clone()),
+            width: chosen(&spec.width, "width", &WIDTHS.map(|(name, _)| name)),
+            font: spec.font.as_ref().map(|f| f.value),
+            palette: chosen(&spec.palette, "palette", &PALETTES.map(|(name, _)| name)),
+            columns: panels.columns.as_ref().map(|c| c.value.min(MOST_COLUMNS as u64) as usize),
+            labels: spec.labels.iter().cloned().collect(),
+            models: self.known(&panels.models, "model", |c| &c.cell.model.name),
+            attacks: self.known(&panels.attacks, "attack", |c| &c.cell.attack.name),
+            norms: self.known(&panels.norms, "norm", |c| &c.cell.threat.norm),
+            eps: panels.eps.iter().map(|eps| self.eps(eps)).collect(),
+        }
+    }
+
+    /// Names that cells of the sweep carry.
+    fn known(&self, given: &[At<String>], what: &str, of: fn(&PlannedCell) -> &String) -> Vec<String> {
+        let known: BTreeSet<&str> = self.cells.iter().map(|c| of(c).as_str()).collect();
+        // where the sweep itself is wrong, that is reported where it stands
+        for at in given.iter().filter(|at| !known.is_empty() && !known.contains(at.value.as_str())) {
+            let hint = hint(&at.value, known.iter().copied());
+            self.problems.add(at.line, format!("no cell of this sweep has the {what} \"{}\"{hint}", at.value));
+        }
+        given.iter().map(|at| at.value.clone()).collect()
+    }
+
+    /// A budget as cells write it.
+    fn eps(&self, given: &At<String>) -> String {
+        let same = |c: &&PlannedCell| Ratio::parse(&c.cell.threat.eps) == percent_or_ratio(&given.value);
+        let found = self.cells.iter().find(same).map(|c| c.cell.threat.eps.clone());
+        if found.is_none() && !self.cells.is_empty() {
+            let known: BTreeSet<&str> = self.cells.iter().map(|c| c.cell.threat.eps.as_str()).collect();
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            self.problems
+                .add(given.line, format!("no cell of this sweep has the budget \"{}\" (known: {known})", given.value));
+        }
+        found.unwrap_or_else(|| given.value.clone())
+    }
+}
+
+/// `"8/255"`, or `"5 %"` as areas are written.
+fn percent_or_ratio(text: &str) -> Option<Ratio> {
+    match text.strip_suffix('%') {
+        Some(percent) => Ratio::parse(percent)?.over(Ratio::new(100, 1)?),
+        None => Ratio::parse(text),
+    }
+}

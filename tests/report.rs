@@ -1,0 +1,541 @@
+//! What reports look like, from stores made up here: no network is computed.
+
+mod support;
+
+use foolproof::data::Source;
+use foolproof::error::Error;
+use foolproof::figure::{FigureRecord, KINDS};
+use foolproof::record::{
+    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, ThreatRecord,
+    Transfer, Witnesses,
+};
+use foolproof::report;
+use foolproof::rng::Streams;
+use foolproof::store::Store;
+use foolproof::sweep::plan;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// Parameters of an attack.
+type Params = Vec<(&'static str, String)>;
+
+/// What a made-up sweep is a product of.
+struct Sweep {
+    models: usize,
+    /// Name, whether it takes gradients, parameters.
+    attacks: Vec<(&'static str, bool, Params)>,
+    /// Norm and budgets.
+    threats: Vec<(&'static str, Vec<String>)>,
+    goals: Vec<&'static str>,
+    images: usize,
+    transfers: bool,
+}
+
+fn small() -> Sweep {
+    Sweep {
+        models: 2,
+        attacks: vec![("fgsm", true, vec![]), ("pgd", true, vec![("restarts", "2".into()), ("steps", "10".into())])],
+        threats: vec![
+            ("linf", [2, 4, 8].map(|e| format!("{e}/255")).into()),
+            ("l2", vec!["0.25".into(), "0.5".into()]),
+        ],
+        goals: vec!["untargeted"],
+        images: 30,
+        transfers: true,
+    }
+}
+
+fn model(k: usize) -> ModelRecord {
+    ModelRecord { name: format!("net_{k} & co"), network: "vgg11_bn".into(), weights: format!("{k:064x}") }
+}
+
+fn provenance() -> Provenance {
+    Provenance {
+        schema: SCHEMA,
+        error: None,
+        files: BTreeMap::new(),
+        version: "test".into(),
+        model_file: None,
+        model_commit: None,
+        data_path: None,
+        data_table: None,
+        data_files: vec![],
+        device: "cpu".into(),
+        machine: None,
+        threads: 1,
+        batch: 1,
+        time_s: 0.0,
+        served_by: None,
+        finished_unix_s: 0,
+    }
+}
+
+fn cells(sweep: &Sweep) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for k in 0..sweep.models {
+        for goal in &sweep.goals {
+            for (norm, budgets) in &sweep.threats {
+                for (attack, _, params) in &sweep.attacks {
+                    cells.extend(budgets.iter().map(|eps| Cell {
+                        schema: SCHEMA,
+                        model: model(k),
+                        data: DataRecord {
+                            name: "made-up".into(),
+                            split: "test".into(),
+                            first: 0,
+                            every: 1,
+                            take: sweep.images,
+                            shuffle: None,
+                            indices: None,
+                            prepared: String::new(),
+                            digest: "1".repeat(64),
+                        },
+                        attack: AttackRecord {
+                            name: attack.to_string(),
+                            revision: 1,
+                            params: params.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
+                        },
+                        threat: ThreatRecord { norm: norm.to_string(), eps: eps.clone() },
+                        goal: goal.to_string(),
+                        mode: "at".into(),
+                        witness: "u8".into(),
+                        precision: "f32".into(),
+                        seed: 0,
+                        train: None,
+                    }));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// Outcomes as they might be: three images in ten are fooled, one in ten is wrong before.
+fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
+    let mut stream = Streams::new(0, cell.id()).stream(0, 0, "outcomes");
+    let targeted = cell.goal != "untargeted";
+    let outcome = |example: usize| {
+        let label = example % 10;
+        let draw = stream.uniform();
+        let (right, fooled) = (draw > 0.1, draw > 0.7);
+        let target = targeted.then_some((label + 1) % 10);
+        let clean = if right { label } else { (label + 2) % 10 };
+        let forwards = 1 + (draw * 50.0) as u64;
+        Outcome {
+            example,
+            label: Some(label),
+            target,
+            clean_prediction: Some(clean),
+            adversarial_prediction: Some(if fooled { (label + 1) % 10 } else { clean }),
+            success: Some(fooled),
+            linf_255: Some(f64::from((draw * 8.0).ceil())),
+            l2: Some(f64::from(draw) / 4.0),
+            margin_clean: Some(draw),
+            margin_adversarial: if example == 3 { None } else { Some(-draw) },
+            confidence_clean: Some(0.9),
+            confidence_adversarial: Some(0.8),
+            label_probability_clean: Some(0.9),
+            label_probability_adversarial: Some(0.1),
+            target_probability_clean: target.map(|_| 0.01),
+            target_probability_adversarial: target.map(|_| 0.8),
+            target_logit_adversarial: target.map(|_| 3.0),
+            target_rank_clean: target.map(|_| 4),
+            target_rank_adversarial: target.map(|_| usize::from(!fooled)),
+            step: if fooled { 1 + example % 10 } else { 0 },
+            restart: example % 2,
+            forwards: if right { forwards } else { 0 },
+            backwards: if right && gradients { forwards } else { 0 },
+            flags: if right { String::new() } else { "clean-wrong".into() },
+            note: String::new(),
+        }
+    };
+    (0..images).map(outcome).collect()
+}
+
+/// Stores all of it below `folder`.
+fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
+    let store = Store::create(folder).unwrap();
+    let cells = cells(sweep);
+    let pixels = vec![100; 3 * sweep.images];
+    let inputs = Inputs {
+        examples: (0..sweep.images).collect(),
+        classes: (0..10).map(|c| format!("class {c}")).collect(),
+        side: 1,
+        pixels: pixels.clone(),
+    };
+    store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
+    for cell in &cells {
+        let gradients = sweep.attacks.iter().any(|(name, gradients, _)| *name == cell.attack.name && *gradients);
+        let outcomes = outcomes(cell, gradients, sweep.images);
+        store.put(cell, &outcomes, &Witnesses::U8(pixels.clone()), 1, provenance()).unwrap();
+        for other in (0..sweep.models).map(model).filter(|m| sweep.transfers && *m != cell.model) {
+            let row = |o: &Outcome| Transfer {
+                example: o.example,
+                clean_prediction: o.label,
+                prediction: o.adversarial_prediction,
+                label_probability: Some(0.5),
+                target_probability: o.target.map(|_| 0.5),
+                target_rank: o.target.map(|_| 1),
+            };
+            let rows: Vec<Transfer> = outcomes.iter().map(row).collect();
+            store.put_transfer(&cell.id(), &other, &rows, provenance()).unwrap();
+        }
+    }
+    let (unpinned, unpinned_data) = Default::default();
+    let plan = PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, figures };
+    store.put_plan(&plan).unwrap();
+    store
+}
+
+fn text(folder: &Path, path: &str) -> String {
+    fs::read_to_string(folder.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn rows(csv: &str) -> Vec<csv::StringRecord> {
+    csv::Reader::from_reader(csv.as_bytes()).records().map(|r| r.unwrap()).collect()
+}
+
+#[test]
+fn a_report_is_the_same_bytes_twice_and_every_figure_names_its_run_and_points() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = make(folder.path(), &small(), vec![]);
+    let id = store.read_plan().unwrap().run_id();
+    let written = report::write(&store).unwrap().1;
+    let read = || written.iter().map(|p| store.read_bytes(p).unwrap()).collect::<Vec<_>>();
+    let first = read();
+    assert_eq!(report::write(&store).unwrap().1, written);
+    assert!(read() == first);
+    assert_eq!(report::stale(&store).unwrap(), Vec::<String>::new());
+
+    let mut drawn = Vec::new();
+    for path in written.iter().filter(|p| p.starts_with("figures/") && p.ends_with(".svg")) {
+        let stem = path.trim_end_matches(".svg");
+        drawn.push(stem.trim_start_matches("figures/"));
+        let points = store.read_bytes(&format!("{stem}.csv")).unwrap();
+        let digest = foolproof::digest::sha256(&points);
+        let svg = text(folder.path(), path);
+        assert!(svg.contains(&format!("run=\"{id}\"")) && svg.contains(&format!("points=\"{digest}\"")), "{path}");
+        let png = fs::read(folder.path().join(format!("{stem}.png"))).unwrap();
+        let decoder = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        let said: Vec<String> = decoder.info().uncompressed_latin1_text.iter().map(|t| t.text.clone()).collect();
+        assert!(said.iter().any(|t| t.contains(&id) && t.contains(&digest)), "{stem}.png: {said:?}");
+        let pdf = String::from_utf8_lossy(&store.read_bytes(&format!("{stem}.pdf")).unwrap()).into_owned();
+        assert!(pdf.contains(&id) && pdf.contains(&digest) && pdf.contains("/FontFile2"), "{stem}.pdf");
+    }
+    assert_eq!(drawn, ["robust-accuracy", "success-steps", "distance", "cost", "transfer", "gallery", "confusion"]);
+}
+
+/// Value of an attribute.
+fn number(tag: &str, name: &str) -> f64 {
+    let value = tag.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+    value.and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{name} in {tag}"))
+}
+
+#[test]
+fn the_points_beside_a_figure_are_where_its_marks_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = Sweep { models: 1, threats: vec![small().threats[0].clone()], transfers: false, ..small() };
+    report::write(&make(folder.path(), &sweep, vec![])).unwrap();
+    let csv = rows(&text(folder.path(), "figures/robust-accuracy.csv"));
+    let svg = text(folder.path(), "figures/robust-accuracy.svg");
+    // the first line has discs; the last disc is in the legend
+    let discs: Vec<(f64, f64)> = svg
+        .split("<circle")
+        .skip(1)
+        .map(|rest| rest.split("/>").next().unwrap())
+        .map(|tag| (number(tag, "cx"), number(tag, "cy")))
+        .collect();
+    let points: Vec<(f64, f64)> = csv
+        .iter()
+        .filter(|row| row[1] == csv[0][1])
+        .map(|row| (row[3].parse().unwrap(), row[4].parse().unwrap()))
+        .collect();
+    assert_eq!(points.len(), 4, "the clean point and three budgets");
+    assert_eq!(discs.len(), points.len() + 1);
+    let (first, last) = (points[0], points[3]);
+    let across = (discs[3].0 - discs[0].0) / (last.0 - first.0);
+    let down = (discs[3].1 - discs[0].1) / (last.1 - first.1);
+    assert!(across > 0.0 && down < 0.0, "{points:?} {discs:?}");
+    for (point, disc) in points.iter().zip(&discs) {
+        let wanted = (discs[0].0 + across * (point.0 - first.0), discs[0].1 + down * (point.1 - first.1));
+        // dots are whole
+        assert!((disc.0 - wanted.0).abs() <= 1.5 && (disc.1 - wanted.1).abs() <= 1.5, "{point:?}: {disc:?} {wanted:?}");
+    }
+    // the same numbers stand in the table
+    let summary = rows(&text(folder.path(), "tables/summary.csv"));
+    for row in csv.iter().filter(|row| &row[3] != "0.000000") {
+        let cell = summary.iter().find(|s| s[0] == row[8]).unwrap();
+        assert_eq!(
+            format!("{:.4}", 100.0 * cell[16].parse::<f64>().unwrap()),
+            format!("{:.4}", row[4].parse::<f64>().unwrap())
+        );
+    }
+}
+
+#[test]
+fn success_over_queries_ends_at_the_budget_and_at_the_success_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = Sweep {
+        models: 1,
+        attacks: vec![("one-pixel", false, vec![])],
+        threats: vec![("pixels", vec!["1".into()])],
+        transfers: false,
+        ..small()
+    };
+    let store = make(folder.path(), &sweep, vec![]);
+    report::write(&store).unwrap();
+    let points = rows(&text(folder.path(), "figures/success-queries.csv"));
+    let outcomes = store.read(&store.ids().unwrap()[0]).unwrap().outcomes;
+    let budget = outcomes.iter().map(|o| o.forwards).max().unwrap();
+    let right = outcomes.iter().filter(|o| o.is_right_before()).count();
+    for point in &points {
+        let (q, y): (f64, f64) = (point[3].parse().unwrap(), point[4].parse().unwrap());
+        let within = outcomes.iter().filter(|o| o.success == Some(true) && o.forwards as f64 <= q).count();
+        assert!((y - 100.0 * within as f64 / right as f64).abs() < 1e-5, "{point:?}");
+    }
+    assert_eq!(points.last().unwrap()[3].parse::<f64>().unwrap(), budget as f64);
+    assert!(points.len() > 3);
+}
+
+#[test]
+fn the_transfer_matrix_counts_what_the_other_network_had_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = Sweep { threats: vec![("linf", vec!["8/255".into()])], ..small() };
+    let store = make(folder.path(), &sweep, vec![]);
+    report::write(&store).unwrap();
+    let squares = rows(&text(folder.path(), "figures/transfer.csv"));
+    assert_eq!(squares.len(), 2 * 4, "two attacks, two by two networks");
+    let plan = store.read_plan().unwrap();
+    let outcomes = store.read(&plan.cells[0].id()).unwrap().outcomes;
+    // the other network has every clean image right, and says what the first says of the witnesses
+    let wrong = outcomes.iter().filter(|o| o.adversarial_prediction != o.label).count();
+    let square = squares.iter().find(|s| s[1] == model(0).name && s[2] == model(1).name).unwrap();
+    assert_eq!((&square[3], &square[4]), (wrong.to_string().as_str(), "30"));
+}
+
+#[test]
+fn parquet_holds_what_csv_does_in_types_with_nulls() {
+    let folder = tempfile::tempdir().unwrap();
+    report::write(&make(folder.path(), &small(), vec![])).unwrap();
+    for (table, nulls_wanted) in [("images", 20), ("summary", 20), ("transfer", 20), ("confusion", 0)] {
+        let csv = text(folder.path(), &format!("tables/{table}.csv"));
+        let file = fs::File::open(folder.path().join(format!("tables/{table}.parquet"))).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let (rows, mut nulls) = (rows(&csv), 0);
+        let heading: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+        let mut n = 0;
+        for (row, wanted) in reader.get_row_iter(None).unwrap().zip(&rows) {
+            for (((name, field), wanted), column) in row.unwrap().get_column_iter().zip(wanted).zip(&heading) {
+                assert_eq!(name, column);
+                match field {
+                    Field::Null => {
+                        assert_eq!(wanted, "", "{table}.{name}");
+                        nulls += usize::from(name != "flags" && name != "error" && name != "params");
+                    }
+                    Field::Long(v) => assert_eq!(v.to_string(), wanted, "{table}.{name}"),
+                    Field::Double(v) => assert_eq!(*v, wanted.parse::<f64>().unwrap(), "{table}.{name}"),
+                    Field::Bool(v) => assert_eq!(v.to_string(), wanted, "{table}.{name}"),
+                    Field::Str(v) => assert_eq!(v, wanted, "{table}.{name}"),
+                    other => panic!("{table}.{name}: {other:?}"),
+                }
+            }
+            n += 1;
+        }
+        assert_eq!(n, rows.len(), "{table}");
+        if table == "images" {
+            assert_eq!(nulls, nulls_wanted, "example 3 of each cell has no margin");
+        }
+    }
+}
+
+#[test]
+fn latex_compiles_and_markdown_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = Sweep { goals: vec!["untargeted", "target:next"], ..small() };
+    let store = make(folder.path(), &sweep, vec![]);
+    report::write(&store).unwrap();
+    let (tex, md) = (text(folder.path(), "tables/summary.tex"), text(folder.path(), "tables/summary.md"));
+    let id = store.read_plan().unwrap().run_id();
+    assert!(tex.starts_with(&format!("% foolproof run {id} (made-up), n = 30, seed 0;")), "{tex}");
+    assert!(tex.contains("\\textbf{net\\_0 \\& co, linf, n = 30, clean accuracy"), "{tex}");
+    assert!(md.contains("### net\\_0 & co, linf, n = 30, clean accuracy"), "{md}");
+    let cells = md.lines().filter(|l| l.contains("/255 |")).count();
+    assert_eq!((cells, tex.lines().filter(|l| l.contains("/255 &")).count()), (24, 24));
+    let document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{tables/summary}\
+                    \\input{tables/targets}\\end{document}";
+    fs::write(folder.path().join("all.tex"), document).unwrap();
+    let compiled = Command::new("pdflatex")
+        .args(["-interaction=nonstopmode", "-halt-on-error", "all.tex"])
+        .current_dir(folder.path())
+        .output();
+    match compiled {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(_) => eprintln!("skipped latex_compiles: no pdflatex"),
+    }
+}
+
+#[test]
+fn figure_blocks_decide_width_names_and_what_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = [("net_0 & co", "Network A"), ("fgsm", "FGSM"), ("robust accuracy / %", "accuracy / %")];
+    let general = FigureRecord {
+        width: Some("page".into()),
+        labels: labels.map(|(k, v)| (k.into(), v.into())).into(),
+        ..FigureRecord::default()
+    };
+    let own = FigureRecord {
+        kind: Some("robust-accuracy".into()),
+        name: Some("fig-2".into()),
+        width: Some("column".into()),
+        models: vec!["net_0 & co".into()],
+        norms: vec!["linf".into()],
+        ..FigureRecord::default()
+    };
+    let store = make(folder.path(), &small(), vec![general, own.clone()]);
+    report::write(&store).unwrap();
+    let svg = text(folder.path(), "figures/fig-2.svg");
+    assert!(svg.contains("width=\"85.00mm\""), "its own width");
+    for word in ["Network A", "FGSM", "accuracy / %"] {
+        assert!(svg.contains(word), "{word}");
+    }
+    assert!(!svg.contains("net_1") && !svg.contains("robust accuracy / %"));
+    assert!(!folder.path().join("figures/robust-accuracy.svg").exists(), "the block names another file");
+    assert!(text(folder.path(), "figures/cost.svg").contains("width=\"180.00mm\""), "the general width");
+    let points = rows(&text(folder.path(), "figures/fig-2.csv"));
+    assert_eq!(points.len(), 2 * 4, "two attacks, the clean point and three budgets");
+    // without the block its files go, and those of others stay
+    fs::write(folder.path().join("figures/mine.svg"), "<svg/>").unwrap();
+    let mut plan = store.read_plan().unwrap();
+    let id = plan.run_id();
+    plan.figures.clear();
+    assert_eq!(plan.run_id(), id, "figures do not change the run");
+    store.put_plan(&plan).unwrap();
+    report::write(&store).unwrap();
+    let there = |name: &str| folder.path().join("figures").join(name).exists();
+    assert!(!there("fig-2.svg") && !there("fig-2.pdf") && there("robust-accuracy.svg") && there("mine.svg"));
+}
+
+const SWEEP: &str = r#"name = "x"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample" }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["8/255"] }]
+attacks = [{ name = "fgsm" }]
+"#;
+
+fn parse(figures: &str) -> Result<plan::Plan, Error> {
+    plan::parse(Path::new("x.toml"), &format!("{SWEEP}{figures}"), &Source::new("nowhere"))
+}
+
+#[test]
+fn figure_blocks_are_read_and_change_no_id() {
+    let plan = parse(
+        "[[figure]]\nwidth = \"page\"\nfont = 8\npalette = \"grey\"\nlabels = { fgsm = \"FGSM\" }\n\
+         [[figure]]\nkind = \"cost\"\npanels = { models = [\"vgg11-half-cifar10\"], eps = [\"0.5/15.9375\"], columns = 2 }\n",
+    )
+    .unwrap();
+    assert_eq!(plan.cells[0].id, parse("").unwrap().cells[0].id);
+    let [general, cost] = &plan.figures[..] else { panic!("{:?}", plan.figures) };
+    assert_eq!(
+        (general.font, general.palette.as_deref(), general.labels["fgsm"].as_str()),
+        (Some(8.0), Some("grey"), "FGSM")
+    );
+    assert_eq!((cost.eps.as_slice(), cost.columns), (&["8/255".to_string()][..], Some(2)), "as cells write it");
+    let one = parse("[figure]\nwidth = \"column\"\n").unwrap();
+    assert_eq!(one.figures[0].width.as_deref(), Some("column"));
+    let merged = FigureRecord::resolved(&plan.figures);
+    assert_eq!(merged.len(), KINDS.len());
+    let cost = &merged.iter().find(|(kind, _)| *kind == "cost").unwrap().1;
+    assert_eq!((cost.width.as_deref(), cost.columns), (Some("page"), Some(2)), "a block goes over the general one");
+}
+
+#[test]
+fn wrong_figure_blocks_are_named_with_line_and_hint() {
+    for (figures, wanted) in [
+        ("[figure]\nwidth = \"pag\"\n", "x.toml:9: unknown width \"pag\" (hint: did you mean `page`?)"),
+        ("[figure]\nwidht = \"page\"\n", "x.toml:9: unknown key `widht` in `figure` (hint: did you mean `width`?)"),
+        ("[figure]\nfont = 3\n", "x.toml:9: `font` is a size in points from 5 to 14"),
+        ("[figure]\nfont = \"big\"\n", "x.toml:9: `font` in `figure`: expected a number, found the text \"big\""),
+        ("[figure]\npalette = \"rainbow\"\n", "x.toml:9: unknown palette \"rainbow\" (known: okabe-ito, grey)"),
+        ("[figure]\nkind = \"costs\"\n", "x.toml:9: unknown kind of figure \"costs\" (hint: did you mean `cost`?)"),
+        (
+            "[figure]\nkind = \"cost\"\npanels = { models = [\"vgg11-half-cifar\"] }\n",
+            "x.toml:10: no cell of this sweep has the model \"vgg11-half-cifar\" (hint: did you mean `vgg11-half-cifar10`?)",
+        ),
+        (
+            "[figure]\npanels = { eps = [\"4/255\"], columns = 9 }\n",
+            "x.toml:9: no cell of this sweep has the budget \"4/255\" (known: 8/255)",
+        ),
+        ("[figure]\npanels = { columns = 9 }\n", "x.toml:9: `columns` is a number of panels from 1 to 6"),
+        (
+            "[[figure]]\nkind = \"cost\"\n[[figure]]\nkind = \"cost\"\n",
+            "x.toml:10: line 8 is about figure `cost`, too (hint: give one of them a `name`)",
+        ),
+        ("[figure]\nname = \"a/b\"\n", "x.toml:9: `name` becomes the name of files"),
+        ("[figure]\nkind = \"cost\"\nname = \"gallery\"\n", "`gallery` is the name of another chart"),
+        ("figure = 3\n", "expected a table, found"),
+    ] {
+        // a bare key cannot follow a table
+        let text =
+            if figures.starts_with("figure =") { format!("{figures}{SWEEP}") } else { format!("{SWEEP}{figures}") };
+        let found = match plan::parse(Path::new("x.toml"), &text, &Source::new("nowhere")) {
+            Err(Error::Config(problems)) => problems,
+            Err(other) => panic!("{figures}: {other}"),
+            Ok(_) => panic!("{figures}: no error"),
+        };
+        assert!(found.iter().any(|p| p.contains(wanted)), "{figures}: {found:?}");
+    }
+}
+
+#[test]
+fn a_changed_table_of_images_is_noticed_with_its_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = make(folder.path(), &small(), vec![]);
+    report::write(&store).unwrap();
+    let csv = text(folder.path(), "tables/images.csv");
+    let cell = store.read_plan().unwrap().cells[2].id();
+    let changed = csv.replacen(&format!("\n{cell},7,"), &format!("\n{cell},8,"), 1);
+    assert_ne!(csv, changed);
+    fs::write(folder.path().join("tables/images.csv"), changed).unwrap();
+    let problems = report::stale(&store).unwrap();
+    assert!(problems.len() == 1 && problems[0].starts_with(&format!("cell {cell}: tables/images.csv")), "{problems:?}");
+    fs::write(folder.path().join("tables/images.csv"), csv + "more\n").unwrap();
+    assert_eq!(report::stale(&store).unwrap().len(), 1, "what follows counts, too");
+}
+
+/// Peak memory of this process in KiB.
+fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// 10,000 cells of 1,000 images, in under 30 s and 1 GiB: `cargo test --release --test report -- --ignored --nocapture`. Writes
+/// 2.5 GB below the temporary folder.
+#[test]
+#[ignore = "takes minutes to make its store"]
+fn ten_thousand_cells_are_reported_in_half_a_minute() {
+    let folder = tempfile::tempdir().unwrap();
+    let attacks = (0..20).map(|k| ("pgd", true, vec![("steps", (10 + k).to_string())])).collect();
+    let sweep = Sweep {
+        models: 50,
+        attacks,
+        threats: vec![("linf", (1..=10).map(|e| format!("{e}/255")).collect())],
+        goals: vec!["untargeted"],
+        images: 1000,
+        transfers: false,
+    };
+    let store = make(folder.path(), &sweep, vec![]);
+    let start = Instant::now();
+    report::write(&store).unwrap();
+    let (seconds, peak) = (start.elapsed().as_secs_f64(), peak());
+    println!("{seconds:.1} s, {peak:?} KiB");
+    assert!(seconds < 30.0, "{seconds:.1} s");
+    assert!(peak.is_none_or(|kib| kib < 1 << 20), "{peak:?} KiB");
+}
