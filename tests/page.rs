@@ -44,6 +44,11 @@ fn small() -> Synthetic {
     }
 }
 
+fn plan(cells: Vec<Cell>) -> PlanRecord {
+    let (unpinned, unpinned_data) = (Vec::new(), Vec::new());
+    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data }
+}
+
 fn provenance(error: Option<String>) -> Provenance {
     let text = serde_json::json!({
         "schema": SCHEMA, "error": error, "files": {}, "version": "0", "model_file": null, "device": "cpu", "threads": 1,
@@ -102,6 +107,8 @@ impl Synthetic {
                             first: 0,
                             every: 1,
                             take: self.images,
+                            shuffle: None,
+                            indices: None,
                             prepared: String::new(),
                             digest: "d".repeat(64),
                         },
@@ -131,7 +138,7 @@ impl Synthetic {
         let mut pixels = stream("pixels");
         let clean: Vec<u8> = (0..self.images * values).map(|_| pixels.below(240) as u8).collect();
         let cells = self.cells();
-        store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells: cells.clone() }).unwrap();
+        store.put_plan(&plan(cells.clone())).unwrap();
         let inputs = Inputs {
             examples: (0..self.images).collect(),
             classes: self.classes.clone(),
@@ -249,7 +256,7 @@ fn nothing_of_a_run_becomes_markup() {
     let failed = Cell { seed: 1, ..run.cells()[0].clone() };
     let mut cells = run.cells();
     cells.push(failed.clone());
-    store.put_plan(&PlanRecord { schema: SCHEMA, name: "made-up".into(), cells }).unwrap();
+    store.put_plan(&plan(cells)).unwrap();
     store.put_failed(&failed, provenance(Some(HOSTILE.into()))).unwrap();
     let page = page_of(&store);
     assert_eq!(page.matches("<script").count(), 2, "the data and the script");
