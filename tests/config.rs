@@ -202,6 +202,10 @@ fn budgets_goals_and_training_sets_that_make_no_sense_are_refused() {
         let found = problems(&PATCH.replace(from, to));
         assert!(found.iter().any(|p| p.contains(expected)), "{to}: {expected}\nin {found:#?}");
     }
+    let no_data = PATCH.replace("name = \"cifar10-sample\", first = 1", "name = \"nowhere\", first = 1");
+    let found = problems(&no_data);
+    let says = |text: &str| found.iter().any(|p| p.contains(text));
+    assert!(says("unknown dataset `nowhere`") && !says("unknown goal"), "{found:#?}");
     let blank = PATCH.replace("name = \"cifar10-sample\", first = 1, every = 2", "name = \"blank-cifar10\"");
     let blank = blank
         .replace("target:frog", "target:next")

@@ -595,6 +595,8 @@ impl Resolver<'_> {
         }
         let named = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).map(Goal::Class);
         match Goal::parse(&text.value).or_else(|| named(wanted?)) {
+            // without data no class has a name, and why there is none is said already
+            None if wanted.is_some() && names.is_empty() => Vec::new(),
             None => {
                 let rules =
                     ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
