@@ -44,11 +44,6 @@ fn small() -> Synthetic {
     }
 }
 
-fn plan(cells: Vec<Cell>) -> PlanRecord {
-    let (unpinned, unpinned_data) = (Vec::new(), Vec::new());
-    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data }
-}
-
 fn provenance(error: Option<String>) -> Provenance {
     let text = serde_json::json!({
         "schema": SCHEMA, "error": error, "files": {}, "version": "0", "model_file": null, "device": "cpu", "threads": 1,
