@@ -62,20 +62,22 @@ pub(super) fn transfers(
     clean: &[Verdict],
     witnesses: &[Verdict],
 ) -> Vec<Transfer> {
-    let row = |(o, v): (&Outcome, &Verdict)| Transfer {
+    let row = |((o, at), v): ((&Outcome, usize), &Verdict)| Transfer {
         example: o.example,
-        clean_prediction: clean[position(subset, o)].prediction,
+        clean_prediction: clean[at].prediction,
         prediction: v.prediction,
         label_probability: o.label.and_then(|l| v.probability(l)),
         target_probability: o.target.and_then(|t| v.probability(t)),
         target_rank: o.target.and_then(|t| v.rank(t)),
     };
-    outcomes.iter().zip(witnesses).map(row).collect()
+    outcomes.iter().zip(positions(subset, outcomes)).zip(witnesses).map(row).collect()
 }
 
-/// Where the image of an outcome lies in its subset.
-fn position(subset: &Subset, o: &Outcome) -> usize {
-    subset.examples.iter().position(|e| *e == o.example).expect("a row is of an image of the subset")
+/// Where the images of the outcomes lie in their subset: in its order, those that the goal drops left out.
+fn positions(subset: &Subset, outcomes: &[Outcome]) -> Vec<usize> {
+    let mut images = subset.examples.iter().enumerate();
+    let mut next = |o: &Outcome| images.find(|(_, e)| **e == o.example).expect("a row is of an image of the subset").0;
+    outcomes.iter().map(&mut next).collect()
 }
 
 /// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
@@ -122,7 +124,8 @@ pub(super) fn explained(
         Witnesses::U8(v) => judge::to_floats(&v),
         Witnesses::F32(v) => v,
     };
-    let clean: Vec<f32> = outcomes.iter().flat_map(|o| judge::to_floats(subset.image(position(subset, o)))).collect();
+    let clean: Vec<f32> =
+        positions(subset, outcomes).into_iter().flat_map(|at| judge::to_floats(subset.image(at))).collect();
     // an error row has no prediction, and so no map: that of class 0 is never shown
     let class = |prediction: Option<usize>| prediction.unwrap_or(0);
     let (values, plane) = (subset.values(), subset.side * subset.side);
