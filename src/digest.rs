@@ -1,6 +1,7 @@
 //! SHA-256, and the seal that lets a JSON file notice that one of its own bytes was changed.
 
 use sha2::{Digest, Sha256};
+use std::io::{self, Read};
 
 /// SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -12,6 +13,34 @@ pub fn sha256_of(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     parts.iter().for_each(|part| hasher.update(part));
     hex(&hasher.finalize())
+}
+
+/// A stream that is hashed while it is read.
+pub struct Hashed<R> {
+    from: R,
+    hasher: Sha256,
+    length: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    /// Nothing is read yet.
+    pub fn new(from: R) -> Hashed<R> {
+        Hashed { from, hasher: Sha256::new(), length: 0 }
+    }
+
+    /// Number of bytes read, and their SHA-256.
+    pub fn finish(self) -> (u64, String) {
+        (self.length, hex(&self.hasher.finalize()))
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.from.read(into)?;
+        self.hasher.update(&into[..n]);
+        self.length += n as u64;
+        Ok(n)
+    }
 }
 
 /// SHA-256 of `bytes` as 32 bytes.
@@ -50,6 +79,13 @@ mod tests {
     #[test]
     fn parts_have_the_digest_of_the_whole() {
         assert_eq!(sha256_of(&[b"a", b"", b"bc"]), sha256(b"abc"));
+    }
+
+    #[test]
+    fn a_stream_has_the_digest_of_its_bytes() {
+        let mut stream = Hashed::new(&b"abc"[..]);
+        io::copy(&mut stream, &mut io::sink()).unwrap();
+        assert_eq!(stream.finish(), (3, sha256(b"abc")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod data;
 pub mod digest;
 pub mod error;
 pub mod explain;
+pub mod export;
 pub mod figure;
 pub mod goal;
 pub mod hub;

@@ -412,6 +412,35 @@ pub const CARRIED: &str = "carried";
 pub const OUTSIDE: &str = "outside";
 
 impl Outcome {
+    /// Names of its fields, in the order of `outcomes.csv`.
+    pub const COLUMNS: &[&str] = &[
+        "example",
+        "label",
+        "target",
+        "clean_prediction",
+        "adversarial_prediction",
+        "success",
+        "linf_255",
+        "l2",
+        "margin_clean",
+        "margin_adversarial",
+        "confidence_clean",
+        "confidence_adversarial",
+        "label_probability_clean",
+        "label_probability_adversarial",
+        "target_probability_clean",
+        "target_probability_adversarial",
+        "target_logit_adversarial",
+        "target_rank_clean",
+        "target_rank_adversarial",
+        "step",
+        "restart",
+        "forwards",
+        "backwards",
+        "flags",
+        "note",
+    ];
+
     /// Whether `flag` is set.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.split(' ').any(|f| f == flag)
@@ -558,6 +587,8 @@ impl Witnesses {
 pub struct Inputs {
     /// Index of each image in its split.
     pub examples: Vec<usize>,
+    /// True classes; empty in a run that was written before they were kept.
+    pub labels: Vec<usize>,
     /// Names of the classes.
     pub classes: Vec<String>,
     /// Height and width of an image in pixels.
@@ -604,6 +635,23 @@ pub(crate) mod tests {
     fn the_id_of_a_cell_never_changes() {
         assert_eq!(cell().id(), "094467c832debccf");
         assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
+    }
+
+    #[test]
+    fn columns_are_the_fields_of_an_outcome() {
+        let fields: Vec<String> = Outcome::COLUMNS
+            .iter()
+            .map(|name| match *name {
+                "example" | "step" | "restart" | "forwards" | "backwards" => format!("\"{name}\": 0"),
+                "flags" | "note" => format!("\"{name}\": \"\""),
+                _ => format!("\"{name}\": null"),
+            })
+            .collect();
+        let outcome: Outcome = serde_json::from_str(&format!("{{{}}}", fields.join(","))).unwrap();
+        let mut table = csv::Writer::from_writer(Vec::new());
+        table.serialize(outcome).unwrap();
+        let text = String::from_utf8(table.into_inner().unwrap()).unwrap();
+        assert_eq!(text.lines().next().unwrap(), Outcome::COLUMNS.join(","));
     }
 
     #[test]

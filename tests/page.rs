@@ -141,6 +141,7 @@ impl Synthetic {
         store.put_plan(&plan(cells.clone())).unwrap();
         let inputs = Inputs {
             examples: (0..self.images).collect(),
+            labels: (0..self.images).map(|i| i % self.classes.len()).collect(),
             classes: self.classes.clone(),
             side: self.side,
             pixels: clean.clone(),

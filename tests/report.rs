@@ -164,6 +164,7 @@ fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
     let pixels = vec![100; 3 * sweep.images];
     let inputs = Inputs {
         examples: (0..sweep.images).collect(),
+        labels: (0..sweep.images).map(|i| i % 10).collect(),
         classes: (0..10).map(|c| format!("class {c}")).collect(),
         side: 1,
         pixels: pixels.clone(),

@@ -1,6 +1,7 @@
 //! The command line: arguments, and one file a verb.
 
 mod compare;
+mod export;
 mod fetch;
 mod list;
 mod progress;
@@ -14,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::open as open_cuda;
-use crate::store::Store;
 use crate::sweep::run::Machine;
 use candle_core::Device;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -83,9 +83,11 @@ enum Verb {
     },
     /// Check every claim of a run from witnesses, weights and data alone
     Verify {
-        /// Name below --out, or path
+        /// Name below --out, or path; or a bundle of `export --format tar`
         run: PathBuf,
     },
+    /// Write a run in the form of other tools, or as a bundle that others verify
+    Export(export::Arguments),
     /// Bring all that a sweep needs from the Hub, and print what it is
     Fetch {
         /// Sweep file
@@ -134,7 +136,8 @@ impl Cli {
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
             Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
-            Some(Verb::Verify { run }) => verify::verify(&Store::open(&find_run(run, &self.options))?, &self.options),
+            Some(Verb::Verify { run }) => verify::verify(&find_run(run, &self.options), &self.options),
+            Some(Verb::Export(arguments)) => export::export(arguments, &find_run(&arguments.run, &self.options)),
             Some(Verb::Fetch { config }) => fetch::fetch(&find_config(config)?, &self.options),
             Some(Verb::Cache { verify }) => fetch::cache(*verify, &self.options),
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),

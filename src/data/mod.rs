@@ -22,7 +22,7 @@ use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::hub::Hub;
 use crate::placement::Picture;
-use crate::record::{HubFile, Inputs, TableRecord};
+use crate::record::{DataRecord, HubFile, Inputs, TableRecord};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -334,6 +334,15 @@ impl Subset {
         }
     }
 
+    /// From the copy that a run keeps, if that is what the record says, to the digest.
+    pub fn of(inputs: Inputs, record: &DataRecord) -> Option<Subset> {
+        let Inputs { examples, labels, classes, side, pixels } = inputs;
+        let sound = labels.len() == examples.len() && pixels.len() == examples.len() * 3 * side * side;
+        let labelled = find(&record.name).ok()?.labelled;
+        let subset = Subset { labelled, ..Subset::new(examples, labels, pixels, side, classes) };
+        (sound && subset.digest == record.digest).then_some(subset)
+    }
+
     /// True class of image `i`; `None`: there is none.
     pub fn label(&self, i: usize) -> Option<usize> {
         self.labelled.then_some(self.labels[i])
@@ -358,6 +367,7 @@ impl Subset {
     pub fn inputs(&self) -> Inputs {
         Inputs {
             examples: self.examples.clone(),
+            labels: self.labels.clone(),
             classes: self.classes.clone(),
             side: self.side,
             pixels: self.pixels.clone(),

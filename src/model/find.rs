@@ -115,10 +115,7 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     if let Some(embedded) = known.and_then(BuiltIn::embedded) {
         return embedded;
     }
-    let candidates = match name.ends_with(".toml") {
-        true => vec![PathBuf::from(name), beside.join(name)],
-        false => vec![Path::new(MODEL_FOLDER).join(format!("{name}.toml"))],
-    };
+    let candidates = model_files(name, beside);
     // before what is compiled in: a pin that is pasted there counts at once
     if let Some(path) = candidates.iter().find(|p| p.is_file()) {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
@@ -136,6 +133,63 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     }
     let known = hint(name, MODELS.iter().map(|m| m.name));
     Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
+}
+
+/// Where the model file of this name may be.
+fn model_files(name: &str, beside: &Path) -> Vec<PathBuf> {
+    match name.ends_with(".toml") {
+        true => vec![PathBuf::from(name), beside.join(name)],
+        false => vec![Path::new(MODEL_FOLDER).join(format!("{name}.toml"))],
+    }
+}
+
+/// What another machine needs to find a model.
+pub struct Portable {
+    /// Its model file.
+    pub text: String,
+    /// Its weight file; `None`: it is on the Hub.
+    pub weights: Option<PathBuf>,
+}
+
+impl Portable {
+    /// Of the model that [`find`] finds by this name from the current folder; `None`: it is compiled in or on the Hub, where
+    /// everybody finds it.
+    pub fn of(name: &str) -> Result<Option<Portable>> {
+        let known = MODELS.iter().find(|m| m.name == name);
+        if name.starts_with(HUB) || known.is_some_and(BuiltIn::is_embedded) {
+            return Ok(None);
+        }
+        let weights = |file: &ModelFile, folder: &Path| match &file.place {
+            Place::Hub { .. } => Ok(None),
+            Place::File(_) => weight_file(name, file, folder).map(Some),
+        };
+        if let Some(path) = model_files(name, Path::new(".")).iter().find(|p| p.is_file()) {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let weights = match ModelText::parse(path, &text)? {
+                ModelText::Whole(file) => weights(&file, path.parent().unwrap_or(Path::new(".")))?,
+                ModelText::Repository(_) => None,
+            };
+            return Ok(Some(Portable { text, weights }));
+        }
+        let known = known.ok_or_else(|| Error::usage(format!("model `{name}`: its model file is not here")))?;
+        let weights = weights(&known.file()?, Path::new(MODEL_FOLDER))?;
+        Ok(weights.map(|weights| Portable { text: known.text.into(), weights: Some(weights) }))
+    }
+
+    /// Names of the two files in a folder.
+    pub const FILES: [&str; 2] = ["model.toml", "weights"];
+
+    /// Finds a model in a folder of these files.
+    pub fn find(folder: &Path, hub: &Hub) -> Result<ModelSource> {
+        let [description, weights] = Portable::FILES.map(|name| folder.join(name));
+        if !weights.exists() {
+            return find(&description.to_string_lossy(), folder, hub);
+        }
+        let text = std::fs::read_to_string(&description).map_err(Error::io("read", &description))?;
+        let file = ModelFile::parse(&description, &text)?;
+        let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+        ModelSource::new("model".into(), file, Some(description.display().to_string()), Cow::Owned(bytes))
+    }
 }
 
 /// `owner/name`, with `@revision` or without. What we know of it counts before what it says of itself.

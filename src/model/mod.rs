@@ -10,6 +10,6 @@ pub mod vgg;
 mod weights;
 
 pub use family::{FAMILIES, Family, Network};
-pub use find::{BuiltIn, MODEL_FOLDER, MODELS, built_in, find};
+pub use find::{BuiltIn, MODEL_FOLDER, MODELS, Portable, built_in, find};
 pub use source::ModelSource;
 pub use weights::{Number, Taken, Weights};

@@ -14,7 +14,7 @@ mod gallery;
 mod images;
 mod look;
 mod page;
-mod parquet_file;
+pub mod parquet_file;
 mod patch_area;
 pub mod patch_picture;
 mod pdf;
@@ -25,7 +25,7 @@ pub mod sanity;
 mod success_queries;
 mod success_steps;
 pub mod summary;
-mod tables;
+pub mod tables;
 mod transfer_matrix;
 
 use crate::error::Result;
@@ -120,7 +120,7 @@ impl Run<'_> {
 
     /// [`Run::read`], reading every cell once on all threads; what `make` makes of a cell's outcomes is handed to `take` in
     /// the order of the plan.
-    fn read_with<T: Send>(
+    pub fn read_with<T: Send>(
         store: &Store,
         make: impl Fn(&Summary, Vec<Outcome>) -> Result<T> + Sync,
         mut take: impl FnMut(T) -> Result<()>,

@@ -20,7 +20,7 @@ enum Kind {
 
 /// What is in a column, by its name: the same in every table and for every run.
 fn kind(column: &str) -> Kind {
-    const COUNTS: [&str; 21] = [
+    const COUNTS: [&str; 24] = [
         "n",
         "clean_correct",
         "robust_correct",
@@ -42,8 +42,11 @@ fn kind(column: &str) -> Kind {
         "against_count",
         "only",
         "only_against",
+        "target",
+        "target_rank_clean",
+        "target_rank_adversarial",
     ];
-    const TEXTS: [&str; 29] = [
+    const TEXTS: [&str; 33] = [
         "cell",
         "model",
         "dataset",
@@ -73,6 +76,10 @@ fn kind(column: &str) -> Kind {
         "verdict",
         "against",
         "why",
+        "run",
+        "network",
+        "weights",
+        "note",
     ];
     match column {
         "success" => Kind::Flag,

@@ -584,6 +584,11 @@ pub fn complaints(rows: &[Row]) -> Vec<&Row> {
 }
 
 impl Row {
+    /// Ids of the cells that it is about.
+    pub fn cells(&self) -> impl Iterator<Item = &str> {
+        [Some(self.cell.as_str()), self.against.as_deref()].into_iter().flatten()
+    }
+
     /// `violated: gradients are not zero: 12 of 12 attacked … (cell 0123456789abcdef, net)`.
     pub fn line(&self) -> String {
         let cells = match &self.against {

@@ -29,6 +29,8 @@ const FITS: &str = "fits";
 const TRANSFERS: &str = "transfers";
 const EXPLANATIONS: &str = "explanations";
 const CHECKPOINTS: &str = "checkpoints";
+/// Models that came with the run from another machine.
+pub const MODELS: &str = "models";
 
 /// One run's directory.
 pub struct Store {
@@ -85,6 +87,11 @@ impl Store {
     /// The run's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Folder of the model with weights of this SHA-256, where the run brought it from another machine.
+    pub fn model_folder(&self, weights: &str) -> PathBuf {
+        self.dir.join(MODELS).join(weights)
     }
 
     /// Half-written files of a run that was killed.
@@ -216,6 +223,11 @@ impl Store {
         }
     }
 
+    /// Where a cell was computed.
+    pub fn cell_provenance(&self, id: &str) -> Result<Provenance> {
+        self.provenance(CELLS, id)
+    }
+
     fn provenance(&self, shelf: &str, id: &str) -> Result<Provenance> {
         let path = self.dir.join(shelf).join(id).join(PROVENANCE);
         let text = fs::read_to_string(&path).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))?;
@@ -325,13 +337,7 @@ impl Store {
 
     /// Begins a file of the run that is too long to be held in memory; it is there once [`Pending::finish`] is called.
     pub fn begin(&self, relative: &str) -> Result<Pending> {
-        let path = self.dir.join(relative);
-        let folder = path.parent().expect("below the run");
-        fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
-        let name = path.file_name().expect("a file").to_string_lossy();
-        let beside = folder.join(format!("{TEMPORARY}{name}"));
-        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
-        Ok(Pending { path, beside, file: BufWriter::with_capacity(1 << 20, file) })
+        Pending::at(self.dir.join(relative))
     }
 }
 
@@ -353,6 +359,16 @@ impl Write for Pending {
 }
 
 impl Pending {
+    /// Begins a file, and makes its folder.
+    pub fn at(path: PathBuf) -> Result<Pending> {
+        let folder = path.parent().expect("a file in a folder");
+        fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let beside = folder.join(format!("{TEMPORARY}{name}"));
+        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        Ok(Pending { path, beside, file: BufWriter::with_capacity(1 << 20, file) })
+    }
+
     /// Adds bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.beside))
@@ -420,6 +436,7 @@ fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
         ("classes", Dtype::U8, vec![classes.len()], classes),
         ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
         ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
+        ("labels", Dtype::I64, vec![inputs.labels.len()], little_endian(inputs.labels.iter().copied())),
     ])
 }
 
@@ -428,10 +445,10 @@ fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
     let tensor = |name: &str| file.tensor(name).map_err(|e| e.to_string());
     let images = tensor("images")?;
     let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
-    let examples =
-        tensor("examples")?.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
+    let numbers = |t: TensorView| t.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
     Ok(Inputs {
-        examples,
+        examples: numbers(tensor("examples")?),
+        labels: tensor("labels").map(numbers).unwrap_or_default(),
         classes: classes.split('\n').map(String::from).collect(),
         side: images.shape().last().copied().unwrap_or(0),
         pixels: images.data().to_vec(),

@@ -8,7 +8,7 @@ use crate::explain::{Explainer, Map};
 use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
 use crate::kernel::Precision;
-use crate::model::{self, ModelSource};
+use crate::model::{self, ModelSource, Portable};
 use crate::placement::{Picture, Placement};
 use crate::ratio::Ratio;
 use crate::record::{
@@ -42,6 +42,8 @@ pub struct Findings {
     pub transfers: usize,
     /// Maps of where a net looked, made again.
     pub maps: usize,
+    /// Data subsets whose dataset is not at hand: why, and that their images were taken from the run.
+    pub absent: Vec<String>,
     /// Stored cells that the plan does not name: their bytes are checked, their claims stand in no table.
     pub unplanned: usize,
     /// Each names its cell.
@@ -50,8 +52,11 @@ pub struct Findings {
 
 /// Models and subsets that cells share, loaded once.
 struct Loaded<'a> {
+    store: &'a Store,
     source: &'a Source,
     machine: &'a Machine,
+    /// By digest: why a subset was taken from the run, not from its dataset.
+    absent: BTreeMap<String, String>,
     /// By weights, network and data digest: the net, the images, the net's verdicts on them.
     benches: BTreeMap<[String; 3], Bench>,
     /// By the same: what explains the net, and maps of clean images, by example.
@@ -72,7 +77,8 @@ fn key(model: &ModelRecord, data: &DataRecord) -> [String; 3] {
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let mut loaded = Loaded { source, machine, benches: BTreeMap::new(), explainers: BTreeMap::new() };
+    let (benches, explainers, absent) = Default::default();
+    let mut loaded = Loaded { store, source, machine, absent, benches, explainers };
     let stored = store.ids()?;
     let planned: Vec<String> = match store.read_plan() {
         Ok(plan) => plan.cells.iter().map(Cell::id).collect(),
@@ -84,11 +90,12 @@ pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findi
     for id in &planned {
         findings.cells += 1;
         let checked = match stored.contains(id) {
-            true => loaded.check_cell(store, id, &mut findings),
+            true => loaded.check_cell(id, &mut findings),
             false => Err(Error::Store("in the plan, but missing".into())),
         };
         findings.note(id, checked);
     }
+    findings.absent = loaded.absent.into_values().collect();
     for id in stored.iter().filter(|id| !planned.contains(id)) {
         findings.unplanned += 1;
         findings.note(id, check_bytes(store, id));
@@ -115,7 +122,8 @@ impl Findings {
 }
 
 impl Loaded<'_> {
-    fn check_cell(&mut self, store: &Store, id: &str, findings: &mut Findings) -> Result<()> {
+    fn check_cell(&mut self, id: &str, findings: &mut Findings) -> Result<()> {
+        let store = self.store;
         let stored = store.read(id)?;
         if let Some(error) = &stored.provenance.error {
             return Err(Error::Store(format!("cell {id} failed when it was run: {error}")));
@@ -157,20 +165,14 @@ impl Loaded<'_> {
                 Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
             }
         }
-        self.check_transfers(store, &stored, &witnesses, findings)?;
-        self.check_maps(store, &stored, witnesses, findings)
+        self.check_transfers(&stored, &witnesses, findings)?;
+        self.check_maps(&stored, witnesses, findings)
     }
 
     /// Whether other nets say of the witnesses what is stored.
-    fn check_transfers(
-        &mut self,
-        store: &Store,
-        stored: &StoredCell,
-        witnesses: &Witnesses,
-        findings: &mut Findings,
-    ) -> Result<()> {
+    fn check_transfers(&mut self, stored: &StoredCell, witnesses: &Witnesses, findings: &mut Findings) -> Result<()> {
         let (id, machine) = (stored.cell.id(), self.machine);
-        for (model, rows, provenance) in store.transfers_and_provenance(&id)? {
+        for (model, rows, provenance) in self.store.transfers_and_provenance(&id)? {
             let bench = self.bench(stored, &model, &provenance)?;
             let (subset, batch) = (&bench.subset, machine.batch_size(bench.subset.values()));
             let verdicts =
@@ -196,15 +198,9 @@ impl Loaded<'_> {
     }
 
     /// Whether the net looks where the stored maps say.
-    fn check_maps(
-        &mut self,
-        store: &Store,
-        stored: &StoredCell,
-        witnesses: Witnesses,
-        findings: &mut Findings,
-    ) -> Result<()> {
+    fn check_maps(&mut self, stored: &StoredCell, witnesses: Witnesses, findings: &mut Findings) -> Result<()> {
         let id = stored.cell.id();
-        let Some(explanation) = store.read_explanation(&id)? else { return Ok(()) };
+        let Some(explanation) = self.store.read_explanation(&id)? else { return Ok(()) };
         let key = key(&stored.cell.model, &stored.cell.data);
         if !self.explainers.contains_key(&key) {
             let source = self.model(&stored.cell.model, &stored.provenance)?;
@@ -233,9 +229,41 @@ impl Loaded<'_> {
         Ok(())
     }
 
+    /// The cell's images: those of the dataset, else, where that is not at hand, the run's own, held to the same digest.
+    fn subset(&mut self, stored: &StoredCell) -> Result<Subset> {
+        let record = &stored.cell.data;
+        let problem = match self.absent.contains_key(&record.digest) {
+            true => None,
+            false => match self.read_again(stored) {
+                Ok(subset) if subset.digest == record.digest => return Ok(subset),
+                Ok(_) => {
+                    let decoder = match record.prepared.is_empty() || record.prepared.ends_with(picture::DECODER) {
+                        true => "",
+                        false => " (hint: another decoder read them then)",
+                    };
+                    let problem = format!("dataset `{}` has other images than the cell's{decoder}", record.name);
+                    return Err(Error::Store(problem));
+                }
+                Err(problem) => Some(problem),
+            },
+        };
+        let own = self.store.read_inputs(&record.digest).ok().and_then(|inputs| Subset::of(inputs, record));
+        match (own, problem) {
+            (Some(subset), problem) => {
+                if let Some(problem) = problem {
+                    let why = format!("images of {} were taken from the run: {problem}", record.text());
+                    self.absent.insert(record.digest.clone(), why);
+                }
+                Ok(subset)
+            }
+            (None, Some(problem)) => Err(problem),
+            (None, None) => Err(Error::Store(format!("inputs/{}: changed while it was read", record.digest))),
+        }
+    }
+
     /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default; what
     /// came from the Hub, from the same commit.
-    fn subset(&self, stored: &StoredCell) -> Result<Subset> {
+    fn read_again(&self, stored: &StoredCell) -> Result<Subset> {
         let record = &stored.cell.data;
         let table = stored.provenance.data_table.as_ref();
         let path = stored.provenance.data_path.as_deref();
@@ -243,32 +271,29 @@ impl Loaded<'_> {
         let path = path.or(table.and_then(|t| t.path.as_deref()));
         let mut source = self.source.clone();
         source.hub = source.hub.at(stored.provenance.data_files.first().map(|file| file.commit.as_str()));
-        let subset = data::find(&record.name)?.subset(&source, &choice).map_err(|e| match path {
+        data::find(&record.name)?.subset(&source, &choice).map_err(|e| match path {
             None => e,
             Some(path) => Error::Store(format!(
                 "{e} (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
             )),
-        })?;
-        if subset.digest == record.digest {
-            return Ok(subset);
-        }
-        let decoder = match record.prepared.is_empty() || record.prepared.ends_with(picture::DECODER) {
-            true => "",
-            false => " (hint: another decoder read them then)",
-        };
-        Err(Error::Store(format!("dataset `{}` has other images than the cell's{decoder}", record.name)))
+        })
     }
 
-    /// The net that a record speaks of, from where `provenance` says that it was found.
+    /// The net that a record speaks of: from where `provenance` says that it was found, else the one that the run brought.
     fn model(&self, record: &ModelRecord, provenance: &Provenance) -> Result<ModelSource> {
-        let name = provenance.model_file.as_deref().unwrap_or(&record.name);
-        let hub = self.source.hub.at(provenance.model_commit.as_deref());
-        let source = model::find(name, Path::new("."), &hub).map_err(|e| {
-            Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
-        })?;
-        match source.digest == record.weights && source.network() == record.network {
+        let is_it = |source: ModelSource| match source.digest == record.weights && source.network() == record.network {
             true => Ok(source),
             false => Err(Error::Store(format!("model `{}` is another one than the cell's", record.name))),
+        };
+        let name = provenance.model_file.as_deref().unwrap_or(&record.name);
+        let hub = self.source.hub.at(provenance.model_commit.as_deref());
+        let found = model::find(name, Path::new("."), &hub).map_err(|e| {
+            Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
+        });
+        let brought = self.store.model_folder(&record.weights);
+        match found.and_then(is_it) {
+            Err(_) if brought.is_dir() => Portable::find(&brought, &hub).and_then(is_it),
+            found => found,
         }
     }
 

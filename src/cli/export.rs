@@ -1,0 +1,39 @@
+//! `export RUN`.
+
+use super::registries::print;
+use crate::error::Result;
+use crate::export::{FORMATS, Request};
+use crate::store::Store;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `export`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Name below --out, or path
+    pub run: PathBuf,
+    /// Form of what is written
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    format: String,
+    /// Folder of what is written
+    #[arg(long, value_name = "DIR", default_value = "export")]
+    to: PathBuf,
+    /// A bundle without the weights that only this machine has
+    #[arg(long)]
+    without_weights: bool,
+}
+
+fn formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(FORMATS.iter().map(|f| PossibleValue::new(f.name).help(f.summary)))
+}
+
+/// Writes a run in a form, and prints the paths.
+pub fn export(arguments: &Arguments, dir: &Path) -> Result<()> {
+    let store = Store::open(dir)?;
+    let format = FORMATS.iter().find(|f| f.name == arguments.format).expect("clap knows the names");
+    let request = Request { store: &store, to: &arguments.to, weights: !arguments.without_weights };
+    let written = format.write(&request)?;
+    written.notes.iter().for_each(|note| eprintln!("{note}"));
+    let paths: String = written.files.iter().map(|path| format!("{}\n", path.display())).collect();
+    print(paths.as_bytes())
+}

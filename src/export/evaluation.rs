@@ -1,0 +1,149 @@
+//! The worst case over all attacks of a run at one budget: what RobustBench and AutoAttack call robust accuracy.
+
+use super::file_name;
+use crate::error::{Error, Result};
+use crate::record::StoredCell;
+use crate::report::Run;
+use crate::report::sanity::Judgement;
+use crate::report::summary::Summary;
+use crate::store::Store;
+use std::collections::BTreeMap;
+
+/// Norms that both know, and what they call them.
+const NORMS: [(&str, &str); 2] = [("linf", "Linf"), ("l2", "L2")];
+
+/// One net on one set of images at one budget, under all attacks of the run.
+pub struct Evaluation<'a> {
+    /// `Linf` or `L2`.
+    pub norm: &'static str,
+    /// Its cells, in the order of the plan.
+    pub cells: Vec<&'a Summary>,
+    /// What came out for each image, by number.
+    pub images: BTreeMap<usize, Image>,
+    /// A relation of the sanity ladder about one of its cells is violated.
+    pub violated: bool,
+    /// Of its files, without extension; no other evaluation of the run has it.
+    pub name: String,
+}
+
+/// What came out for one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image {
+    /// Right before any attack.
+    pub right: bool,
+    /// The first cell (index into [`Evaluation::cells`]) that made it wrong, and its row there.
+    pub broken_by: Option<(usize, usize)>,
+}
+
+/// All evaluations of a run, in the order of the plan, and what of the run is part of none. Cells that lack results would
+/// make the worst case look better than it is, so they are an error.
+pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>)> {
+    let (mut groups, mut notes): (Vec<(String, Evaluation)>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut others = 0;
+    for s in &run.cells {
+        let Some((_, norm)) = NORMS.iter().find(|(name, _)| *name == s.cell.threat.norm) else {
+            others += 1;
+            continue;
+        };
+        if s.status != "ok" {
+            return Err(Error::usage(format!(
+                "cell {} is {}: a worst case needs every cell (hint: run the sweep again)",
+                s.id, s.status
+            )));
+        }
+        let model = &s.cell.model;
+        let key = [&model.name, &model.network, &model.weights, &s.cell.data.digest, *norm, &s.cell.threat.eps];
+        let key = key.join("\n");
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, evaluation)) => evaluation.cells.push(s),
+            None => groups.push((key, Evaluation::new(norm, s))),
+        }
+    }
+    if others > 0 {
+        notes.push(format!("{others} cells left out: neither Linf nor L2"));
+    }
+    let bad: Vec<&str> =
+        run.sanity.iter().filter(|r| r.verdict == Judgement::Violated).flat_map(|r| r.cells()).collect();
+    let (mut kept, mut names): (Vec<Evaluation>, BTreeMap<String, usize>) = (Vec::new(), BTreeMap::new());
+    for (_, mut evaluation) in groups {
+        let what = evaluation.what();
+        let untargeted = evaluation.cells.iter().find(|s| s.cell.goal == "untargeted");
+        if !untargeted.and_then(|s| s.rates.as_ref()).is_some_and(|rates| rates.labelled && rates.n > 0) {
+            notes.push(format!("{what} left out: no untargeted attack on images with a true class"));
+            continue;
+        }
+        evaluation.judge(run.store)?;
+        evaluation.violated = evaluation.cells.iter().any(|s| bad.contains(&s.id.as_str()));
+        let count = names.entry(evaluation.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            evaluation.name = format!("{}_{count}", evaluation.name);
+        }
+        kept.push(evaluation);
+    }
+    Ok((kept, notes))
+}
+
+impl<'a> Evaluation<'a> {
+    fn new(norm: &'static str, first: &'a Summary) -> Evaluation<'a> {
+        let cell = &first.cell;
+        let name = file_name(&format!("{}_{}_{norm}_eps-{}", cell.model.name, cell.data.name, cell.threat.eps));
+        Evaluation { norm, cells: vec![first], images: BTreeMap::new(), violated: false, name }
+    }
+
+    /// `vgg11-half-cifar10 on cifar10:test[0..1000] in Linf with eps 8/255`.
+    pub fn what(&self) -> String {
+        let cell = &self.cells[0].cell;
+        format!("{} on {} in {} with eps {}", cell.model.name, cell.data.text(), self.norm, cell.threat.eps)
+    }
+
+    /// Reads the cells. A targeted attack counts where the witness is wrong, whether it reached its target or not.
+    fn judge(&mut self, store: &Store) -> Result<()> {
+        for (k, s) in self.cells.iter().enumerate() {
+            let StoredCell { outcomes, .. } = store.read(&s.id)?;
+            for (row, o) in outcomes.iter().enumerate() {
+                let right = o.is_right_before();
+                let image = self.images.entry(o.example).or_insert(Image { right, broken_by: None });
+                if right && image.broken_by.is_none() && o.adversarial_prediction != o.label {
+                    image.broken_by = Some((k, row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Images right before any attack.
+    pub fn clean(&self) -> usize {
+        self.images.values().filter(|i| i.right).count()
+    }
+
+    /// Images that stand against all attacks.
+    pub fn robust(&self) -> usize {
+        self.images.values().filter(|i| i.right && i.broken_by.is_none()).count()
+    }
+
+    /// Names of the attacks, each once: `fgsm`, or with parameters where the same attack runs in several ways.
+    pub fn attacks(&self) -> Vec<String> {
+        let named = |s: &Summary, with: [bool; 2]| {
+            let cell = &s.cell;
+            let mut name = cell.attack.name.clone();
+            if with[0] && !cell.attack.params.is_empty() {
+                name += &format!("({})", cell.params());
+            }
+            if with[1] && cell.goal != "untargeted" {
+                name += &format!("[{}]", cell.goal);
+            }
+            name
+        };
+        let same = |a: &Summary, b: &Summary, with| named(a, with) == named(b, with);
+        let mut names: Vec<String> = Vec::new();
+        for s in &self.cells {
+            let alone = |with| self.cells.iter().filter(|other| same(s, other, with)).count() == 1;
+            let with = [[false, true], [true, true]].into_iter().find(|with| alone(*with));
+            let name = named(s, with.unwrap_or([true, true]));
+            let name = if with.is_some() { name } else { format!("{name}#{}", s.id) };
+            names.push(name);
+        }
+        names
+    }
+}

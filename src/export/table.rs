@@ -1,0 +1,95 @@
+//! One table of everything, for pandas and polars: a row an image and cell, with the cell's description in every row, so
+//! that no join is needed. `tables/images.parquet` of a report has the same rows, fewer columns, and the cell by its id only.
+
+use super::{Request, Written, file_name};
+use crate::error::{Error, Result};
+use crate::ratio::Ratio;
+use crate::record::Outcome;
+use crate::report::Run;
+use crate::report::parquet_file::{Columns, Parquet};
+use crate::report::summary::Summary;
+use crate::report::tables::yes_or_no;
+use crate::store::Pending;
+
+/// Columns that describe the cell; those of an outcome follow.
+const CELL: [&str; 18] = [
+    "run",
+    "cell",
+    "model",
+    "network",
+    "weights",
+    "dataset",
+    "attack",
+    "params",
+    "norm",
+    "eps",
+    "eps_value",
+    "goal",
+    "mode",
+    "witness",
+    "precision",
+    "seed",
+    "weights_pinned",
+    "data_pinned",
+];
+
+/// Cells of one row group.
+const GROUP: usize = 64;
+
+/// `<name>.parquet`.
+pub fn write(request: &Request) -> Result<Written> {
+    let plan = request.store.read_plan()?;
+    let (id, path) = (plan.run_id(), request.to.join(format!("{}.parquet", file_name(&plan.name))));
+    let names: Vec<&str> = CELL.iter().chain(Outcome::COLUMNS).copied().collect();
+    let mut file = Parquet::new(Pending::at(path.clone())?, &names)?;
+    let (mut group, mut without): (Vec<Columns>, usize) = (Vec::new(), 0);
+    Run::read_with(
+        request.store,
+        |summary, outcomes| {
+            let columns = Columns::parse(&names, &rows(&id, summary, &outcomes)?)?;
+            Ok((outcomes.is_empty(), columns))
+        },
+        |(empty, columns)| {
+            without += usize::from(empty);
+            group.push(columns);
+            if group.len() == GROUP { file.append(std::mem::take(&mut group)) } else { Ok(()) }
+        },
+    )?;
+    file.append(group)?;
+    file.finish()?.finish()?;
+    let notes = (without > 0).then(|| format!("{without} cells have no rows: they failed or are missing"));
+    Ok(Written { files: vec![path], notes: notes.into_iter().collect() })
+}
+
+/// CSV without a heading.
+fn rows(run: &str, s: &Summary, outcomes: &[Outcome]) -> Result<Vec<u8>> {
+    let c = &s.cell;
+    let eps = Ratio::parse(&c.threat.eps).map_or(String::new(), |eps| eps.to_f64().to_string());
+    let (data, params, seed) = (c.data.text(), c.params(), c.seed.to_string());
+    let cell: [&str; CELL.len()] = [
+        run,
+        &s.id,
+        &c.model.name,
+        &c.model.network,
+        &c.model.weights,
+        &data,
+        &c.attack.name,
+        &params,
+        &c.threat.norm,
+        &c.threat.eps,
+        &eps,
+        &c.goal,
+        c.mode_name(),
+        &c.witness,
+        &c.precision,
+        &seed,
+        yes_or_no(s.weights_pinned),
+        yes_or_no(s.data_pinned),
+    ];
+    let problem = |e: csv::Error| Error::Store(format!("rows of cell {}: {e}", s.id));
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for outcome in outcomes {
+        writer.serialize((cell, outcome)).map_err(problem)?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("rows of cell {}: {e}", s.id)))
+}
