@@ -64,7 +64,8 @@ struct Shown {
 struct Image {
     example: usize,
     fooled: bool,
-    label: String,
+    /// `Image 3, airplane: fooled`; the script adds by what.
+    verdict: String,
     /// What stands below: the sizes of the change, and the attack's note.
     text: String,
     clean: usize,
@@ -230,10 +231,18 @@ fn image(inputs: &Inputs, o: &Outcome) -> Image {
         Some(o.note.clone()).filter(|n| !n.is_empty() && n.len() < 200),
         Some(o.flags.clone()).filter(|f| !f.is_empty()),
     ];
+    let fooled = o.success == Some(true);
+    let verdict = match (o.label, fooled) {
+        (Some(_), true) => format!("Image {}, {}: fooled", o.example, name(o.label)),
+        (Some(_), false) => format!("Image {}, {}: not fooled", o.example, name(o.label)),
+        // a canvas shows nothing that one could be mistaken about
+        (None, true) => format!("Canvas {}: made a {}", o.example, name(o.target)),
+        (None, false) => format!("Canvas {}: not made a {}", o.example, name(o.target)),
+    };
     Image {
         example: o.example,
-        fooled: o.success == Some(true),
-        label: name(o.label),
+        fooled,
+        verdict,
         text: parts.into_iter().flatten().collect::<Vec<_>>().join("; "),
         clean: 0,
         adversarial: 0,

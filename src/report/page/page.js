@@ -130,7 +130,7 @@
     $("place").textContent = `${at.image + 1} of ${c.images.length}`;
     grey($("back"), at.image === 0);
     grey($("on"), at.image === c.images.length - 1);
-    $("verdict").textContent = `Image ${i.example}, ${i.label}: ${i.fooled ? "fooled" : "not fooled"} by ${attack().name}, ${c.name}`;
+    $("verdict").textContent = `${i.verdict} by ${attack().name}, ${c.name}`;
     $("verdict").className = i.fooled ? "fooled" : "";
     $("clean").src = source(i.clean);
     $("clean").alt = `clean image ${i.example}, predicted ${i.captions[0]}`;
