@@ -300,7 +300,7 @@ fn a_bundle_is_verified_where_nothing_else_is() {
     fs::copy(&bundle, there.join("own.tar")).unwrap();
     let (said, why) = ok(there, &["verify", "own.tar"]);
     assert!(said.starts_with("1 cells, 20 witnesses, ") && said.contains(" 0 problems"), "{said}");
-    assert!(said.contains("20 transfers, 40 maps, 1 subsets held to no dataset"), "{said}");
+    assert!(said.contains("20 transfers, 40 maps verified, 1 subsets held to no dataset,"), "{said}");
     assert!(why.contains("were taken from the run: ") && why.contains("pictures"), "{why}");
     assert_eq!(fs::read_dir(there).unwrap().count(), 1, "nothing is left behind");
     // at home the dataset is there, and held to

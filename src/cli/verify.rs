@@ -34,8 +34,12 @@ fn verify_store(store: &Store, options: &Options) -> Result<()> {
     for problem in findings.problems.iter().take(SHOWN) {
         eprintln!("{problem}");
     }
+    let own = match findings.absent.len() {
+        0 => String::new(),
+        n => format!(" {n} subsets held to no dataset,"),
+    };
     let line = format!(
-        "{} cells, {} witnesses, {} successes{} verified, {} undecided at the boundary, {} problems\n",
+        "{} cells, {} witnesses, {} successes{} verified,{own} {} undecided at the boundary, {} problems\n",
         findings.cells,
         findings.witnesses,
         findings.successes,
@@ -52,7 +56,6 @@ fn verify_store(store: &Store, options: &Options) -> Result<()> {
 
 /// What was checked beside the cells, where there is something.
 fn beside(findings: &verify::Findings) -> String {
-    let own = (findings.absent.len(), "subsets held to no dataset");
-    let parts = [(findings.transfers, "transfers"), (findings.maps, "maps"), own];
+    let parts = [(findings.transfers, "transfers"), (findings.maps, "maps")];
     parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect()
 }
