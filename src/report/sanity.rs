@@ -86,6 +86,8 @@ const LOOK: f64 = 0.05;
 const BEYOND_CHANCE: f64 = 0.01;
 /// Share of all-zero gradients that is worth a look.
 const A_FEW: f64 = 0.01;
+/// Of fewer iterations a half is one, which says nothing about how a loss ends.
+const LONG: usize = 4;
 /// Attacks that take one step along the gradient, and those that take many; noise; what is fitted, and what is pasted.
 const SINGLE_STEP: &str = "fgsm";
 const ITERATIVE: &str = "pgd";
@@ -537,13 +539,16 @@ fn zero_gradients(s: &Summary) -> Option<Row> {
 
 /// Where the second half of the iterations still brought much of what was gained, more of them would bring more.
 fn still_rising(s: &Summary) -> Option<Row> {
+    let steps = param(s, "steps").parse::<usize>().ok().filter(|n| *n >= LONG)?;
+    if s.cell.mode != s.cell.mode_name() {
+        return None; // it goes on from smaller budgets: of what was gained there, a short run's share is small anyway
+    }
     let (k, n) = (s.indicators.rising, s.indicators.standing);
     let median = f64::from(s.indicators.late_gain?);
     // the median, beyond chance
     let verdict = if wilson(k, n).0 > 0.5 { Judgement::Suspicious } else { Judgement::Ok };
     let why = format!(
-        "of {n} images that stand, the second half of {} steps brought {:.0} % of the gain (the median; above {:.0} %: {k})",
-        param(s, "steps"),
+        "the second half of {steps} steps brought {:.0} % of the gain (median of {n} images that stand, {k} of them above {:.0} %)",
         100.0 * median,
         100.0 * AT_REST
     );

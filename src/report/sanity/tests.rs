@@ -298,11 +298,12 @@ fn what_came_late_is_a_share_of_the_gain() {
 
 #[test]
 fn a_loss_that_still_rises_is_suspicious() {
-    let judged = |rows: &[Outcome]| {
-        let mut s = at("8/255", &[]);
+    let judge = |rows: &[Outcome], change: fn(&mut Cell)| {
+        let mut s = summary(100, &[], change);
         s.indicators = Indicators::of(rows);
         verdicts(&[s], "the loss has come to rest")
     };
+    let judged = |rows: &[Outcome]| judge(rows, |_| ());
     let (late, early) = (standing(4.0, Some(3.0), 2.0), standing(4.0, Some(2.5), 2.0));
     let mix = |n: usize, m: usize| [vec![late.clone(); n], vec![early.clone(); m]].concat();
     assert_eq!(judged(&mix(40, 0)), [Suspicious]);
@@ -311,6 +312,10 @@ fn a_loss_that_still_rises_is_suspicious() {
     // a median that three images, or one in two, may have by chance
     assert_eq!((judged(&mix(3, 0)), judged(&mix(26, 24))), (vec![Fine], vec![Fine]));
     assert_eq!(judged(&[]), []);
+    // too short to say, and too short beside what smaller budgets brought
+    assert_eq!(judge(&mix(40, 0), |c| set(c, "pgd", &[("steps", "3")])), []);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within".into()), [Suspicious]);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within 1/255".into()), []);
 }
 
 /// Holm's correction speaks for the whole run: among many sound pairs the odd one is chance.
