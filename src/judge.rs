@@ -180,6 +180,15 @@ struct Best {
     note: String,
 }
 
+/// What an attack has found for one image.
+#[derive(Debug, Clone)]
+struct Found {
+    best: Best,
+    /// [`Outcome::margin_midway`].
+    midway: Option<f32>,
+    spent: Spent,
+}
+
 /// One image as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 enum Pixels {
@@ -243,10 +252,10 @@ impl Trial<'_> {
     fn outcomes(
         &self,
         aims: &[Option<Aim>],
-        found: impl Iterator<Item = (usize, (Best, Spent))>,
+        attacked: impl Iterator<Item = (usize, Found)>,
     ) -> (Vec<Outcome>, Witnesses) {
-        let mut best: Vec<Option<(Best, Spent)>> = vec![None; self.subset.len()];
-        found.for_each(|(i, found)| best[i] = Some(found));
+        let mut found: Vec<Option<Found>> = vec![None; self.subset.len()];
+        attacked.for_each(|(i, of_image)| found[i] = Some(of_image));
         let (mut outcomes, mut pixels) = (Vec::new(), Vec::new());
         for (i, aim) in aims.iter().enumerate().filter_map(|(i, aim)| aim.map(|a| (i, a))) {
             if let Some((outcome, witness)) = self.broken_before(i) {
@@ -254,14 +263,15 @@ impl Trial<'_> {
                 pixels.push(witness.clone());
                 continue;
             }
-            let (best, spent) = best[i].take().unwrap_or_else(|| (self.untouched(i), Spent::default()));
-            outcomes.push(self.outcome(i, aim, &best, &spent));
-            pixels.push(best.pixels);
+            let untouched = || Found { best: self.untouched(i), midway: None, spent: Spent::default() };
+            let found = found[i].take().unwrap_or_else(untouched);
+            outcomes.push(self.outcome(i, aim, &found));
+            pixels.push(found.best.pixels);
         }
         (outcomes, join(pixels, self.witness))
     }
 
-    /// For each mark the best proposal for each of `images`, and what it has cost.
+    /// For each mark what was found for each of `images`.
     fn attack(
         &self,
         attack: &dyn Attack,
@@ -270,7 +280,7 @@ impl Trial<'_> {
         aims: &[Option<Aim>],
         memo: &Memo,
         done: &mut dyn FnMut(usize),
-    ) -> Result<Vec<Vec<(Best, Spent)>>> {
+    ) -> Result<Vec<Vec<Found>>> {
         let aims: Vec<Aim> = images.iter().map(|i| aims[*i].expect("an attacked image has an aim")).collect();
         let starts: Option<Vec<Option<Vec<f32>>>> =
             self.earlier.map(|earlier| self.subset.examples.iter().map(|e| earlier.start(*e)).collect());
@@ -297,11 +307,14 @@ impl Trial<'_> {
         if left > 0 {
             done(left);
         }
-        let best = |(sheet, i): (Sheet, &usize)| sheet.best.unwrap_or_else(|| self.untouched(*i));
-        let found = |(sheets, spent): (Vec<Sheet>, Vec<Spent>)| {
-            sheets.into_iter().zip(images).map(best).zip(spent).collect::<Vec<_>>()
+        let found = |((sheet, i), spent): ((Sheet, &usize), Spent)| {
+            let best = sheet.best.unwrap_or_else(|| self.untouched(*i));
+            Found { best, midway: sheet.midway, spent }
         };
-        Ok(bench.sheets.into_iter().zip(spent).map(found).collect())
+        let of_mark = |(sheets, spent): (Vec<Sheet>, Vec<Spent>)| {
+            sheets.into_iter().zip(images).zip(spent).map(found).collect::<Vec<_>>()
+        };
+        Ok(bench.sheets.into_iter().zip(spent).map(of_mark).collect())
     }
 
     /// The clean image as its own witness.
@@ -323,7 +336,7 @@ impl Trial<'_> {
         }
     }
 
-    fn outcome(&self, i: usize, aim: Aim, best: &Best, spent: &Spent) -> Outcome {
+    fn outcome(&self, i: usize, aim: Aim, Found { best, midway, spent }: &Found) -> Outcome {
         let clean = &self.clean[i];
         let fault = best.fault.or(spent.not_finite.then_some(NOT_FINITE));
         let verdict = best.verdict.as_ref().filter(|_| fault.is_none());
@@ -366,6 +379,7 @@ impl Trial<'_> {
             backwards: spent.backwards,
             flags: flags.join(" "),
             note: best.note.clone(),
+            margin_midway: midway.filter(|_| fault.is_none()),
         }
     }
 }
@@ -396,6 +410,16 @@ struct Sheet {
     best: Option<Best>,
     /// Of the iterates that were not judged, the one whose unrounded form came closest.
     closest: Option<Candidate>,
+    /// Least distance from success in the first half of the iterations, of what the net was asked about; `None`: there was
+    /// none, or it settled the image.
+    midway: Option<f32>,
+}
+
+impl Sheet {
+    /// An iterate of the first half, and its distance from success; `None`: it settles the image.
+    fn pass(&mut self, distance: Option<f32>) {
+        self.midway = distance.map(|d| self.midway.map_or(d, |least| least.min(d)));
+    }
 }
 
 /// An iterate that was not judged.
@@ -460,14 +484,22 @@ impl Referee for Bench<'_> {
                 None => Ruling { mark, judged: false, settled: false },
                 Some(look) if judged_at(look, mark, place.step) => {
                     let settled = self.enter(mark, *row, &look.rounded, verdict.as_ref(), *place, note(k));
+                    if marks.is_first_half(mark, place.step) {
+                        let stands = verdict.as_ref().filter(|_| !settled);
+                        let distance = stands.map(|v| self.aims[*row].distance(&v.logits));
+                        self.sheets[mark][*row].pass(distance);
+                    }
                     Ruling { mark, judged: true, settled }
                 }
                 Some(look) => {
-                    let closest = &mut self.sheets[mark][*row].closest;
+                    let sheet = &mut self.sheets[mark][*row];
                     let distance = look.firm.expect("not judged, so firm");
-                    if closest.as_ref().is_none_or(|c| distance < c.distance) {
+                    if sheet.closest.as_ref().is_none_or(|c| distance < c.distance) {
                         let pixels = look.rounded.clone().expect("firm, so sound");
-                        *closest = Some(Candidate { pixels, distance, place: *place, note: note(k) });
+                        sheet.closest = Some(Candidate { pixels, distance, place: *place, note: note(k) });
+                    }
+                    if marks.is_first_half(mark, place.step) {
+                        sheet.pass(Some(distance));
                     }
                     Ruling { mark, judged: false, settled: false }
                 }
@@ -544,7 +576,7 @@ impl Bench<'_> {
     fn judge_the_closest(&mut self) -> Result<Vec<(usize, usize)>> {
         let mut found = Vec::new();
         for (mark, sheets) in self.sheets.iter_mut().enumerate() {
-            for (row, Sheet { best, closest }) in sheets.iter_mut().enumerate() {
+            for (row, Sheet { best, closest, .. }) in sheets.iter_mut().enumerate() {
                 let open = best.as_ref().is_none_or(|b| !b.reached && b.fault.is_none());
                 let closer = |c: &Candidate| open && best.as_ref().is_none_or(|b| c.distance < b.distance);
                 found.extend(closest.take().filter(closer).map(|candidate| ((mark, row), candidate)));

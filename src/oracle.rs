@@ -47,6 +47,11 @@ impl Marks {
         self.ends[mark]
     }
 
+    /// Whether so many iterations are at most half of a run that ends at this mark. Without a count there is no half.
+    pub fn is_first_half(&self, mark: usize, step: usize) -> bool {
+        self.ends[mark] != usize::MAX && step <= self.ends[mark] / 2
+    }
+
     /// Marks for which the row is not settled and which `step` iterations have not passed.
     pub fn ahead(&self, row: usize, step: usize) -> impl Iterator<Item = usize> {
         (0..self.ends.len()).filter(move |m| self.open[*m][row] && step <= self.ends[*m])

@@ -396,6 +396,11 @@ pub struct Outcome {
     pub flags: String,
     /// What the attack says of how the witness was made: where a patch lies, how an objective rose.
     pub note: String,
+    /// Least distance to the aim over the first half of the iterations of each run: true logit minus best other, of a
+    /// target the best other minus its own. Of the unrounded iterate where the rounded one was not judged. `None`: the
+    /// attack counts no iterations or has one, or the image was settled in a first half, or is an error row or carried.
+    #[serde(default)]
+    pub margin_midway: Option<f32>,
 }
 
 /// Flag: wrong before any attack, so not attacked.
@@ -448,7 +453,7 @@ impl Outcome {
 
     /// The same row in the cell of a larger budget.
     pub fn carried(&self) -> Outcome {
-        let mut row = Outcome { forwards: 0, backwards: 0, ..self.clone() };
+        let mut row = Outcome { forwards: 0, backwards: 0, margin_midway: None, ..self.clone() };
         if !row.has(CARRIED) {
             row.flags = format!("{} {CARRIED}", row.flags).trim_start().to_string();
         }
@@ -635,6 +640,27 @@ pub(crate) mod tests {
     fn the_id_of_a_cell_never_changes() {
         assert_eq!(cell().id(), "094467c832debccf");
         assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
+    }
+
+    /// A store from before `margin_midway`, the last column, is read as it stands.
+    #[test]
+    fn older_rows_are_read() {
+        let row = "1,0,,0,0,false,8,0.5,2,1,0.9,0.8,0.9,0.8,,,,,,3,0,4,3,,";
+        let heading = "example,label,target,clean_prediction,adversarial_prediction,success,linf_255,l2,margin_clean,\
+                       margin_adversarial,confidence_clean,confidence_adversarial,label_probability_clean,\
+                       label_probability_adversarial,target_probability_clean,target_probability_adversarial,\
+                       target_logit_adversarial,target_rank_clean,target_rank_adversarial,step,restart,forwards,backwards,\
+                       flags,note";
+        let read = |text: String| -> Outcome {
+            csv::Reader::from_reader(text.as_bytes()).deserialize().next().unwrap().unwrap()
+        };
+        let old = read(format!("{heading}\n{row}\n"));
+        let new = read(format!("{heading},margin_midway\n{row},1.5\n"));
+        assert_eq!((old.margin_midway, new.margin_midway), (None, Some(1.5)));
+        assert_eq!(Outcome { margin_midway: None, ..new.clone() }, old);
+        let mut written = csv::Writer::from_writer(Vec::new());
+        written.serialize(&new).unwrap();
+        assert!(written.into_inner().unwrap().starts_with(format!("{heading},margin_midway\n").as_bytes()));
     }
 
     #[test]

@@ -439,6 +439,7 @@ fn outcome(example: usize, fate: Fate) -> Outcome {
         backwards: 10,
         flags: if wrong { "clean-wrong".into() } else { String::new() },
         note: String::new(),
+        margin_midway: None,
     }
 }
 

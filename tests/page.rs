@@ -85,6 +85,7 @@ fn outcome(example: usize, fooled: bool, classes: usize) -> Outcome {
         backwards: 1,
         flags: String::new(),
         note: String::new(),
+        margin_midway: None,
     }
 }
 

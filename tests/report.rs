@@ -152,6 +152,7 @@ fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
             backwards: if right && gradients { forwards } else { 0 },
             flags: if right { String::new() } else { "clean-wrong".into() },
             note: String::new(),
+            margin_midway: None,
         }
     };
     (0..images).map(outcome).collect()

@@ -34,10 +34,16 @@ pub trait Attack: Send + Sync {
     /// Gradient steps an unbroken image costs, at least 1: for estimates of time only.
     fn cost(&self) -> u64;
 
-    /// Iterations of a run, where a run of fewer is the beginning of this one, and nothing else depends on their number:
-    /// the longest of several then serves them all. The parameter that says them is [`STEPS`].
+    /// Iterations of a run, each of them toward the aim, where the attack goes in such. The parameter that says them is
+    /// [`STEPS`].
     fn iterations(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether a run of fewer iterations is the beginning of this one, and nothing else depends on their number: the
+    /// longest of several then serves them all.
+    fn serves_fewer(&self) -> bool {
+        false
     }
 
     /// Refuses a goal that the attack cannot serve, with a way out.

@@ -62,6 +62,10 @@ impl Attack for Pgd {
     }
 
     fn iterations(&self) -> Option<usize> {
-        self.same_steps.then_some(self.descent.steps)
+        Some(self.descent.steps)
+    }
+
+    fn serves_fewer(&self) -> bool {
+        self.same_steps
     }
 }

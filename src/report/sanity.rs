@@ -2,7 +2,7 @@
 //! (`docs/methodology.md` has each relation with its test and source). Nothing here looks at an image again.
 
 use super::Run;
-use super::summary::{Summary, Verdict};
+use super::summary::{AT_REST, Summary, Verdict};
 use super::tables::csv;
 use crate::error::{Error, Result};
 use crate::ratio::Ratio;
@@ -86,8 +86,8 @@ const LOOK: f64 = 0.05;
 const BEYOND_CHANCE: f64 = 0.01;
 /// Share of all-zero gradients that is worth a look.
 const A_FEW: f64 = 0.01;
-/// Fewer iterations say nothing about how a loss ends.
-const LONG: usize = 10;
+/// Of fewer iterations a half is one, which says nothing about how a loss ends.
+const LONG: usize = 4;
 /// Attacks that take one step along the gradient, and those that take many; noise; what is fitted, and what is pasted.
 const SINGLE_STEP: &str = "fgsm";
 const ITERATIVE: &str = "pgd";
@@ -537,15 +537,21 @@ fn zero_gradients(s: &Summary) -> Option<Row> {
     Some(single("gradients are not zero", s, n, k, verdict, why))
 }
 
-/// Where most images that stand came closest at the last iterate, more steps would have come closer.
+/// Where the second half of the iterations still brought much of what was gained, more of them would bring more.
 fn still_rising(s: &Summary) -> Option<Row> {
-    let steps = param(s, "steps").parse::<usize>().ok().filter(|n| is(s, ITERATIVE) && *n >= LONG)?;
-    let (k, n) = (s.indicators.closest_at_end, s.indicators.standing);
-    if n == 0 {
-        return None;
+    let steps = param(s, "steps").parse::<usize>().ok().filter(|n| *n >= LONG)?;
+    if s.cell.mode != s.cell.mode_name() {
+        return None; // it goes on from smaller budgets: of what was gained there, a short run's share is small anyway
     }
+    let (k, n) = (s.indicators.rising, s.indicators.standing);
+    let median = f64::from(s.indicators.late_gain?);
+    // the median, beyond chance
     let verdict = if wilson(k, n).0 > 0.5 { Judgement::Suspicious } else { Judgement::Ok };
-    let why = format!("{k} of {n} images that stand came closest at step {steps}, the last");
+    let why = format!(
+        "the second half of {steps} steps brought {:.0} % of the gain (median of {n} images that stand, {k} of them above {:.0} %)",
+        100.0 * median,
+        100.0 * AT_REST
+    );
     Some(single("the loss has come to rest", s, n, k, verdict, why))
 }
 

@@ -49,17 +49,23 @@ pub struct Verdict {
 }
 
 /// Failure indicators of one cell, as counts of images (Pintor et al. 2022).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Indicators {
     /// For which a gradient was asked.
     pub with_gradient: usize,
     /// Of these, with one that was zero everywhere.
     pub zero_gradient: usize,
-    /// Attacked and not fooled.
+    /// Attacked and not fooled, where it is known how close the first half of the iterations came.
     pub standing: usize,
-    /// Of these, the closest came at the last step.
-    pub closest_at_end: usize,
+    /// Of these, still rising: the second half brought more than [`AT_REST`] of all that was gained.
+    pub rising: usize,
+    /// Median of that share; `None`: no such image.
+    pub late_gain: Option<f32>,
 }
+
+/// The most that the second half of the iterations may bring of all that was gained, where a loss counts as come to rest
+/// (`docs/methodology.md` has the figures behind it). It is a half where a loss rises evenly.
+pub const AT_REST: f64 = 1.0 / 3.0;
 
 /// Clean margins below this are a tie to other arithmetic.
 const NEAR: f32 = 1e-3;
@@ -77,15 +83,39 @@ impl Verdict {
 }
 
 impl Indicators {
-    fn of(outcomes: &[Outcome], steps: Option<usize>) -> Indicators {
+    pub(super) fn of(outcomes: &[Outcome]) -> Indicators {
         let count = |test: &dyn Fn(&&Outcome) -> bool| outcomes.iter().filter(test).count();
-        let standing = |o: &&Outcome| o.forwards > 0 && o.success == Some(false) && o.is_right_before();
+        let late: Vec<f64> = outcomes.iter().filter_map(late_gain).collect();
         Indicators {
             with_gradient: count(&|o| o.backwards > 0),
             zero_gradient: count(&|o| o.backwards > 0 && o.has(ZERO_GRADIENT)),
-            standing: count(&standing),
-            closest_at_end: count(&|o| standing(o) && Some(o.step) == steps),
+            standing: late.len(),
+            rising: late.iter().filter(|share| **share > AT_REST).count(),
+            late_gain: median(late).map(|share| share as f32),
         }
+    }
+}
+
+/// Of all that an attack gained on an image that stands, the share that came in the second half of its iterations: 0 where
+/// nothing was gained, or nothing then. Where the first half left it no closer than the clean image, as a random start may,
+/// all that was gained came late.
+fn late_gain(o: &Outcome) -> Option<f64> {
+    let midway = f64::from(o.margin_midway.filter(|_| o.success == Some(false) && o.is_right_before())?);
+    let (clean, end) = distances(o).filter(|(clean, end)| clean.is_finite() && end.is_finite())?;
+    let (late, all) = (midway - end, clean.max(midway) - end);
+    Some(if late > 0.0 { late / all } else { 0.0 })
+}
+
+/// How far the logits are from the aim, clean image and witness, where neither reaches it: of a target, the logit of the
+/// class predicted minus its own is the logarithm of the odds.
+fn distances(o: &Outcome) -> Option<(f64, f64)> {
+    let odds = |best: Option<f32>, target: Option<f32>| Some(f64::from(best?).ln() - f64::from(target?).ln());
+    match o.target {
+        None => Some((f64::from(o.margin_clean?), f64::from(o.margin_adversarial?))),
+        Some(_) => Some((
+            odds(o.confidence_clean, o.target_probability_clean)?,
+            odds(o.confidence_adversarial, o.target_probability_adversarial)?,
+        )),
     }
 }
 
@@ -223,11 +253,10 @@ impl Summary {
             data_pinned: plan.data_pinned(cell),
         };
         if status == "ok" {
-            let steps = cell.attack.params.get("steps").and_then(|n| n.parse().ok());
             summary.rates = Some(Rates::of(&outcomes));
             summary.verdicts = outcomes.iter().map(Verdict::of).collect();
             summary.verdicts.sort_by_key(|v| v.example);
-            summary.indicators = Indicators::of(&outcomes, steps);
+            summary.indicators = Indicators::of(&outcomes);
             summary.tally = Tally::of(&outcomes);
         }
         Ok((summary, outcomes))

@@ -201,7 +201,7 @@ fn runs(cells: Vec<&PlannedCell>) -> Vec<Vec<&PlannedCell>> {
     let mut families: BTreeMap<String, usize> = BTreeMap::new();
     for cell in cells {
         // cells that go on from a smaller budget begin where their own attack left off there
-        let shares = cell.attack.iterations().is_some() && cell.earlier.is_none();
+        let shares = cell.attack.serves_fewer() && cell.earlier.is_none();
         match shares.then(|| *families.entry(cell.cell.family(STEPS)).or_insert(runs.len())) {
             Some(family) if family < runs.len() => runs[family].push(cell),
             _ => runs.push(vec![cell]),

@@ -386,7 +386,8 @@ impl Claim<'_> {
         }
     }
 
-    /// Whether everything holds; `false`: it hangs on a margin too thin to bind this machine.
+    /// Whether everything holds; `false`: it hangs on a margin too thin to bind this machine. How the witness was found (step,
+    /// restart, passes, the margin midway) only an attack could say.
     fn check(&self, i: usize, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<bool, String> {
         let (clean, pixels) = (&self.bench.clean[i], self.bench.subset.image(i));
         let aim = self.aims[i].ok_or("the goal drops this image")?;

@@ -241,16 +241,81 @@ fn a_net_says_one_thing_of_a_clean_image() {
 }
 
 #[test]
-fn blind_and_unfinished_attacks_are_named() {
-    let with = |zero_gradient, closest_at_end| {
+fn blind_attacks_are_named() {
+    let with = |zero_gradient| {
         let mut s = at("8/255", &[]);
-        s.indicators = Indicators { with_gradient: 100, zero_gradient, standing: 40, closest_at_end };
+        s.indicators = Indicators { with_gradient: 100, zero_gradient, ..Indicators::default() };
         s
     };
-    let zero = |k| verdicts(&[with(k, 0)], "gradients are not zero");
+    let zero = |k| verdicts(&[with(k)], "gradients are not zero");
     assert_eq!((zero(0), zero(5), zero(90)), (vec![Fine], vec![Suspicious], vec![Violated]));
-    let rising = |k| verdicts(&[with(0, k)], "the loss has come to rest");
-    assert_eq!((rising(0), rising(20), rising(39)), (vec![Fine], vec![Fine], vec![Suspicious]));
+}
+
+/// A row of an image that was attacked and stands, by its margins.
+fn standing(clean: f32, midway: Option<f32>, end: f32) -> Outcome {
+    let row = serde_json::json!({
+        "example": 0, "label": 0, "clean_prediction": 0, "success": false, "margin_clean": clean, "margin_adversarial": end,
+        "step": 10, "restart": 0, "forwards": 20, "backwards": 10, "flags": "", "note": "", "margin_midway": midway
+    });
+    serde_json::from_value(row).unwrap()
+}
+
+#[test]
+fn what_came_late_is_a_share_of_the_gain() {
+    let share = |o: &Outcome| {
+        let found = Indicators::of(std::slice::from_ref(o));
+        assert_eq!(found.standing, usize::from(found.late_gain.is_some()));
+        found.late_gain
+    };
+    // rising evenly, slowing, at rest, only rounding apart
+    for (midway, late) in [(3.0, 0.5), (2.25, 0.125), (2.0, 0.0), (1.9, 0.0)] {
+        assert_eq!(share(&standing(4.0, Some(midway), 2.0)), Some(late), "{midway}");
+    }
+    // farther than the clean image halfway, and no closer at the end; never moved
+    assert_eq!(share(&standing(4.0, Some(5.0), 2.0)), Some(1.0));
+    assert_eq!(share(&standing(4.0, Some(5.0), 4.5)), Some(1.0));
+    assert_eq!(share(&standing(4.0, Some(4.0), 4.0)), Some(0.0));
+    // of a target, by the logarithm of the odds: ln 8, ln 4, ln 2
+    let (ln8, ln4, ln2) = (8f32.ln(), 4f32.ln(), 2f32.ln());
+    let targeted = Outcome {
+        target: Some(1),
+        confidence_clean: Some(0.8),
+        target_probability_clean: Some(0.1),
+        confidence_adversarial: Some(0.5),
+        target_probability_adversarial: Some(0.25),
+        ..standing(9.0, Some(ln4), 1.0)
+    };
+    let found = share(&targeted).unwrap();
+    assert!((found - (ln4 - ln2) / (ln8 - ln2)).abs() < 1e-6, "{found}");
+    // odds that no f32 holds, and rows of no account
+    assert_eq!(share(&Outcome { target_probability_clean: Some(0.0), ..targeted.clone() }), None);
+    assert_eq!(share(&Outcome { target_probability_adversarial: Some(0.0), ..targeted }), None);
+    assert_eq!(share(&standing(4.0, None, 2.0)), None);
+    assert_eq!(share(&Outcome { success: Some(true), ..standing(4.0, Some(3.0), -1.0) }), None);
+    assert_eq!(share(&Outcome { success: None, ..standing(4.0, Some(3.0), 2.0) }), None);
+    assert_eq!(share(&Outcome { clean_prediction: Some(1), ..standing(-4.0, Some(3.0), 2.0) }), None);
+}
+
+#[test]
+fn a_loss_that_still_rises_is_suspicious() {
+    let judge = |rows: &[Outcome], change: fn(&mut Cell)| {
+        let mut s = summary(100, &[], change);
+        s.indicators = Indicators::of(rows);
+        verdicts(&[s], "the loss has come to rest")
+    };
+    let judged = |rows: &[Outcome]| judge(rows, |_| ());
+    let (late, early) = (standing(4.0, Some(3.0), 2.0), standing(4.0, Some(2.5), 2.0));
+    let mix = |n: usize, m: usize| [vec![late.clone(); n], vec![early.clone(); m]].concat();
+    assert_eq!(judged(&mix(40, 0)), [Suspicious]);
+    assert_eq!(judged(&mix(40, 10)), [Suspicious]);
+    assert_eq!(judged(&mix(10, 40)), [Fine]);
+    // a median that three images, or one in two, may have by chance
+    assert_eq!((judged(&mix(3, 0)), judged(&mix(26, 24))), (vec![Fine], vec![Fine]));
+    assert_eq!(judged(&[]), []);
+    // too short to say, and too short beside what smaller budgets brought
+    assert_eq!(judge(&mix(40, 0), |c| set(c, "pgd", &[("steps", "3")])), []);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within".into()), [Suspicious]);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within 1/255".into()), []);
 }
 
 /// Holm's correction speaks for the whole run: among many sound pairs the odd one is chance.
