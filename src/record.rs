@@ -444,6 +444,7 @@ impl Outcome {
         "backwards",
         "flags",
         "note",
+        "margin_midway",
     ];
 
     /// Whether `flag` is set.
