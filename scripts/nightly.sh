@@ -5,7 +5,7 @@
 #
 # NIGHT      folder of the night, which must not exist: the run, and gate.md, gate.xml (JUnit), gate.json;
 #            default results/nightly/<UTC time>
-# BASELINES  folder of baselines; default baselines
+# BASELINES  folder of baselines; default results/baselines
 # FAIL_ON    rules of `compare --fail-on`; default regressed,changed
 # BENCHES    1: also `cargo bench --bench kernel`, held against benches.jsonl: benches.md, .xml, .json
 # FOOLPROOF  the program; default: built by cargo
@@ -16,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 sweep=${1:-configs/sweeps/pgd.toml}
 night=${NIGHT:-results/nightly/$(date -u +%Y-%m-%dT%H%M%SZ)}
-baselines=${BASELINES:-baselines}
+baselines=${BASELINES:-results/baselines}
 fail_on=${FAIL_ON:-regressed,changed}
 
 if [ -e "$night" ]; then

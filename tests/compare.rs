@@ -515,14 +515,16 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
 
     // the same run, and its baseline, are what they are
     let (code, stdout, _) = foolproof(at, &["bless", "gate"]);
-    assert!(code == 0 && stdout.starts_with("baselines/gate.jsonl: 9 cells, 0 benches, "), "{stdout}");
-    let file = fs::read(at.join("baselines/gate.jsonl")).unwrap();
-    let (code, stdout, stderr) =
-        foolproof(at, &["compare", "baselines/gate.jsonl", "gate", "--fail-on", "regressed,changed,slower=10%"]);
+    assert!(code == 0 && stdout.starts_with("results/baselines/gate.jsonl: 9 cells, 0 benches, "), "{stdout}");
+    let file = fs::read(at.join("results/baselines/gate.jsonl")).unwrap();
+    let (code, stdout, stderr) = foolproof(
+        at,
+        &["compare", "results/baselines/gate.jsonl", "gate", "--fail-on", "regressed,changed,slower=10%"],
+    );
     assert!(code == 0 && stdout.contains("\ncells     9 same\n"), "{stdout}{stderr}");
     foolproof(at, &["bless", "gate", "--to", "again"]);
     assert!(fs::read(at.join("again/gate.jsonl")).unwrap() == file, "the same bytes");
-    let (code, stdout, _) = foolproof(at, &["compare", "again/gate.jsonl", "baselines/gate.jsonl"]);
+    let (code, stdout, _) = foolproof(at, &["compare", "again/gate.jsonl", "results/baselines/gate.jsonl"]);
     assert!(code == 0 && stdout.contains("9 same"), "two baselines: {stdout}");
     let per_image = (file.len() as f64 / 9.0 - 1200.0) / FEW as f64;
     assert!(per_image < 9.0, "a few bytes an image: {per_image}");
@@ -546,7 +548,7 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
     store.put_plan(&plan).unwrap();
 
     let outputs = ["--markdown", "m.md", "--junit", "j.xml", "--json", "c.json"];
-    let mut arguments = vec!["compare", "baselines/gate.jsonl", "gate"];
+    let mut arguments = vec!["compare", "results/baselines/gate.jsonl", "gate"];
     arguments.extend(outputs);
     let (code, stdout, stderr) = foolproof(at, &arguments);
     assert!(code == 0, "nothing was to fail: {stderr}");
@@ -597,7 +599,7 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
 
     // how it ends
     let ends = |rules: &[&str]| {
-        let (code, _, stderr) = foolproof(at, &[&["compare", "baselines/gate.jsonl", "gate"], rules].concat());
+        let (code, _, stderr) = foolproof(at, &[&["compare", "results/baselines/gate.jsonl", "gate"], rules].concat());
         (code, stderr)
     };
     assert_eq!(ends(&["--fail-on", "slower=10%"]).0, 0);
@@ -632,7 +634,7 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
     assert!(code == 0 && stderr.starts_with("2 cells failed") && stdout.contains("9 cells"), "{stderr}");
     let (code, stdout, _) = foolproof(at, &["compare", "failing/gate.jsonl", "gate", "--fail-on", "changed"]);
     assert!(code == 0 && stdout.contains("2 still-failed, 7 same"), "{stdout}");
-    let (code, stdout, _) = foolproof(at, &["compare", "gate", "baselines/gate.jsonl"]);
+    let (code, stdout, _) = foolproof(at, &["compare", "gate", "results/baselines/gate.jsonl"]);
     assert!(code == 0 && stdout.contains("2 recovered"), "{stdout}");
 }
 
@@ -643,7 +645,7 @@ fn a_damaged_baseline_is_an_error_and_never_a_panic() {
     drop(store);
     let (code, ..) = foolproof(folder.path(), &["bless", "gate", "--out", "."]);
     assert_eq!(code, 0);
-    let path = folder.path().join("baselines/gate.jsonl");
+    let path = folder.path().join("results/baselines/gate.jsonl");
     let sound = fs::read(&path).unwrap();
     let run = Side::read(&folder.path().join("gate")).unwrap();
     let mut s = stream("baseline flips");
@@ -696,8 +698,8 @@ fn folders_of_criterion_feed_the_same_gate() {
         sample("target/criterion", bench, "last", old);
     }
     let (code, stdout, _) = foolproof(at, &["bless", "old"]);
-    assert!(code == 0 && stdout.starts_with("baselines/benches.jsonl: 0 cells, 3 benches"), "{stdout}");
-    for baseline in ["old", "baselines/benches.jsonl", "target/criterion@last"] {
+    assert!(code == 0 && stdout.starts_with("results/baselines/benches.jsonl: 0 cells, 3 benches"), "{stdout}");
+    for baseline in ["old", "results/baselines/benches.jsonl", "target/criterion@last"] {
         let (code, stdout, stderr) =
             foolproof(at, &["compare", baseline, "target/criterion", "--fail-on", "slower=10%", "--junit", "j.xml"]);
         assert_eq!((code, stderr.as_str()), (3, "error: gate failed: step/vgg/8 takes 1.30 times as long\n"));
@@ -740,7 +742,7 @@ attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = [2, 4]
     assert!(machine.starts_with(std::env::consts::ARCH), "{machine}");
     let (code, stdout, _) = foolproof(at, &["bless", "night", "--out", "first"]);
     assert_eq!(code, 0, "{stdout}");
-    for baseline in ["first/night", "baselines/night.jsonl"] {
+    for baseline in ["first/night", "results/baselines/night.jsonl"] {
         let (code, stdout, stderr) =
             foolproof(at, &["compare", baseline, "night", "--out", "second", "--fail-on", "changed,slower=10%"]);
         assert!(code == 0 && stdout.contains("cells     8 same\n"), "{stdout}{stderr}");
@@ -750,7 +752,21 @@ attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = [2, 4]
     let (code, ..) = foolproof(at, &["run", "night.toml", "-q", "--out", "third", "--device", "cpu"]);
     assert_eq!(code, 0);
     let (code, stdout, stderr) =
-        foolproof(at, &["compare", "baselines/night.jsonl", "night", "--out", "third", "--fail-on", "changed"]);
+        foolproof(at, &["compare", "results/baselines/night.jsonl", "night", "--out", "third", "--fail-on", "changed"]);
     let counts = stdout.lines().find(|l| l.starts_with("cells ")).unwrap();
     assert!(code == 0 && counts.contains("same") && !counts.contains("missing"), "{stdout}{stderr}");
+}
+
+/// The committed baseline is what the program gives: a change of it must be meant, and blessed. On another kind of processor the
+/// gate asks for no equal bits.
+#[test]
+fn the_main_sweep_is_what_its_baseline_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let [sweep, baseline] = ["configs/sweeps/pgd.toml", "results/baselines/pgd.jsonl"].map(|path| here.join(path));
+    let (code, _, stderr) = foolproof(folder.path(), &["run", sweep.to_str().unwrap(), "-q"]);
+    assert!(code == 0, "{stderr}");
+    let rules = ["compare", baseline.to_str().unwrap(), "pgd", "--fail-on", "regressed,changed"];
+    let (code, stdout, stderr) = foolproof(folder.path(), &rules);
+    assert!(code == 0 && stdout.contains("run       pgd, 40 cells"), "{stdout}{stderr}");
 }

@@ -106,7 +106,7 @@ enum Verb {
         /// Name below --out, or path; or a folder of criterion
         run: PathBuf,
         /// Folder of baselines
-        #[arg(long, value_name = "DIR", default_value = "baselines")]
+        #[arg(long, value_name = "DIR", default_value = "results/baselines")]
         to: PathBuf,
     },
     /// Print the built-in models as CSV
