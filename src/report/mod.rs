@@ -22,6 +22,7 @@ mod readable;
 mod robust_accuracy;
 pub mod rounding;
 pub mod sanity;
+mod strongest;
 mod success_queries;
 mod success_steps;
 pub mod summary;
@@ -56,7 +57,7 @@ pub struct Run<'a> {
 type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
 
 /// A table to be read by people.
-type Readable = fn(&Run) -> Option<readable::Pages>;
+type Readable = fn(&Run) -> Result<Option<readable::Pages>>;
 
 /// Draws nothing where there is nothing to show.
 type Chart = fn(&Run, &Look) -> Result<Option<canvas::Picture>>;
@@ -77,7 +78,13 @@ const TABLES: &[(&str, Table)] = &[
 const PAGE: &str = "report.html";
 
 /// Every table for people, as Markdown and LaTeX: path below the run without extension, and what it says.
-const READABLE: &[(&str, Readable)] = &[("tables/summary", readable::summary), ("tables/targets", readable::targets)];
+const READABLE: &[(&str, Readable)] = &[
+    ("tables/summary", readable::summary),
+    ("tables/targets", readable::targets),
+    ("tables/class-max", class_max::readable),
+    ("tables/transfer", readable::transfer),
+    ("tables/sanity", sanity::readable),
+];
 
 /// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
@@ -160,7 +167,7 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     for (path, table) in READABLE {
-        if let Some(pages) = table(run) {
+        if let Some(pages) = table(run)? {
             files.push((format!("{path}.md"), pages.markdown(run).into_bytes()));
             files.push((format!("{path}.tex"), pages.latex(run).into_bytes()));
         }

@@ -4,7 +4,7 @@ use crate::record::tests::cell;
 use crate::record::{DataRecord, ModelRecord, TrainRecord};
 
 /// A complete cell of n images, of which those in `fooled` are fooled and all were right.
-fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
+pub(in super::super) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
     let mut cell = cell();
     change(&mut cell);
     let verdicts = (0..n as u32).map(|example| {
