@@ -193,8 +193,9 @@ fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
             store.put_transfer(&cell.id(), &other, &rows, provenance()).unwrap();
         }
     }
-    let (unpinned, unpinned_data) = Default::default();
-    let plan = PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, figures };
+    let (unpinned, unpinned_data, published) = Default::default();
+    let plan =
+        PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, published, figures };
     store.put_plan(&plan).unwrap();
     store
 }
@@ -307,6 +308,38 @@ fn success_over_queries_ends_at_the_budget_and_at_the_success_rate() {
     }
     assert_eq!(points.last().unwrap()[3].parse::<f64>().unwrap(), budget as f64);
     assert!(points.len() > 3);
+}
+
+#[test]
+fn success_over_queries_goes_on_to_what_an_image_may_take() {
+    let end = |params: &[(&'static str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let params = params.iter().map(|(k, v)| (*k, v.to_string())).collect();
+        let sweep = Sweep {
+            models: 1,
+            attacks: vec![("one-pixel", false, params)],
+            threats: vec![("pixels", vec!["1".into()])],
+            transfers: false,
+            ..small()
+        };
+        let store = make(folder.path(), &sweep, vec![]);
+        report::write(&store).unwrap();
+        let points = rows(&text(folder.path(), "figures/success-queries.csv"));
+        let spent = store.read(&store.ids().unwrap()[0]).unwrap().outcomes.iter().map(|o| o.forwards).max().unwrap();
+        let [last, before] = [1, 2].map(|k| &points[points.len() - k]);
+        assert!(last[4] == before[4] || last[3] == format!("{spent}.000000"), "nothing falls beyond what was spent");
+        (last[3].parse::<f64>().unwrap(), spent as f64)
+    };
+    let search = [("population", "40"), ("generations", "10")];
+    assert_eq!(end(&search).0, 440.0);
+    assert_eq!(end(&[("draws", "300")]).0, 300.0);
+    // neither is told by parameters alone
+    for other in [("variant", "scan"), ("objective", "union")] {
+        let (end, spent) = end(&[search[0], search[1], other]);
+        assert_eq!(end, spent, "{other:?}");
+    }
+    let (end, spent) = end(&[("draws", "3")]);
+    assert!(end == spent && spent > 3.0, "the judge's own passes come on top");
 }
 
 #[test]
@@ -468,13 +501,13 @@ fn tables_for_people_say_what_the_others_say() {
 }
 
 #[test]
-fn where_all_relations_hold_one_line_says_so() {
+fn where_all_relations_are_ok_one_line_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let threats = vec![("linf", vec!["8/255".to_string()])];
     let sweep = Sweep { models: 1, attacks: vec![("fgsm", true, vec![])], threats, ..small() };
     report::write(&make(folder.path(), &sweep, vec![])).unwrap();
     let (csv, md) = (rows(&text(folder.path(), "tables/sanity.csv")), text(folder.path(), "tables/sanity.md"));
-    assert!(md.starts_with(&format!("### {0} of {0} relations of the sanity ladder hold\n", csv.len())), "{md}");
+    assert!(md.starts_with(&format!("### {0} of {0} relations of the sanity ladder are ok\n", csv.len())), "{md}");
     assert_eq!(markdown_rows(&md), Vec::<Vec<&str>>::new());
 }
 
@@ -566,6 +599,22 @@ fn figure_blocks_are_read_and_change_no_id() {
     assert_eq!(merged.len(), KINDS.len());
     let cost = &merged.iter().find(|(kind, _)| *kind == "cost").unwrap().1;
     assert_eq!((cost.width.as_deref(), cost.columns), (Some("page"), Some(2)), "a block goes over the general one");
+}
+
+#[test]
+fn the_plan_has_what_is_published_of_samples_and_older_plans_are_read() {
+    let plan = parse("").unwrap().record();
+    let [published] = &plan.published[..] else { panic!("{:?}", plan.published) };
+    assert_eq!((&published.weights, &published.data), (&plan.cells[0].model.weights, &plan.cells[0].data.digest));
+    assert_eq!((published.correct, published.of), (451, 500), "configs/models/vgg11-half-cifar10.toml");
+    // images picked one by one are no sample
+    let text = SWEEP.replace("\"cifar10-sample\"", "\"cifar10-sample\", indices = [3, 5]");
+    let picked = plan::parse(Path::new("x.toml"), &text, &Source::new("nowhere")).unwrap().record();
+    assert_eq!(picked.published, vec![]);
+    // an older plan does not know the key
+    let json = serde_json::to_string(&picked).unwrap();
+    assert!(!json.contains("published"), "{json}");
+    assert_eq!(serde_json::from_str::<PlanRecord>(&json).unwrap(), picked);
 }
 
 #[test]

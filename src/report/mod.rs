@@ -31,7 +31,7 @@ mod transfer_matrix;
 
 use crate::error::Result;
 use crate::figure::FigureRecord;
-use crate::record::Outcome;
+use crate::record::{Outcome, PlanRecord, PublishedRecord};
 use crate::store::Store;
 use look::Look;
 use rayon::prelude::*;
@@ -49,6 +49,12 @@ pub struct Run<'a> {
     pub cells: Vec<Summary>,
     /// What must hold between them.
     pub sanity: Vec<sanity::Row>,
+    /// Models whose weights nothing pins.
+    unpinned: Vec<String>,
+    /// Digests of subsets whose files nothing pins.
+    unpinned_data: Vec<String>,
+    /// What is published of the clean accuracy.
+    published: Vec<PublishedRecord>,
     /// What is drawn, and how.
     figures: Vec<(&'static str, FigureRecord)>,
 }
@@ -146,7 +152,8 @@ impl Run<'_> {
             }
         }
         let (id, figures) = (plan.run_id(), FigureRecord::resolved(&plan.figures));
-        let mut run = Run { store, id, name: plan.name, cells, sanity: Vec::new(), figures };
+        let PlanRecord { name, unpinned, unpinned_data, published, .. } = plan;
+        let mut run = Run { store, id, name, cells, sanity: Vec::new(), unpinned, unpinned_data, published, figures };
         run.sanity = sanity::ladder(&run)?;
         Ok(run)
     }

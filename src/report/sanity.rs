@@ -7,8 +7,8 @@ use super::summary::{Counts, Paired, Summary, Verdict};
 use super::tables::csv;
 use crate::error::{Error, Result};
 use crate::ratio::Ratio;
-use crate::record::{Cell, Outcome, Transfer};
-use crate::statistics::{holm, mcnemar, wilson};
+use crate::record::{Cell, Outcome, PublishedRecord, Transfer};
+use crate::statistics::{GATE, holm, mcnemar, tails, wilson};
 use std::collections::BTreeMap;
 
 /// Columns of `sanity.csv`, normative.
@@ -130,7 +130,9 @@ pub fn ladder(run: &Run) -> Result<Vec<Row>> {
             }
         }
     }
-    Ok(rows(&run.cells, &shapes, &transfers))
+    let mut rows = rows(&run.cells, &shapes, &transfers);
+    rows.extend(clean_accuracies(&run.cells, &run.published));
+    Ok(rows)
 }
 
 fn transferred(outcomes: &[Outcome], rows: &[Transfer]) -> Vec<Verdict> {
@@ -506,6 +508,30 @@ fn clean_predictions(cells: &[&Summary]) -> Vec<Row> {
     rows
 }
 
+/// The clean accuracy against the published one: Fisher's exact test (1935), by itself, because it says nothing of an attack. A
+/// run that the gate before it let through is not violated.
+fn clean_accuracies(cells: &[Summary], published: &[PublishedRecord]) -> Vec<Row> {
+    let row = |p: &PublishedRecord| {
+        // a goal may drop images, and the others are no sample then
+        let whole = |s: &&Summary| labelled(s) && s.verdicts.len() == s.cell.data.take;
+        let of = |s: &&Summary| s.cell.model.weights == p.weights && s.cell.data.digest == p.data;
+        let s = cells.iter().filter(of).find(whole)?;
+        let rates = s.rates.as_ref()?;
+        let (right, n) = (rates.clean_correct, rates.n);
+        let (low, high) = tails(right as u64, n as u64, p.correct, p.of);
+        let chance = (2.0 * low.min(high)).min(1.0);
+        let verdict = match chance {
+            _ if low.min(high) < GATE => Judgement::Violated,
+            chance if chance <= LOOK => Judgement::Suspicious,
+            _ => Judgement::Ok,
+        };
+        let why = format!("{right} of {n} here, {} of {} published ({})", p.correct, p.of, p.source);
+        let row = single("clean accuracy is the published one", s, n, right, verdict, why);
+        Some(Row { p: Some(chance), ..row })
+    };
+    published.iter().filter_map(row).collect()
+}
+
 /// A gradient of zero tells nothing: the attack was blind there.
 fn zero_gradients(s: &Summary) -> Option<Row> {
     let seen = &s.indicators;
@@ -561,14 +587,14 @@ pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
     csv(&COLUMNS, rows).map(Some)
 }
 
-/// For people: what is not ok, the worst first, under a line that says how many hold.
+/// For people: what is not ok, the worst first, under a line that says how many are.
 pub fn readable(run: &Run) -> Result<Option<Pages>> {
     if run.sanity.is_empty() {
         return Ok(None);
     }
     let complaints = complaints(&run.sanity);
     let all = run.sanity.len();
-    let title = format!("{} of {all} relations of the sanity ladder hold", all - complaints.len());
+    let title = format!("{} of {all} relations of the sanity ladder are ok", all - complaints.len());
     let row = |r: &&Row| {
         let cells = [Some(&r.cell), r.against.as_ref()].into_iter().flatten();
         let cells = cells.map(|id| id.get(..8).unwrap_or(id)).collect::<Vec<_>>().join(" ");
