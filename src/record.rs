@@ -544,9 +544,28 @@ pub struct PlanRecord {
     /// Digests of data subsets that were read from files whose SHA-256 nothing names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unpinned_data: Vec<String>,
+    /// What is published of the clean accuracy of its models on the populations that its data is from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<PublishedRecord>,
     /// What its figures look like; decides no cell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<FigureRecord>,
+}
+
+/// A published clean accuracy that a subset of the same population is held against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedRecord {
+    /// Weights of the model.
+    pub weights: String,
+    /// Digest of the subset.
+    pub data: String,
+    /// Correct images of the publication.
+    pub correct: u64,
+    /// Of so many.
+    pub of: u64,
+    /// Who measured it.
+    pub source: String,
 }
 
 impl PlanRecord {

@@ -19,6 +19,25 @@ pub fn mcnemar(b: usize, c: usize) -> f64 {
     (2.0 * coin_tail(b.min(c), b + c)).min(1.0)
 }
 
+/// Chance on each side at which a clean accuracy is refused although it belongs to the published one: that of 4 standard errors
+/// of a normal distribution.
+pub const GATE: f64 = 3.17e-5;
+
+/// Chances that at most, and at least, k of n images are right when k + k0 of n + n0 are, whichever they be
+/// (hypergeometric distribution).
+pub fn tails(k: u64, n: u64, k0: u64, n0: u64) -> (f64, f64) {
+    let (right, all) = (k + k0, n + n0);
+    let mut ln_factorial = vec![0.0; all as usize + 1];
+    for i in 1..=all as usize {
+        ln_factorial[i] = ln_factorial[i - 1] + (i as f64).ln();
+    }
+    let ln_choose =
+        |n: u64, k: u64| ln_factorial[n as usize] - ln_factorial[k as usize] - ln_factorial[(n - k) as usize];
+    let chance = |x: u64| (ln_choose(right, x) + ln_choose(all - right, n - x) - ln_choose(all, n)).exp();
+    let (first, last) = (n.saturating_sub(all - right), n.min(right));
+    ((first..=k).map(chance).sum(), (k..=last).map(chance).sum())
+}
+
 /// Chance of at most k heads in n tosses of a fair coin, 2k ≤ n + 1: summed from the largest term downward.
 fn coin_tail(k: usize, n: usize) -> f64 {
     let (kf, nf) = (k as f64, n as f64);
@@ -149,5 +168,20 @@ mod tests {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    /// Values of scipy 1.17.1, `hypergeom(n + n0, k + k0, n)`: `cdf(k)` and `sf(k - 1)`.
+    #[test]
+    fn tails_are_those_of_the_hypergeometric_distribution() {
+        for (k, n, k0, n0, low, high) in [
+            (0, 2, 451, 500, 0.01013908438103872, 1.0),
+            (20, 20, 451, 500, 1.0, 0.13286030285517827),
+            (2, 20, 451, 500, 1.6346596422351369e-15, 1.0),
+            (885, 1000, 451, 500, 0.1826106013262266, 0.8607887989972487),
+            (50, 500, 451, 500, 2.2282699284027625e-162, 1.0),
+        ] {
+            let (l, h) = tails(k, n, k0, n0);
+            assert!((l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8, "{k}/{n}: {l:e} {h:e}");
+        }
     }
 }

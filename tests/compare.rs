@@ -465,8 +465,16 @@ fn provenance() -> Provenance {
 }
 
 fn plan(cells: &[Cell]) -> PlanRecord {
-    let (unpinned, unpinned_data) = (Vec::new(), Vec::new());
-    PlanRecord { schema: SCHEMA, name: "gate".into(), cells: cells.to_vec(), unpinned, unpinned_data, figures: vec![] }
+    let (unpinned, unpinned_data, published) = (Vec::new(), Vec::new(), Vec::new());
+    PlanRecord {
+        schema: SCHEMA,
+        name: "gate".into(),
+        cells: cells.to_vec(),
+        unpinned,
+        unpinned_data,
+        published,
+        figures: vec![],
+    }
 }
 
 /// Images of 1×1 pixels.

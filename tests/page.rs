@@ -53,8 +53,8 @@ fn provenance(error: Option<String>) -> Provenance {
 }
 
 fn plan(cells: Vec<Cell>) -> PlanRecord {
-    let (unpinned, unpinned_data, figures) = Default::default();
-    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, figures }
+    let (unpinned, unpinned_data, published, figures) = Default::default();
+    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, published, figures }
 }
 
 fn outcome(example: usize, fooled: bool, classes: usize) -> Outcome {
@@ -183,6 +183,27 @@ fn page_of(store: &Store) -> String {
 /// What stands between `from` and `to`, each time.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
     text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect()
+}
+
+#[test]
+fn what_is_not_pinned_is_the_first_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = small().store(folder.path());
+    let page = || String::from_utf8(report::render(&Run::read(&store).unwrap()).unwrap().pop().unwrap().1).unwrap();
+    assert!(!page().contains("not pinned"));
+    let mut plan = store.read_plan().unwrap();
+    plan.unpinned = vec![HOSTILE.into()];
+    plan.unpinned_data = vec!["d".repeat(64)];
+    plan.cells.pop();
+    store.put_plan(&plan).unwrap();
+    let page = page();
+    let warnings: Vec<&str> = page.split("<li class=\"").skip(1).take(3).collect();
+    assert!(
+        warnings[0].contains("Weights of model `&lt;/script&gt;") && warnings[0].contains("weights_pinned"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("Files of dataset `made-up:all[0..12]`") && warnings[1].contains("data_pinned"));
+    assert!(warnings[..2].iter().all(|w| w.contains("foolproof fetch")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::family::{self, Family, Network};
 use super::find::MODELS;
 use super::weights::Weights;
-use crate::config::{ModelFile, Place};
+use crate::config::{ModelFile, Place, PublishedSpec};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
@@ -14,6 +14,7 @@ use crate::kernel::cuda::Cuda;
 use crate::kernel::halving::Halving;
 use crate::kernel::{Engine, Net, Precision};
 use crate::record::ModelRecord;
+use crate::statistics::{GATE, tails};
 use candle_core::Device;
 use std::borrow::Cow;
 
@@ -154,12 +155,15 @@ impl ModelSource {
         Error::Weights { model: self.name.clone(), problem }
     }
 
+    /// The clean accuracy that is published of this population.
+    pub fn published(&self, population: Option<&str>) -> Option<&PublishedSpec> {
+        self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population)
+    }
+
     /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Fisher's exact
     /// test (1935) on the two counts, at [`GATE`] on each side.
     pub fn check_clean_accuracy(&self, population: Option<&str>, correct: usize, of: usize) -> Result<()> {
-        let Some(published) = self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population) else {
-            return Ok(());
-        };
+        let Some(published) = self.published(population) else { return Ok(()) };
         let (low, high) = tails(correct as u64, of as u64, published.correct, published.of);
         if low.min(high) >= GATE {
             return Ok(());
@@ -183,44 +187,6 @@ impl Bytes {
                     false => Err(Error::usage(format!("{}: changed since it was checked", local.path.display()))),
                 }
             }
-        }
-    }
-}
-
-/// Chance on each side at which a right model is refused: that of 4 standard errors of a normal distribution.
-const GATE: f64 = 3.17e-5;
-
-/// Chances that at most, and at least, k of n images are right when k + k0 of n + n0 are, whichever they be
-/// (hypergeometric distribution).
-fn tails(k: u64, n: u64, k0: u64, n0: u64) -> (f64, f64) {
-    let (right, all) = (k + k0, n + n0);
-    let mut ln_factorial = vec![0.0; all as usize + 1];
-    for i in 1..=all as usize {
-        ln_factorial[i] = ln_factorial[i - 1] + (i as f64).ln();
-    }
-    let ln_choose =
-        |n: u64, k: u64| ln_factorial[n as usize] - ln_factorial[k as usize] - ln_factorial[(n - k) as usize];
-    let chance = |x: u64| (ln_choose(right, x) + ln_choose(all - right, n - x) - ln_choose(all, n)).exp();
-    let (first, last) = (n.saturating_sub(all - right), n.min(right));
-    ((first..=k).map(chance).sum(), (k..=last).map(chance).sum())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tails;
-
-    /// Values of scipy 1.17.1, `hypergeom(n + n0, k + k0, n)`: `cdf(k)` and `sf(k - 1)`.
-    #[test]
-    fn tails_are_those_of_the_hypergeometric_distribution() {
-        for (k, n, k0, n0, low, high) in [
-            (0, 2, 451, 500, 0.01013908438103872, 1.0),
-            (20, 20, 451, 500, 1.0, 0.13286030285517827),
-            (2, 20, 451, 500, 1.6346596422351369e-15, 1.0),
-            (885, 1000, 451, 500, 0.1826106013262266, 0.8607887989972487),
-            (50, 500, 451, 500, 2.2282699284027625e-162, 1.0),
-        ] {
-            let (l, h) = tails(k, n, k0, n0);
-            assert!((l / low - 1.0).abs() < 1e-8 && (h / high - 1.0).abs() < 1e-8, "{k}/{n}: {l:e} {h:e}");
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Run;
 use super::canvas::{Drawing, FONT, Picture, Points, Raster, Scale, figure_error, render, text_mm};
 use super::gallery::picture;
 use super::look::{Look, POINT_MM, shortened};
+use super::readable::{Group, NONE, Pages, Row, Stands};
 use super::summary::Summary;
 use super::tables::{csv, six, text};
 use crate::error::Result;
@@ -131,6 +132,45 @@ pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
     if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
 }
 
+/// For people: a table a model and second model, a row a picture, a recipe's together.
+pub fn readable(run: &Run) -> Result<Option<Pages>> {
+    let columns = &[
+        ("recipe", Stands::Above),
+        ("class", Stands::Wrapped),
+        ("probability", Stands::Right),
+        ("rank", Stands::Right),
+        ("under the second", Stands::Right),
+        ("rank", Stands::Right),
+    ];
+    let note = "Probability and rank of the class that the picture was made for (1: it is predicted), under the network \
+                attacked and under the second one.";
+    let said = |probability: Option<f32>, rank: Option<usize>| {
+        [probability.map_or(NONE.into(), percent), rank.map_or(NONE.into(), |r| (r + 1).to_string())]
+    };
+    let all = painted(run)?;
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for p in &all {
+        let model = &p.summary.cell.model.name;
+        let own = said(p.outcome.target_probability_adversarial, p.outcome.target_rank_adversarial);
+        let row =
+            |second: [String; 2]| [p.row(), p.class.clone()].into_iter().chain(own.clone()).chain(second).collect();
+        for (second, probability, rank) in &p.second {
+            rows.push((format!("{model} (second network: {second})"), row(said(*probability, *rank))));
+        }
+        if p.second.is_empty() {
+            rows.push((model.clone(), row(said(None, None))));
+        }
+    }
+    let recipes = distinct(all.iter().map(Painted::row));
+    rows.sort_by_cached_key(|(_, fields)| recipes.iter().position(|recipe| *recipe == fields[0]));
+    let group = |title: String| {
+        let of = rows.iter().filter(|(of, _)| *of == title);
+        Group { rows: of.map(|(_, fields)| Row { fields: fields.clone(), bold: None }).collect(), title }
+    };
+    let groups: Vec<Group> = distinct(rows.iter().map(|(title, _)| title.clone())).into_iter().map(group).collect();
+    Ok((!groups.is_empty()).then_some(Pages { columns, groups, note }))
+}
+
 /// Each picture as PNG, pixel for pixel what was judged.
 pub fn pictures(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
@@ -161,13 +201,13 @@ struct Sheet<'a> {
 }
 
 /// A picture a column, with what stands below it.
-type Row = Vec<Option<(RgbImage, String)>>;
+type Strip = Vec<Option<(RgbImage, String)>>;
 
 /// Rows of one model.
 struct Block {
     title: String,
     columns: Vec<String>,
-    rows: Vec<(String, Row)>,
+    rows: Vec<(String, Strip)>,
 }
 
 /// The contact sheet: a block a model, a row a recipe, a column a class; below each picture its probability, and that under
@@ -209,15 +249,19 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 
 /// `99.99 % (42 %)`.
 fn caption(p: &Painted) -> String {
-    let percent = |v: f32| match v {
-        v if v > 0.99995 => "100 %".to_string(),
-        v if v > 0.99 => format!("{:.2} %", (f64::from(v) * 1e4).floor() / 100.0),
-        v => format!("{:.0} %", 100.0 * v),
-    };
     let own = p.outcome.target_probability_adversarial.map_or("?".into(), percent);
     match p.second.first().and_then(|(_, probability, _)| *probability) {
         Some(second) => format!("{own} ({})", percent(second)),
         None => own,
+    }
+}
+
+/// `99.98 %`, and with less decimals where they say nothing.
+fn percent(v: f32) -> String {
+    match v {
+        v if v > 0.99995 => "100 %".to_string(),
+        v if v > 0.99 => format!("{:.2} %", (f64::from(v) * 1e4).floor() / 100.0),
+        v => format!("{:.0} %", 100.0 * v),
     }
 }
 

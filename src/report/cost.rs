@@ -27,7 +27,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
                 let rates = s.rates.as_ref()?;
                 Some(Point::share(passes(s), rates.robust_correct, rates.n, &s.id))
             });
-            Line { style: legend.style(cells[0]), form: Form::Marks, points: points.collect() }
+            Line { style: legend.style(cells[0]), form: Form::Marks, points: points.collect(), budget: None }
         };
         panels.push(Panel {
             title: with_target(run, group[0], titles.with_budget(group[0]))?,

@@ -72,6 +72,8 @@ pub struct Line {
     pub form: Form,
     /// By x.
     pub points: Vec<Point>,
+    /// Where it must end: an upright line of dots.
+    pub budget: Option<f64>,
 }
 
 /// One point, vertically in percent.
@@ -376,6 +378,11 @@ impl Panel {
             let stroke = GREY.stroke_width(scale.pt(0.6));
             let dots = DashedPathElement::new(ends, scale.pt(0.6), scale.pt(1.8), stroke);
             area.draw(&dots).map_err(figure_error)?;
+        }
+        for (line, budget) in self.lines.iter().filter_map(|l| l.budget.map(|budget| (l, budget))) {
+            let stroke = look.colour(line.style).stroke_width(scale.pt(1.0));
+            let ends = [local(budget, 0.0), local(budget, 100.0)];
+            area.draw(&DashedPathElement::new(ends, scale.pt(1.0), scale.pt(2.4), stroke)).map_err(figure_error)?;
         }
         for line in self.lines.iter().filter(|l| l.form != Form::Marks) {
             let colour = look.colour(line.style).mix(0.14);

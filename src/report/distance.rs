@@ -42,6 +42,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let budgets = group.iter().filter_map(|s| Ratio::parse(&s.cell.threat.eps));
         let most = budgets.map(|eps| eps.to_f64() * scale).fold(1e-9, f64::max);
         let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {
+            budget: None,
             style: legend.style(cells[0]),
             form: Form::Stairs,
             points: bars(distances, most, cells),

@@ -22,6 +22,7 @@ mod readable;
 mod robust_accuracy;
 pub mod rounding;
 pub mod sanity;
+mod strongest;
 mod success_queries;
 mod success_steps;
 pub mod summary;
@@ -30,7 +31,7 @@ mod transfer_matrix;
 
 use crate::error::Result;
 use crate::figure::FigureRecord;
-use crate::record::Outcome;
+use crate::record::{Outcome, PlanRecord, PublishedRecord};
 use crate::store::Store;
 use look::Look;
 use rayon::prelude::*;
@@ -48,6 +49,12 @@ pub struct Run<'a> {
     pub cells: Vec<Summary>,
     /// What must hold between them.
     pub sanity: Vec<sanity::Row>,
+    /// Models whose weights nothing pins.
+    unpinned: Vec<String>,
+    /// Digests of subsets whose files nothing pins.
+    unpinned_data: Vec<String>,
+    /// What is published of the clean accuracy.
+    published: Vec<PublishedRecord>,
     /// What is drawn, and how.
     figures: Vec<(&'static str, FigureRecord)>,
 }
@@ -56,7 +63,7 @@ pub struct Run<'a> {
 type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
 
 /// A table to be read by people.
-type Readable = fn(&Run) -> Option<readable::Pages>;
+type Readable = fn(&Run) -> Result<Option<readable::Pages>>;
 
 /// Draws nothing where there is nothing to show.
 type Chart = fn(&Run, &Look) -> Result<Option<canvas::Picture>>;
@@ -77,7 +84,13 @@ const TABLES: &[(&str, Table)] = &[
 const PAGE: &str = "report.html";
 
 /// Every table for people, as Markdown and LaTeX: path below the run without extension, and what it says.
-const READABLE: &[(&str, Readable)] = &[("tables/summary", readable::summary), ("tables/targets", readable::targets)];
+const READABLE: &[(&str, Readable)] = &[
+    ("tables/summary", readable::summary),
+    ("tables/targets", readable::targets),
+    ("tables/class-max", class_max::readable),
+    ("tables/transfer", readable::transfer),
+    ("tables/sanity", sanity::readable),
+];
 
 /// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
@@ -139,7 +152,8 @@ impl Run<'_> {
             }
         }
         let (id, figures) = (plan.run_id(), FigureRecord::resolved(&plan.figures));
-        let mut run = Run { store, id, name: plan.name, cells, sanity: Vec::new(), figures };
+        let PlanRecord { name, unpinned, unpinned_data, published, .. } = plan;
+        let mut run = Run { store, id, name, cells, sanity: Vec::new(), unpinned, unpinned_data, published, figures };
         run.sanity = sanity::ladder(&run)?;
         Ok(run)
     }
@@ -160,7 +174,7 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     for (path, table) in READABLE {
-        if let Some(pages) = table(run) {
+        if let Some(pages) = table(run)? {
             files.push((format!("{path}.md"), pages.markdown(run).into_bytes()));
             files.push((format!("{path}.tex"), pages.latex(run).into_bytes()));
         }

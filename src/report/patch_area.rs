@@ -26,7 +26,12 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     for group in grouped(&complete, panel_key) {
         let lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
-            .map(|cells| Line { style: legend.style(cells[0]), form: Form::Joined, points: points(&cells) })
+            .map(|cells| Line {
+                style: legend.style(cells[0]),
+                form: Form::Joined,
+                points: points(&cells),
+                budget: None,
+            })
             .collect();
         panels.push(Panel {
             title: with_target(run, group[0], titles.title(group[0]))?,

@@ -1,90 +1,160 @@
 //! Tables to be read by people, as Markdown and as LaTeX with booktabs: a selection of columns, grouped as the panels of
-//! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`super::rounding`]). Nothing is bold: these
-//! tables make no test that would say which row is best.
+//! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`super::rounding`]). Bold is what a paired
+//! test calls the strongest of its budget ([`super::strongest`]).
 
 use super::Run;
 use super::look::Look;
 use super::robust_accuracy::{Legend, Titles, grouped, panel_key};
 use super::rounding::percent;
-use super::summary::{Summary, wilson};
+use super::strongest::strongest;
+use super::summary::{Counts, Summary, wilson};
+use super::tables::{self, Asked};
+use crate::error::Result;
 use crate::figure::FigureRecord;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Several tables with the same columns.
 pub struct Pages {
-    columns: &'static [&'static str],
-    groups: Vec<Group>,
+    /// From left to right.
+    pub columns: &'static [Column],
+    /// In order.
+    pub groups: Vec<Group>,
+    /// What stands below.
+    pub note: &'static str,
 }
 
-/// Columns that are text; the others stand to the right.
-const TEXTS: usize = 2;
+/// What stands above a column, and how its fields stand.
+pub type Column = (&'static str, Stands);
 
-struct Group {
-    title: String,
-    rows: Vec<Vec<String>>,
+/// How the fields of a column stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// To the left. In LaTeX, where it may be the first alone, in a line of its own above the rows that share it: the names of
+    /// attacks are long, and lines are short.
+    Above,
+    /// To the left; what does not fit goes on in another line.
+    Wrapped,
+    /// To the left.
+    Left,
+    /// To the right.
+    Right,
+}
+use Stands::{Above, Left, Right, Wrapped};
+
+/// One table.
+pub struct Group {
+    /// Stands above.
+    pub title: String,
+    /// None: the title says it all.
+    pub rows: Vec<Row>,
+}
+
+/// One line of a table.
+pub struct Row {
+    /// One a column.
+    pub fields: Vec<String>,
+    /// The field that is bold.
+    pub bold: Option<usize>,
 }
 
 /// What stands where there is no number.
-const NONE: &str = "–";
+pub const NONE: &str = "–";
 
 /// One row a cell, grouped by model, dataset, norm and goal.
-pub fn summary(run: &Run) -> Option<Pages> {
-    let columns = &["attack", "eps", "robust accuracy / %", "fooled / %", "passes"];
-    let row = |s: &Summary, attack: String| {
-        let mut row = vec![attack, s.cell.threat.eps.clone()];
-        row.extend(match &s.rates {
-            None => [s.status, "", ""].map(String::from),
-            Some(r) => {
-                let robust = if r.labelled { share(r.robust_correct, r.n) } else { NONE.into() };
-                let fooled = share(r.clean_correct - r.robust_correct, r.clean_correct);
-                let passes = r.forwards.zip(r.backwards).map_or(NONE.into(), |(f, b)| format!("{:.0}", f + b));
-                [robust, fooled, passes]
-            }
-        });
-        row
+pub fn summary(run: &Run) -> Result<Option<Pages>> {
+    let columns =
+        &[("attack", Above), ("eps", Left), ("robust accuracy / %", Right), ("fooled / %", Right), ("passes", Right)];
+    let row = |s: &Summary| match &s.rates {
+        None => [s.status, "", ""].map(String::from).into(),
+        Some(r) => {
+            let robust = if r.labelled { share(r.robust_correct, r.n) } else { NONE.into() };
+            let fooled = share(r.clean_correct - r.robust_correct, r.clean_correct);
+            let passes = r.forwards.zip(r.backwards).map_or(NONE.into(), |(f, b)| format!("{:.0}", f + b));
+            vec![robust, fooled, passes]
+        }
     };
-    pages(run, columns, |_| true, row)
+    let note = "In brackets: 95 % Wilson intervals. Fooled: of the images that were right. Passes: forward and gradient \
+                passes an attacked image. Bold: the strongest attack of its budget, where McNemar's exact test on the \
+                images says so against each other one (5 %, with Holm's correction for the table).";
+    let cells: Vec<&Summary> = run.cells.iter().collect();
+    Ok(by_cell(run, (columns, note), &cells, row, (2, |v| v.fooled)))
 }
 
 /// `k` of `n` in percent with its interval.
-fn share(k: usize, n: usize) -> String {
+pub fn share(k: usize, n: usize) -> String {
     if n == 0 { NONE.into() } else { percent(k as f64 / n as f64, wilson(k, n)) }
 }
 
 /// One row a targeted cell: how often the target is predicted.
-pub fn targets(run: &Run) -> Option<Pages> {
-    let columns = &["attack", "eps", "target before / %", "target after / %", "in the five best after / %"];
-    let row = |s: &Summary, attack: String| {
+pub fn targets(run: &Run) -> Result<Option<Pages>> {
+    let columns =
+        &[("attack", Above), ("eps", Left), ("before / %", Right), ("after / %", Right), ("five best / %", Right)];
+    let row = |s: &Summary| {
         let (n, t) = (s.n.unwrap_or(0), &s.tally);
-        vec![
-            attack,
-            s.cell.threat.eps.clone(),
-            share(t.target[0], n),
-            share(t.target[1], n),
-            share(t.target_top5[1], n),
-        ]
+        vec![share(t.target[0], n), share(t.target[1], n), share(t.target_top5[1], n)]
     };
-    pages(run, columns, |s| s.cell.goal != "untargeted" && s.rates.is_some(), row)
+    let note = "How often the target is predicted before and after the attack, and is among the five best after it. In \
+                brackets: 95 % Wilson intervals. Bold: the attack of its budget that reaches most targets, where McNemar's \
+                exact test on the images says so against each other one (5 %, with Holm's correction for the table).";
+    let cells: Vec<&Summary> = run.cells.iter().filter(|s| s.cell.goal != "untargeted" && s.rates.is_some()).collect();
+    Ok(by_cell(run, (columns, note), &cells, row, (3, |v| v.target)))
 }
 
-fn pages(
+/// One row a cell and other network: what that says of the witnesses.
+pub fn transfer(run: &Run) -> Result<Option<Pages>> {
+    let columns =
+        &[("attack", Above), ("eps", Left), ("asked", Wrapped), ("accuracy / %", Right), ("target / %", Right)];
+    let note = "What another network says of the images that were made for the one above: how often it is right, and how often \
+                it sees the target. In brackets: 95 % Wilson intervals.";
+    let mut asked: BTreeMap<&str, Vec<Asked>> = BTreeMap::new();
+    for other in tables::asked(run)? {
+        asked.entry(&other.summary.id).or_default().push(other);
+    }
+    let cells: Vec<&Summary> = run.cells.iter().filter(|s| asked.contains_key(s.id.as_str())).collect();
+    let row = |other: &Asked| {
+        let number = |k: Option<usize>| k.map_or(NONE.into(), |k| share(k, other.n));
+        Row { fields: vec![other.model.clone(), number(other.right), number(other.target)], bold: None }
+    };
+    Ok(pages(run, (columns, note), &cells, |group| {
+        group.iter().flat_map(|s| asked[s.id.as_str()].iter().map(|other| (*s, row(other)))).collect()
+    }))
+}
+
+/// One row a cell: its attack, its budget, and what `row` says. The field in `column`, which shows what counts, may be bold.
+fn by_cell(
     run: &Run,
-    columns: &'static [&'static str],
-    wanted: impl Fn(&Summary) -> bool,
-    row: impl Fn(&Summary, String) -> Vec<String>,
+    (columns, note): (&'static [Column], &'static str),
+    cells: &[&Summary],
+    row: impl Fn(&Summary) -> Vec<String>,
+    (column, counts): (usize, Counts),
 ) -> Option<Pages> {
-    let cells: Vec<&Summary> = run.cells.iter().filter(|s| wanted(s)).collect();
+    pages(run, (columns, note), cells, |group| {
+        let bold = strongest(group, counts).into_iter().map(|bold| bold.then_some(column));
+        group.iter().zip(bold).map(|(s, bold)| (*s, Row { fields: row(s), bold })).collect()
+    })
+}
+
+/// Rows by model, dataset, norm and goal. `rows` makes those of a group, each with the cell that gives its attack and budget.
+fn pages<'a>(
+    run: &Run,
+    (columns, note): (&'static [Column], &'static str),
+    cells: &[&'a Summary],
+    rows: impl Fn(&[&'a Summary]) -> Vec<(&'a Summary, Row)>,
+) -> Option<Pages> {
     let general = FigureRecord::default();
     let look = Look::new("table", &general, &run.id, &run.name);
-    let (legend, titles) = (Legend::of(&cells, &look), Titles::of(&cells, &look));
-    let group = |cells: Vec<&Summary>| {
+    let (legend, titles) = (Legend::of(cells, &look), Titles::of(cells, &look));
+    let group = |cells: Vec<&'a Summary>| {
         let clean = cells.iter().find_map(|s| s.rates.as_ref().filter(|r| r.labelled));
         let clean = clean.map_or(String::new(), |r| format!(", clean accuracy {} %", share(r.clean_correct, r.n)));
-        let rows = cells.iter().map(|s| row(s, legend.names[legend.style(s)].clone())).collect();
-        Group { title: titles.title(cells[0]) + &clean, rows }
+        let named = |(s, row): (&Summary, Row)| {
+            let names = [legend.names[legend.style(s)].clone(), s.cell.threat.eps.clone()];
+            Row { fields: names.into_iter().chain(row.fields).collect(), ..row }
+        };
+        Group { title: titles.title(cells[0]) + &clean, rows: rows(&cells).into_iter().map(named).collect() }
     };
-    let groups: Vec<Group> = grouped(&cells, panel_key).into_iter().map(group).collect();
-    (!groups.is_empty()).then_some(Pages { columns, groups })
+    let groups: Vec<Group> = grouped(cells, panel_key).into_iter().map(group).collect();
+    (!groups.is_empty()).then_some(Pages { columns, groups, note })
 }
 
 /// `run 0123…, n = 20, seed 0; re-made by …`.
@@ -98,45 +168,107 @@ fn source(run: &Run) -> String {
     format!("foolproof run {id} ({name}), n = {n}, seed {seed}; re-made by `foolproof report {name}`")
 }
 
-const INTERVALS: &str = "In brackets: 95 % Wilson intervals. Fooled: of the images that were right. Passes: forward and gradient passes an attacked image.";
+/// Width of a letter of a table in em: digits have half of one, bold ones a little more.
+const LETTER_EM: f64 = 0.55;
 
 impl Pages {
     /// As Markdown.
     pub fn markdown(&self, run: &Run) -> String {
-        let line = |fields: &[String]| format!("| {} |\n", fields.join(" | "));
+        let line = |fields: Vec<String>| format!("| {} |\n", fields.join(" | "));
         let mut text = String::new();
-        for group in &self.groups {
-            text += &format!("### {}\n\n", markdown_text(&group.title));
-            text += &line(&self.columns.iter().map(|c| markdown_text(c)).collect::<Vec<_>>());
-            let rule = |k: usize| if k < TEXTS { ":---" } else { "---:" };
-            text += &line(&(0..self.columns.len()).map(|k| rule(k).to_string()).collect::<Vec<_>>());
-            for row in &group.rows {
-                text += &line(&row.iter().map(|f| markdown_text(f)).collect::<Vec<_>>());
+        for Group { title, rows } in &self.groups {
+            text += &format!("### {}\n\n", markdown_text(title));
+            if rows.is_empty() {
+                continue;
+            }
+            text += &line(self.columns.iter().map(|(name, _)| markdown_text(name)).collect());
+            let rule = |stands: Stands| if stands == Right { "---:" } else { ":---" };
+            text += &line(self.columns.iter().map(|(_, stands)| rule(*stands).to_string()).collect());
+            for row in rows {
+                text += &line(row.set(markdown_text, |field| format!("**{field}**")));
             }
             text += "\n";
         }
-        text + &format!("{INTERVALS}\n\n<!-- {} -->\n", source(run).replace("--", "- -"))
+        text + &format!("{}\n\n<!-- {} -->\n", markdown_text(self.note), source(run).replace("--", "- -"))
     }
 
     /// As LaTeX, to be `\input` into a document that uses `booktabs`.
     pub fn latex(&self, run: &Run) -> String {
-        let line = |fields: Vec<String>| format!("{} \\\\\n", fields.join(" & "));
         let mut text = format!(
-            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\\setlength{{\\tabcolsep}}{{3.5pt}}\n",
+            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\\raggedright\\setlength{{\\tabcolsep}}{{3.5pt}}\n",
             source(run).replace(['\n', '\r'], " ")
         );
-        for group in &self.groups {
-            let numbers = "r".repeat(self.columns.len() - TEXTS);
-            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\nobreak\\smallskip\n", latex_text(&group.title));
-            text += &format!("\\noindent\\begin{{tabular}}{{@{{}}{}{numbers}@{{}}}}\n\\toprule\n", "l".repeat(TEXTS));
-            text += &line(self.columns.iter().map(|c| latex_text(c)).collect());
-            text += "\\midrule\n";
-            for row in &group.rows {
-                text += &line(row.iter().map(|f| latex_text(f)).collect());
+        for Group { title, rows } in &self.groups {
+            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\nobreak\\smallskip\n", latex_text(title));
+            if !rows.is_empty() {
+                text += &self.latex_table(rows);
             }
-            text += "\\bottomrule\n\\end{tabular}\\par\\medskip\n";
         }
-        text + &format!("\\noindent {}\\par\\endgroup\n", latex_text(INTERVALS))
+        text + &format!("\\noindent {}\\par\\endgroup\n", latex_text(self.note))
+    }
+
+    fn latex_table(&self, rows: &[Row]) -> String {
+        // the name above stands in no column
+        let first = usize::from(self.columns[0].1 == Above);
+        let columns = &self.columns[first..];
+        // what begins ragged takes the usual end of a row for a new line
+        let last_wraps = columns.last().is_some_and(|(_, stands)| *stands == Wrapped);
+        let end = if last_wraps { "\\tabularnewline" } else { "\\\\" };
+        let line = |fields: Vec<String>| format!("{} {end}\n", fields.join(" & "));
+        let widths = latex_columns(columns, &|k| rows.iter().map(|row| row.fields[first + k].chars().count()).max());
+        let mut text = format!("\\noindent\\begin{{tabular}}{{@{{}}{widths}@{{}}}}\n\\toprule\n");
+        text += &line(columns.iter().map(|(name, _)| latex_text(name)).collect());
+        text += "\\midrule\n";
+        let mut above = None;
+        for row in rows {
+            let mut fields = row.set(latex_text, |field| format!("\\textbf{{{field}}}"));
+            if let Some(name) = (first > 0).then(|| fields.remove(0)).filter(|name| above.as_ref() != Some(name)) {
+                // of no width, so that no column grows by it
+                let rest = columns.len();
+                let space = if above.is_some() { "\\addlinespace\n" } else { "" };
+                text += &format!(
+                    "{space}\\multicolumn{{{rest}}}{{@{{}}l@{{}}}}{{\\rlap{{\\parbox[t]{{\\linewidth}}{{\\raggedright\\strut \
+                     {name}\\strut}}}}}} \\\\*\n"
+                );
+                above = Some(name);
+            }
+            let ragged = |(field, (_, stands)): (String, &Column)| match stands {
+                Wrapped => format!("\\raggedright {field}"),
+                _ => field,
+            };
+            text += &line(fields.into_iter().zip(columns).map(ragged).collect());
+        }
+        text + "\\bottomrule\n\\end{tabular}\\par\\medskip\n"
+    }
+}
+
+/// What the columns are to LaTeX: those that wrap share what the others leave of the line. `letters` says how many the longest
+/// field of a column has.
+fn latex_columns(columns: &[Column], letters: &dyn Fn(usize) -> Option<usize>) -> String {
+    let (mut em, mut wrapped) = (0.0, 0);
+    for (k, (name, stands)) in columns.iter().enumerate() {
+        match stands {
+            Wrapped => wrapped += 1,
+            _ => em += LETTER_EM * letters(k).unwrap_or(0).max(name.chars().count()) as f64,
+        }
+    }
+    let gaps = 2 * (columns.len() - 1);
+    let column = |(_, stands): &Column| match stands {
+        Wrapped => format!("p{{\\dimexpr(\\linewidth-{gaps}\\tabcolsep-{em:.1}em)/{wrapped}\\relax}}"),
+        Above | Left => "l".into(),
+        Right => "r".into(),
+    };
+    columns.iter().map(column).collect()
+}
+
+impl Row {
+    /// Its fields as `escape` writes them, and what is bold as `embolden` does.
+    fn set(&self, escape: impl Fn(&str) -> String, embolden: impl Fn(String) -> String) -> Vec<String> {
+        let field = |(k, text): (usize, &String)| match self.bold == Some(k) {
+            true => embolden(escape(text)),
+            false => escape(text),
+        };
+        self.fields.iter().enumerate().map(field).collect()
     }
 }
 

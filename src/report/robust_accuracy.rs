@@ -10,7 +10,7 @@ use super::tables::dataset;
 use crate::error::Result;
 use crate::ratio::Ratio;
 use crate::record::ThreatRecord;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Norms whose budget is an axis of this figure, the unit of the axis, and how many of it a budget of 1 is.
 const AXES: [(&str, &str, f64); 3] =
@@ -31,7 +31,12 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
         let lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
-            .map(|cells| Line { style: legend.style(cells[0]), form: Form::Joined, points: points(&cells, *scale) })
+            .map(|cells| Line {
+                style: legend.style(cells[0]),
+                form: Form::Joined,
+                points: points(&cells, *scale),
+                budget: None,
+            })
             .collect();
         panels.push(Panel {
             title: titles.title(first),
@@ -79,12 +84,35 @@ fn fitted_elsewhere(s: &Summary) -> Vec<&str> {
     }
 }
 
-/// Where a picture was fitted elsewhere, that in words.
-pub fn fitted_to(s: &Summary) -> Option<String> {
-    match fitted_elsewhere(s).as_slice() {
-        [] => None,
-        [net] => Some(format!("fitted to {net}")),
-        nets => Some(format!("fitted to an ensemble of {}", nets.len())),
+/// The ensembles that pictures are fitted to, told apart: of those of one size, the places in which they differ.
+pub struct Ensembles {
+    differing: BTreeMap<usize, BTreeSet<usize>>,
+}
+
+impl Ensembles {
+    /// Those of some cells.
+    pub fn of<'a>(cells: impl IntoIterator<Item = &'a Summary>) -> Ensembles {
+        let mut first: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        let mut differing: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for nets in cells.into_iter().map(fitted_elsewhere) {
+            let first = first.entry(nets.len()).or_insert_with(|| nets.clone());
+            let places = (0..nets.len()).filter(|k| nets[*k] != first[*k]);
+            differing.entry(nets.len()).or_default().extend(places);
+        }
+        Ensembles { differing }
+    }
+
+    /// Where a picture was fitted elsewhere, that in words, the same for no two ensembles.
+    pub fn fitted_to(&self, s: &Summary) -> Option<String> {
+        let nets = fitted_elsewhere(s);
+        let own: Vec<&str> = self.differing.get(&nets.len()).into_iter().flatten().map(|k| nets[*k]).collect();
+        match nets.as_slice() {
+            [] => None,
+            [net] => Some(format!("fitted to {net}")),
+            nets if own.is_empty() => Some(format!("fitted to an ensemble of {}", nets.len())),
+            nets if own.len() == nets.len() => Some(format!("fitted to {}", own.join(" + "))),
+            nets => Some(format!("fitted to an ensemble of {} with {}", nets.len(), own.join(" + "))),
+        }
     }
 }
 
@@ -113,6 +141,7 @@ impl Legend {
     /// Attack names with the parameters in which attacks of the same name differ.
     pub fn of(complete: &[&Summary], look: &Look) -> Legend {
         let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
+        let ensembles = Ensembles::of(lines.iter().copied());
         let name = |s: &&Summary| {
             let attack = &s.cell.attack;
             let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
@@ -124,7 +153,7 @@ impl Legend {
                 .map(|(k, v)| in_words(&k.replace('_', " "), v))
                 .collect();
             let named = |name: &str| {
-                let parts = [name.to_string()].into_iter().chain(words.clone()).chain(fitted_to(s));
+                let parts = [name.to_string()].into_iter().chain(words.clone()).chain(ensembles.fitted_to(s));
                 parts.collect::<Vec<_>>().join(", ")
             };
             // a label for the whole line goes before one for the attack
@@ -258,4 +287,43 @@ fn points(cells: &[&Summary], unit: f64) -> Vec<Point> {
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
     points.dedup_by(|a, b| a.x == b.x);
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sanity::tests::summary;
+    use super::*;
+    use crate::figure::FigureRecord;
+    use crate::record::{DataRecord, ModelRecord, TrainRecord};
+
+    /// A patch fitted to these nets.
+    fn fitted(nets: &[&str]) -> Summary {
+        summary(10, &[], |c| {
+            let net =
+                |name: &&str| ModelRecord { name: name.to_string(), network: "n".into(), weights: name.to_string() };
+            let data = DataRecord { digest: "22".into(), ..c.data.clone() };
+            c.attack.name = "patch".into();
+            c.train = Some(TrainRecord { models: nets.iter().map(net).collect(), data });
+        })
+    }
+
+    fn names(cells: &[Summary]) -> Vec<String> {
+        let general = FigureRecord::default();
+        let look = Look::new("robust-accuracy", &general, "id", "run");
+        Legend::of(&cells.iter().collect::<Vec<_>>(), &look).names
+    }
+
+    #[test]
+    fn no_two_ensembles_share_a_name() {
+        let alone = [fitted(&["00"]), fitted(&["a"]), fitted(&["a", "b"]), fitted(&["a", "b", "c"])];
+        let wanted =
+            ["patch", "patch, fitted to a", "patch, fitted to an ensemble of 2", "patch, fitted to an ensemble of 3"];
+        assert_eq!(names(&alone), wanted);
+        let two = [fitted(&["a", "b", "c"]), fitted(&["a", "b", "d"]), fitted(&["a", "e", "c"])];
+        let wanted = ["b + c", "b + d", "e + c"].map(|nets| format!("patch, fitted to an ensemble of 3 with {nets}"));
+        assert_eq!(names(&two), wanted);
+        // a step a net in turn: the order counts
+        let turned = [fitted(&["a", "b"]), fitted(&["b", "a"])];
+        assert_eq!(names(&turned), ["patch, fitted to a + b", "patch, fitted to b + a"]);
+    }
 }

@@ -2,12 +2,13 @@
 //! (`docs/methodology.md` has each relation with its test and source). Nothing here looks at an image again.
 
 use super::Run;
-use super::summary::{AT_REST, Summary, Verdict};
+use super::readable::{self, Group, Pages, Stands};
+use super::summary::{AT_REST, Counts, Paired, Summary, Verdict};
 use super::tables::csv;
 use crate::error::{Error, Result};
 use crate::ratio::Ratio;
-use crate::record::{Cell, Outcome, Transfer};
-use crate::statistics::{holm, mcnemar, wilson};
+use crate::record::{Cell, Outcome, PublishedRecord, Transfer};
+use crate::statistics::{GATE, holm, mcnemar, tails, wilson};
 use std::collections::BTreeMap;
 
 /// Columns of `sanity.csv`, normative.
@@ -129,7 +130,9 @@ pub fn ladder(run: &Run) -> Result<Vec<Row>> {
             }
         }
     }
-    Ok(rows(&run.cells, &shapes, &transfers))
+    let mut rows = rows(&run.cells, &shapes, &transfers);
+    rows.extend(clean_accuracies(&run.cells, &run.published));
+    Ok(rows)
 }
 
 fn transferred(outcomes: &[Outcome], rows: &[Transfer]) -> Vec<Verdict> {
@@ -182,14 +185,10 @@ fn labelled(s: &Summary) -> bool {
     s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
 }
 
-/// What counts of an image.
-type Counts = fn(&Verdict) -> bool;
-
 const FOOLED: Counts = |v| v.fooled;
 const TARGET: Counts = |v| v.target;
 
-/// Two cells on the images they share, the first of which is to be no stronger. `Verdict`s lie in the order of their
-/// numbers. Where nothing but chance parts them, each image on which they differ falls to either side as likely as to the
+/// Two cells on the images they share, the first of which is to be no stronger. Where nothing but chance parts them, each image on which they differ falls to either side as likely as to the
 /// other: the exact one-sided test of McNemar (1947).
 fn pair(
     relation: &'static str,
@@ -198,19 +197,7 @@ fn pair(
     counts: Counts,
     why: &str,
 ) -> Row {
-    let (mut n, mut both, mut only) = (0, 0, (0, 0));
-    let mut rest = against.iter().peekable();
-    for v in &weaker.verdicts {
-        while rest.next_if(|o| o.example < v.example).is_some() {}
-        let Some(o) = rest.next_if(|o| o.example == v.example) else { continue };
-        n += 1;
-        match (counts(v), counts(o)) {
-            (true, true) => both += 1,
-            (true, false) => only.0 += 1,
-            (false, true) => only.1 += 1,
-            (false, false) => {}
-        }
-    }
+    let Paired { n, both, only } = Paired::of(&weaker.verdicts, against, counts);
     let p = if only.0 > only.1 { mcnemar(only.0, only.1) / 2.0 } else { 1.0 };
     Row {
         relation,
@@ -521,6 +508,30 @@ fn clean_predictions(cells: &[&Summary]) -> Vec<Row> {
     rows
 }
 
+/// The clean accuracy against the published one: Fisher's exact test (1935), by itself, because it says nothing of an attack. A
+/// run that the gate before it let through is not violated.
+fn clean_accuracies(cells: &[Summary], published: &[PublishedRecord]) -> Vec<Row> {
+    let row = |p: &PublishedRecord| {
+        // a goal may drop images, and the others are no sample then
+        let whole = |s: &&Summary| labelled(s) && s.verdicts.len() == s.cell.data.take;
+        let of = |s: &&Summary| s.cell.model.weights == p.weights && s.cell.data.digest == p.data;
+        let s = cells.iter().filter(of).find(whole)?;
+        let rates = s.rates.as_ref()?;
+        let (right, n) = (rates.clean_correct, rates.n);
+        let (low, high) = tails(right as u64, n as u64, p.correct, p.of);
+        let chance = (2.0 * low.min(high)).min(1.0);
+        let verdict = match chance {
+            _ if low.min(high) < GATE => Judgement::Violated,
+            chance if chance <= LOOK => Judgement::Suspicious,
+            _ => Judgement::Ok,
+        };
+        let why = format!("{right} of {n} here, {} of {} published ({})", p.correct, p.of, p.source);
+        let row = single("clean accuracy is the published one", s, n, right, verdict, why);
+        Some(Row { p: Some(chance), ..row })
+    };
+    published.iter().filter_map(row).collect()
+}
+
 /// A gradient of zero tells nothing: the attack was blind there.
 fn zero_gradients(s: &Summary) -> Option<Row> {
     let seen = &s.indicators;
@@ -582,6 +593,28 @@ pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
     csv(&COLUMNS, rows).map(Some)
 }
 
+/// For people: what is not ok, the worst first, under a line that says how many are.
+pub fn readable(run: &Run) -> Result<Option<Pages>> {
+    if run.sanity.is_empty() {
+        return Ok(None);
+    }
+    let complaints = complaints(&run.sanity);
+    let all = run.sanity.len();
+    let title = format!("{} of {all} relations of the sanity ladder are ok", all - complaints.len());
+    let row = |r: &&Row| {
+        let cells = [Some(&r.cell), r.against.as_ref()].into_iter().flatten();
+        let cells = cells.map(|id| id.get(..8).unwrap_or(id)).collect::<Vec<_>>().join(" ");
+        let why = format!("{}: {}", r.model, r.why);
+        let fields = vec![r.relation.into(), r.verdict.name().into(), cells, why];
+        readable::Row { fields, bold: None }
+    };
+    let columns =
+        &[("relation", Stands::Above), ("verdict", Stands::Left), ("cells", Stands::Left), ("why", Stands::Wrapped)];
+    let note = "Suspicious is worth a look; violated is beyond chance: an attack is broken, or the network hides its gradients.";
+    let groups = vec![Group { title, rows: complaints.iter().map(row).collect() }];
+    Ok(Some(Pages { columns, groups, note }))
+}
+
 /// What is not ok, the worst first.
 pub fn complaints(rows: &[Row]) -> Vec<&Row> {
     let mut bad: Vec<&Row> = rows.iter().filter(|r| r.verdict != Judgement::Ok).collect();
@@ -620,4 +653,4 @@ pub fn strict(rows: &[Row]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,5 @@
 //! Success over the number of queries, for attacks that use no gradient: how many of the images that were right are fooled
-//! within so many forward passes; the axis ends at the budget.
+//! within so many forward passes; lines go on to the budget, which is marked.
 
 use super::Run;
 use super::canvas::{Picture, render};
@@ -28,8 +28,9 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             let mut at: Vec<u32> = s.tally.fooled.iter().map(|f| f.forwards.max(1)).collect();
             at.sort();
             let of = s.rates.as_ref().map_or(0, |r| r.clean_correct);
-            let points = cumulative(&at, budget(s).unwrap_or(1), of, &s.id);
-            Line { style: legend.style(s), form: Form::Stairs, points }
+            let end = budget(s).unwrap_or(1);
+            let points = cumulative(&at, end, of, &s.id);
+            Line { style: legend.style(s), form: Form::Stairs, points, budget: Some(f64::from(end)) }
         };
         panels.push(Panel {
             title: titles.with_budget(group[0]),
@@ -40,13 +41,32 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             lines: grouped(&group, line_key).into_iter().map(line).collect(),
         });
     }
-    let note = "bands: 95 % Wilson intervals; lines end at the most queries that an image took";
+    let note = "bands: 95 % Wilson intervals; dotted upright: the most queries that an image may take or, where no parameter says \
+                so, took";
     render(&Curves::new(look, panels, legend.names, note), look).map(Some)
 }
 
-/// Most queries spent on an image of a cell that took no gradient.
+/// Most queries that an image may take, where parameters tell it, else that one took; of a cell that took no gradient.
 fn budget(s: &Summary) -> Option<u32> {
     let complete = s.cell.threat.norm == NORM && s.cell.mode_name() == "at";
     let rates = s.rates.as_ref().filter(|r| complete && r.labelled && r.clean_correct > 0)?;
-    (rates.backwards == Some(0.0)).then_some(u32::try_from(s.tally.most_forwards).unwrap_or(u32::MAX))
+    let spent = s.tally.most_forwards;
+    // the judge's own passes come on top of what the attack asks
+    let may = allowed(s).unwrap_or(0).max(spent);
+    (rates.backwards == Some(0.0)).then_some(u32::try_from(may).unwrap_or(u32::MAX))
+}
+
+/// Queries of a full search: so many draws, or the first population and that of each generation. A scan, and a union of as
+/// many searches as there are classes to reach, are not told by parameters alone.
+fn allowed(s: &Summary) -> Option<u64> {
+    let params = &s.cell.attack.params;
+    let number = |name: &str| params.get(name).and_then(|v| v.parse::<u64>().ok());
+    let is = |name: &str, value: &str| params.get(name).is_some_and(|v| v == value);
+    if is("variant", "scan") || is("objective", "union") {
+        return None;
+    }
+    match (number("population"), number("generations")) {
+        (Some(population), Some(generations)) => population.checked_mul(generations.checked_add(1)?),
+        _ => number("draws"),
+    }
 }

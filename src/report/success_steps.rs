@@ -20,8 +20,12 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let (legend, titles) = (Legend::of(&shown, look), Titles::of(&shown, look));
     let mut panels = Vec::new();
     for group in grouped(&shown, budget_key) {
-        let line =
-            |cells: Vec<&Summary>| Line { style: legend.style(cells[0]), form: Form::Stairs, points: points(cells[0]) };
+        let line = |cells: Vec<&Summary>| Line {
+            style: legend.style(cells[0]),
+            form: Form::Stairs,
+            points: points(cells[0]),
+            budget: None,
+        };
         panels.push(Panel {
             title: with_target(run, group[0], titles.with_budget(group[0]))?,
             unit: look.label("steps"),

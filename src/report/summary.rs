@@ -82,6 +82,40 @@ impl Verdict {
     }
 }
 
+/// What counts of an image.
+pub type Counts = fn(&Verdict) -> bool;
+
+/// Two cells on the images that both have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Paired {
+    /// Images that both have.
+    pub n: usize,
+    /// Of these, those that count in both cells.
+    pub both: usize,
+    /// Those that count in the first alone, and in the second alone.
+    pub only: (usize, usize),
+}
+
+impl Paired {
+    /// Of two lists in the order of the images' numbers.
+    pub fn of(first: &[Verdict], second: &[Verdict], counts: Counts) -> Paired {
+        let mut pair = Paired::default();
+        let mut rest = second.iter().peekable();
+        for v in first {
+            while rest.next_if(|o| o.example < v.example).is_some() {}
+            let Some(o) = rest.next_if(|o| o.example == v.example) else { continue };
+            pair.n += 1;
+            match (counts(v), counts(o)) {
+                (true, true) => pair.both += 1,
+                (true, false) => pair.only.0 += 1,
+                (false, true) => pair.only.1 += 1,
+                (false, false) => {}
+            }
+        }
+        pair
+    }
+}
+
 impl Indicators {
     pub(super) fn of(outcomes: &[Outcome]) -> Indicators {
         let count = |test: &dyn Fn(&&Outcome) -> bool| outcomes.iter().filter(test).count();

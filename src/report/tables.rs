@@ -147,40 +147,78 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
     if rows.is_empty() { Ok(None) } else { csv(&TARGETS, rows.into_iter()).map(Some) }
 }
 
-/// One row a cell and other model: what that says of the same witnesses.
-pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
-    for s in stored(run) {
-        let transfers = run.store.read_transfers(&s.id)?;
+/// What another model says of the witnesses of a cell, in counts.
+pub struct Asked<'a> {
+    /// The cell.
+    pub summary: &'a Summary,
+    /// Name of the other model.
+    pub model: String,
+    /// Number of images.
+    pub n: usize,
+    /// Clean images that it has right; `None`: they have no true class.
+    pub clean_right: Option<usize>,
+    /// Witnesses that it has right.
+    pub right: Option<usize>,
+    /// Witnesses that it takes for the target; `None`: there is none.
+    pub target: Option<usize>,
+    /// Mean probabilities of label and target, witnesses.
+    pub probabilities: [Option<f64>; 2],
+}
+
+/// Every other model that was asked, cell by cell.
+pub fn asked<'a>(run: &'a Run) -> Result<Vec<Asked<'a>>> {
+    let mut all = Vec::new();
+    for summary in stored(run) {
+        let transfers = run.store.read_transfers(&summary.id)?;
         if transfers.is_empty() {
             continue;
         }
-        let labels: Vec<Option<usize>> = run.store.read(&s.id)?.outcomes.iter().map(|o| o.label).collect();
+        let labels: Vec<Option<usize>> = run.store.read(&summary.id)?.outcomes.iter().map(|o| o.label).collect();
         let labelled = labels.iter().any(Option::is_some);
         for (model, found) in transfers {
-            let share = |of: &dyn Fn(usize, &Transfer) -> bool, wanted: bool| {
-                let hits = found.iter().enumerate().filter(|(k, t)| of(*k, t)).count();
-                six((wanted && !found.is_empty()).then(|| hits as f64 / found.len() as f64))
+            let count = |of: &dyn Fn(usize, &Transfer) -> bool, wanted: bool| {
+                wanted.then(|| found.iter().enumerate().filter(|(k, t)| of(*k, t)).count())
             };
-            let c = &s.cell;
-            rows.push(vec![
-                s.id.clone(),
-                c.model.name.clone(),
-                c.attack.name.clone(),
-                c.params(),
-                c.threat.norm.clone(),
-                c.threat.eps.clone(),
-                c.goal.clone(),
-                model.name.clone(),
-                found.len().to_string(),
-                share(&|k, t| t.clean_prediction == labels[k], labelled),
-                share(&|k, t| t.prediction == labels[k], labelled),
-                share(&|_, t| t.target_rank == Some(0), c.goal != "untargeted"),
-                six(mean(found.iter().filter_map(|t| t.label_probability))),
-                six(mean(found.iter().filter_map(|t| t.target_probability))),
-            ]);
+            all.push(Asked {
+                summary,
+                n: found.len(),
+                clean_right: count(&|k, t| t.clean_prediction == labels[k], labelled),
+                right: count(&|k, t| t.prediction == labels[k], labelled),
+                target: count(&|_, t| t.target_rank == Some(0), summary.cell.goal != "untargeted"),
+                probabilities: [
+                    mean(found.iter().filter_map(|t| t.label_probability)),
+                    mean(found.iter().filter_map(|t| t.target_probability)),
+                ],
+                model: model.name,
+            });
         }
     }
+    Ok(all)
+}
+
+/// One row a cell and other model: what that says of the same witnesses.
+pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
+    let row = |a: Asked| {
+        let share = |k: Option<usize>| six(k.filter(|_| a.n > 0).map(|k| k as f64 / a.n as f64));
+        let c = &a.summary.cell;
+        vec![
+            a.summary.id.clone(),
+            c.model.name.clone(),
+            c.attack.name.clone(),
+            c.params(),
+            c.threat.norm.clone(),
+            c.threat.eps.clone(),
+            c.goal.clone(),
+            a.model.clone(),
+            a.n.to_string(),
+            share(a.clean_right),
+            share(a.right),
+            share(a.target),
+            six(a.probabilities[0]),
+            six(a.probabilities[1]),
+        ]
+    };
+    let rows: Vec<Vec<String>> = asked(run)?.into_iter().map(row).collect();
     if rows.is_empty() { Ok(None) } else { csv(&TRANSFER, rows.into_iter()).map(Some) }
 }
 

@@ -13,8 +13,8 @@ use crate::model::{self, ModelSource};
 use crate::placement::Picture;
 use crate::ratio::Ratio;
 use crate::record::{
-    AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, SCHEMA, TableRecord,
-    ThreatRecord, TrainRecord,
+    AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, PublishedRecord, SCHEMA,
+    TableRecord, ThreatRecord, TrainRecord,
 };
 use crate::threat::{NORMS, Norm, Threat};
 use std::collections::BTreeSet;
@@ -166,6 +166,23 @@ impl Plan {
         self.data.iter().flat_map(of).collect()
     }
 
+    /// What is published of each model and the population of the images that it is attacked on.
+    fn published(&self) -> Vec<PublishedRecord> {
+        let pairs: BTreeSet<(usize, usize)> = self.cells.iter().map(|c| (c.model, c.data)).collect();
+        let record = |(model, data): (usize, usize)| {
+            let (model, data) = (&self.models[model], &self.data[data]);
+            let published = model.published(data.population())?;
+            Some(PublishedRecord {
+                weights: model.digest.clone(),
+                data: data.subset.digest.clone(),
+                correct: published.correct,
+                of: published.of,
+                source: published.source.clone(),
+            })
+        };
+        pairs.into_iter().filter_map(record).collect()
+    }
+
     /// The plan as it is stored.
     pub fn record(&self) -> PlanRecord {
         let cells = self.cells.iter().map(|c| c.cell.clone()).collect();
@@ -178,8 +195,16 @@ impl Plan {
             cells,
             unpinned,
             unpinned_data,
+            published: self.published(),
             figures: self.figures.clone(),
         }
+    }
+}
+
+impl LoadedData {
+    /// Which published clean accuracies speak of these images. Those that were picked one by one are no sample of anything.
+    pub fn population(&self) -> Option<&'static str> {
+        (self.dataset.population)(&self.choice.split).filter(|_| self.choice.indices.is_none())
     }
 }
 

@@ -243,11 +243,8 @@ impl Runner<'_> {
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
         let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
-        // images that were picked one by one are no sample of any population
-        if data.choice.indices.is_none() {
-            let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
-            model.check_clean_accuracy((data.dataset.population)(&data.choice.split), correct, subset.len())?;
-        }
+        let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
+        model.check_clean_accuracy(data.population(), correct, subset.len())?;
         Ok(Prepared {
             model: cell.model,
             data: cell.data,

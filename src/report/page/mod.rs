@@ -6,7 +6,7 @@ mod html;
 mod tables;
 
 use super::Run;
-use super::robust_accuracy::{fitted_to, in_words};
+use super::robust_accuracy::{Ensembles, in_words};
 use super::sanity::{self, Judgement};
 use super::summary::Summary;
 use super::tables::dataset;
@@ -115,6 +115,9 @@ impl Page<'_> {
         let failed: Vec<&Summary> = self.run.cells.iter().filter(|s| s.status == "failed").collect();
         let missing = self.run.cells.iter().filter(|s| s.status == "missing").count();
         html.raw("<ul class=\"warnings\">");
+        for text in self.unpinned() {
+            html.element("li", &[("class", "suspicious")], &text);
+        }
         if missing > 0 {
             let text = format!("{missing} cells of the plan are not computed yet: the tables are incomplete.");
             html.element("li", &[("class", "suspicious")], &text);
@@ -158,6 +161,23 @@ impl Page<'_> {
         );
         html.element("p", &[], &text);
         html.raw("</section>");
+    }
+
+    /// What another machine, or tomorrow's download, might not be the same of.
+    fn unpinned(&self) -> Vec<String> {
+        let run = self.run;
+        let meaning = "The cells name what they were computed with; another machine may load other bytes under the same name, and \
+                       then computes other cells. `foolproof fetch SWEEP.toml` prints the lines that pin.";
+        let weights = run.unpinned.iter().map(|model| {
+            format!("Weights of model `{model}` are not pinned by their SHA-256 (`weights_pinned` = no). {meaning}")
+        });
+        let data = run.unpinned_data.iter().map(|digest| {
+            let trained = run.cells.iter().flat_map(|s| s.cell.train.iter().map(|t| &t.data));
+            let named = run.cells.iter().map(|s| &s.cell.data).chain(trained).find(|data| data.digest == *digest);
+            let name = named.map_or_else(|| digest.clone(), |data| data.text());
+            format!("Files of dataset `{name}` are not pinned by their SHA-256 (`data_pinned` = no). {meaning}")
+        });
+        weights.chain(data).collect()
     }
 
     /// The rates of the cells.
@@ -481,12 +501,13 @@ fn attack_names(cells: &[Summary]) -> Vec<String> {
             values.entry((&s.cell.attack.name, key)).or_default().insert(value);
         }
     }
+    let ensembles = Ensembles::of(cells);
     let name = |s: &Summary| {
         let attack = &s.cell.attack;
         let differs = |key: &str| values.get(&(attack.name.as_str(), key)).is_some_and(|v| v.len() > 1);
         let words = attack.params.iter().filter(|(key, value)| differs(key) && !value.is_empty());
         let words = words.map(|(key, value)| in_words(&key.replace('_', " "), value));
-        [attack.name.clone()].into_iter().chain(words).chain(fitted_to(s)).collect::<Vec<_>>().join(", ")
+        [attack.name.clone()].into_iter().chain(words).chain(ensembles.fitted_to(s)).collect::<Vec<_>>().join(", ")
     };
     cells.iter().map(name).collect()
 }

@@ -4,7 +4,7 @@ use crate::record::tests::cell;
 use crate::record::{DataRecord, ModelRecord, TrainRecord};
 
 /// A complete cell of n images, of which those in `fooled` are fooled and all were right.
-fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
+pub(in super::super) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
     let mut cell = cell();
     change(&mut cell);
     let verdicts = (0..n as u32).map(|example| {
@@ -355,4 +355,27 @@ fn complaints_come_worst_first_and_strict_counts_violations() {
     assert_eq!(error.exit_code(), 3);
     assert!(error.to_string().contains("budget 0 equals clean"), "{error}");
     assert!(strict(&rows[..0]).is_ok());
+}
+
+/// Two-sided p-values of the tails that `statistics::tails` has from scipy.
+#[test]
+fn the_clean_accuracy_is_held_against_the_published_one() {
+    let judged = |right: usize, take: usize, correct: u64, change: &dyn Fn(&mut Summary)| {
+        let mut s = summary(1000, &[], |c| c.data.take = take);
+        s.rates.as_mut().unwrap().clean_correct = right;
+        change(&mut s);
+        let published =
+            PublishedRecord { weights: "00".into(), data: "11".into(), correct, of: 500, source: "its card".into() };
+        clean_accuracies(&[s], &[published]).pop()
+    };
+    let row = judged(885, 1000, 451, &|_| {}).unwrap();
+    assert_eq!((row.verdict, row.n, row.count, row.p_holm), (Fine, 1000, 885, None));
+    assert!((row.p.unwrap() / (2.0 * 0.1826106013262266) - 1.0).abs() < 1e-8, "{:?}", row.p);
+    assert_eq!(row.why, "885 of 1000 here, 451 of 500 published (its card)");
+    let verdict = |right| judged(right, 1000, 451, &|_| {}).unwrap().verdict;
+    assert_eq!((verdict(860), verdict(700), verdict(940)), (Suspicious, Violated, Suspicious));
+    assert_eq!(judged(885, 1111, 451, &|_| {}), None, "a goal dropped images");
+    assert_eq!(judged(885, 1000, 451, &|s| s.cell.data.digest = "22".into()), None);
+    assert_eq!(judged(885, 1000, 451, &|s| s.cell.model.weights = "22".into()), None);
+    assert_eq!(judged(885, 1000, 451, &|s| s.rates = None), None);
 }
