@@ -7,7 +7,7 @@ use crate::digest::Hashed;
 use crate::error::{Error, Result};
 use crate::model::Portable;
 use crate::record::{ModelRecord, PlanRecord, Provenance};
-use crate::store::{MODELS, Pending, State, Store};
+use crate::store::{Pending, State, Store, model_folder};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -135,7 +135,7 @@ impl Bundle {
                 )));
             }
         };
-        let [text, weights] = Portable::FILES.map(|file| format!("{MODELS}/{}/{file}", model.weights));
+        let [text, weights] = Portable::FILES.map(|file| format!("{}/{file}", model_folder(model)));
         self.text(&text, &portable.text)?;
         match &portable.weights {
             None => Ok(None),

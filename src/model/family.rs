@@ -19,6 +19,15 @@ pub struct Family {
     pub build: fn(&ModelFile, &Weights) -> Result<Network, String>,
 }
 
+impl Family {
+    /// Everything but the weights that decides a logit, in one line.
+    pub fn network(&self, file: &ModelFile) -> String {
+        let f = file;
+        let own_keys = (self.own_keys)(f);
+        format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+    }
+}
+
 /// Every family.
 pub const FAMILIES: &[&Family] = &[&vgg::FAMILY, &squeezenet::FAMILY];
 

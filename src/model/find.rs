@@ -15,7 +15,7 @@ pub struct BuiltIn {
     /// Name in sweep files.
     pub name: &'static str,
     /// Its model file.
-    text: &'static str,
+    pub(super) text: &'static str,
     /// Its weight file; `None`: it lies elsewhere.
     weights: Option<&'static [u8]>,
     /// SHA-256 of that, computed once a process.
@@ -97,7 +97,7 @@ impl BuiltIn {
 pub const MODEL_FOLDER: &str = "configs/models";
 
 /// Before a repository of the Hub in place of a model's name.
-const HUB: &str = "hub:";
+pub(super) const HUB: &str = "hub:";
 
 /// A model that is compiled in with its weights.
 pub fn built_in(name: &str) -> Result<ModelSource> {
@@ -118,15 +118,8 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     let candidates = model_files(name, beside);
     // before what is compiled in: a pin that is pasted there counts at once
     if let Some(path) = candidates.iter().find(|p| p.is_file()) {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let (file, drifts) = match ModelText::parse(path, &text)? {
-            ModelText::Whole(file) => (*file, false),
-            ModelText::Repository(spec) => (repository::describe(&spec, hub)?, !is_commit(&spec.revision)),
-        };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let mut source = with_weights(stem, file, Some(path), hub)?;
-        source.drifts = drifts;
-        return Ok(source);
+        return described(stem, path, path, hub);
     }
     if let Some(known) = known {
         return with_weights(known.name.into(), known.file()?, None, hub);
@@ -135,60 +128,23 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
 }
 
+/// The model of a model file, whose weights are looked for beside `place`.
+pub(super) fn described(name: String, path: &Path, place: &Path, hub: &Hub) -> Result<ModelSource> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let (file, drifts) = match ModelText::parse(path, &text)? {
+        ModelText::Whole(file) => (*file, false),
+        ModelText::Repository(spec) => (repository::describe(&spec, hub)?, !is_commit(&spec.revision)),
+    };
+    let mut source = with_weights(name, file, Some(place), hub)?;
+    source.drifts = drifts;
+    Ok(source)
+}
+
 /// Where the model file of this name may be.
-fn model_files(name: &str, beside: &Path) -> Vec<PathBuf> {
+pub(super) fn model_files(name: &str, beside: &Path) -> Vec<PathBuf> {
     match name.ends_with(".toml") {
         true => vec![PathBuf::from(name), beside.join(name)],
         false => vec![Path::new(MODEL_FOLDER).join(format!("{name}.toml"))],
-    }
-}
-
-/// What another machine needs to find a model.
-pub struct Portable {
-    /// Its model file.
-    pub text: String,
-    /// Its weight file; `None`: it is on the Hub.
-    pub weights: Option<PathBuf>,
-}
-
-impl Portable {
-    /// Of the model that [`find`] finds by this name from the current folder; `None`: it is compiled in or on the Hub, where
-    /// everybody finds it.
-    pub fn of(name: &str) -> Result<Option<Portable>> {
-        let known = MODELS.iter().find(|m| m.name == name);
-        if name.starts_with(HUB) || known.is_some_and(BuiltIn::is_embedded) {
-            return Ok(None);
-        }
-        let weights = |file: &ModelFile, folder: &Path| match &file.place {
-            Place::Hub { .. } => Ok(None),
-            Place::File(_) => weight_file(name, file, folder).map(Some),
-        };
-        if let Some(path) = model_files(name, Path::new(".")).iter().find(|p| p.is_file()) {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let weights = match ModelText::parse(path, &text)? {
-                ModelText::Whole(file) => weights(&file, path.parent().unwrap_or(Path::new(".")))?,
-                ModelText::Repository(_) => None,
-            };
-            return Ok(Some(Portable { text, weights }));
-        }
-        let known = known.ok_or_else(|| Error::usage(format!("model `{name}`: its model file is not here")))?;
-        let weights = weights(&known.file()?, Path::new(MODEL_FOLDER))?;
-        Ok(weights.map(|weights| Portable { text: known.text.into(), weights: Some(weights) }))
-    }
-
-    /// Names of the two files in a folder.
-    pub const FILES: [&str; 2] = ["model.toml", "weights"];
-
-    /// Finds a model in a folder of these files.
-    pub fn find(folder: &Path, hub: &Hub) -> Result<ModelSource> {
-        let [description, weights] = Portable::FILES.map(|name| folder.join(name));
-        if !weights.exists() {
-            return find(&description.to_string_lossy(), folder, hub);
-        }
-        let text = std::fs::read_to_string(&description).map_err(Error::io("read", &description))?;
-        let file = ModelFile::parse(&description, &text)?;
-        let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
-        ModelSource::new("model".into(), file, Some(description.display().to_string()), Cow::Owned(bytes))
     }
 }
 
@@ -234,10 +190,12 @@ fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -
 
 /// Where the weights lie: beside the model file, in `folder`, else in `models/` below the folder of the data
 /// (`FOOLPROOF_DATA`, else `datasets`), where large files go that are not part of the project.
-fn weight_file(model: &str, file: &ModelFile, folder: &Path) -> Result<PathBuf> {
+pub(super) fn weight_file(model: &str, file: &ModelFile, folder: &Path) -> Result<PathBuf> {
     let Place::File(weights) = &file.place else { unreachable!("asked for files alone") };
     let data = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
-    let candidates = [folder.join(weights), data.join("models").join(weights)];
+    // an absolute path is one of another machine, perhaps
+    let below = if Path::new(weights).is_absolute() { Path::new(weights).file_name() } else { Some(weights.as_ref()) };
+    let candidates = [folder.join(weights), data.join("models").join(below.unwrap_or_default())];
     let pinned = file.sha256.as_ref().map_or_else(String::new, |s| format!(" with SHA-256 {s}"));
     candidates.iter().find(|f| f.is_file()).cloned().ok_or_else(|| {
         Error::usage(format!(

@@ -3,6 +3,7 @@
 pub mod family;
 mod find;
 mod pickle;
+mod portable;
 mod repository;
 mod source;
 pub mod squeezenet;
@@ -10,6 +11,7 @@ pub mod vgg;
 mod weights;
 
 pub use family::{FAMILIES, Family, Network};
-pub use find::{BuiltIn, MODEL_FOLDER, MODELS, Portable, built_in, find};
+pub use find::{BuiltIn, MODEL_FOLDER, MODELS, built_in, find};
+pub use portable::Portable;
 pub use source::ModelSource;
 pub use weights::{Number, Taken, Weights};

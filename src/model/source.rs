@@ -83,9 +83,7 @@ impl ModelSource {
 
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self) -> String {
-        let f = &self.file;
-        let own_keys = (self.family.own_keys)(f);
-        format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+        self.family.network(&self.file)
     }
 
     /// Whether the weights are named by their SHA-256, and a description that lies on the Hub by its commit.

@@ -8,7 +8,9 @@ mod extras;
 
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::record::{Cell, CellId, Inputs, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses};
+use crate::record::{
+    Cell, CellId, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses,
+};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ const TRANSFERS: &str = "transfers";
 const EXPLANATIONS: &str = "explanations";
 const CHECKPOINTS: &str = "checkpoints";
 /// Models that came with the run from another machine.
-pub const MODELS: &str = "models";
+const MODELS: &str = "models";
 
 /// One run's directory.
 pub struct Store {
@@ -89,9 +91,9 @@ impl Store {
         &self.dir
     }
 
-    /// Folder of the model with weights of this SHA-256, where the run brought it from another machine.
-    pub fn model_folder(&self, weights: &str) -> PathBuf {
-        self.dir.join(MODELS).join(weights)
+    /// Folder of a model that the run brought from another machine, below the run.
+    pub fn model_folder(&self, model: &ModelRecord) -> PathBuf {
+        self.dir.join(model_folder(model))
     }
 
     /// Half-written files of a run that was killed.
@@ -339,6 +341,12 @@ impl Store {
     pub fn begin(&self, relative: &str) -> Result<Pending> {
         Pending::at(self.dir.join(relative))
     }
+}
+
+/// Where a run keeps a model that it brings with it. Two models may share their weights, or their name.
+pub fn model_folder(model: &ModelRecord) -> String {
+    let key = serde_json::to_string(model).expect("plain data");
+    format!("{MODELS}/{}", &digest::sha256(key.as_bytes())[..16])
 }
 
 /// A file under way.

@@ -290,9 +290,9 @@ impl Loaded<'_> {
         let found = model::find(name, Path::new("."), &hub).map_err(|e| {
             Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
         });
-        let brought = self.store.model_folder(&record.weights);
+        let brought = self.store.model_folder(record);
         match found.and_then(is_it) {
-            Err(_) if brought.is_dir() => Portable::find(&brought, &hub).and_then(is_it),
+            Err(_) if brought.is_dir() => Portable::find(&brought, &record.name, &hub).and_then(is_it),
             found => found,
         }
     }
