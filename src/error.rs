@@ -47,6 +47,9 @@ pub enum Error {
     /// A chart could not be drawn.
     #[error("figure: {0}")]
     Figure(String),
+    /// Data that is not on this machine.
+    #[error("{0}")]
+    Absent(String),
     /// A file of the Hub that could not be had, or is not what it should be.
     #[error("hub: {0}")]
     Hub(String),
@@ -75,6 +78,15 @@ impl Error {
     /// Shorthand for [`Error::Usage`].
     pub fn usage(text: impl Into<String>) -> Error {
         Error::Usage(text.into())
+    }
+
+    /// Whether data could not be had, rather than being wrong.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Error::Absent(_) | Error::Hub(_) => true,
+            Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// Process exit code: 1 user error, 2 some cells failed, 3 a gate failed, 130 interrupted.

@@ -92,6 +92,20 @@ impl FigureRecord {
         }
     }
 
+    /// Whether it is one that a sweep file may ask for; a plan may come from anywhere.
+    pub fn is_sound(&self) -> bool {
+        let known = |name: &Option<String>, names: &[&str]| name.as_ref().is_none_or(|n| names.contains(&n.as_str()));
+        known(&self.kind, &KINDS)
+            && known(&self.width, &WIDTHS.map(|(name, _)| name))
+            && known(&self.palette, &PALETTES.map(|(name, _)| name))
+            && self.font.is_none_or(|font| FONTS.contains(&font))
+            && self.columns.is_none_or(|columns| (1..=MOST_COLUMNS).contains(&columns))
+            && self
+                .name
+                .as_ref()
+                .is_none_or(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)))
+    }
+
     /// Every figure of a run, by kind: the blocks about it, over the block about all; where there is none, that block.
     pub fn resolved(blocks: &[FigureRecord]) -> Vec<(&'static str, FigureRecord)> {
         let general = blocks.iter().find(|b| b.kind.is_none()).cloned().unwrap_or_default();

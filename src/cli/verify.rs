@@ -15,47 +15,54 @@ const SHOWN: usize = 50;
 /// Checks a run, or a bundle of one.
 pub fn verify(run: &Path, options: &Options) -> Result<()> {
     if !run.is_file() {
-        return verify_store(&Store::open(run)?, options);
+        return verify_store(&Store::open(run)?, "", options);
     }
     let folder = tempfile::tempdir().map_err(Error::io("create a folder in", &std::env::temp_dir()))?;
-    verify_store(&Store::open(&export::unpack(run, folder.path())?)?, options)
+    let unpacked = export::unpack(run, folder.path())?;
+    verify_store(&Store::open(&unpacked)?, &format!("{}/", folder.path().display()), options)
 }
 
-/// Checks cells, tables and figures of a run; says on stdout what was checked.
-fn verify_store(store: &Store, options: &Options) -> Result<()> {
+/// Checks cells, tables and figures of a run; says on stdout what was checked. Of paths that are printed the reader knows
+/// nothing before `unpacked`.
+fn verify_store(store: &Store, unpacked: &str, options: &Options) -> Result<()> {
     let mut findings = verify::verify(store, &options.source(), &options.machine()?)?;
     if findings.problems.is_empty() {
         findings.problems.extend(report::stale(store)?);
     }
-    findings.absent.iter().for_each(|line| eprintln!("{line}"));
+    let plain = |text: &str| plain(&if unpacked.is_empty() { text.into() } else { text.replace(unpacked, "") });
+    findings.absent.iter().for_each(|line| eprintln!("{}", plain(line)));
     if findings.unplanned > 0 {
         eprintln!("{} stored cells are not in the plan: only their bytes were checked", findings.unplanned);
     }
     for problem in findings.problems.iter().take(SHOWN) {
-        eprintln!("{problem}");
+        eprintln!("{}", plain(problem));
     }
-    let own = match findings.absent.len() {
-        0 => String::new(),
-        n => format!(" {n} subsets held to no dataset,"),
-    };
     let line = format!(
-        "{} cells, {} witnesses, {} successes{} verified,{own} {} undecided at the boundary, {} problems\n",
+        "{} cells, {} witnesses, {} successes{} verified,{} {} undecided at the boundary, {} problems\n",
         findings.cells,
         findings.witnesses,
         findings.successes,
-        beside(&findings),
+        counts(&[(findings.transfers, ", {} transfers"), (findings.maps, ", {} maps")]),
+        counts(&[
+            (findings.absent.len(), " {} subsets held to no dataset,"),
+            (findings.brought, " {} models that came with the run,")
+        ]),
         findings.undecided,
         findings.problems.len()
     );
     print(line.as_bytes())?;
     match findings.problems.first() {
         None => Ok(()),
-        Some(first) => Err(Error::Verify(format!("{} problems, first: {first}", findings.problems.len()))),
+        Some(first) => Err(Error::Verify(format!("{} problems, first: {}", findings.problems.len(), plain(first)))),
     }
 }
 
-/// What was checked beside the cells, where there is something.
-fn beside(findings: &verify::Findings) -> String {
-    let parts = [(findings.transfers, "transfers"), (findings.maps, "maps")];
-    parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect()
+/// Counts of what there is any of, each in its words.
+fn counts(parts: &[(usize, &str)]) -> String {
+    parts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| words.replace("{}", &n.to_string())).collect()
+}
+
+/// Text of a run that may come from anywhere, on one line and without a word to the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

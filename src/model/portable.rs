@@ -56,6 +56,14 @@ impl Portable {
     /// Finds the model called `name` in a folder of these files; without weights there, where a model of the user's has them.
     pub fn find(folder: &Path, name: &str, hub: &Hub) -> Result<ModelSource> {
         let [description, weights] = Portable::FILES.map(|file| folder.join(file));
+        if let Some(known) = MODELS.iter().find(|m| m.name == name) {
+            if !weights.exists() {
+                return super::find(name, Path::new("."), hub);
+            }
+            // what a known name stands for is not for others to say
+            let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+            return ModelSource::new(name.into(), known.file()?, None, Cow::Owned(bytes));
+        }
         if !weights.exists() {
             let place = Path::new(MODEL_FOLDER).join(format!("{name}.toml"));
             return described(name.into(), &description, &place, hub);

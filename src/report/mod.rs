@@ -29,12 +29,13 @@ pub mod summary;
 pub mod tables;
 mod transfer_matrix;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::figure::FigureRecord;
 use crate::record::{Outcome, PlanRecord, PublishedRecord};
 use crate::store::Store;
 use look::Look;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use summary::Summary;
 
 /// What reports are made of: one summary a planned cell, in the order of the plan.
@@ -139,6 +140,11 @@ impl Run<'_> {
         mut take: impl FnMut(T) -> Result<()>,
     ) -> Result<Run<'_>> {
         let plan = store.read_plan()?;
+        if let Some(figure) = plan.figures.iter().find(|figure| !figure.is_sound()) {
+            return Err(Error::Store(format!(
+                "plan.json asks for a figure that no sweep file may ask for: {figure:?}"
+            )));
+        }
         let mut cells = Vec::with_capacity(plan.cells.len());
         for chunk in plan.cells.chunks(CHUNK) {
             let read = chunk.par_iter().map(|cell| {
@@ -220,15 +226,17 @@ fn earlier(store: &Store) -> Result<Vec<String>> {
     paths.push(PAGE.to_string());
     paths.extend(TABLES.iter().flat_map(|(path, _)| ["csv", "parquet"].map(|end| format!("{path}.{end}"))));
     paths.extend(READABLE.iter().flat_map(|(path, _)| ["md", "tex"].map(|end| format!("{path}.{end}"))));
+    let four = |path: &str| FIGURE_FILES.map(|end| format!("{path}.{end}"));
+    paths.extend(CHARTS.iter().flat_map(|(name, _)| four(&format!("{FIGURES}/{name}"))));
     for svg in store.files_below(FIGURES)? {
-        if let Some(path) = svg.strip_suffix(".svg") {
-            let ours = String::from_utf8_lossy(&store.read_bytes(&svg)?).contains(canvas::NAMESPACE);
-            let known = CHARTS.iter().any(|(name, _)| path == format!("{FIGURES}/{name}"));
-            if ours || known {
-                paths.extend(FIGURE_FILES.map(|end| format!("{path}.{end}")));
-            }
+        if let Some(path) = svg.strip_suffix(".svg")
+            && String::from_utf8_lossy(&store.read_bytes(&svg)?).contains(canvas::NAMESPACE)
+        {
+            paths.extend(four(path));
         }
     }
+    paths.sort();
+    paths.dedup();
     Ok(paths)
 }
 
@@ -236,15 +244,22 @@ fn earlier(store: &Store) -> Result<Vec<String>> {
 pub fn stale(store: &Store) -> Result<Vec<String>> {
     let (problem, run) = images::stale(store)?;
     let mut problems: Vec<String> = problem.into_iter().collect();
-    for (path, bytes) in render(&run)? {
-        if !store.dir().join(&path).exists() {
+    let rendered = render(&run)?;
+    let given: BTreeSet<&str> = rendered.iter().map(|(path, _)| path.as_str()).collect();
+    for path in earlier(store)?.iter().filter(|path| !given.contains(path.as_str())) {
+        if store.dir().join(path).exists() {
+            problems.push(not_what_cells_give("all cells", path));
+        }
+    }
+    for (path, bytes) in &rendered {
+        if !store.dir().join(path).exists() {
             continue;
         }
-        let stored = store.read_bytes(&path)?;
-        if stored != bytes {
+        let stored = store.read_bytes(path)?;
+        if stored != *bytes {
             let table = path.starts_with("tables/") && path.ends_with(".csv");
-            let cell = if table { first_cell_that_differs(&stored, &bytes) } else { "all cells".into() };
-            problems.push(not_what_cells_give(&cell, &path));
+            let cell = if table { first_cell_that_differs(&stored, bytes) } else { "all cells".into() };
+            problems.push(not_what_cells_give(&cell, path));
         }
     }
     Ok(problems)

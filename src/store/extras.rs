@@ -218,6 +218,10 @@ fn picture_file(pictures: &StoredPictures) -> Result<Vec<u8>> {
 fn parse_pictures(bytes: &[u8]) -> Result<StoredPictures, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let rgb = file.tensor("rgb").map_err(|e| e.to_string())?;
+    match rgb.shape() {
+        [_, 3, height, width] if height == width && *width > 0 => {}
+        shape => return Err(format!("pictures of shape {shape:?}")),
+    }
     Ok(StoredPictures {
         side: rgb.shape().last().copied().unwrap_or(0),
         rgb: rgb.data().to_vec(),

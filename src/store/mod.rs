@@ -16,7 +16,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
 const CELL: &str = "cell.json";
@@ -292,7 +292,10 @@ impl Store {
     /// Whether the stored clean images are these, to the byte.
     pub fn check_inputs(&self, data_digest: &str, inputs: &Inputs) -> Result<()> {
         let name = input_name(data_digest);
-        match self.read_bytes(&name)? == input_file(inputs)? {
+        let stored = self.read_bytes(&name)?;
+        // before labels were kept, all else was the same
+        let without_labels = || input_file(&Inputs { labels: Vec::new(), ..inputs.clone() });
+        match stored == input_file(inputs)? || stored == without_labels()? {
             true => Ok(()),
             false => Err(Error::Store(format!("{name} is not the data's (hint: run the sweep again)"))),
         }
@@ -306,6 +309,9 @@ impl Store {
 
     /// Reads the clean images of a data subset.
     pub fn read_inputs(&self, data_digest: &str) -> Result<Inputs> {
+        if !data_digest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(Error::Store(format!("`{data_digest}` is no digest of data")));
+        }
         let path = self.dir.join(input_name(data_digest));
         let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
         parse_inputs(&bytes).map_err(|p| Error::Store(format!("{}: {p} (hint: run the sweep again)", path.display())))
@@ -339,6 +345,10 @@ impl Store {
 
     /// Begins a file of the run that is too long to be held in memory; it is there once [`Pending::finish`] is called.
     pub fn begin(&self, relative: &str) -> Result<Pending> {
+        // names of files come from names in cells, and a run may come from anywhere
+        if !Path::new(relative).components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(Error::Store(format!("`{relative}` is no file of a run")));
+        }
         Pending::at(self.dir.join(relative))
     }
 }
@@ -440,12 +450,15 @@ fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Res
 fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
     let n = inputs.examples.len();
     let classes = inputs.classes.join("\n").into_bytes();
-    tensor_file(vec![
+    let mut tensors = vec![
         ("classes", Dtype::U8, vec![classes.len()], classes),
         ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
         ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
-        ("labels", Dtype::I64, vec![inputs.labels.len()], little_endian(inputs.labels.iter().copied())),
-    ])
+    ];
+    if !inputs.labels.is_empty() {
+        tensors.push(("labels", Dtype::I64, vec![n], little_endian(inputs.labels.iter().copied())));
+    }
+    tensor_file(tensors)
 }
 
 fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
@@ -454,9 +467,15 @@ fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
     let images = tensor("images")?;
     let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
     let numbers = |t: TensorView| t.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
+    let (examples, labels): (Vec<usize>, Vec<usize>) =
+        (numbers(tensor("examples")?), tensor("labels").map(numbers).unwrap_or_default());
+    match images.shape() {
+        [n, 3, height, width] if *n == examples.len() && *n > 0 && height == width && *width > 0 => {}
+        shape => return Err(format!("{} images of shape {shape:?}", examples.len())),
+    }
     Ok(Inputs {
-        examples: numbers(tensor("examples")?),
-        labels: tensor("labels").map(numbers).unwrap_or_default(),
+        examples,
+        labels,
         classes: classes.split('\n').map(String::from).collect(),
         side: images.shape().last().copied().unwrap_or(0),
         pixels: images.data().to_vec(),

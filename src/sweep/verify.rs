@@ -17,8 +17,8 @@ use crate::record::{
 };
 use crate::store::Store;
 use crate::threat::{NORMS, Threat};
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 /// Margins and confidences may differ by this much (relative to 1 + |value|) on another machine.
@@ -44,6 +44,8 @@ pub struct Findings {
     pub maps: usize,
     /// Data subsets whose dataset is not at hand: why, and that their images were taken from the run.
     pub absent: Vec<String>,
+    /// Models that came with the run: their names are its word.
+    pub brought: usize,
     /// Stored cells that the plan does not name: their bytes are checked, their claims stand in no table.
     pub unplanned: usize,
     /// Each names its cell.
@@ -55,12 +57,14 @@ struct Loaded<'a> {
     store: &'a Store,
     source: &'a Source,
     machine: &'a Machine,
-    /// By digest: why a subset was taken from the run, not from its dataset.
+    /// Why a subset was taken from the run, not from its dataset.
     absent: BTreeMap<String, String>,
-    /// By weights, network and data digest: the net, the images, the net's verdicts on them.
-    benches: BTreeMap<[String; 3], Bench>,
+    /// Folders of the models that came with the run and were asked.
+    brought: BTreeSet<PathBuf>,
+    /// By the records of both: the net, the images, the net's verdicts on them.
+    benches: BTreeMap<String, Bench>,
     /// By the same: what explains the net, and maps of clean images, by example.
-    explainers: BTreeMap<[String; 3], (Explainer, BTreeMap<usize, Map>)>,
+    explainers: BTreeMap<String, (Explainer, BTreeMap<usize, Map>)>,
 }
 
 struct Bench {
@@ -69,16 +73,16 @@ struct Bench {
     clean: Vec<Verdict>,
 }
 
-/// The net and the images of a bench.
-fn key(model: &ModelRecord, data: &DataRecord) -> [String; 3] {
-    [model.weights.clone(), model.network.clone(), data.digest.clone()]
+/// All that is said of the net and the images of a bench: whoever says something else of them is checked anew.
+fn key(model: &ModelRecord, data: &DataRecord) -> String {
+    serde_json::to_string(&(model, data)).expect("plain data")
 }
 
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let (benches, explainers, absent) = Default::default();
-    let mut loaded = Loaded { store, source, machine, absent, benches, explainers };
+    let (benches, explainers, absent, brought) = Default::default();
+    let mut loaded = Loaded { store, source, machine, absent, brought, benches, explainers };
     let stored = store.ids()?;
     let planned: Vec<String> = match store.read_plan() {
         Ok(plan) => plan.cells.iter().map(Cell::id).collect(),
@@ -87,6 +91,9 @@ pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findi
             stored.clone()
         }
     };
+    if planned.is_empty() {
+        findings.problems.push("all cells: the plan has none".into());
+    }
     for id in &planned {
         findings.cells += 1;
         let checked = match stored.contains(id) {
@@ -96,6 +103,7 @@ pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findi
         findings.note(id, checked);
     }
     findings.absent = loaded.absent.into_values().collect();
+    findings.brought = loaded.brought.len();
     for id in stored.iter().filter(|id| !planned.contains(id)) {
         findings.unplanned += 1;
         findings.note(id, check_bytes(store, id));
@@ -232,9 +240,9 @@ impl Loaded<'_> {
     /// The cell's images: those of the dataset, else, where that is not at hand, the run's own, held to the same digest.
     fn subset(&mut self, stored: &StoredCell) -> Result<Subset> {
         let record = &stored.cell.data;
-        let problem = match self.absent.contains_key(&record.digest) {
-            true => None,
-            false => match self.read_again(stored) {
+        let name = serde_json::to_string(record).expect("plain data");
+        if !self.absent.contains_key(&name) {
+            let problem = match self.read_again(stored) {
                 Ok(subset) if subset.digest == record.digest => return Ok(subset),
                 Ok(_) => {
                     let decoder = match record.prepared.is_empty() || record.prepared.ends_with(picture::DECODER) {
@@ -244,21 +252,18 @@ impl Loaded<'_> {
                     let problem = format!("dataset `{}` has other images than the cell's{decoder}", record.name);
                     return Err(Error::Store(problem));
                 }
-                Err(problem) => Some(problem),
-            },
-        };
-        let own = self.store.read_inputs(&record.digest).ok().and_then(|inputs| Subset::of(inputs, record));
-        match (own, problem) {
-            (Some(subset), problem) => {
-                if let Some(problem) = problem {
-                    let why = format!("images of {} were taken from the run: {problem}", record.text());
-                    self.absent.insert(record.digest.clone(), why);
-                }
-                Ok(subset)
-            }
-            (None, Some(problem)) => Err(problem),
-            (None, None) => Err(Error::Store(format!("inputs/{}: changed while it was read", record.digest))),
+                Err(problem) if problem.is_absence() => problem.to_string(),
+                Err(problem) => return Err(problem),
+            };
+            self.absent.insert(name, format!("images of {} were taken from the run: {problem}", record.text()));
         }
+        let own = Subset::of(self.store.read_inputs(&record.digest)?, record);
+        own.ok_or_else(|| {
+            Error::Store(format!(
+                "inputs/{}.safetensors is not what its name says (hint: it may be older than labels are kept: run the sweep again)",
+                record.digest
+            ))
+        })
     }
 
     /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default; what
@@ -271,17 +276,31 @@ impl Loaded<'_> {
         let path = path.or(table.and_then(|t| t.path.as_deref()));
         let mut source = self.source.clone();
         source.hub = source.hub.at(stored.provenance.data_files.first().map(|file| file.commit.as_str()));
-        data::find(&record.name)?.subset(&source, &choice).map_err(|e| match path {
-            None => e,
-            Some(path) => Error::Store(format!(
-                "{e} (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
-            )),
+        if self.is_own(source.folder()) || path.is_some_and(|path| self.is_own(Path::new(path))) {
+            return Err(Error::Absent(format!("what lies in {} proves nothing of it", self.store.dir().display())));
+        }
+        let found = data::find(&record.name)?.subset(&source, &choice);
+        let hint = |path| {
+            format!(
+                " (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
+            )
+        };
+        let hint = path.map_or(String::new(), hint);
+        found.map_err(|e| match e.is_absence() {
+            true => Error::Absent(format!("{e}{hint}")),
+            false => Error::Store(format!("{e}{hint}")),
         })
     }
 
+    /// Whether a file or folder is part of the run that is checked.
+    fn is_own(&self, path: &Path) -> bool {
+        let whole = |path: &Path| path.canonicalize().ok();
+        whole(path).zip(whole(self.store.dir())).is_some_and(|(path, run)| path.starts_with(run))
+    }
+
     /// The net that a record speaks of: from where `provenance` says that it was found, else the one that the run brought.
-    fn model(&self, record: &ModelRecord, provenance: &Provenance) -> Result<ModelSource> {
-        let is_it = |source: ModelSource| match source.digest == record.weights && source.network() == record.network {
+    fn model(&mut self, record: &ModelRecord, provenance: &Provenance) -> Result<ModelSource> {
+        let is_it = |source: ModelSource| match source.record() == *record {
             true => Ok(source),
             false => Err(Error::Store(format!("model `{}` is another one than the cell's", record.name))),
         };
@@ -290,9 +309,19 @@ impl Loaded<'_> {
         let found = model::find(name, Path::new("."), &hub).map_err(|e| {
             Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
         });
-        let brought = self.store.model_folder(record);
-        match found.and_then(is_it) {
-            Err(_) if brought.is_dir() => Portable::find(&brought, &record.name, &hub).and_then(is_it),
+        let found = found.and_then(is_it).and_then(|source| match &source.origin {
+            Some(origin) if self.is_own(Path::new(origin)) => {
+                Err(Error::Store(format!("model `{}` lies in the run itself", record.name)))
+            }
+            _ => Ok(source),
+        });
+        let folder = self.store.model_folder(record);
+        match found {
+            Err(_) if folder.is_dir() => {
+                let brought = Portable::find(&folder, &record.name, &hub).and_then(is_it)?;
+                self.brought.insert(folder);
+                Ok(brought)
+            }
             found => found,
         }
     }
@@ -303,6 +332,13 @@ impl Loaded<'_> {
         if !self.benches.contains_key(&key) {
             let source = self.model(model, provenance)?;
             let subset = self.subset(stored)?;
+            if subset.side != source.file.side || subset.labels.iter().any(|label| *label >= source.file.classes) {
+                let data = stored.cell.data.text();
+                return Err(Error::Store(format!(
+                    "{data} has images or labels that model `{}` does not take",
+                    model.name
+                )));
+            }
             let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());
@@ -370,7 +406,12 @@ impl Claim<'_> {
                 cell.threat, cell.goal
             )));
         };
-        let subset = &bench.subset;
+        let (subset, classes) = (&bench.subset, bench.clean.first().map_or(0, |v| v.logits.len()));
+        if let Goal::Class(class) = goal
+            && class >= classes
+        {
+            return Err(Error::Store(format!("goal {} of a net of {classes} classes", cell.goal)));
+        }
         let aim = |i: usize| goal.aim(subset.examples[i], subset.label(i), &bench.clean[i].logits, cell.seed);
         let aims: Vec<Option<Aim>> = (0..subset.len()).map(aim).collect();
         let rows = (0..aims.len()).filter(|i| aims[*i].is_some()).collect();
