@@ -4,6 +4,7 @@
 
 use super::Run;
 use super::look::Look;
+use super::patch_area::with_target;
 use super::robust_accuracy::{Legend, Titles, grouped, panel_key};
 use super::rounding::percent;
 use super::strongest::strongest;
@@ -77,7 +78,7 @@ pub fn summary(run: &Run) -> Result<Option<Pages>> {
                 passes an attacked image. Bold: the strongest attack of its budget, where McNemar's exact test on the \
                 images says so against each other one (5 %, with Holm's correction for the table).";
     let cells: Vec<&Summary> = run.cells.iter().collect();
-    Ok(by_cell(run, (columns, note), &cells, row, (2, |v| v.fooled)))
+    by_cell(run, (columns, note), &cells, row, (2, |v| v.fooled))
 }
 
 /// `k` of `n` in percent with its interval.
@@ -97,7 +98,7 @@ pub fn targets(run: &Run) -> Result<Option<Pages>> {
                 brackets: 95 % Wilson intervals. Bold: the attack of its budget that reaches most targets, where McNemar's \
                 exact test on the images says so against each other one (5 %, with Holm's correction for the table).";
     let cells: Vec<&Summary> = run.cells.iter().filter(|s| s.cell.goal != "untargeted" && s.rates.is_some()).collect();
-    Ok(by_cell(run, (columns, note), &cells, row, (3, |v| v.target)))
+    by_cell(run, (columns, note), &cells, row, (3, |v| v.target))
 }
 
 /// One row a cell and other network: what that says of the witnesses.
@@ -115,9 +116,9 @@ pub fn transfer(run: &Run) -> Result<Option<Pages>> {
         let number = |k: Option<usize>| k.map_or(NONE.into(), |k| share(k, other.n));
         Row { fields: vec![other.model.clone(), number(other.right), number(other.target)], bold: None }
     };
-    Ok(pages(run, (columns, note), &cells, |group| {
+    pages(run, (columns, note), &cells, |group| {
         group.iter().flat_map(|s| asked[s.id.as_str()].iter().map(|other| (*s, row(other)))).collect()
-    }))
+    })
 }
 
 /// One row a cell: its attack, its budget, and what `row` says. The field in `column`, which shows what counts, may be bold.
@@ -127,7 +128,7 @@ fn by_cell(
     cells: &[&Summary],
     row: impl Fn(&Summary) -> Vec<String>,
     (column, counts): (usize, Counts),
-) -> Option<Pages> {
+) -> Result<Option<Pages>> {
     pages(run, (columns, note), cells, |group| {
         let bold = strongest(group, counts).into_iter().map(|bold| bold.then_some(column));
         group.iter().zip(bold).map(|(s, bold)| (*s, Row { fields: row(s), bold })).collect()
@@ -140,7 +141,7 @@ fn pages<'a>(
     (columns, note): (&'static [Column], &'static str),
     cells: &[&'a Summary],
     rows: impl Fn(&[&'a Summary]) -> Vec<(&'a Summary, Row)>,
-) -> Option<Pages> {
+) -> Result<Option<Pages>> {
     let general = FigureRecord::default();
     let look = Look::new("table", &general, &run.id, &run.name);
     let (legend, titles) = (Legend::of(cells, &look), Titles::of(cells, &look));
@@ -151,10 +152,11 @@ fn pages<'a>(
             let names = [legend.names[legend.style(s)].clone(), s.cell.threat.eps.clone()];
             Row { fields: names.into_iter().chain(row.fields).collect(), ..row }
         };
-        Group { title: titles.title(cells[0]) + &clean, rows: rows(&cells).into_iter().map(named).collect() }
+        let title = with_target(run, cells[0], titles.title(cells[0]))?;
+        Ok(Group { title: title + &clean, rows: rows(&cells).into_iter().map(named).collect() })
     };
-    let groups: Vec<Group> = grouped(cells, panel_key).into_iter().map(group).collect();
-    (!groups.is_empty()).then_some(Pages { columns, groups, note })
+    let groups = grouped(cells, panel_key).into_iter().map(group).collect::<Result<Vec<Group>>>()?;
+    Ok((!groups.is_empty()).then_some(Pages { columns, groups, note }))
 }
 
 /// `run 0123…, n = 20, seed 0; re-made by …`.
@@ -199,7 +201,10 @@ impl Pages {
             source(run).replace(['\n', '\r'], " ")
         );
         for Group { title, rows } in &self.groups {
-            text += &format!("\\par\\noindent\\textbf{{{}}}\\par\\nobreak\\smallskip\n", latex_text(title));
+            text += &format!(
+                "\\par{{\\interlinepenalty10000\\noindent\\textbf{{{}}}\\par}}\\nobreak\\smallskip\n",
+                latex_text(title)
+            );
             if !rows.is_empty() {
                 text += &self.latex_table(rows);
             }
