@@ -1,5 +1,7 @@
 //! The nightly gate: silent nights, planted changes, what is said of them and how the program ends.
 
+#[path = "support/made_up.rs"]
+mod made_up;
 mod support;
 
 use foolproof::compare::{
@@ -7,9 +9,7 @@ use foolproof::compare::{
     Verdict, compare,
 };
 use foolproof::digest::sha256;
-use foolproof::record::{
-    AttackRecord, Cell, DataRecord, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, ThreatRecord, Witnesses,
-};
+use foolproof::record::{AttackRecord, Cell, DataRecord, ModelRecord, Outcome, Provenance, ThreatRecord, Witnesses};
 use foolproof::rng::Stream;
 use foolproof::store::Store;
 use std::fs;
@@ -25,32 +25,14 @@ fn cells(seed: u64, images: usize) -> Vec<Cell> {
     for model in ["standard", "robust"] {
         for steps in ["1", "5", "10", "20", "40", "100"] {
             for eps in ["1/255", "2/255", "4/255", "8/255"] {
+                let usual = made_up::cell();
                 cells.push(Cell {
-                    schema: SCHEMA,
-                    model: ModelRecord { name: model.into(), network: "vgg11_bn".into(), weights: "00".into() },
-                    data: DataRecord {
-                        name: "cifar10".into(),
-                        split: "test".into(),
-                        first: 0,
-                        every: 1,
-                        take: images,
-                        shuffle: None,
-                        indices: None,
-                        prepared: String::new(),
-                        digest: "11".into(),
-                    },
-                    attack: AttackRecord {
-                        name: "pgd".into(),
-                        revision: 1,
-                        params: [("steps".to_string(), steps.to_string())].into(),
-                    },
-                    threat: ThreatRecord { norm: "linf".into(), eps: eps.into() },
-                    goal: "untargeted".into(),
-                    mode: "at".into(),
-                    witness: "u8".into(),
-                    precision: "f32".into(),
+                    model: ModelRecord { name: model.into(), weights: "00".into(), ..usual.model },
+                    data: DataRecord { name: "cifar10".into(), take: images, ..usual.data },
+                    attack: AttackRecord { params: [("steps".to_string(), steps.to_string())].into(), ..usual.attack },
+                    threat: ThreatRecord { eps: eps.into(), ..usual.threat },
                     seed,
-                    train: None,
+                    ..usual
                 });
             }
         }
@@ -414,66 +396,12 @@ fn benches_follow_asvs_rule() {
 fn outcome(example: usize, fate: Fate) -> Outcome {
     let wrong = fate == Fate::Wrong;
     Outcome {
-        example,
-        label: Some(0),
-        target: None,
         clean_prediction: Some(usize::from(wrong)),
         adversarial_prediction: Some(usize::from(fate != Fate::Robust)),
         success: Some(fate == Fate::Broken),
-        linf_255: Some(1.0),
-        l2: Some(0.5),
-        margin_clean: Some(1.0),
         margin_adversarial: Some(-1.0),
-        confidence_clean: Some(0.5),
-        confidence_adversarial: Some(0.5),
-        label_probability_clean: None,
-        label_probability_adversarial: None,
-        target_probability_clean: None,
-        target_probability_adversarial: None,
-        target_logit_adversarial: None,
-        target_rank_clean: None,
-        target_rank_adversarial: None,
-        step: 1,
-        restart: 0,
-        forwards: 10,
-        backwards: 10,
         flags: if wrong { "clean-wrong".into() } else { String::new() },
-        note: String::new(),
-        margin_midway: None,
-    }
-}
-
-fn provenance() -> Provenance {
-    Provenance {
-        schema: SCHEMA,
-        error: None,
-        files: Default::default(),
-        version: "test".into(),
-        model_file: None,
-        model_commit: None,
-        data_path: None,
-        data_table: None,
-        data_files: Vec::new(),
-        device: "cpu".into(),
-        machine: Some("one".into()),
-        threads: 2,
-        batch: 512,
-        time_s: 1.0,
-        served_by: None,
-        finished_unix_s: 0,
-    }
-}
-
-fn plan(cells: &[Cell]) -> PlanRecord {
-    let (unpinned, unpinned_data, published) = (Vec::new(), Vec::new(), Vec::new());
-    PlanRecord {
-        schema: SCHEMA,
-        name: "gate".into(),
-        cells: cells.to_vec(),
-        unpinned,
-        unpinned_data,
-        published,
-        figures: vec![],
+        ..made_up::standing(example, 0)
     }
 }
 
@@ -491,7 +419,7 @@ const FEW: usize = 40;
 /// A stored run of the first cells, under this name.
 fn stored(out: &Path, name: &str, cells: &[Cell]) -> Store {
     let store = Store::create(&out.join(name)).unwrap();
-    store.put_plan(&plan(cells)).unwrap();
+    store.put_plan(&made_up::plan("gate", cells)).unwrap();
     for cell in cells {
         put(&store, cell, &fates(FEW), witnesses(FEW));
     }
@@ -500,7 +428,7 @@ fn stored(out: &Path, name: &str, cells: &[Cell]) -> Store {
 
 fn put(store: &Store, cell: &Cell, fates: &[Fate], witnesses: Witnesses) {
     let outcomes: Vec<Outcome> = fates.iter().enumerate().map(|(k, f)| outcome(2 * k, *f)).collect();
-    store.put(cell, &outcomes, &witnesses, 1, provenance()).unwrap();
+    store.put(cell, &outcomes, &witnesses, 1, made_up::provenance()).unwrap();
 }
 
 fn foolproof(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -541,18 +469,20 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
     for k in [0, 1, 2, 3, 4] {
         forget(&store, &all[k]);
     }
-    store.put_failed(&all[1], Provenance { error: Some("out of <memory>\n& more".into()), ..provenance() }).unwrap();
+    store
+        .put_failed(&all[1], Provenance { error: Some("out of <memory>\n& more".into()), ..made_up::provenance() })
+        .unwrap();
     let mut rows: Vec<Outcome> = fates(FEW).iter().enumerate().map(|(k, f)| outcome(2 * k, *f)).collect();
     rows[5].margin_adversarial = Some(-2.0);
-    store.put(&all[4], &rows, &witnesses(FEW), 1, provenance()).unwrap();
+    store.put(&all[4], &rows, &witnesses(FEW), 1, made_up::provenance()).unwrap();
     (rows[7].success, rows[7].flags) = (None, "nan".into());
-    store.put(&all[2], &rows, &witnesses(FEW), 1, provenance()).unwrap();
+    store.put(&all[2], &rows, &witnesses(FEW), 1, made_up::provenance()).unwrap();
     let Witnesses::U8(mut pixels) = witnesses(FEW) else { unreachable!() };
     pixels[3 * 11] ^= 1;
     pixels[3 * 12] ^= 1;
     put(&store, &all[3], &fates(FEW), Witnesses::U8(pixels));
     put(&store, &all[9], &fates(FEW), witnesses(FEW));
-    let plan = plan(&[&all[..8], &all[9..10]].concat());
+    let plan = made_up::plan("gate", &[&all[..8], &all[9..10]].concat());
     store.put_plan(&plan).unwrap();
 
     let outputs = ["--markdown", "m.md", "--junit", "j.xml", "--json", "c.json"];

@@ -1,11 +1,13 @@
 //! `report.html`: it needs nothing but itself, nothing of a run becomes markup, it stays small, and it works in a browser.
 
+#[path = "support/made_up.rs"]
+mod made_up;
 mod support;
 
 use foolproof::digest;
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, PlanRecord, Provenance,
-    SCHEMA, ThreatRecord, Witnesses,
+    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, Provenance, ThreatRecord,
+    Witnesses,
 };
 use foolproof::report::{self, Run};
 use foolproof::store::Store;
@@ -44,48 +46,18 @@ fn small() -> Synthetic {
     }
 }
 
-fn provenance(error: Option<String>) -> Provenance {
-    let text = serde_json::json!({
-        "schema": SCHEMA, "error": error, "files": {}, "version": "0", "model_file": null, "device": "cpu", "threads": 1,
-        "batch": 1, "time_s": 0.0, "finished_unix_s": 0,
-    });
-    serde_json::from_value(text).unwrap()
-}
-
-fn plan(cells: Vec<Cell>) -> PlanRecord {
-    let (unpinned, unpinned_data, published, figures) = Default::default();
-    PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, published, figures }
-}
-
 fn outcome(example: usize, fooled: bool, classes: usize) -> Outcome {
     let (label, other) = (example % classes, (example + 1) % classes);
-    Outcome {
-        example,
-        label: Some(label),
-        target: None,
-        clean_prediction: Some(label),
-        adversarial_prediction: Some(if fooled { other } else { label }),
-        success: Some(fooled),
-        linf_255: Some(8.0),
-        l2: Some(0.25),
-        margin_clean: Some(3.5),
-        margin_adversarial: Some(if fooled { -0.5 } else { 1.5 }),
-        confidence_clean: Some(0.9),
-        confidence_adversarial: Some(0.6),
-        label_probability_clean: Some(0.9),
-        label_probability_adversarial: Some(if fooled { 0.3 } else { 0.6 }),
-        target_probability_clean: None,
-        target_probability_adversarial: None,
-        target_logit_adversarial: None,
-        target_rank_clean: None,
-        target_rank_adversarial: None,
-        step: 1,
-        restart: 0,
-        forwards: 2,
-        backwards: 1,
-        flags: String::new(),
-        note: String::new(),
-        margin_midway: None,
+    let stands = made_up::standing(example, label);
+    match fooled {
+        false => stands,
+        true => Outcome {
+            adversarial_prediction: Some(other),
+            success: Some(true),
+            margin_adversarial: Some(-0.5),
+            label_probability_adversarial: Some(0.3),
+            ..stands
+        },
     }
 }
 
@@ -95,36 +67,21 @@ impl Synthetic {
         for model in &self.models {
             for (attack, params) in &self.attacks {
                 for eps in &self.budgets {
+                    let usual = made_up::cell();
                     cells.push(Cell {
-                        schema: SCHEMA,
                         model: ModelRecord {
                             name: model.clone(),
-                            network: "n".into(),
                             weights: digest::sha256(model.as_bytes()),
+                            ..usual.model
                         },
-                        data: DataRecord {
-                            name: "made-up".into(),
-                            split: "all".into(),
-                            first: 0,
-                            every: 1,
-                            take: self.images,
-                            shuffle: None,
-                            indices: None,
-                            prepared: String::new(),
-                            digest: "d".repeat(64),
-                        },
+                        data: DataRecord { take: self.images, digest: "d".repeat(64), ..usual.data },
                         attack: AttackRecord {
                             name: attack.clone(),
-                            revision: 1,
                             params: params.iter().cloned().collect(),
+                            ..usual.attack
                         },
-                        threat: ThreatRecord { norm: "linf".into(), eps: eps.clone() },
-                        goal: "untargeted".into(),
-                        mode: "at".into(),
-                        witness: "u8".into(),
-                        precision: "f32".into(),
-                        seed: 0,
-                        train: None,
+                        threat: ThreatRecord { eps: eps.clone(), ..usual.threat },
+                        ..usual
                     });
                 }
             }
@@ -139,7 +96,7 @@ impl Synthetic {
         let mut pixels = stream("pixels");
         let clean: Vec<u8> = (0..self.images * values).map(|_| pixels.below(240) as u8).collect();
         let cells = self.cells();
-        store.put_plan(&plan(cells.clone())).unwrap();
+        store.put_plan(&made_up::plan("made-up", &cells)).unwrap();
         let inputs = Inputs {
             examples: (0..self.images).collect(),
             labels: (0..self.images).map(|i| i % self.classes.len()).collect(),
@@ -155,7 +112,7 @@ impl Synthetic {
                 (0..self.images).map(|e| outcome(e, fooled(e), self.classes.len().max(1))).collect();
             // 8 levels in the first cell, and not the same in its neighbours
             let attacked = Witnesses::U8(clean.iter().map(|v| v + 8 + (i % 8) as u8).collect());
-            store.put(cell, &rows, &attacked, self.side, provenance(None)).unwrap();
+            store.put(cell, &rows, &attacked, self.side, made_up::provenance()).unwrap();
             if self.explained {
                 let row = |example| Explained {
                     example,
@@ -168,7 +125,7 @@ impl Synthetic {
                 let map: Vec<f32> = (0..self.images * 16).map(|v| (v % 16) as f32).collect();
                 let rows = (0..self.images).map(row).collect();
                 let maps = Explanation { rows, side: 4, clean: map.clone(), adversarial: map };
-                store.put_explanation(&cell.id(), &maps, provenance(None)).unwrap();
+                store.put_explanation(&cell.id(), &maps, made_up::provenance()).unwrap();
             }
         }
         store
@@ -202,7 +159,7 @@ fn what_is_not_pinned_is_the_first_warning() {
         warnings[0].contains("Weights of model `&lt;/script&gt;") && warnings[0].contains("weights_pinned"),
         "{warnings:?}"
     );
-    assert!(warnings[1].contains("Files of dataset `made-up:all[0..12]`") && warnings[1].contains("data_pinned"));
+    assert!(warnings[1].contains("Files of dataset `made-up:test[0..12]`") && warnings[1].contains("data_pinned"));
     assert!(warnings[..2].iter().all(|w| w.contains("foolproof fetch")));
 }
 
@@ -279,8 +236,8 @@ fn nothing_of_a_run_becomes_markup() {
     let failed = Cell { seed: 1, ..run.cells()[0].clone() };
     let mut cells = run.cells();
     cells.push(failed.clone());
-    store.put_plan(&plan(cells)).unwrap();
-    store.put_failed(&failed, provenance(Some(HOSTILE.into()))).unwrap();
+    store.put_plan(&made_up::plan("made-up", &cells)).unwrap();
+    store.put_failed(&failed, Provenance { error: Some(HOSTILE.into()), ..made_up::provenance() }).unwrap();
     let page = page_of(&store);
     assert_eq!(page.matches("<script").count(), 2, "the data and the script");
     assert_eq!(page.matches("</script").count(), 2);

@@ -1,13 +1,14 @@
 //! What reports look like, from stores made up here: no network is computed.
 
+#[path = "support/made_up.rs"]
+mod made_up;
 mod support;
 
 use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::figure::{FigureRecord, KINDS};
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, ThreatRecord,
-    Transfer, Witnesses,
+    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, ThreatRecord, Transfer, Witnesses,
 };
 use foolproof::report;
 use foolproof::rng::Streams;
@@ -15,7 +16,6 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -54,47 +54,16 @@ fn model(k: usize) -> ModelRecord {
     ModelRecord { name: format!("net_{k} & co"), network: "vgg11_bn".into(), weights: format!("{k:064x}") }
 }
 
-fn provenance() -> Provenance {
-    Provenance {
-        schema: SCHEMA,
-        error: None,
-        files: BTreeMap::new(),
-        version: "test".into(),
-        model_file: None,
-        model_commit: None,
-        data_path: None,
-        data_table: None,
-        data_files: vec![],
-        device: "cpu".into(),
-        machine: None,
-        threads: 1,
-        batch: 1,
-        time_s: 0.0,
-        served_by: None,
-        finished_unix_s: 0,
-    }
-}
-
 fn cells(sweep: &Sweep) -> Vec<Cell> {
     let mut cells = Vec::new();
     for k in 0..sweep.models {
         for goal in &sweep.goals {
             for (norm, budgets) in &sweep.threats {
                 for (attack, _, params) in &sweep.attacks {
+                    let usual = made_up::cell();
                     cells.extend(budgets.iter().map(|eps| Cell {
-                        schema: SCHEMA,
                         model: model(k),
-                        data: DataRecord {
-                            name: "made-up".into(),
-                            split: "test".into(),
-                            first: 0,
-                            every: 1,
-                            take: sweep.images,
-                            shuffle: None,
-                            indices: None,
-                            prepared: String::new(),
-                            digest: "1".repeat(64),
-                        },
+                        data: DataRecord { take: sweep.images, ..usual.data.clone() },
                         attack: AttackRecord {
                             name: attack.to_string(),
                             revision: 1,
@@ -102,11 +71,7 @@ fn cells(sweep: &Sweep) -> Vec<Cell> {
                         },
                         threat: ThreatRecord { norm: norm.to_string(), eps: eps.clone() },
                         goal: goal.to_string(),
-                        mode: "at".into(),
-                        witness: "u8".into(),
-                        precision: "f32".into(),
-                        seed: 0,
-                        train: None,
+                        ..usual.clone()
                     }));
                 }
             }
@@ -134,8 +99,6 @@ fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
         let clean = if right { label } else { (label + 2) % 10 };
         let forwards = 1 + (draw * 50.0) as u64;
         Outcome {
-            example,
-            label: Some(label),
             target,
             clean_prediction: Some(clean),
             adversarial_prediction: Some(if fooled { (label + 1) % 10 } else { clean }),
@@ -144,9 +107,7 @@ fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
             l2: Some(f64::from(draw) / 4.0),
             margin_clean: Some(draw),
             margin_adversarial: if example == 3 { None } else { Some(-draw) },
-            confidence_clean: Some(0.9),
             confidence_adversarial: Some(0.8),
-            label_probability_clean: Some(0.9),
             label_probability_adversarial: Some(0.1),
             target_probability_clean: target.map(|_| 0.01),
             target_probability_adversarial: target.map(|_| 0.8),
@@ -158,8 +119,7 @@ fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
             forwards: if right { forwards } else { 0 },
             backwards: if right && gradients { forwards } else { 0 },
             flags: if right { String::new() } else { "clean-wrong".into() },
-            note: String::new(),
-            margin_midway: None,
+            ..made_up::standing(example, label)
         }
     };
     (0..images).map(outcome).collect()
@@ -181,7 +141,7 @@ fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
     for cell in &cells {
         let gradients = sweep.attacks.iter().any(|(name, gradients, _)| *name == cell.attack.name && *gradients);
         let outcomes = outcomes(cell, gradients, sweep.images);
-        store.put(cell, &outcomes, &Witnesses::U8(pixels.clone()), 1, provenance()).unwrap();
+        store.put(cell, &outcomes, &Witnesses::U8(pixels.clone()), 1, made_up::provenance()).unwrap();
         for other in (0..sweep.models).map(model).filter(|m| sweep.transfers && *m != cell.model) {
             let row = |o: &Outcome| Transfer {
                 example: o.example,
@@ -192,12 +152,10 @@ fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
                 target_rank: o.target.map(|_| 1),
             };
             let rows: Vec<Transfer> = outcomes.iter().map(row).collect();
-            store.put_transfer(&cell.id(), &other, &rows, provenance()).unwrap();
+            store.put_transfer(&cell.id(), &other, &rows, made_up::provenance()).unwrap();
         }
     }
-    let (unpinned, unpinned_data, published) = Default::default();
-    let plan =
-        PlanRecord { schema: SCHEMA, name: "made-up".into(), cells, unpinned, unpinned_data, published, figures };
+    let plan = PlanRecord { figures, ..made_up::plan("made-up", &cells) };
     store.put_plan(&plan).unwrap();
     store
 }
