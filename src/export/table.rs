@@ -33,7 +33,7 @@ const CELL: [&str; 18] = [
     "data_pinned",
 ];
 
-/// The most rows of one row group, unless one cell has more. A row takes about 1 KiB of memory until its group is written.
+/// The most rows of one row group, unless one cell has more. A row takes 1 to 2 KiB of memory until its group is written.
 const GROUP: usize = 1 << 16;
 
 /// Cells that are read at a time.
