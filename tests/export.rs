@@ -827,7 +827,7 @@ fn a_bundle_comes_out_as_it_went_in() {
 
 /// 200 cells of 10,000 images: `cargo test --release --test export -- --ignored --nocapture`.
 #[test]
-#[ignore = "takes half a minute"]
+#[ignore = "memory is that of the whole process: run alone"]
 fn a_long_table_does_not_have_to_fit_into_memory() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create(&folder.path().join("run")).unwrap();
