@@ -7,15 +7,19 @@ mod tables;
 mod vgg;
 
 use foolproof::digest::sha256;
-use foolproof::record::{Outcome, StoredCell, Witnesses};
+use foolproof::export::{FORMATS, Request};
+use foolproof::record::{
+    AttackRecord, Cell, DataRecord, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, ThreatRecord,
+    Witnesses,
+};
 use foolproof::store::Store;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use tables::png;
 use vgg::Head;
 
@@ -55,27 +59,33 @@ fn fails(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// A run without its reports; the sweep's folder.
 fn ran(sweep: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("sweep.toml"), sweep).unwrap();
+    ok(folder.path(), &["run", "sweep.toml", "-q"]);
+    folder
+}
+
+/// A run with its reports.
+fn reported(sweep: &str) -> tempfile::TempDir {
+    let folder = ran(sweep);
     ok(folder.path(), &["--config", "sweep.toml", "-q"]);
     folder
 }
 
-/// Cells of one model, norm and budget, in the order of the plan.
-fn cells(run: &Path, model: &str, norm: &str, eps: &str) -> Vec<StoredCell> {
+/// Some cells, in the order of the plan.
+fn cells(run: &Path, wanted: impl Fn(&Cell) -> bool) -> Vec<StoredCell> {
     let store = Store::open(run).unwrap();
     let plan = store.read_plan().unwrap();
-    let wanted = plan.cells.iter().filter(|c| c.model.name == model && c.threat.norm == norm && c.threat.eps == eps);
-    wanted.map(|c| store.read(&c.id()).unwrap()).collect()
+    plan.cells.iter().filter(|c| wanted(c)).map(|c| store.read(&c.id()).unwrap()).collect()
 }
 
-/// What stands of 20 images after each of these cells, worked out image by image.
-fn standing(cells: &[StoredCell]) -> Vec<usize> {
+/// What stands of all images before and after each of these cells, worked out image by image, and how many images there are.
+fn standing(cells: &[StoredCell]) -> (Vec<usize>, usize) {
     let mut stands: BTreeMap<usize, bool> = BTreeMap::new();
     let right = |o: &Outcome| o.clean_prediction == o.label;
     stands.extend(cells.iter().flat_map(|c| &c.outcomes).map(|o| (o.example, right(o))));
-    assert_eq!(stands.len(), 20);
     let mut counts = vec![stands.values().filter(|s| **s).count()];
     for cell in cells {
         for o in &cell.outcomes {
@@ -83,7 +93,61 @@ fn standing(cells: &[StoredCell]) -> Vec<usize> {
         }
         counts.push(stands.values().filter(|s| **s).count());
     }
-    counts
+    (counts, stands.len())
+}
+
+/// One evaluation that is expected: its cells, and its name in both formats.
+struct Expected {
+    model: &'static str,
+    norm: &'static str,
+    theirs: &'static str,
+    eps: &'static str,
+    cells: Vec<StoredCell>,
+    name: String,
+}
+
+/// Holds an entry of `rb/` and a log of `aa/` to the cells; returns the log's first line.
+fn hold(at: &Path, run: &Path, expected: &Expected) -> String {
+    let Expected { model, norm, theirs, eps, cells, name } = expected;
+    let (counts, n) = standing(cells);
+    let percent = |k: usize| format!("{:.2}", k as f64 * 100.0 / n as f64);
+    let robust = percent(counts[cells.len()]);
+    let path = at.join(format!("rb/model_info/cifar10-sample/{theirs}/{name}.json"));
+    let read = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let entry: serde_json::Value = serde_json::from_slice(&read).unwrap();
+    let text = |key: &str| entry[key].as_str().unwrap_or_else(|| panic!("{key}: {entry}")).to_string();
+    assert_eq!((text("clean_acc"), text("external")), (percent(counts[0]), robust.clone()));
+    assert_eq!((text("eps"), text("dataset"), text("name")), ((*eps).into(), "cifar10-sample".into(), (*model).into()));
+    assert!(
+        text("footnote").contains(&format!(" {n} images: ")) && text("footnote").contains(&cells[0].cell.data.text())
+    );
+    for key in ["link", "authors", "venue", "reported"] {
+        assert_eq!(text(key), "N/A", "what only the authors know");
+    }
+    assert!(entry["additional_data"].is_null() && text("architecture").starts_with("vgg11"));
+    assert!(entry["unreliable"].is_boolean() && entry["number_forward_passes"] == 1);
+    assert!(entry.get("autoattack_acc").is_none(), "it was not AutoAttack");
+
+    let log = fs::read_to_string(at.join(format!("aa/{name}.log"))).unwrap();
+    let mut lines = log.lines();
+    let first = lines.next().unwrap().to_string();
+    assert!(lines.next().unwrap().starts_with("using custom version including noise"));
+    assert_eq!(lines.next().unwrap(), format!("initial accuracy: {}%", percent(counts[0])));
+    let ended = counts[1..].iter().position(|k| *k == 0).map_or(cells.len(), |k| k + 1);
+    for k in 0..ended {
+        let (broken, left) = (counts[k] - counts[k + 1], counts[k]);
+        let line = lines.next().unwrap();
+        let expected = format!(" - 1/1 - {broken} out of {left} successfully perturbed");
+        assert!(line.ends_with(&expected), "{line} /{expected}");
+        let line = lines.next().unwrap();
+        assert!(line.starts_with("robust accuracy after ") && line.ends_with(" s)"), "{line}");
+        assert!(line.contains(&format!(": {}% (total time ", percent(counts[k + 1]))), "{line}");
+    }
+    let last = lines.next().unwrap();
+    assert_eq!(last, format!("max {theirs} perturbation: {}", extremes(run, cells, norm)));
+    assert_eq!(lines.next().unwrap(), format!("robust accuracy: {robust}%"));
+    assert_eq!(lines.next(), None);
+    first
 }
 
 #[test]
@@ -94,52 +158,87 @@ fn robustbench_and_autoattack_get_the_worst_case_over_all_attacks() {
     assert_eq!(files.lines().count(), 2 * 3, "{files}");
     assert!(notes.contains("1 cells left out: neither Linf nor L2"), "{notes}");
     let (logs, _) = ok(at, &["export", "shared", "--format", "autoattack-log", "--to", "aa"]);
-    assert_eq!(logs.lines().count(), 2 * 3, "{logs}");
+    assert_eq!(logs.lines().collect::<BTreeSet<_>>().len(), 2 * 3, "each has a name of its own: {logs}");
     for model in ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"] {
         for (norm, theirs, eps) in [("linf", "Linf", "1/255"), ("linf", "Linf", "8/255"), ("l2", "L2", "0.25")] {
-            let cells = cells(&run, model, norm, eps);
-            assert_eq!(cells.len(), 8);
-            let counts = standing(&cells);
-            let percent = |k: usize| format!("{:.2}", k as f64 * 5.0);
+            let cells = cells(&run, |c| c.model.name == model && c.threat.norm == norm && c.threat.eps == eps);
             let name = format!("{model}_cifar10-sample_{theirs}_eps-{}", eps.replace('/', "_"));
-            let path = at.join(format!("rb/model_info/cifar10-sample/{theirs}/{name}.json"));
-            let entry: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            let text = |key: &str| entry[key].as_str().unwrap_or_else(|| panic!("{key}: {entry}")).to_string();
-            assert_eq!(text("clean_acc"), percent(counts[0]));
-            assert_eq!((text("external"), text("reported")), (percent(counts[8]), percent(counts[8])));
-            assert_eq!(
-                (text("eps"), text("dataset"), text("name")),
-                (eps.into(), "cifar10-sample".into(), model.into())
-            );
-            assert!(text("footnote").contains("20 images") && text("footnote").contains("steps=4"));
-            for key in ["link", "authors", "venue", "architecture"] {
-                assert!(!text(key).is_empty());
-            }
-            assert!(entry["unreliable"].is_boolean() && entry["number_forward_passes"] == 1);
-            assert!(entry.get("autoattack_acc").is_none(), "it was not AutoAttack");
-
-            let log = fs::read_to_string(at.join(format!("aa/{name}.log"))).unwrap();
-            let mut lines = log.lines().skip(1);
-            assert!(lines.next().unwrap().starts_with("using custom version including noise, "));
-            assert_eq!(lines.next().unwrap(), format!("initial accuracy: {}%", percent(counts[0])));
-            let ended = counts[1..].iter().position(|k| *k == 0).map_or(8, |k| k + 1);
-            for k in 0..ended {
-                let (broken, left) = (counts[k] - counts[k + 1], counts[k]);
-                let line = lines.next().unwrap();
-                let expected = format!(" - 1/1 - {broken} out of {left} successfully perturbed");
-                assert!(line.ends_with(&expected), "{line} /{expected}");
-                let line = lines.next().unwrap();
-                assert!(line.starts_with("robust accuracy after ") && line.ends_with(" s)"), "{line}");
-                assert!(line.contains(&format!(": {}% (total time ", percent(counts[k + 1]))), "{line}");
-            }
-            let last = lines.next().unwrap();
-            assert_eq!(last, format!("max {theirs} perturbation: {}", extremes(&run, &cells, norm)));
-            assert_eq!(lines.next().unwrap(), format!("robust accuracy: {}%", percent(counts[8])));
-            assert_eq!(lines.next(), None);
+            assert!(cells.len() == 8 && standing(&cells).1 == 20);
+            let first = hold(at, &run, &Expected { model, norm, theirs, eps, cells, name });
+            assert!(first.ends_with("; every attack met all images that were right"), "{first}");
         }
     }
-    let attacks: Vec<&str> = logs.lines().map(|path| path.split('/').next_back().unwrap()).collect();
-    assert_eq!(attacks.iter().collect::<std::collections::BTreeSet<_>>().len(), 6, "each has a name of its own");
+}
+
+/// Float witnesses, smaller budgets that count at larger ones, a goal that leaves images out, two subsets of one dataset.
+const HARD: &str = r#"
+name = "hard"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample", take = 11 }
+goals   = ["untargeted", "target:3"]
+threats = [{ norm = "linf", eps = ["1/255", "2/255"] }, { norm = "l2", eps = ["1", "1/3"] }]
+attacks = [{ name = "noise" }, { name = "pgd", steps = 2, step_size = "2/255" }]
+mode    = "within"
+witness = "f32"
+"#;
+
+#[test]
+fn the_worst_case_is_that_of_floats_and_carried_images_too() {
+    let second = HARD.lines().skip(2).collect::<Vec<_>>().join("\n").replace("take = 11", "first = 11, take = 9");
+    let folder = ran(&format!("{HARD}{second}\n"));
+    let (at, run) = (folder.path(), folder.path().join("results/hard"));
+    let (files, _) = ok(at, &["export", "hard", "--format", "robustbench-json", "--to", "rb"]);
+    ok(at, &["export", "hard", "--format", "autoattack-log", "--to", "aa"]);
+    assert_eq!(files.lines().collect::<BTreeSet<_>>().len(), 2 * 4, "{files}");
+    let (mut carried, mut dropped) = (0, 0);
+    for (first, images) in [(0, 11), (11, 9)] {
+        for (norm, theirs, eps, smallest) in [
+            ("linf", "Linf", "1/255", true),
+            ("linf", "Linf", "2/255", false),
+            ("l2", "L2", "1/3", true),
+            ("l2", "L2", "1", false),
+        ] {
+            let cells = cells(&run, |c| c.data.first == first && c.threat.norm == norm && c.threat.eps == eps);
+            assert!(cells.len() == 4 && standing(&cells).1 == images && cells.iter().all(|c| c.cell.witness == "f32"));
+            carried += cells.iter().flat_map(|c| &c.outcomes).filter(|o| o.has("carried")).count();
+            dropped += cells.iter().filter(|c| c.outcomes.len() < images).count();
+            let model = "vgg11-half-cifar10";
+            let name = format!(
+                "{model}_cifar10-sample_test_{first}..{}_{theirs}_eps-{}",
+                first + images,
+                eps.replace('/', "_")
+            );
+            let said = hold(at, &run, &Expected { model, norm, theirs, eps, cells, name });
+            assert_eq!(said.contains("every attack met all images"), smallest, "{said}");
+            assert_eq!(
+                said.contains("were not attacked again, and times leave the smaller eps out"),
+                !smallest,
+                "{said}"
+            );
+        }
+    }
+    assert!(carried > 0 && dropped > 0, "{carried} {dropped}");
+}
+
+#[test]
+fn evaluations_of_one_name_do_not_overwrite_each_other() {
+    // subsets whose names are cut before they differ, and a budget that reads like a number behind another's name
+    let block = |last: usize| {
+        format!(
+            "[[sweep]]\nmodels = [\"vgg11-half-cifar10\"]\ngoals = [\"untargeted\"]\nattacks = [{{ name = \"noise\" }}]\n\
+             data = {{ name = \"cifar10-sample\", indices = [0, 1, 2, 3, 4, 5, 6, 7, {last}] }}\n\
+             threats = [{{ norm = \"l2\", eps = [\"1\", \"1/3\"] }}]\n"
+        )
+    };
+    let folder = ran(&format!("name = \"same\"\n{}{}{}", block(8), block(9), block(10)));
+    for format in ["robustbench-json", "autoattack-log"] {
+        let (files, _) = ok(folder.path(), &["export", "same", "--format", format]);
+        let named: BTreeSet<&str> = files.lines().collect();
+        assert!(named.len() == 6 && named.iter().all(|f| f.starts_with("export/same/")), "{files}");
+        let eps = |path: &&&str| fs::read_to_string(folder.path().join(path)).unwrap().contains("1/3");
+        assert_eq!(named.iter().filter(eps).count(), 3, "{files}");
+    }
 }
 
 /// AutoAttack's last check, from the stored images: first wrong witness of each image, else the clean image.
@@ -147,10 +246,11 @@ fn extremes(run: &Path, cells: &[StoredCell], norm: &str) -> String {
     let store = Store::open(run).unwrap();
     let inputs = store.read_inputs(&cells[0].cell.data.digest).unwrap();
     let values = 3 * inputs.side * inputs.side;
-    let (mut distance, mut most, mut least) = (0.0f64, 0u8, 255u8);
+    let floats = |pixels: &[u8]| -> Vec<f32> { pixels.iter().map(|v| f32::from(*v) / 255.0).collect() };
+    let (mut distance, mut most, mut least) = (0.0f64, 0f32, 1f32);
     for (i, example) in inputs.examples.iter().enumerate() {
-        let clean = &inputs.pixels[i * values..(i + 1) * values];
-        let mut image = clean.to_vec();
+        let clean = floats(&inputs.pixels[i * values..(i + 1) * values]);
+        let mut image = clean.clone();
         for cell in cells {
             let row = cell.outcomes.iter().position(|o| o.example == *example);
             let Some(row) = row.filter(|row| {
@@ -159,18 +259,20 @@ fn extremes(run: &Path, cells: &[StoredCell], norm: &str) -> String {
             }) else {
                 continue;
             };
-            let Witnesses::U8(all) = store.read_witnesses(&cell.cell.id()).unwrap() else { panic!("8-bit") };
-            image = all[row * values..(row + 1) * values].to_vec();
+            let part = row * values..(row + 1) * values;
+            image = match store.read_witnesses(&cell.cell.id()).unwrap() {
+                Witnesses::U8(all) => floats(&all[part]),
+                Witnesses::F32(all) => all[part].to_vec(),
+            };
             break;
         }
-        let change = || clean.iter().zip(&image).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs() / 255.0);
+        let change = || clean.iter().zip(&image).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
         let here =
             if norm == "l2" { change().map(|d| d * d).sum::<f64>().sqrt() } else { change().fold(0.0, f64::max) };
         distance = distance.max(here);
-        most = most.max(*image.iter().max().unwrap());
-        least = least.min(*image.iter().min().unwrap());
+        most = image.iter().fold(most, |a, b| a.max(*b));
+        least = image.iter().fold(least, |a, b| a.min(*b));
     }
-    let [most, least] = [most, least].map(|v| f64::from(v) / 255.0);
     format!("{distance:.5}, nan in tensor: 0, max: {most:.5}, min: {least:.5}")
 }
 
@@ -178,7 +280,7 @@ fn extremes(run: &Path, cells: &[StoredCell], norm: &str) -> String {
 fn a_worst_case_needs_every_cell() {
     let folder = ran(SWEEP);
     let (at, run) = (folder.path(), folder.path().join("results/shared"));
-    let gone = cells(&run, "vgg11-half-cifar10", "linf", "8/255")[1].cell.id();
+    let gone = cells(&run, |c| c.model.name == "vgg11-half-cifar10" && c.threat.eps == "8/255")[1].cell.id();
     fs::remove_dir_all(run.join("cells").join(&gone)).unwrap();
     for format in ["robustbench-json", "autoattack-log"] {
         let (code, problem) = fails(at, &["export", "shared", "--format", format]);
@@ -200,7 +302,7 @@ fn the_table_has_every_row_with_its_cell() {
     let folder = ran(SWEEP);
     let (at, run) = (folder.path(), folder.path().join("results/shared"));
     ok(at, &["export", "shared", "--format", "parquet"]);
-    let file = SerializedFileReader::new(fs::File::open(at.join("export/shared.parquet")).unwrap()).unwrap();
+    let file = SerializedFileReader::new(fs::File::open(at.join("export/shared/shared.parquet")).unwrap()).unwrap();
     let rows: Vec<BTreeMap<String, Field>> =
         file.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns().into_iter().collect()).collect();
     let store = Store::open(&run).unwrap();
@@ -224,7 +326,14 @@ fn the_table_has_every_row_with_its_cell() {
             ("eps", text(&cell.threat.eps)),
             ("goal", text(&cell.goal)),
             ("seed", count(Some(0))),
+            ("network", text(&cell.model.network)),
+            ("dataset", text(&cell.data.text())),
+            ("norm", text(&cell.threat.norm)),
+            ("mode", text("at")),
+            ("witness", text("u8")),
+            ("precision", text("f32")),
             ("weights_pinned", text("yes")),
+            ("data_pinned", text(if plan.data_pinned(cell) { "yes" } else { "no" })),
             ("example", count(Some(o.example))),
             ("label", count(o.label)),
             ("target", count(o.target)),
@@ -236,6 +345,7 @@ fn the_table_has_every_row_with_its_cell() {
             ("target_rank_clean", count(o.target_rank_clean)),
             ("forwards", number(Some(o.forwards as f64))),
             ("flags", if o.flags.is_empty() { Field::Null } else { text(&o.flags) }),
+            ("note", if o.note.is_empty() { Field::Null } else { text(&o.note) }),
         ] {
             assert_eq!(row[name], field, "{name} of {} {}", cell.id(), o.example);
         }
@@ -248,8 +358,17 @@ fn the_table_has_every_row_with_its_cell() {
     }
 }
 
-/// A run on pictures and a model of somebody's own, with transfers and maps; the sweep's folder.
-fn own() -> tempfile::TempDir {
+/// A tiny network's model file.
+fn model_file(weights: &str, std: f64) -> String {
+    format!(
+        "family = \"vgg11\"\nwidth = 0.015625\nhead = \"linear\"\nclasses = 10\nside = 32\n\
+         mean = [0.5, 0.5, 0.5]\nstd = [{std}, {std}, {std}]\nweights = \"{weights}\"\n"
+    )
+}
+
+/// A run on pictures and two models of somebody's own that share a weight file, with transfers and maps; the sweep's folder.
+/// The models name their weights by path.
+fn own(absolute: bool) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let sample = foolproof::data::find("cifar10-sample").unwrap();
@@ -264,9 +383,11 @@ fn own() -> tempfile::TempDir {
     fs::create_dir_all(at.join("configs/models/deep")).unwrap();
     let weights = vgg::safetensors(&vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(10)));
     fs::write(at.join("configs/models/deep/mine.bin"), &weights).unwrap();
-    let model = "family = \"vgg11\"\nwidth = 0.015625\nhead = \"linear\"\nclasses = 10\nside = 32\n\
-                 mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nweights = \"deep/../deep/mine.bin\"\n";
-    fs::write(at.join("configs/models/mine.toml"), model).unwrap();
+    let beside = if absolute { at.join("configs/models").display().to_string() + "/" } else { String::new() };
+    for (name, std) in [("mine", 0.25), ("mine-too", 0.5)] {
+        let text = model_file(&format!("{beside}deep/mine.bin"), std);
+        fs::write(at.join(format!("configs/models/{name}.toml")), text).unwrap();
+    }
     let sweep = r#"
 name = "own"
 [[sweep]]
@@ -275,7 +396,7 @@ data    = { name = "folder", path = "pictures", resize = 32 }
 goals   = ["untargeted"]
 threats = [{ norm = "linf", eps = ["8/255"] }]
 attacks = [{ name = "fgsm" }]
-transfer_to = ["mine"]
+transfer_to = ["mine", "mine-too"]
 explain = true
 "#;
     fs::write(at.join("sweep.toml"), sweep).unwrap();
@@ -283,28 +404,43 @@ explain = true
     folder
 }
 
+/// Verifies a bundle in a folder with an empty temporary folder beside it, in which nothing may stay.
+fn verify(at: &Path, bundle: &Path) -> Output {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = support::foolproof();
+    command.current_dir(at).env_remove("FOOLPROOF_DATA").env("HF_HUB_OFFLINE", "1").env("TMPDIR", temporary.path());
+    let output = command.arg("verify").arg(bundle).output().unwrap();
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "nothing is left behind");
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 #[test]
 fn a_bundle_is_verified_where_nothing_else_is() {
-    let folder = own();
+    let folder = own(false);
     let at = folder.path();
     let (line, _) = ok(at, &["export", "own", "--format", "tar"]);
-    assert_eq!(line.trim_end(), "export/own.tar");
-    let bundle = at.join("export/own.tar");
+    assert_eq!(line.trim_end(), "export/own/own.tar");
+    let bundle = at.join("export/own/own.tar");
     let bytes = fs::read(&bundle).unwrap();
     ok(at, &["export", "own", "--format", "tar"]);
     assert!(bytes == fs::read(&bundle).unwrap(), "the same run gives the same bytes");
-    assert!(fs::read_dir(at.join("export")).unwrap().count() == 1);
+    assert!(fs::read_dir(at.join("export/own")).unwrap().count() == 1);
 
     let elsewhere = tempfile::tempdir().unwrap();
     let there = elsewhere.path();
-    fs::copy(&bundle, there.join("own.tar")).unwrap();
-    let (said, why) = ok(there, &["verify", "own.tar"]);
+    let output = verify(there, &bundle);
+    let (said, why) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{why}");
     assert!(said.starts_with("1 cells, 20 witnesses, ") && said.contains(" 0 problems"), "{said}");
-    assert!(said.contains("20 transfers, 40 maps verified, 1 subsets held to no dataset,"), "{said}");
+    assert!(said.contains("40 transfers, 40 maps verified, 1 subsets held to no dataset,"), "{said}");
     assert!(why.contains("were taken from the run: ") && why.contains("pictures"), "{why}");
-    assert_eq!(fs::read_dir(there).unwrap().count(), 1, "nothing is left behind");
+    assert_eq!(fs::read_dir(there).unwrap().count(), 0, "nothing is left behind");
     // at home the dataset is there, and held to
-    let (said, _) = ok(at, &["verify", "export/own.tar"]);
+    let (said, _) = ok(at, &["verify", "export/own/own.tar"]);
     assert!(said.contains(" 0 problems") && !said.contains("held to no dataset"), "{said}");
 
     // unpacked by whatever tool, each file is as it was sent
@@ -320,6 +456,9 @@ fn a_bundle_is_verified_where_nothing_else_is() {
     assert_eq!(files.len(), sums.lines().count() + 1, "the sums name every other file");
     assert!(!files.iter().any(|f| f.ends_with("lock")));
     ok(there, &["verify", "own"]);
+    // whoever got it passes it on as it was
+    ok(there, &["export", "own", "--format", "tar", "--to", "again"]);
+    assert!(bytes == fs::read(there.join("again/own.tar")).unwrap(), "a bundle of a bundle is the same");
 
     // a model, a witness, a clean image that is not what the cells say
     for (what, find, code) in
@@ -336,34 +475,167 @@ fn a_bundle_is_verified_where_nothing_else_is() {
         fs::write(path, forged).unwrap();
         let (status, problem) = fails(copy.path(), &["verify", "own"]);
         assert!(status == Some(3) && problem.contains(code), "{what}: {problem}");
+        if what == "model" {
+            let (status, problem) = fails(copy.path(), &["export", "own", "--format", "tar"]);
+            assert!(status == Some(1) && problem.contains("is not the weight file that model `mine"), "{problem}");
+            assert!(!copy.path().join("export").exists());
+        }
     }
 }
 
 #[test]
-fn weights_may_stay_at_home() {
-    let folder = own();
-    let (at, models) = (folder.path(), "configs/models");
+fn weights_may_stay_at_home_and_whoever_follows_the_note_verifies() {
+    for (absolute, wanted) in [
+        (false, ["configs/models/deep/mine.bin", "datasets/models/deep/mine.bin"].as_slice()),
+        (true, ["datasets/models/mine.bin"].as_slice()),
+    ] {
+        let folder = own(absolute);
+        let at = folder.path();
+        let (_, note) = ok(at, &["export", "own", "--format", "tar", "--without-weights"]);
+        assert_eq!(note.lines().count(), 2, "a line a model: {note}");
+        let line = note.lines().find(|line| line.starts_with("model `mine`: ")).unwrap();
+        let weights = fs::read(at.join("configs/models/deep/mine.bin")).unwrap();
+        let (needs, places) = line.split_once(" as ").unwrap();
+        assert_eq!(needs, format!("model `mine`: verify needs a weight file with SHA-256 {}", sha256(&weights)));
+        let (places, otherwise) = places.split_once(" (below FOOLPROOF_DATA, where that is set, ").unwrap();
+        assert!(otherwise == "in place of datasets)" && places.split(" or ").eq(wanted.iter().copied()), "{line}");
+        let bundle = at.join("export/own/own.tar");
+        let mut archive = tar::Archive::new(fs::File::open(&bundle).unwrap());
+        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+        let mut readme = String::new();
+        entry.read_to_string(&mut readme).unwrap();
+        assert!(readme.contains(&format!("Not here: {line}.\n")), "{readme}");
+        // an absolute path would be found on this machine
+        fs::remove_dir_all(at.join("configs")).unwrap();
+        for place in wanted {
+            let elsewhere = tempfile::tempdir().unwrap();
+            let there = elsewhere.path();
+            let output = verify(there, &bundle);
+            assert!(output.status.code() == Some(3) && text(&output.stderr).contains("mine"), "nothing is there yet");
+            fs::create_dir_all(there.join(place).parent().unwrap()).unwrap();
+            fs::write(there.join(place), &weights).unwrap();
+            let output = verify(there, &bundle);
+            assert!(output.status.success(), "{place}: {}", text(&output.stderr));
+            if let Some(below) = place.strip_prefix("datasets/") {
+                fs::rename(there.join("datasets"), there.join("data")).unwrap();
+                assert!(there.join("data").join(below).is_file());
+                let mut command = support::foolproof();
+                command.current_dir(there).env("FOOLPROOF_DATA", "data").arg("verify").arg(&bundle);
+                let output = command.output().unwrap();
+                assert!(output.status.success(), "{place}: {}", text(&output.stderr));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_sweep_did_not_run_with_is_no_part_of_a_bundle() {
+    let folder = own(false);
+    let at = folder.path();
+    let refused = |said: &str| {
+        let (code, problem) = fails(at, &["export", "own", "--format", "tar"]);
+        assert!(code == Some(1) && problem.contains("mine") && problem.contains("--without-weights"), "{problem}");
+        assert!(problem.contains(said), "{problem}");
+        assert!(!at.join("export").exists(), "looked at before anything is written");
+    };
+    let (weights, description) = (at.join("configs/models/deep/mine.bin"), at.join("configs/models/mine.toml"));
+    let (were, was) = (fs::read(&weights).unwrap(), fs::read_to_string(&description).unwrap());
+    fs::write(&weights, vgg::safetensors(&vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(9)))).unwrap();
+    refused("is not the weight file that model `mine` had");
+    fs::write(&weights, were).unwrap();
+    fs::write(&description, was.replace("0.25, 0.25, 0.25", "0.3, 0.25, 0.25")).unwrap();
+    refused("the model file of `mine` describes `vgg11 ");
+    fs::remove_file(&description).unwrap();
+    refused("its model file is not here");
     let (_, note) = ok(at, &["export", "own", "--format", "tar", "--without-weights"]);
-    assert!(note.contains("model `mine`: verify needs a weight file with SHA-256 "), "{note}");
-    let elsewhere = tempfile::tempdir().unwrap();
-    let there = elsewhere.path();
-    fs::copy(at.join("export/own.tar"), there.join("own.tar")).unwrap();
-    let (code, problem) = fails(there, &["verify", "own.tar"]);
-    assert!(code == Some(3) && problem.contains("mine"), "{problem}");
-    fs::create_dir_all(there.join("datasets/models/deep")).unwrap();
-    fs::copy(at.join(models).join("deep/mine.bin"), there.join("datasets/models/deep/mine.bin")).unwrap();
-    ok(there, &["verify", "own.tar"]);
-    // others than the run's are no part of a bundle
-    fs::write(
-        at.join(models).join("deep/mine.bin"),
-        vgg::safetensors(&vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(9))),
-    )
-    .unwrap();
-    let (code, problem) = fails(at, &["export", "own", "--format", "tar"]);
-    assert!(code == Some(1) && problem.contains("mine") && problem.contains("--without-weights"), "{problem}");
-    fs::remove_file(at.join(models).join("mine.toml")).unwrap();
-    let (code, problem) = fails(at, &["export", "own", "--format", "tar"]);
-    assert!(code == Some(1) && problem.contains("mine") && problem.contains("--without-weights"), "{problem}");
+    assert!(note.contains("what the sweep found as `configs/models/mine.toml`, with weights of SHA-256 "), "{note}");
+}
+
+#[test]
+fn the_folder_of_the_run_takes_no_export() {
+    let folder = ran(SMALL);
+    let at = folder.path();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("results/small/cells", at.join("link")).unwrap();
+    #[cfg(unix)]
+    assert!(fails(at, &["export", "small", "--format", "parquet", "--to", "link/x"]).1.contains("own folder"));
+    for to in ["results/small", "results/small/tables/new", "no/../results/./small/x"] {
+        for format in ["tar", "parquet", "robustbench-json", "autoattack-log"] {
+            let (code, problem) = fails(at, &["export", "small", "--format", format, "--to", to]);
+            assert!(code == Some(1) && problem.contains("own folder") && problem.contains("--to"), "{to}: {problem}");
+        }
+    }
+    let (code, problem) = fails(&at.join("results/small"), &["export", ".", "--format", "tar"]);
+    assert!(code == Some(1) && problem.contains("export/small lies in the run's own folder"), "{problem}");
+    ok(at, &["verify", "small"]);
+    ok(at, &["export", "small", "--format", "parquet", "--to", "results"]);
+}
+
+/// One cell of a compiled-in model.
+const SMALL: &str = r#"
+name = "small"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample", take = 4 }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["8/255"] }]
+attacks = [{ name = "fgsm" }]
+"#;
+
+#[test]
+fn an_export_that_fails_leaves_nothing_and_two_at_once_do_not_meet() {
+    let folder = reported(SMALL);
+    let (at, to) = (folder.path(), folder.path().join("to"));
+    // several at once, into one folder
+    let export = |format: &str| {
+        let mut command = support::foolproof();
+        command
+            .current_dir(at)
+            .args(["export", "small", "--to", "to", "--format", format])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    ok(at, &["export", "small", "--to", "alone", "--format", "tar"]);
+    let mut children: Vec<_> = (0..6).map(|k| export(if k % 2 == 0 { "tar" } else { "parquet" })).collect();
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    assert!(fs::read(at.join("alone/small.tar")).unwrap() == fs::read(to.join("small.tar")).unwrap());
+    let names = || fs::read_dir(&to).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names().collect::<BTreeSet<_>>(), ["small.parquet", "small.tar"].map(String::from).into());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        fs::File::create(at.join("plain")).unwrap();
+        assert_eq!(mode(&to.join("small.tar")), mode(&at.join("plain")));
+    }
+    // half of a table, half of a bundle
+    let run = at.join("results/small");
+    fs::remove_dir_all(&to).unwrap();
+    fs::remove_file(run.join("report.html")).unwrap();
+    fs::create_dir(run.join("report.html")).unwrap();
+    let (code, problem) = fails(at, &["export", "small", "--to", "to", "--format", "tar"]);
+    assert!(code == Some(1) && problem.contains("report.html"), "{problem}");
+    assert_eq!(names().count(), 0);
+    let cell = cells(&run, |_| true)[0].cell.id();
+    fs::write(run.join("cells").join(cell).join("outcomes.csv"), "").unwrap();
+    let (code, problem) = fails(at, &["export", "small", "--to", "to", "--format", "parquet"]);
+    assert!(code == Some(1) && problem.contains("outcomes.csv"), "{problem}");
+    assert_eq!(names().count(), 0);
+}
+
+#[test]
+fn what_a_killed_writer_left_is_swept() {
+    let folder = ran(SMALL);
+    let run = folder.path().join("results/small");
+    let left =
+        ["", "inputs", "tables", "figures", "pictures", "checkpoints/0123"].map(|f| run.join(f).join(".tmp-a1B2c3"));
+    for path in &left {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half").unwrap();
+    }
+    ok(folder.path(), &["report", "small"]);
+    left.iter().for_each(|path| assert!(!path.exists(), "{}", path.display()));
 }
 
 /// Every file below.
@@ -413,13 +685,129 @@ fn a_hostile_bundle_writes_nothing_outside_its_folder() {
     }
 }
 
+/// A header with these fields alone.
+fn header(path: &str, kind: tar::EntryType, size: u64, mode: u32) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+/// Header and content, to whole blocks.
+fn block(path: &str, kind: tar::EntryType, content: &[u8]) -> Vec<u8> {
+    let mut bytes = header(path, kind, content.len() as u64, 0o000);
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// A record of a pax header: `<length> <key>=<value>\n`, the length with itself.
+fn pax(key: &str, value: &str) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let length = (1..).find(|n| n.to_string().len() + rest == *n).unwrap();
+    format!("{length} {key}={value}\n").into_bytes()
+}
+
+#[test]
+fn a_bundle_that_was_packed_anew_by_other_tools_is_verified() {
+    use tar::EntryType;
+    let folder = reported(SMALL);
+    let at = folder.path();
+    // a name beyond the 100 bytes of a header
+    let long = "n".repeat(80);
+    fs::write(at.join("long.toml"), SMALL.replace("small", &long)).unwrap();
+    ok(at, &["--config", "long.toml", "-q"]);
+    ok(at, &["export", &long, "--format", "tar", "--to", "to"]);
+    let output = verify(at, &at.join(format!("to/{long}.tar")));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    ok(at, &["export", "small", "--format", "tar", "--to", "to"]);
+    // as `tar -cf x ./small` has it, as git has it, with folders, with modes that would lock us out, with long names of pax
+    let mut anew = block("pax_global_header", EntryType::XGlobalHeader, &pax("comment", &"0".repeat(40)));
+    anew.extend(header("./", EntryType::Directory, 0, 0o000));
+    anew.extend(header("./small/", EntryType::Directory, 0, 0o000));
+    let mut archive = tar::Archive::new(fs::File::open(at.join("to/small.tar")).unwrap());
+    for (k, entry) in archive.entries().unwrap().enumerate() {
+        let mut entry = entry.unwrap();
+        let path = format!("./{}", entry.path().unwrap().display());
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        if k % 2 == 0 {
+            let records = [pax("mtime", "1.5"), pax("path", &path)].concat();
+            anew.extend(block("PaxHeaders/x", EntryType::XHeader, &records));
+        } else {
+            anew.extend(block("././@LongLink", EntryType::GNULongName, format!("{path}\0").as_bytes()));
+        }
+        anew.extend(block("cut", EntryType::Regular, &content));
+    }
+    anew.extend(vec![0; 1024]);
+    fs::write(at.join("anew.tar"), &anew).unwrap();
+    let output = verify(at, &at.join("anew.tar"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_bundle_that_cannot_be_unpacked_says_why() {
+    use tar::EntryType;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let (end, plain) = (vec![0; 1024], block("run/cells/a", EntryType::Regular, b"good"));
+    let long = |kind, size: u64| [header("x", kind, size, 0), vec![b'n'; size.next_multiple_of(512) as usize]].concat();
+    for (what, bytes, said) in [
+        ("gzip", [&[0x1f, 0x8b, 8, 0], plain.as_slice()].concat(), "gunzip"),
+        ("twice", [plain.clone(), plain.clone(), end.clone()].concat(), "`run/cells/a` stands in it twice"),
+        (
+            "twice by `./`",
+            [plain.clone(), block("./run/./cells/a", EntryType::Regular, b"evil"), end.clone()].concat(),
+            "twice",
+        ),
+        (
+            "file as a folder",
+            [plain.clone(), block("run/cells/a/b", EntryType::Regular, b"x"), end.clone()].concat(),
+            "`run/cells/a/b`",
+        ),
+        (
+            "long name",
+            [long(EntryType::GNULongName, 70_000), plain.clone(), end.clone()].concat(),
+            "a name of 70000 bytes",
+        ),
+        ("pax", [long(EntryType::XHeader, 70_000), plain.clone(), end.clone()].concat(), "a name of 70000 bytes"),
+        (
+            "pax size",
+            [block("x", EntryType::XHeader, &pax("size", "512")), plain.clone(), end.clone()].concat(),
+            "--format=gnu",
+        ),
+        ("no folder", [block("./", EntryType::Regular, b""), end.clone()].concat(), "is no plain file"),
+        (
+            "too long for the system",
+            [
+                block("x", EntryType::GNULongName, format!("run/{}", "n".repeat(300)).as_bytes()),
+                plain.clone(),
+                end.clone(),
+            ]
+            .concat(),
+            "name too long",
+        ),
+        ("cut off", [plain.clone(), plain[..514].to_vec()].concat().split_off(1024)[..514].to_vec(), "end of file"),
+    ] {
+        fs::write(at.join("bad.tar"), bytes).unwrap();
+        let output = verify(at, Path::new("bad.tar"));
+        let problem = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && problem.contains("bad.tar"), "{what}: {problem}");
+        assert!(problem.to_lowercase().contains(&said.to_lowercase()), "{what}: {problem}");
+    }
+}
+
 #[test]
 fn a_bundle_comes_out_as_it_went_in() {
-    let folder = ran(SWEEP);
+    let folder = reported(SWEEP);
     let at = folder.path();
     ok(at, &["export", "shared", "--format", "tar"]);
     let mut names = Vec::new();
-    let mut archive = tar::Archive::new(fs::File::open(at.join("export/shared.tar")).unwrap());
+    let mut archive = tar::Archive::new(fs::File::open(at.join("export/shared/shared.tar")).unwrap());
     for entry in archive.entries().unwrap() {
         let mut entry = entry.unwrap();
         let path = entry.path().unwrap().strip_prefix("shared").unwrap().to_path_buf();
@@ -433,6 +821,105 @@ fn a_bundle_comes_out_as_it_went_in() {
     list(&at.join("results/shared"), &mut files);
     assert_eq!(names.len(), files.len() - 1 + 2, "all but the lock, and two of its own; the models are compiled in");
     let (said, _) =
-        ok(tempfile::tempdir().unwrap().path(), &["verify", at.join("export/shared.tar").to_str().unwrap()]);
+        ok(tempfile::tempdir().unwrap().path(), &["verify", at.join("export/shared/shared.tar").to_str().unwrap()]);
     assert!(said.contains("49 cells") && said.contains(" 0 problems"), "{said}");
+}
+
+/// 200 cells of 10,000 images: `cargo test --release --test export -- --ignored --nocapture`.
+#[test]
+#[ignore = "memory is that of the whole process: run alone"]
+fn a_long_table_does_not_have_to_fit_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&folder.path().join("run")).unwrap();
+    let data = DataRecord {
+        name: "made-up".into(),
+        split: "test".into(),
+        first: 0,
+        every: 1,
+        take: 10_000,
+        shuffle: None,
+        indices: None,
+        prepared: String::new(),
+        digest: "1".repeat(64),
+    };
+    let model =
+        ModelRecord { name: "net".into(), network: "vgg11_bn classes=10 side=1".into(), weights: "0".repeat(64) };
+    let cell = |seed| Cell {
+        schema: SCHEMA,
+        model: model.clone(),
+        data: data.clone(),
+        attack: AttackRecord { name: "pgd".into(), revision: 1, params: [("steps".into(), "40".into())].into() },
+        threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
+        goal: "untargeted".into(),
+        mode: "at".into(),
+        witness: "u8".into(),
+        precision: "f32".into(),
+        seed,
+        train: None,
+    };
+    let outcome = |example: usize| Outcome {
+        example,
+        label: Some(example % 10),
+        target: None,
+        clean_prediction: Some(example % 10),
+        adversarial_prediction: Some(0),
+        success: Some(!example.is_multiple_of(10)),
+        linf_255: Some(8.0),
+        l2: Some(example as f64 / 7.0),
+        margin_clean: Some(1.0),
+        margin_adversarial: Some(-(example as f32) / 7.0),
+        confidence_clean: Some(0.5),
+        confidence_adversarial: Some(0.5),
+        label_probability_clean: Some(0.5),
+        label_probability_adversarial: Some(0.25),
+        target_probability_clean: None,
+        target_probability_adversarial: None,
+        target_logit_adversarial: None,
+        target_rank_clean: None,
+        target_rank_adversarial: None,
+        step: 1,
+        restart: 0,
+        forwards: 40,
+        backwards: 40,
+        flags: String::new(),
+        note: String::new(),
+        margin_midway: Some(0.5),
+    };
+    let outcomes: Vec<Outcome> = (0..10_000).map(outcome).collect();
+    let provenance = Provenance {
+        schema: SCHEMA,
+        error: None,
+        files: BTreeMap::new(),
+        version: "test".into(),
+        model_file: None,
+        model_commit: None,
+        data_path: None,
+        data_table: None,
+        data_files: vec![],
+        device: "cpu".into(),
+        machine: None,
+        threads: 1,
+        batch: 1,
+        time_s: 0.0,
+        served_by: None,
+        finished_unix_s: 0,
+    };
+    let cells: Vec<Cell> = (0..200).map(cell).collect();
+    for cell in &cells {
+        store.put(cell, &outcomes, &Witnesses::U8(vec![0; 30_000]), 1, provenance.clone()).unwrap();
+    }
+    let (unpinned, unpinned_data, published, figures) = Default::default();
+    let plan = PlanRecord { schema: SCHEMA, name: "long".into(), cells, unpinned, unpinned_data, published, figures };
+    store.put_plan(&plan).unwrap();
+    let (before, start) = (support::peak_memory(), std::time::Instant::now());
+    let to = folder.path().join("to");
+    let table = FORMATS.iter().find(|f| f.name == "parquet").unwrap();
+    table.write(&Request { store: &store, to: &to, weights: true }).unwrap();
+    let (after, seconds) = (support::peak_memory(), start.elapsed().as_secs_f64());
+    println!("{seconds:.1} s, peak {:?} MiB before and {:?} after", before.map(|b| b >> 20), after.map(|b| b >> 20));
+    let file = SerializedFileReader::new(fs::File::open(to.join("long.parquet")).unwrap()).unwrap();
+    let groups: Vec<i64> = file.metadata().row_groups().iter().map(|g| g.num_rows()).collect();
+    assert_eq!(groups.iter().sum::<i64>(), 2_000_000);
+    assert!(groups.iter().all(|rows| *rows <= 65_536), "{groups:?}");
+    assert!(after.is_none_or(|bytes| bytes < 512 << 20), "{after:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::registries::print;
 use crate::error::Result;
-use crate::export::{FORMATS, Request};
+use crate::export::{self, FORMATS, Request};
 use crate::store::Store;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ pub struct Arguments {
     /// Form of what is written
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     format: String,
-    /// Folder of what is written
-    #[arg(long, value_name = "DIR", default_value = "export")]
-    to: PathBuf,
+    /// Folder of what is written [default: export/ and the run's name]
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
     /// A bundle without the weights that only this machine has
     #[arg(long)]
     without_weights: bool,
@@ -31,7 +31,8 @@ fn formats() -> PossibleValuesParser {
 pub fn export(arguments: &Arguments, dir: &Path) -> Result<()> {
     let store = Store::open(dir)?;
     let format = FORMATS.iter().find(|f| f.name == arguments.format).expect("clap knows the names");
-    let request = Request { store: &store, to: &arguments.to, weights: !arguments.without_weights };
+    let to = arguments.to.clone().map_or_else(|| export::folder(&store), Ok)?;
+    let request = Request { store: &store, to: &to, weights: !arguments.without_weights };
     let written = format.write(&request)?;
     written.notes.iter().for_each(|note| eprintln!("{note}"));
     let paths: String = written.files.iter().map(|path| format!("{}\n", path.display())).collect();

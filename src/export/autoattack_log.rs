@@ -1,6 +1,7 @@
 //! The sentences of AutoAttack's log (Croce and Hein 2020, `run_standard_evaluation`), for tools that read them. As there,
 //! each attack counts those images that stand after the ones before it, and all ends when none stands. Here every attack was
-//! run on all images that were right, so the times are longer than AutoAttack's would be; the first line says so.
+//! run on all images that were right, so the times are longer than AutoAttack's would be; or, with `mode = "within"`, on those
+//! that stood at smaller budgets, whose time is not counted. The first line says which.
 
 use super::evaluation::{Evaluation, evaluations};
 use super::{Request, Written};
@@ -29,11 +30,12 @@ fn log(run: &Run, evaluation: &Evaluation) -> Result<String> {
     let (attacks, n) = (evaluation.attacks(), evaluation.images.len());
     let accuracy = |k: usize| format!("{:.2}%", 100.0 * k as f64 / n as f64);
     let mut text = format!(
-        "foolproof {}, run {} ({}): {}; every attack met all images that were right\n",
+        "foolproof {}, run {} ({}): {}; {}\n",
         env!("CARGO_PKG_VERSION"),
         run.id,
         run.name,
-        evaluation.what()
+        evaluation.what(),
+        met(evaluation)
     );
     text += &format!("using custom version including {}.\n", attacks.join(", "));
     let mut standing = evaluation.clean();
@@ -62,6 +64,23 @@ fn log(run: &Run, evaluation: &Evaluation) -> Result<String> {
     );
     text += &format!("robust accuracy: {}\n", accuracy(standing));
     Ok(text)
+}
+
+/// Which images the attacks met.
+fn met(evaluation: &Evaluation) -> &'static str {
+    // the smallest budget of mode `within` names none before it
+    let carries = |mode: &str| mode.contains(' ');
+    match evaluation.cells.iter().filter(|s| carries(&s.cell.mode)).count() {
+        0 => "every attack met all images that were right",
+        n if n == evaluation.cells.len() => {
+            "images that an attack broke at a smaller eps count as broken by it and were not attacked again, and times leave \
+             the smaller eps out"
+        }
+        _ => {
+            "images that some of the attacks broke at a smaller eps count as broken by them and were not attacked again, and \
+             their times leave the smaller eps out"
+        }
+    }
 }
 
 /// What AutoAttack checks at the end: of each image the first witness that is wrong, else the clean image.

@@ -7,7 +7,7 @@ use crate::report::Run;
 use crate::report::sanity::Judgement;
 use crate::report::summary::Summary;
 use crate::store::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Norms that both know, and what they call them.
 const NORMS: [(&str, &str); 2] = [("linf", "Linf"), ("l2", "L2")];
@@ -64,7 +64,7 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
     }
     let bad: Vec<&str> =
         run.sanity.iter().filter(|r| r.verdict == Judgement::Violated).flat_map(|r| r.cells()).collect();
-    let (mut kept, mut names): (Vec<Evaluation>, BTreeMap<String, usize>) = (Vec::new(), BTreeMap::new());
+    let mut kept: Vec<Evaluation> = Vec::new();
     for (_, mut evaluation) in groups {
         let what = evaluation.what();
         let untargeted = evaluation.cells.iter().find(|s| s.cell.goal == "untargeted");
@@ -74,21 +74,34 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
         }
         evaluation.judge(run.store)?;
         evaluation.violated = evaluation.cells.iter().any(|s| bad.contains(&s.id.as_str()));
-        let count = names.entry(evaluation.name.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            evaluation.name = format!("{}_{count}", evaluation.name);
-        }
         kept.push(evaluation);
     }
+    name(&mut kept);
     Ok((kept, notes))
+}
+
+/// Gives each a name of its own, `<model>_<dataset>_<norm>_eps-<eps>`, with the subset where the run has several of the dataset.
+fn name(evaluations: &mut [Evaluation]) {
+    let data = |e: &Evaluation| e.cells[0].cell.data.clone();
+    let subsets: BTreeSet<(String, String)> =
+        evaluations.iter().map(|e| (data(e).name.clone(), data(e).text())).collect();
+    let mut used = BTreeSet::new();
+    for evaluation in evaluations {
+        let (cell, data) = (&evaluation.cells[0].cell, data(evaluation));
+        let one = subsets.iter().filter(|(name, _)| *name == data.name).count() == 1;
+        let images = file_name(&if one { data.name } else { data.text() });
+        let name = format!("{}_{}_{}", cell.model.name, images.trim_end_matches('_'), evaluation.norm);
+        let name = file_name(&format!("{name}_eps-{}", cell.threat.eps));
+        let numbered = (2..).map(|k| format!("{name}_{k}"));
+        // there are file systems to which `A` is `a`
+        let free = [name.clone()].into_iter().chain(numbered).find(|name| used.insert(name.to_lowercase()));
+        evaluation.name = free.expect("numbers do not end");
+    }
 }
 
 impl<'a> Evaluation<'a> {
     fn new(norm: &'static str, first: &'a Summary) -> Evaluation<'a> {
-        let cell = &first.cell;
-        let name = file_name(&format!("{}_{}_{norm}_eps-{}", cell.model.name, cell.data.name, cell.threat.eps));
-        Evaluation { norm, cells: vec![first], images: BTreeMap::new(), violated: false, name }
+        Evaluation { norm, cells: vec![first], images: BTreeMap::new(), violated: false, name: String::new() }
     }
 
     /// `vgg11-half-cifar10 on cifar10:test[0..1000] in Linf with eps 8/255`.

@@ -11,9 +11,9 @@ mod tar;
 
 pub use tar::unpack;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Store;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A form of a run.
 pub struct Format {
@@ -68,13 +68,39 @@ pub const FORMATS: [Format; 4] = [
 ];
 
 impl Format {
-    /// Writes a run.
+    /// Writes a run; not into its own folder, whose files are the run.
     pub fn write(&self, request: &Request) -> Result<Written> {
+        let [to, run] = [request.to, request.store.dir()].map(|path| resolved(path).map_err(Error::io("find", path)));
+        if to?.starts_with(run?) {
+            return Err(Error::usage(format!(
+                "{} lies in the run's own folder, where it would be taken for a part of the run (hint: --to DIR, elsewhere)",
+                request.to.display()
+            )));
+        }
         (self.write)(request)
     }
 }
 
-/// A name as part of a file's name: what is no letter, digit, `-`, `_` or `.` becomes `_`.
+/// Where a run is written where nothing else is asked for: `export/<name>`, so that two runs do not meet.
+pub fn folder(store: &Store) -> Result<PathBuf> {
+    Ok(Path::new("export").join(file_name(&store.read_plan()?.name)))
+}
+
+/// A path without links, `.` and `..`, whether it exists or not.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let mut at = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        match part {
+            Component::ParentDir => drop(at.pop()),
+            part => at.push(part),
+        }
+        at = at.canonicalize().unwrap_or(at);
+    }
+    Ok(at)
+}
+
+/// A name as part of a file's name: what is no letter, digit, `-`, `_` or `.` becomes `_`, and so does a dot at the beginning.
 fn file_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+    let plain = |(i, c): (usize, char)| c.is_ascii_alphanumeric() || "-_".contains(c) || c == '.' && i > 0;
+    text.chars().enumerate().map(|(i, c)| if plain((i, c)) { c } else { '_' }).collect()
 }

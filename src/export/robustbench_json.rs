@@ -1,6 +1,7 @@
 //! Entries of RobustBench's `model_info/<dataset>/<threat>/<model>.json` (Croce et al. 2021): the same keys, accuracies as
 //! text in percent with two decimals. Our robust accuracy stands under `external`, as RobustBench calls an evaluation that
-//! is not AutoAttack's; its leaderboard takes that. What the store does not know is `N/A`, or null, to be filled in by hand.
+//! is not AutoAttack's; its tables take that before `autoattack_acc`. What the store does not know is to be filled in by hand:
+//! text is `N/A`, and `additional_data` null, as RobustBench's own `update_json` leaves it (its tables show null as no).
 
 use super::evaluation::{Evaluation, evaluations};
 use super::{Request, Written, file_name};
@@ -26,7 +27,8 @@ struct Entry {
     architecture: String,
     eps: String,
     clean_acc: String,
-    reported: String,
+    /// What the model's authors claim.
+    reported: &'static str,
     external: String,
     unreliable: bool,
     footnote: String,
@@ -65,7 +67,7 @@ fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
         architecture: cell.model.network.split(" classes=").next().unwrap_or_default().to_string(),
         eps: cell.threat.eps.clone(),
         clean_acc: percent_of(evaluation.clean()),
-        reported: percent_of(robust),
+        reported: "N/A",
         external: percent_of(robust),
         unreliable: evaluation.violated,
         footnote: format!(

@@ -9,8 +9,9 @@ use crate::model::Portable;
 use crate::record::{ModelRecord, PlanRecord, Provenance};
 use crate::store::{Pending, State, Store, model_folder};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, ErrorKind, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
 /// What of a run's folder goes in; `lock` and half-done work stay.
@@ -23,8 +24,11 @@ pub fn write(request: &Request) -> Result<Written> {
     let plan = store.read_plan()?;
     let name = file_name(&plan.name);
     let path = request.to.join(format!("{name}.tar"));
+    // all that may be wrong, before the bulk is written
+    let (models, missing) = models(request, &plan)?;
+    let mut notes = unfinished(store, &plan)?;
+    let readme = readme(&name, &plan, &missing);
     let mut bundle = Bundle { root: name, tar: ::tar::Builder::new(Pending::at(path.clone())?), sums: String::new() };
-    let readme = readme(&bundle.root, &plan);
     bundle.text("README.txt", &readme)?;
     let mut files: Vec<String> = FILES.iter().map(|f| f.to_string()).filter(|f| store.dir().join(f).exists()).collect();
     for folder in FOLDERS {
@@ -33,19 +37,20 @@ pub fn write(request: &Request) -> Result<Written> {
     for file in &files {
         bundle.file(file, &store.dir().join(file))?;
     }
-    let mut notes = unfinished(store, &plan)?;
-    for (model, provenance) in models(store, &plan)? {
-        notes.extend(bundle.model(&model, &provenance, request.weights)?);
+    for packed in &models {
+        bundle.model(packed)?;
     }
     let sums = std::mem::take(&mut bundle.sums);
     bundle.text("SHA256SUMS", &sums)?;
     bundle.tar.into_inner().map_err(Error::io("write", &path))?.finish()?;
+    notes.extend(missing);
     Ok(Written { files: vec![path], notes })
 }
 
-/// What a reader sees first.
-fn readme(root: &str, plan: &PlanRecord) -> String {
+/// What a reader sees first; `missing`: what he has to bring himself.
+fn readme(root: &str, plan: &PlanRecord, missing: &[String]) -> String {
     let version = env!("CARGO_PKG_VERSION");
+    let missing: String = missing.iter().map(|line| format!("Not here: {line}.\n\n")).collect();
     format!(
         "Run `{}` of foolproof {version}, id {}.\n\n\
          With foolproof {version}:\n\n    \
@@ -54,6 +59,7 @@ fn readme(root: &str, plan: &PlanRecord) -> String {
          of tables and figures; nothing of the attacks takes part. Models that are compiled in or on the Hugging Face Hub are not\n\
          here; others are in models/. Where the dataset is not at hand the clean images are taken from inputs/ and held to the\n\
          digest that every cell names; verify says so.\n\n\
+         {missing}\
          Without foolproof: `sha256sum -c SHA256SUMS` says whether the files are those that were sent; images are in safetensors\n\
          files, outcomes in CSV, and report.html opens in a browser.\n\n\
          Clean images, and weights in models/, belong to those who made them: pass them on as their licences allow.\n",
@@ -75,18 +81,103 @@ fn unfinished(store: &Store, plan: &PlanRecord) -> Result<Vec<String>> {
     Ok(counts.iter().map(|(what, n)| format!("{n} cells are {what}: verify will say so")).collect())
 }
 
-/// Every model that verify asks, once, and where it was found.
-fn models(store: &Store, plan: &PlanRecord) -> Result<Vec<(ModelRecord, Provenance)>> {
-    let mut found: BTreeMap<String, (ModelRecord, Provenance)> = BTreeMap::new();
+/// A model that goes with the run.
+struct Packed {
+    model: ModelRecord,
+    text: String,
+    weights: Option<PathBuf>,
+}
+
+/// Every model that verify asks and others could not find; and what of these a reader has to bring himself, in words.
+fn models(request: &Request, plan: &PlanRecord) -> Result<(Vec<Packed>, Vec<String>)> {
+    let store = request.store;
+    let mut asked: BTreeMap<String, (ModelRecord, Provenance)> = BTreeMap::new();
     for cell in plan.cells.iter().filter(|cell| store.has(&cell.id())) {
-        if !found.contains_key(&cell.model.weights) {
-            found.insert(cell.model.weights.clone(), (cell.model.clone(), store.cell_provenance(&cell.id())?));
+        if let Entry::Vacant(entry) = asked.entry(model_folder(&cell.model)) {
+            entry.insert((cell.model.clone(), store.cell_provenance(&cell.id())?));
         }
         for (model, _, provenance) in store.transfers_and_provenance(&cell.id())? {
-            found.entry(model.weights.clone()).or_insert((model, provenance));
+            asked.entry(model_folder(&model)).or_insert((model, provenance));
         }
     }
-    Ok(found.into_values().collect())
+    let (mut models, mut missing) = (Vec::new(), Vec::new());
+    for (model, provenance) in asked.into_values() {
+        let name = provenance.model_file.as_deref().unwrap_or(&model.name);
+        match find(store, &model, name, request.weights) {
+            Ok(None) => {}
+            Ok(Some((packed, note))) => {
+                models.push(packed);
+                missing.extend(note);
+            }
+            Err(problem) if request.weights => {
+                return Err(Error::usage(format!(
+                    "{problem} (hint: export from the folder that the sweep was run in, or with --without-weights)"
+                )));
+            }
+            Err(problem) => missing.push(format!(
+                "model `{}` ({problem}): verify needs what the sweep found as `{name}`, with weights of SHA-256 {}",
+                model.name, model.weights
+            )),
+        }
+    }
+    Ok((models, missing))
+}
+
+/// A model that is packed, and what of it is not.
+type Found = (Packed, Option<String>);
+
+/// The model as it came with the run, else as the sweep found it by `name`; `None`: everybody finds it.
+fn find(store: &Store, model: &ModelRecord, name: &str, with_weights: bool) -> Result<Option<Found>> {
+    let folder = store.model_folder(model);
+    let brought = match folder.is_dir() {
+        true => Portable::brought(&folder, &model.name).and_then(|found| pack(found, model, with_weights)).map(Some),
+        false => Ok(None),
+    };
+    if let Ok(Some(_)) = brought {
+        return brought;
+    }
+    let here = Portable::of(name).and_then(|found| found.map(|f| pack(f, model, with_weights)).transpose());
+    // of two problems, that of the run's own
+    if here.is_err() { brought.and(here) } else { here }
+}
+
+/// Holds what was found to the model that the sweep ran with.
+fn pack(found: Portable, model: &ModelRecord, with_weights: bool) -> Result<Found> {
+    let Portable { text, network, weights } = found;
+    if let Some(network) = network.filter(|network| *network != model.network) {
+        return Err(Error::usage(format!(
+            "the model file of `{}` describes `{network}`, when the sweep was run it was `{}`",
+            model.name, model.network
+        )));
+    }
+    let packed = |weights| Packed { model: model.clone(), text, weights };
+    match weights {
+        None => Ok((packed(None), None)),
+        Some(file) if !with_weights => {
+            let places: Vec<String> = file.places().iter().map(|place| place.display().to_string()).collect();
+            let note = format!(
+                "model `{}`: verify needs a weight file with SHA-256 {} as {} (below FOOLPROOF_DATA, where that is set, in \
+                 place of datasets)",
+                model.name,
+                model.weights,
+                places.join(" or ")
+            );
+            Ok((packed(None), Some(note)))
+        }
+        Some(file) => {
+            let path = file.here?;
+            let mut bytes = Hashed::new(File::open(&path).map_err(Error::io("read", &path))?);
+            std::io::copy(&mut bytes, &mut std::io::sink()).map_err(Error::io("read", &path))?;
+            match bytes.finish().1 == model.weights {
+                true => Ok((packed(Some(path)), None)),
+                false => Err(Error::usage(format!(
+                    "{} is not the weight file that model `{}` had when the sweep was run",
+                    path.display(),
+                    model.name
+                ))),
+            }
+        }
+    }
 }
 
 struct Bundle {
@@ -122,56 +213,102 @@ impl Bundle {
         self.append(name, length, file).map_err(Error::io("bundle", path))
     }
 
-    /// Adds a model that others could not find; returns what a reader has to bring himself.
-    fn model(&mut self, model: &ModelRecord, provenance: &Provenance, with_weights: bool) -> Result<Option<String>> {
-        let needed = format!("model `{}`: verify needs a weight file with SHA-256 {}", model.name, model.weights);
-        let portable = match Portable::of(provenance.model_file.as_deref().unwrap_or(&model.name)) {
-            Ok(None) => return Ok(None),
-            Ok(Some(portable)) => portable,
-            Err(_) if !with_weights => return Ok(Some(needed)),
-            Err(problem) => {
-                return Err(Error::usage(format!(
-                    "{problem} (hint: export from the folder that the sweep was run in, or with --without-weights)"
-                )));
-            }
-        };
-        let [text, weights] = Portable::FILES.map(|file| format!("{}/{file}", model_folder(model)));
-        self.text(&text, &portable.text)?;
-        match &portable.weights {
-            None => Ok(None),
-            Some(_) if !with_weights => Ok(Some(needed)),
-            Some(path) => match self.file(&weights, path)? == model.weights {
-                true => Ok(None),
-                false => Err(Error::usage(format!(
-                    "{} is not the weight file that model `{}` had when the sweep was run (hint: --without-weights)",
-                    path.display(),
-                    model.name
-                ))),
-            },
+    fn model(&mut self, packed: &Packed) -> Result<()> {
+        let [text, weights] = Portable::FILES.map(|file| format!("{}/{file}", model_folder(&packed.model)));
+        self.text(&text, &packed.text)?;
+        let Some(path) = &packed.weights else { return Ok(()) };
+        match self.file(&weights, path)? == packed.model.weights {
+            true => Ok(()),
+            false => Err(Error::usage(format!("{} changed while it was read", path.display()))),
         }
     }
 }
 
+/// The first bytes of what gzip wrote.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The most bytes that an entry's name may take: it is held in memory.
+const LONGEST_NAME: u64 = 64 << 10;
+
 /// Unpacks a bundle below `folder`, and gives the folder of its run. Nothing is written anywhere else, and nothing but files
-/// and folders: links, devices and holes are refused.
+/// and folders: links, devices and holes are refused. Modes, owners and times are those of new files.
 pub fn unpack(bundle: &Path, folder: &Path) -> Result<PathBuf> {
     let refuse = |problem: String| Error::usage(format!("{}: {problem}", bundle.display()));
-    let file = File::open(bundle).map_err(Error::io("read", bundle))?;
-    let mut tar = ::tar::Archive::new(file);
-    let mut root: Option<PathBuf> = None;
-    for entry in tar.entries().map_err(Error::io("read", bundle))? {
-        let mut entry = entry.map_err(|e| refuse(format!("no tar file, or cut off: {e}")))?;
-        let path = entry.path().map_err(|e| refuse(e.to_string()))?.into_owned();
-        let mut parts = path.components();
-        let (first, plain) = (parts.next(), path.components().all(|part| matches!(part, Component::Normal(_))));
+    let broken = |e: std::io::Error| refuse(format!("no tar file, or cut off: {e}"));
+    let (mut file, mut begin) = (File::open(bundle).map_err(Error::io("read", bundle))?, Vec::new());
+    file.by_ref().take(2).read_to_end(&mut begin).map_err(Error::io("read", bundle))?;
+    if begin == GZIP {
+        return Err(refuse("it is compressed (hint: gunzip it)".into()));
+    }
+    file.rewind().map_err(Error::io("read", bundle))?;
+    let mut tar = ::tar::Archive::new(BufReader::new(file));
+    let (mut root, mut long_name): (Option<PathBuf>, Option<String>) = (None, None);
+    // raw: the library would read long names into memory, however long
+    for entry in tar.entries().map_err(broken)?.raw(true) {
+        let mut entry = entry.map_err(broken)?;
         let kind = entry.header().entry_type();
-        let Some(Component::Normal(first)) = first.filter(|_| plain && (kind.is_file() || kind.is_dir())) else {
-            return Err(refuse(format!("`{}` is no plain file inside the bundle", path.display())));
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            long_name = own_name(&mut entry).map_err(refuse)?.or(long_name);
+            continue;
+        }
+        // what says nothing of a plain file: git's commit, where a link leads
+        if kind.is_pax_global_extensions() || kind.is_gnu_longlink() {
+            continue;
+        }
+        let name = long_name.take().unwrap_or_else(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned());
+        let odd = || refuse(format!("`{name}` is no plain file inside the bundle"));
+        let parts = Path::new(&name).components().filter(|part| *part != Component::CurDir);
+        let plain = |part| if let Component::Normal(part) = part { Some(part) } else { None };
+        let path: PathBuf = parts.map(plain).collect::<Option<_>>().ok_or_else(odd)?;
+        let Some(first) = path.iter().next().filter(|_| kind.is_file() || kind.is_dir()) else {
+            if kind.is_dir() { continue } else { return Err(odd()) }
         };
         if root.get_or_insert_with(|| folder.join(first)) != &folder.join(first) {
             return Err(refuse("holds more than one folder".into()));
         }
-        entry.unpack_in(folder).map_err(|e| refuse(format!("`{}`: {e}", path.display())))?;
+        put(&mut entry, &folder.join(&path)).map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => refuse(format!("`{name}` stands in it twice")),
+            _ => refuse(format!("`{name}`: {e}")),
+        })?;
     }
     root.filter(|root| root.is_dir()).ok_or_else(|| refuse("holds no run".into()))
+}
+
+/// Writes a file that is not there yet, or makes a folder.
+fn put(entry: &mut ::tar::Entry<impl Read>, path: &Path) -> std::io::Result<()> {
+    if entry.header().entry_type().is_dir() {
+        return std::fs::create_dir_all(path);
+    }
+    std::fs::create_dir_all(path.parent().expect("below a folder"))?;
+    let length = entry.size();
+    match std::io::copy(entry, &mut File::create_new(path)?)? == length {
+        true => Ok(()),
+        false => Err(ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// The name that an entry of GNU's or POSIX's kind gives to the next one.
+fn own_name(entry: &mut ::tar::Entry<impl Read>) -> Result<Option<String>, String> {
+    if entry.size() > LONGEST_NAME {
+        return Err(format!("a name of {} bytes", entry.size()));
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if entry.header().entry_type().is_gnu_longname() {
+        let name = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
+        return Ok(Some(String::from_utf8_lossy(name).into_owned()));
+    }
+    let mut name = None;
+    for extension in ::tar::PaxExtensions::new(&bytes) {
+        let extension = extension.map_err(|e| e.to_string())?;
+        match extension.key_bytes() {
+            b"path" => name = Some(String::from_utf8_lossy(extension.value_bytes()).into_owned()),
+            // the bytes that follow would not be what they seem
+            key if key == b"size" || key.starts_with(b"GNU.sparse.") => {
+                return Err("a file of more than 8 GiB, or with holes (hint: tar --format=gnu)".into());
+            }
+            _ => {}
+        }
+    }
+    Ok(name)
 }

@@ -96,6 +96,9 @@ impl BuiltIn {
 /// Folder of model files that a sweep names without a path.
 pub const MODEL_FOLDER: &str = "configs/models";
 
+/// Folder of the data where `FOOLPROOF_DATA` names no other.
+pub(super) const DATA_FOLDER: &str = "datasets";
+
 /// Before a repository of the Hub in place of a model's name.
 pub(super) const HUB: &str = "hub:";
 
@@ -188,14 +191,19 @@ fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -
     Ok(source)
 }
 
+/// Where weights may lie: beside the model file, in `folder`, and in `models/` below the folder of the data.
+pub(super) fn weight_places(weights: &str, folder: &Path, data: &Path) -> [PathBuf; 2] {
+    // an absolute path is one of another machine, perhaps
+    let below = if Path::new(weights).is_absolute() { Path::new(weights).file_name() } else { Some(weights.as_ref()) };
+    [folder.join(weights), data.join("models").join(below.unwrap_or_default())]
+}
+
 /// Where the weights lie: beside the model file, in `folder`, else in `models/` below the folder of the data
 /// (`FOOLPROOF_DATA`, else `datasets`), where large files go that are not part of the project.
 pub(super) fn weight_file(model: &str, file: &ModelFile, folder: &Path) -> Result<PathBuf> {
     let Place::File(weights) = &file.place else { unreachable!("asked for files alone") };
-    let data = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
-    // an absolute path is one of another machine, perhaps
-    let below = if Path::new(weights).is_absolute() { Path::new(weights).file_name() } else { Some(weights.as_ref()) };
-    let candidates = [folder.join(weights), data.join("models").join(below.unwrap_or_default())];
+    let data = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| DATA_FOLDER.into(), PathBuf::from);
+    let candidates = weight_places(weights, folder, &data);
     let pinned = file.sha256.as_ref().map_or_else(String::new, |s| format!(" with SHA-256 {s}"));
     candidates.iter().find(|f| f.is_file()).cloned().ok_or_else(|| {
         Error::usage(format!(

@@ -1,6 +1,8 @@
 //! Models that go with a run to another machine.
 
-use super::find::{BuiltIn, HUB, MODEL_FOLDER, MODELS, described, model_files, weight_file};
+use super::find::{
+    BuiltIn, DATA_FOLDER, HUB, MODEL_FOLDER, MODELS, described, model_files, weight_file, weight_places,
+};
 use super::{ModelSource, family};
 use crate::config::{ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
@@ -12,10 +14,26 @@ use std::path::{Path, PathBuf};
 pub struct Portable {
     /// Its model file.
     pub text: String,
-    /// Its weight file; `None`: it is on the Hub.
-    pub weights: Option<PathBuf>,
     /// [`ModelSource::network`]; `None`: a repository of the Hub describes it.
     pub network: Option<String>,
+    /// Its weight file; `None`: it is on the Hub.
+    pub weights: Option<WeightFile>,
+}
+
+/// A weight file that nobody finds on the Hub.
+pub struct WeightFile {
+    /// As the model file names it.
+    name: String,
+    /// Where it lies here, or why it does not.
+    pub here: Result<PathBuf>,
+}
+
+impl WeightFile {
+    /// Where [`Portable::find`] looks for it on any machine, from the current folder.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let places = weight_places(&self.name, Path::new(MODEL_FOLDER), Path::new(DATA_FOLDER));
+        places.into_iter().filter(|place| place.is_relative()).collect()
+    }
 }
 
 impl Portable {
@@ -27,17 +45,30 @@ impl Portable {
             return Ok(None);
         }
         if let Some(path) = model_files(name, Path::new(".")).iter().find(|p| p.is_file()) {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            return Ok(Some(match ModelText::parse(path, &text)? {
-                ModelText::Repository(_) => Portable { text, weights: None, network: None },
-                ModelText::Whole(file) => {
-                    Portable::described(name, text, &file, path.parent().unwrap_or(Path::new(".")))?
-                }
-            }));
+            return Portable::read(name, path, path.parent().unwrap_or(Path::new("."))).map(Some);
         }
         let known = known.ok_or_else(|| Error::usage(format!("model `{name}`: its model file is not here")))?;
         let portable = Portable::described(name, known.text.into(), &known.file()?, Path::new(MODEL_FOLDER))?;
         Ok(Some(portable).filter(|p| p.weights.is_some()))
+    }
+
+    /// Of the model called `name` in a folder of [`Portable::FILES`].
+    pub fn brought(folder: &Path, name: &str) -> Result<Portable> {
+        let [description, weights] = Portable::FILES.map(|file| folder.join(file));
+        let mut portable = Portable::read(name, &description, Path::new(MODEL_FOLDER))?;
+        if let Some(own) = portable.weights.as_mut().filter(|_| weights.exists()) {
+            own.here = Ok(weights);
+        }
+        Ok(portable)
+    }
+
+    /// Of a model file whose weights are looked for in `folder`.
+    fn read(name: &str, path: &Path, folder: &Path) -> Result<Portable> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        match ModelText::parse(path, &text)? {
+            ModelText::Repository(_) => Ok(Portable { text, network: None, weights: None }),
+            ModelText::Whole(file) => Portable::described(name, text, &file, folder),
+        }
     }
 
     fn described(name: &str, text: String, file: &ModelFile, folder: &Path) -> Result<Portable> {
@@ -45,9 +76,9 @@ impl Portable {
         let network = network.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         let weights = match &file.place {
             Place::Hub { .. } => None,
-            Place::File(_) => Some(weight_file(name, file, folder)?),
+            Place::File(own) => Some(WeightFile { name: own.clone(), here: weight_file(name, file, folder) }),
         };
-        Ok(Portable { text, weights, network: Some(network) })
+        Ok(Portable { text, network: Some(network), weights })
     }
 
     /// Names of the two files in a folder.

@@ -18,6 +18,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
+use tempfile::NamedTempFile;
 
 const CELL: &str = "cell.json";
 const OUTCOMES: &str = "outcomes.csv";
@@ -33,6 +34,8 @@ const EXPLANATIONS: &str = "explanations";
 const CHECKPOINTS: &str = "checkpoints";
 /// Models that came with the run from another machine.
 const MODELS: &str = "models";
+/// Folders that files and folders are written into, but for those of checkpoints.
+const SWEPT: [&str; 9] = ["", CELLS, "inputs", "tables", "figures", "pictures", FITS, TRANSFERS, EXPLANATIONS];
 
 /// One run's directory.
 pub struct Store {
@@ -98,8 +101,10 @@ impl Store {
 
     /// Half-written files of a run that was killed.
     fn sweep_leftovers(&self) -> Result<()> {
-        for folder in ["", CELLS, "inputs", "tables", "figures", FITS, TRANSFERS, EXPLANATIONS] {
-            let folder = self.dir.join(folder);
+        let checkpoints = fs::read_dir(self.dir.join(CHECKPOINTS)).into_iter().flatten().flatten();
+        let mut folders: Vec<PathBuf> = checkpoints.map(|entry| entry.path()).collect();
+        folders.extend(SWEPT.map(|folder| self.dir.join(folder)));
+        for folder in folders {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                     remove(&entry.path())?;
@@ -359,11 +364,10 @@ pub fn model_folder(model: &ModelRecord) -> String {
     format!("{MODELS}/{}", &digest::sha256(key.as_bytes())[..16])
 }
 
-/// A file under way.
+/// A file under way; dropped before [`Pending::finish`], it is gone.
 pub struct Pending {
     path: PathBuf,
-    beside: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<NamedTempFile>,
 }
 
 impl Write for Pending {
@@ -377,26 +381,31 @@ impl Write for Pending {
 }
 
 impl Pending {
-    /// Begins a file, and makes its folder.
+    /// Begins a file, and makes its folder. It grows beside its place, under a name that no other process has.
     pub fn at(path: PathBuf) -> Result<Pending> {
         let folder = path.parent().expect("a file in a folder");
         fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
-        let name = path.file_name().expect("a file").to_string_lossy();
-        let beside = folder.join(format!("{TEMPORARY}{name}"));
-        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
-        Ok(Pending { path, beside, file: BufWriter::with_capacity(1 << 20, file) })
+        let mut beside = tempfile::Builder::new();
+        beside.prefix(TEMPORARY);
+        // as `File::create` has it: the umask decides who may read
+        #[cfg(unix)]
+        beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = beside.tempfile_in(folder).map_err(Error::io("create", &path))?;
+        Ok(Pending { path, file: BufWriter::with_capacity(1 << 20, file) })
     }
 
     /// Adds bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.beside))
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
     }
 
     /// Puts it into its place.
-    pub fn finish(mut self) -> Result<()> {
-        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::io("sync", &self.path))?;
-        fs::rename(&self.beside, &self.path).map_err(Error::io("rename into", &self.path))?;
-        sync_dir(self.path.parent().expect("below the run"))
+    pub fn finish(self) -> Result<()> {
+        let Pending { path, file } = self;
+        let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        file.as_file().sync_all().map_err(Error::io("sync", &path))?;
+        file.persist(&path).map_err(|e| Error::io("rename into", &path)(e.error))?;
+        sync_dir(path.parent().expect("below the run"))
     }
 }
 
