@@ -219,7 +219,8 @@ fn nothing_makes_verify_or_report_fall_over() {
             part.cell.data.name = "cifar100".into();
         }
     };
-    let cases: [(&str, &dyn Fn(&mut Forged)); 10] = [
+    type Forge<'a> = &'a dyn Fn(&mut Forged);
+    let cases: [(&str, Forge); 10] = [
         ("a smaller side", &|f| {
             f.inputs.side = 1;
             f.inputs.pixels.truncate(18);

@@ -123,8 +123,8 @@ const PICTURES: &str = "pictures";
 /// What a figure consists of: drawings, and the plotted points.
 const FIGURE_FILES: [&str; 4] = ["svg", "png", "pdf", "csv"];
 
-/// Cells that are read at a time.
-const CHUNK: usize = 64;
+/// Cells that are read at a time, of as many images as there are.
+const CHUNK: usize = 16;
 
 impl Run<'_> {
     /// Reads and summarises every cell of the run's plan.
