@@ -39,15 +39,18 @@ gate() {
     fi
 }
 
+# a gate that failed is what a night ends with, whatever comes after
+worse() { [ "$status" = 3 ] || status=$1; }
+
 mkdir -p "$night"
 status=0
 "$FOOLPROOF" --config "$sweep" --out "$night" || status=$?
 # 2: some cells failed, which the comparison names
 [ "$status" = 0 ] || [ "$status" = 2 ] || exit "$status"
-run=$(find "$night" -mindepth 2 -maxdepth 2 -name plan.json -printf '%h\n')
-gate "$baselines/$(basename "$run").jsonl" "$run" gate || status=$?
+for plan in "$night"/*/plan.json; do run=$(dirname "$plan"); done
+gate "$baselines/$(basename "$run").jsonl" "$run" gate || worse $?
 if [ "${BENCHES:-0}" = 1 ]; then
     cargo bench --locked --bench kernel
-    gate "$baselines/benches.jsonl" "${CARGO_TARGET_DIR:-target}/criterion" benches || status=$?
+    gate "$baselines/benches.jsonl" "${CARGO_TARGET_DIR:-target}/criterion" benches || worse $?
 fi
 exit "$status"

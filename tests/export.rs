@@ -1,5 +1,7 @@
 //! `export`: what others read of a run, held to what the run says, and the bundle, verified where nothing else is.
 
+#[path = "support/made_up.rs"]
+mod made_up;
 mod support;
 #[path = "support/tables.rs"]
 mod tables;
@@ -8,10 +10,7 @@ mod vgg;
 
 use foolproof::digest::sha256;
 use foolproof::export::{FORMATS, Request};
-use foolproof::record::{
-    AttackRecord, Cell, DataRecord, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, ThreatRecord,
-    Witnesses,
-};
+use foolproof::record::{Cell, DataRecord, Outcome, StoredCell, Witnesses};
 use foolproof::store::Store;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
@@ -831,86 +830,22 @@ fn a_bundle_comes_out_as_it_went_in() {
 fn a_long_table_does_not_have_to_fit_into_memory() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create(&folder.path().join("run")).unwrap();
-    let data = DataRecord {
-        name: "made-up".into(),
-        split: "test".into(),
-        first: 0,
-        every: 1,
-        take: 10_000,
-        shuffle: None,
-        indices: None,
-        prepared: String::new(),
-        digest: "1".repeat(64),
-    };
-    let model =
-        ModelRecord { name: "net".into(), network: "vgg11_bn classes=10 side=1".into(), weights: "0".repeat(64) };
-    let cell = |seed| Cell {
-        schema: SCHEMA,
-        model: model.clone(),
-        data: data.clone(),
-        attack: AttackRecord { name: "pgd".into(), revision: 1, params: [("steps".into(), "40".into())].into() },
-        threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
-        goal: "untargeted".into(),
-        mode: "at".into(),
-        witness: "u8".into(),
-        precision: "f32".into(),
-        seed,
-        train: None,
-    };
     let outcome = |example: usize| Outcome {
-        example,
-        label: Some(example % 10),
-        target: None,
-        clean_prediction: Some(example % 10),
         adversarial_prediction: Some(0),
         success: Some(!example.is_multiple_of(10)),
-        linf_255: Some(8.0),
+        // numbers of all digits
         l2: Some(example as f64 / 7.0),
-        margin_clean: Some(1.0),
         margin_adversarial: Some(-(example as f32) / 7.0),
-        confidence_clean: Some(0.5),
-        confidence_adversarial: Some(0.5),
-        label_probability_clean: Some(0.5),
-        label_probability_adversarial: Some(0.25),
-        target_probability_clean: None,
-        target_probability_adversarial: None,
-        target_logit_adversarial: None,
-        target_rank_clean: None,
-        target_rank_adversarial: None,
-        step: 1,
-        restart: 0,
-        forwards: 40,
-        backwards: 40,
-        flags: String::new(),
-        note: String::new(),
-        margin_midway: Some(0.5),
+        ..made_up::standing(example, example % 10)
     };
     let outcomes: Vec<Outcome> = (0..10_000).map(outcome).collect();
-    let provenance = Provenance {
-        schema: SCHEMA,
-        error: None,
-        files: BTreeMap::new(),
-        version: "test".into(),
-        model_file: None,
-        model_commit: None,
-        data_path: None,
-        data_table: None,
-        data_files: vec![],
-        device: "cpu".into(),
-        machine: None,
-        threads: 1,
-        batch: 1,
-        time_s: 0.0,
-        served_by: None,
-        finished_unix_s: 0,
-    };
-    let cells: Vec<Cell> = (0..200).map(cell).collect();
+    let usual = made_up::cell();
+    let data = DataRecord { take: 10_000, ..usual.data.clone() };
+    let cells: Vec<Cell> = (0..200).map(|seed| Cell { seed, data: data.clone(), ..usual.clone() }).collect();
     for cell in &cells {
-        store.put(cell, &outcomes, &Witnesses::U8(vec![0; 30_000]), 1, provenance.clone()).unwrap();
+        store.put(cell, &outcomes, &Witnesses::U8(vec![0; 30_000]), 1, made_up::provenance()).unwrap();
     }
-    let (unpinned, unpinned_data, published, figures) = Default::default();
-    let plan = PlanRecord { schema: SCHEMA, name: "long".into(), cells, unpinned, unpinned_data, published, figures };
-    store.put_plan(&plan).unwrap();
+    store.put_plan(&made_up::plan("long", &cells)).unwrap();
     let (before, start) = (support::peak_memory(), std::time::Instant::now());
     let to = folder.path().join("to");
     let table = FORMATS.iter().find(|f| f.name == "parquet").unwrap();

@@ -18,6 +18,12 @@ pub fn verify(run: &Path, options: &Options) -> Result<()> {
         return verify_store(&Store::open(run)?, "", options);
     }
     let folder = tempfile::tempdir().map_err(Error::io("create a folder in", &std::env::temp_dir()))?;
+    let rest = folder.path().to_path_buf();
+    let interrupted = move || {
+        std::fs::remove_dir_all(&rest).ok();
+        std::process::exit(i32::from(Error::Interrupted.exit_code()));
+    };
+    ctrlc::set_handler(interrupted).map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
     let unpacked = export::unpack(run, folder.path())?;
     verify_store(&Store::open(&unpacked)?, &format!("{}/", folder.path().display()), options)
 }

@@ -104,10 +104,21 @@ impl<'a> Evaluation<'a> {
         Evaluation { norm, cells: vec![first], images: BTreeMap::new(), violated: false, name: String::new() }
     }
 
-    /// `vgg11-half-cifar10 on cifar10:test[0..1000] in Linf with eps 8/255`.
+    /// `vgg11-half-cifar10 on cifar10:test[0..1000] in Linf with eps 8/255, 8-bit witnesses`.
     pub fn what(&self) -> String {
-        let cell = &self.cells[0].cell;
-        format!("{} on {} in {} with eps {}", cell.model.name, cell.data.text(), self.norm, cell.threat.eps)
+        let (cell, witnesses) = (&self.cells[0].cell, self.witnesses());
+        let data = cell.data.text();
+        format!("{} on {data} in {} with eps {}, {witnesses} witnesses", cell.model.name, self.norm, cell.threat.eps)
+    }
+
+    /// What was judged: `8-bit`, `float`, or both.
+    pub fn witnesses(&self) -> &'static str {
+        let are = |kind: &str| self.cells.iter().any(|s| s.cell.witness == kind);
+        match (are("u8"), are("f32")) {
+            (true, true) => "8-bit and float",
+            (_, true) => "float",
+            _ => "8-bit",
+        }
     }
 
     /// Reads the cells. A targeted attack counts where the witness is wrong, whether it reached its target or not.

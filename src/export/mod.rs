@@ -8,8 +8,9 @@ mod evaluation;
 mod robustbench_json;
 mod table;
 mod tar;
+mod unpack;
 
-pub use tar::unpack;
+pub use unpack::unpack;
 
 use crate::error::{Error, Result};
 use crate::store::Store;

@@ -71,9 +71,10 @@ fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
         external: percent_of(robust),
         unreliable: evaluation.violated,
         footnote: format!(
-            "Worst case over {} on {}, {n} images: {} % (95 % interval). Weights {}. foolproof {}, run {} ({}).",
+            "Worst case over {} on {}, {n} images, {} witnesses: {} % (95 % interval). Weights {}. foolproof {}, run {} ({}).",
             evaluation.attacks().join(", "),
             cell.data.text(),
+            evaluation.witnesses(),
             percent(robust as f64 / n as f64, wilson(robust, n)),
             cell.model.weights,
             env!("CARGO_PKG_VERSION"),

@@ -190,6 +190,8 @@ const MOST_MM: f64 = 38.0;
 const MOST_COLUMNS: usize = 11;
 /// No more pictures than fit on a few pages; all are in `pictures/`.
 const MOST_ROWS: usize = 40;
+/// Height of a page: pictures are as small as it takes, but not narrower than the least.
+const HIGH_MM: f64 = 240.0;
 /// The narrowest picture.
 const LEAST_MM: f64 = 14.0;
 
@@ -289,7 +291,11 @@ impl Sheet<'_> {
     }
 
     fn picture_mm(&self, block: &Block) -> f64 {
-        ((self.look.page_mm() - LEFT_MM) / block.columns.len() as f64 - GAP_MM).min(MOST_MM)
+        let width = (self.look.page_mm() - LEFT_MM) / block.columns.len() as f64 - GAP_MM;
+        let rows: usize = self.blocks.iter().map(|b| b.rows.len()).sum();
+        let room = HIGH_MM - self.blocks.len() as f64 * (self.title_mm() + 2.0);
+        let height = room / rows.max(1) as f64 - self.caption_mm() - GAP_MM;
+        width.min(height.max(LEAST_MM)).min(MOST_MM)
     }
 
     fn row_mm(&self, block: &Block) -> f64 {

@@ -38,7 +38,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             lines: grouped(&group, line_key).into_iter().map(line).collect(),
         });
     }
-    let note = "passes: forward and gradient; whiskers: 95 % Wilson intervals";
+    let note = "passes: forward and gradient, at the image (what a fit took before is not in it); whiskers: 95 % Wilson intervals";
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
 }
 

@@ -2,7 +2,7 @@
 //! computed.
 
 use super::canvas::{Drawing, FONT, Points, Scale, figure_error, text_mm};
-use super::look::{Look, POINT_MM};
+use super::look::{Look, POINT_MM, shortened};
 use super::tables::six;
 use crate::error::Result;
 use plotters::coord::Shift;
@@ -441,9 +441,10 @@ impl Panel {
             put(title, layout.width / 2.0, y, &centred)?;
         }
         // below the middle of the axis, unless that is too far to the right
-        let half = text_mm(&self.unit, look.font()) / 2.0;
+        let unit = shortened(&self.unit, look.font(), layout.width - 2.0);
+        let half = text_mm(&unit, look.font()) / 2.0;
         let middle = ((left + layout.width - right) / 2.0).min(layout.width - 1.0 - half);
-        put(&self.unit, middle, layout.height - 1.2 - line / 2.0, &centred)?;
+        put(&unit, middle, layout.height - 1.2 - line / 2.0, &centred)?;
         put(&self.share, line / 2.0 + 0.8, above + (layout.height - above - below) / 2.0, &upright)
     }
 }

@@ -19,8 +19,9 @@ const AXES: [(&str, &str, f64, Distance); 2] = [
     ("l2", "least L2 change that fools", 1.0, |f| f.l2),
 ];
 
-/// Bars of a histogram.
+/// Bars of a histogram; of 8-bit witnesses in Linf as many as there are levels, or joined levels.
 const BINS: usize = 16;
+const MOST_BINS: usize = 32;
 
 /// The figure, or nothing where no image is fooled, or each attack has one budget alone.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
@@ -41,11 +42,14 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         }
         let budgets = group.iter().filter_map(|s| Ratio::parse(&s.cell.threat.eps));
         let most = budgets.map(|eps| eps.to_f64() * scale).fold(1e-9, f64::max);
+        let levels = group[0].cell.threat.norm == "linf" && group.iter().all(|s| s.cell.witness == "u8");
+        let (bins, width) = if levels { of_levels(most) } else { (BINS, most / BINS as f64) };
+        let most = bins as f64 * width;
         let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {
             budget: None,
             style: legend.style(cells[0]),
             form: Form::Stairs,
-            points: bars(distances, most, cells),
+            points: bars(distances, (bins, width), cells),
         });
         panels.push(Panel {
             title: titles.title(group[0]),
@@ -70,21 +74,57 @@ fn nearest(cells: &[&Summary], distance: Distance) -> Vec<f32> {
     least.into_values().collect()
 }
 
-/// The left edge of each bar with its height, and the right edge of the last.
-fn bars(distances: &[f32], most: f64, cells: &[&Summary]) -> Vec<Point> {
+/// Number and width of bars that each hold whole grey levels, up to `most` of them.
+fn of_levels(most: f64) -> (usize, f64) {
+    let levels = (most.ceil() as usize).max(1);
+    let joined = levels.div_ceil(MOST_BINS);
+    (levels.div_ceil(joined), joined as f64)
+}
+
+/// The left edge of each bar with its height, and the right edge of the last. A bar counts what is above its left edge and at
+/// most its right one: a budget that was used up is in the last bar of that budget.
+fn bars(distances: &[f32], (bins, width): (usize, f64), cells: &[&Summary]) -> Vec<Point> {
     let n = cells[0].rates.as_ref().map_or(1, |r| r.clean_correct.max(1));
-    let mut counts = [0usize; BINS];
+    let mut counts = vec![0usize; bins];
     for distance in distances {
-        counts[((f64::from(*distance) / most * BINS as f64) as usize).min(BINS - 1)] += 1;
+        // a distance is an f32: its last bit is no step over an edge
+        let edge = (f64::from(*distance) / width - 1e-5).ceil().max(1.0) as usize;
+        counts[edge.min(bins) - 1] += 1;
     }
     let ids = cells.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(" ");
     let heights = counts.iter().chain(counts.last()).enumerate();
     let point = |(bin, count): (usize, &usize)| Point {
-        x: bin as f64 * most / BINS as f64,
+        x: bin as f64 * width,
         y: 100.0 * *count as f64 / n as f64,
         band: None,
         n,
         cell: ids.clone(),
     };
     heights.map(point).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sanity::tests::summary;
+    use super::*;
+
+    #[test]
+    fn bars_hold_whole_levels() {
+        assert_eq!(of_levels(16.0), (16, 1.0));
+        assert_eq!(of_levels(8.0), (8, 1.0));
+        assert_eq!(of_levels(10.0), (10, 1.0));
+        assert_eq!(of_levels(0.5), (1, 1.0));
+        assert_eq!(of_levels(33.0), (17, 2.0));
+        assert_eq!(of_levels(255.0), (32, 8.0));
+    }
+
+    #[test]
+    fn a_distance_counts_up_to_its_edge() {
+        let cell = summary(10, &[], |_| ());
+        let heights = |distances: &[f32], bins| -> Vec<f64> {
+            bars(distances, bins, &[&cell]).iter().map(|p| p.y / 10.0).collect()
+        };
+        assert_eq!(heights(&[1.0, 2.0, 2.0, 4.0, 0.0], (4, 1.0)), [2.0, 2.0, 0.0, 1.0, 1.0]);
+        assert_eq!(heights(&[0.25, 0.125_000_01, 0.3, 9.0], (4, 0.125)), [1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
 }

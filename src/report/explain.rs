@@ -37,8 +37,8 @@ pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
     if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
 }
 
-/// Blocks of images, one a cell.
-const MOST_BLOCKS: usize = 4;
+/// Blocks of images, one a cell: no more than fit on a page.
+const MOST_BLOCKS: usize = 2;
 const ROWS: [&str; 4] = ["clean", "Grad-CAM", "adversarial", "Grad-CAM"];
 /// Share of the map's colour laid over the image.
 const OVERLAY: f32 = 0.55;

@@ -147,7 +147,7 @@ pub fn title(c: &Cell, classes: &[String], look: &Look) -> String {
         "any" => String::new(),
         "pixels" => format!(", {} pixels", c.threat.eps),
         "patch" => format!(", area {}", c.threat.eps),
-        norm => format!(", {norm} eps {}", c.threat.eps),
+        norm => format!(", {} eps {}", look.label(norm), c.threat.eps),
     };
     let goal = with_class_name(c.goal.clone(), &c.goal, classes);
     format!("{}: {}{params}{budget}, {goal}", look.label(&c.model.name), look.label(&c.attack.name))
@@ -245,7 +245,8 @@ impl Figure<'_> {
     }
 }
 
-const FOOLED: RGBColor = RGBColor(213, 94, 0);
+/// Which colour of the palette a wrong prediction has.
+const FOOLED: usize = 1;
 
 impl Drawing for Figure<'_> {
     fn size(&self) -> (f64, f64) {
@@ -278,7 +279,7 @@ impl Drawing for Figure<'_> {
             for (k, shown) in block.shown.iter().enumerate() {
                 let fit = |text: &str| shortened(text, look.font(), sheet.cell() - 0.5);
                 let [clean, adversarial, _] = rows.map(|row| row + sheet.picture() + sheet.caption() / 2.0);
-                let colour = if shown.fooled { FOOLED } else { BLACK };
+                let colour = if shown.fooled { look.colour(FOOLED) } else { BLACK };
                 put(&fit(&shown.clean_caption), sheet.centre(k), clean, &style(HPos::Center))?;
                 let style = style(HPos::Center).color(&colour);
                 put(&fit(&shown.adversarial_caption), sheet.centre(k), adversarial, &style)?;

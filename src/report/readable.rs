@@ -12,6 +12,7 @@ use super::summary::{Counts, Summary, wilson};
 use super::tables::{self, Asked};
 use crate::error::Result;
 use crate::figure::FigureRecord;
+use crate::ratio::Ratio;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Several tables with the same columns.
@@ -63,8 +64,13 @@ pub const NONE: &str = "–";
 
 /// One row a cell, grouped by model, dataset, norm and goal.
 pub fn summary(run: &Run) -> Result<Option<Pages>> {
-    let columns =
-        &[("attack", Above), ("eps", Left), ("robust accuracy / %", Right), ("fooled / %", Right), ("passes", Right)];
+    let columns = &[
+        ("attack", Above),
+        ("budget", Left),
+        ("robust accuracy / %", Right),
+        ("fooled / %", Right),
+        ("passes", Right),
+    ];
     let row = |s: &Summary| match &s.rates {
         None => [s.status, "", ""].map(String::from).into(),
         Some(r) => {
@@ -89,7 +95,7 @@ pub fn share(k: usize, n: usize) -> String {
 /// One row a targeted cell: how often the target is predicted.
 pub fn targets(run: &Run) -> Result<Option<Pages>> {
     let columns =
-        &[("attack", Above), ("eps", Left), ("before / %", Right), ("after / %", Right), ("five best / %", Right)];
+        &[("attack", Above), ("budget", Left), ("before / %", Right), ("after / %", Right), ("five best / %", Right)];
     let row = |s: &Summary| {
         let (n, t) = (s.n.unwrap_or(0), &s.tally);
         vec![share(t.target[0], n), share(t.target[1], n), share(t.target_top5[1], n)]
@@ -104,7 +110,7 @@ pub fn targets(run: &Run) -> Result<Option<Pages>> {
 /// One row a cell and other network: what that says of the witnesses.
 pub fn transfer(run: &Run) -> Result<Option<Pages>> {
     let columns =
-        &[("attack", Above), ("eps", Left), ("asked", Wrapped), ("accuracy / %", Right), ("target / %", Right)];
+        &[("attack", Above), ("budget", Left), ("asked", Wrapped), ("accuracy / %", Right), ("target / %", Right)];
     let note = "What another network says of the images that were made for the one above: how often it is right, and how often \
                 it sees the target. In brackets: 95 % Wilson intervals.";
     let mut asked: BTreeMap<&str, Vec<Asked>> = BTreeMap::new();
@@ -149,7 +155,7 @@ fn pages<'a>(
         let clean = cells.iter().find_map(|s| s.rates.as_ref().filter(|r| r.labelled));
         let clean = clean.map_or(String::new(), |r| format!(", clean accuracy {} %", share(r.clean_correct, r.n)));
         let named = |(s, row): (&Summary, Row)| {
-            let names = [legend.names[legend.style(s)].clone(), s.cell.threat.eps.clone()];
+            let names = [legend.names[legend.style(s)].clone(), budget(s)];
             Row { fields: names.into_iter().chain(row.fields).collect(), ..row }
         };
         let title = with_target(run, cells[0], titles.title(cells[0]))?;
@@ -157,6 +163,16 @@ fn pages<'a>(
     };
     let groups = grouped(cells, panel_key).into_iter().map(group).collect::<Result<Vec<Group>>>()?;
     Ok((!groups.is_empty()).then_some(Pages { columns, groups, note }))
+}
+
+/// The budget, whose norm stands in the title: `8/255`, `0.5`, `3`, `10 %` of the area; any image is none.
+fn budget(s: &Summary) -> String {
+    let eps = &s.cell.threat.eps;
+    match (s.cell.threat.norm.as_str(), Ratio::parse(eps)) {
+        ("patch", Some(area)) => format!("{} %", (1e4 * area.to_f64()).round() / 100.0),
+        ("any", _) => NONE.into(),
+        _ => eps.clone(),
+    }
 }
 
 /// `run 0123…, n = 20, seed 0; re-made by …`.
@@ -197,19 +213,40 @@ impl Pages {
     /// As LaTeX, to be `\input` into a document that uses `booktabs`.
     pub fn latex(&self, run: &Run) -> String {
         let mut text = format!(
-            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\\raggedright\\setlength{{\\tabcolsep}}{{3.5pt}}\n",
+            "% {}\n% needs \\usepackage{{booktabs}}\n\\begingroup\\footnotesize\\raggedright\\parskip0pt\\relax\\setlength{{\\tabcolsep}}{{3.5pt}}\n",
             source(run).replace(['\n', '\r'], " ")
         );
         for Group { title, rows } in &self.groups {
-            text += &format!(
-                "\\par{{\\interlinepenalty10000\\noindent\\textbf{{{}}}\\par}}\\nobreak\\smallskip\n",
-                latex_text(title)
-            );
-            if !rows.is_empty() {
-                text += &self.latex_table(rows);
+            for (k, part) in self.parts(rows).into_iter().enumerate() {
+                let more = if k > 0 { " (continued)" } else { "" };
+                text += &format!(
+                    "\\par{{\\interlinepenalty10000\\noindent\\textbf{{{}{more}}}\\par}}\\nobreak\\vskip3pt\\relax\n",
+                    latex_text(title)
+                );
+                if !part.is_empty() {
+                    text += &self.latex_table(part);
+                }
             }
         }
         text + &format!("\\noindent {}\\par\\endgroup\n", latex_text(self.note))
+    }
+
+    /// The rows in parts that fit a page: `tabular` does not break. What is above rows stays with them where that is possible.
+    fn parts<'a>(&self, rows: &'a [Row]) -> Vec<&'a [Row]> {
+        let names = self.columns[0].1 == Above;
+        let begins = |k: usize| names && (k == 0 || rows[k].fields[0] != rows[k - 1].fields[0]);
+        let (mut parts, mut from, mut lines) = (Vec::new(), 0, 0.0);
+        for k in 0..rows.len() {
+            let height = if begins(k) { 2.5 } else { 1.0 };
+            let enough = if begins(k) { PART_LINES } else { PAGE_LINES };
+            if k > from && lines + height > enough {
+                parts.push(&rows[from..k]);
+                (from, lines) = (k, 1.5);
+            }
+            lines += height;
+        }
+        parts.push(&rows[from..]);
+        parts
     }
 
     fn latex_table(&self, rows: &[Row]) -> String {
@@ -246,6 +283,11 @@ impl Pages {
         text + "\\bottomrule\n\\end{tabular}\\par\\medskip\n"
     }
 }
+
+/// Lines of a table after which it ends with an attack, and after which it ends anyway: a page of the class `article` at 10 pt has
+/// 54 lines of this size.
+const PART_LINES: f64 = 36.0;
+const PAGE_LINES: f64 = 46.0;
 
 /// What the columns are to LaTeX: those that wrap share what the others leave of the line. `letters` says how many the longest
 /// field of a column has.
