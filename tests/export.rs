@@ -108,6 +108,7 @@ struct Expected {
 /// Holds an entry of `rb/` and a log of `aa/` to the cells; returns the log's first line.
 fn hold(at: &Path, run: &Path, expected: &Expected) -> String {
     let Expected { model, norm, theirs, eps, cells, name } = expected;
+    let kind = if cells[0].cell.witness == "u8" { "8-bit" } else { "float" };
     let (counts, n) = standing(cells);
     let percent = |k: usize| format!("{:.2}", k as f64 * 100.0 / n as f64);
     let robust = percent(counts[cells.len()]);
@@ -118,7 +119,8 @@ fn hold(at: &Path, run: &Path, expected: &Expected) -> String {
     assert_eq!((text("clean_acc"), text("external")), (percent(counts[0]), robust.clone()));
     assert_eq!((text("eps"), text("dataset"), text("name")), ((*eps).into(), "cifar10-sample".into(), (*model).into()));
     assert!(
-        text("footnote").contains(&format!(" {n} images: ")) && text("footnote").contains(&cells[0].cell.data.text())
+        text("footnote").contains(&format!(" {n} images, {kind} witnesses: "))
+            && text("footnote").contains(&cells[0].cell.data.text())
     );
     for key in ["link", "authors", "venue", "reported"] {
         assert_eq!(text(key), "N/A", "what only the authors know");

@@ -60,7 +60,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             lines: lines.collect(),
         });
     }
-    let note = "share of the images that were right; the rest of each line was never fooled";
+    let note = "share of the images that were right, in each bar up to its right edge; the rest was never fooled";
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
 }
 
