@@ -33,9 +33,6 @@ const CELL: [&str; 18] = [
     "data_pinned",
 ];
 
-/// The most rows of one row group, unless one cell has more. A row takes 1 to 2 KiB of memory until its group is written.
-const GROUP: usize = 1 << 16;
-
 /// Cells that are read at a time.
 const CHUNK: usize = 8;
 
@@ -45,23 +42,17 @@ pub fn write(request: &Request) -> Result<Written> {
     let (id, path) = (plan.run_id(), request.to.join(format!("{}.parquet", file_name(&plan.name))));
     let names: Vec<&str> = CELL.iter().chain(Outcome::COLUMNS).copied().collect();
     let mut file = Parquet::new(Pending::at(path.clone())?, &names)?;
-    let (mut group, mut n, mut without): (Vec<Columns>, usize, usize) = (Vec::new(), 0, 0);
+    let mut without = 0;
     for cells in plan.cells.chunks(CHUNK) {
         let read = cells.par_iter().map(|cell| {
             let (summary, outcomes) = Summary::read(request.store, &plan, cell)?;
-            Ok((outcomes.len(), Columns::parse(&names, &rows(&id, &summary, &outcomes)?)?))
+            Columns::parse(&names, &rows(&id, &summary, &outcomes)?)
         });
-        for (more, columns) in read.collect::<Result<Vec<_>>>()? {
-            without += usize::from(more == 0);
-            if n + more > GROUP {
-                file.append(std::mem::take(&mut group))?;
-                n = 0;
-            }
-            group.push(columns);
-            n += more;
+        for columns in read.collect::<Result<Vec<_>>>()? {
+            without += usize::from(columns.rows() == 0);
+            file.append(columns)?;
         }
     }
-    file.append(group)?;
     file.finish()?.finish()?;
     let notes = (without > 0).then(|| format!("{without} cells have no rows: they failed or are missing"));
     Ok(Written { files: vec![path], notes: notes.into_iter().collect() })

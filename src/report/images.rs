@@ -37,9 +37,6 @@ const COLUMNS: [&str; 17] = [
     "data_pinned",
 ];
 
-/// The most rows of one row group, unless one cell has more: they are held in memory until it is written.
-const GROUP: usize = 1 << 16;
-
 /// Reads the run, and writes the table of its images. `csv` gets the text of one cell after the other, with its id; the
 /// heading has none.
 pub fn stream<W: Write + Send>(
@@ -49,26 +46,18 @@ pub fn stream<W: Write + Send>(
 ) -> Result<(Run<'_>, W)> {
     let mut parquet = Parquet::new(parquet, &COLUMNS)?;
     csv(None, (COLUMNS.join(",") + "\n").as_bytes())?;
-    let (mut group, mut n): (Vec<Columns>, usize) = (Vec::new(), 0);
     let run = Run::read_with(
         store,
         |summary, outcomes| {
             let text = rows(summary, &outcomes);
             let columns = Columns::parse(&COLUMNS, text.as_bytes())?;
-            Ok((summary.id.clone(), outcomes.len(), text, columns))
+            Ok((summary.id.clone(), text, columns))
         },
-        |(id, more, text, columns)| {
+        |(id, text, columns)| {
             csv(Some(&id), text.as_bytes())?;
-            if n + more > GROUP {
-                parquet.append(std::mem::take(&mut group))?;
-                n = 0;
-            }
-            group.push(columns);
-            n += more;
-            Ok(())
+            parquet.append(columns)
         },
     )?;
-    parquet.append(group)?;
     Ok((run, parquet.finish()?))
 }
 

@@ -136,12 +136,13 @@ impl Columns {
         Ok(Columns(columns))
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.first().is_none_or(|column| match column {
-            Column::Counts(v) => v.is_empty(),
-            Column::Numbers(v) => v.is_empty(),
-            Column::Flags(v) => v.is_empty(),
-            Column::Texts(v) => v.is_empty(),
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.0.first().map_or(0, |column| match column {
+            Column::Counts(v) => v.len(),
+            Column::Numbers(v) => v.len(),
+            Column::Flags(v) => v.len(),
+            Column::Texts(v) => v.len(),
         })
     }
 
@@ -167,8 +168,16 @@ fn problem(e: impl Display) -> Error {
     Error::Store(format!("parquet: {e}"))
 }
 
-/// A Parquet file under way: one row group a call of [`Parquet::append`].
-pub struct Parquet<W: Write + Send>(SerializedFileWriter<W>);
+/// The most rows of one row group, unless one call of [`Parquet::append`] brings more. A row takes 1 to 2 KiB of memory until its
+/// group is written.
+const GROUP: usize = 1 << 16;
+
+/// A Parquet file under way.
+pub struct Parquet<W: Write + Send> {
+    file: SerializedFileWriter<W>,
+    /// Of the next row group.
+    waiting: Vec<Columns>,
+}
 
 impl<W: Write + Send> Parquet<W> {
     /// A file of these columns.
@@ -191,18 +200,29 @@ impl<W: Write + Send> Parquet<W> {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by("foolproof".into())
             .build();
-        SerializedFileWriter::new(to, Arc::new(schema), Arc::new(properties)).map(Parquet).map_err(problem)
+        let file = SerializedFileWriter::new(to, Arc::new(schema), Arc::new(properties)).map_err(problem)?;
+        Ok(Parquet { file, waiting: Vec::new() })
     }
 
-    /// Adds rows; none make no row group.
-    pub fn append(&mut self, parts: Vec<Columns>) -> Result<()> {
-        let mut parts = parts.into_iter();
+    /// Adds rows.
+    pub fn append(&mut self, rows: Columns) -> Result<()> {
+        let waiting: usize = self.waiting.iter().map(Columns::rows).sum();
+        if waiting + rows.rows() > GROUP {
+            self.write_group()?;
+        }
+        self.waiting.push(rows);
+        Ok(())
+    }
+
+    /// Writes what waits; no rows make no row group.
+    fn write_group(&mut self) -> Result<()> {
+        let mut parts = std::mem::take(&mut self.waiting).into_iter();
         let Some(mut rows) = parts.next() else { return Ok(()) };
         parts.for_each(|part| rows.extend(part));
-        if rows.is_empty() {
+        if rows.rows() == 0 {
             return Ok(());
         }
-        let mut group = self.0.next_row_group().map_err(problem)?;
+        let mut group = self.file.next_row_group().map_err(problem)?;
         for column in &rows.0 {
             let mut writer = group.next_column().map_err(problem)?.ok_or_else(|| problem("a column too many"))?;
             match column {
@@ -217,8 +237,9 @@ impl<W: Write + Send> Parquet<W> {
     }
 
     /// Ends the file.
-    pub fn finish(self) -> Result<W> {
-        self.0.into_inner().map_err(problem)
+    pub fn finish(mut self) -> Result<W> {
+        self.write_group()?;
+        self.file.into_inner().map_err(problem)
     }
 }
 
@@ -234,6 +255,6 @@ pub fn of_csv(csv: &[u8]) -> Result<Vec<u8>> {
     let names = std::str::from_utf8(&csv[..heading]).map_err(problem)?.trim_end();
     let names: Vec<&str> = names.split(',').collect();
     let mut file = Parquet::new(Vec::new(), &names)?;
-    file.append(vec![Columns::parse(&names, &csv[heading..])?])?;
+    file.append(Columns::parse(&names, &csv[heading..])?)?;
     file.finish()
 }
