@@ -60,19 +60,21 @@ struct Block {
 
 /// The figure, or nothing where nothing is explained.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
-    let mut blocks = Vec::new();
-    let mut models: Vec<(&str, &str)> = Vec::new();
-    // of each model and attack the cell that fools most
+    // of each model and attack the cell that fools most; every model has its turn before one has a second
     let fooled = |s: &Summary| s.rates.as_ref().map_or(0, |r| r.clean_correct - r.robust_correct);
     let mut cells: Vec<&Summary> = run.shown(look).filter(|s| s.rates.is_some()).collect();
     cells.sort_by_key(|s| std::cmp::Reverse(fooled(s)));
-    for s in cells {
-        let key = (s.cell.model.name.as_str(), s.cell.attack.name.as_str());
-        if blocks.len() == MOST_BLOCKS || models.contains(&key) {
-            continue;
+    let mut best: Vec<(usize, &Summary)> = Vec::new();
+    for s in cells.into_iter().filter(|s| run.store.has_explanation(&s.id)) {
+        let of_model = || best.iter().filter(|(_, b)| b.cell.model.name == s.cell.model.name);
+        if !of_model().any(|(_, b)| b.cell.attack.name == s.cell.attack.name) {
+            best.push((of_model().count(), s));
         }
+    }
+    best.sort_by_key(|(turn, _)| *turn);
+    let mut blocks = Vec::new();
+    for (_, s) in best.into_iter().take(MOST_BLOCKS) {
         if let Some(explanation) = run.store.read_explanation(&s.id)? {
-            models.push(key);
             blocks.extend(Block::of(run, s, &explanation, look)?);
         }
     }
