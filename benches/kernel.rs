@@ -171,7 +171,7 @@ impl Attack for Repeat {
             let places = vec![Place { restart: 0, step }; rows.len()];
             oracle.propose(
                 &rows,
-                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] },
+                &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &[] },
             )?;
         }
         Ok(())
@@ -208,6 +208,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         seed: 0,
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
+        on_device: false,
         marks: &[usize::MAX],
         earlier: None,
         every_image: false,

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the program with the CUDA engine on a machine without a GPU and without a CUDA toolkit: compiler, headers and
 # the static CUDA runtime come from five pinned wheels (scripts/cuda-wheels.txt; 100 MB, 271 MB on disk). The program
-# opens the other CUDA libraries when it runs, and says `cpu` where there are none.
+# opens the other CUDA libraries when it runs, and says `cpu` where there are none. It runs on cards from compute
+# capability 8.0 on (A100, RTX 30 and later): the driver compiles its PTX for what there is; CUDA_COMPUTE_CAP=75 and the
+# like build for others.
 # usage: scripts/build_cuda.sh [more cargo arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,14 +31,22 @@ exec "$CUDA_HOME/bin/nvcc" "$@"
 NVCC
 chmod +x "$root/nvcc-lite"
 export CUDA_HOME=$root/nvidia/cu13 NVCC=$root/nvcc-lite
-# what build scripts would ask nvcc on the PATH and nvidia-smi: CUDA 13.0, compute capability 9.0
-export CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
+# what build scripts would ask nvcc on the PATH and nvidia-smi: CUDA 13.0, compute capability 8.0. Not 90: cudaforge makes
+# sm_90a of that, whose PTX loads on Hopper alone
+export CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80}
 cargo build --release --locked --features cuda --target-dir target/cuda-build --bins --test cuda --bench worker "$@"
-# what scripts/gpu_check.sh takes to the machine with the GPU, in one folder
+# what scripts/gpu_pack.sh takes to the machine with the GPU, in one folder
 release=target/cuda-build/release
 mkdir -p target/cuda-build/gpu
 newest() { find "$release/deps" -name "$1-*" -type f -executable -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2; }
 strip -o target/cuda-build/gpu/foolproof "$release/foolproof"
 strip -o target/cuda-build/gpu/worker "$(newest worker)"
 strip -o target/cuda-build/gpu/tests "$(newest cuda)"
-stat -c '%n: %s bytes' target/cuda-build/gpu/*
+stat -c '%n: %s bytes' target/cuda-build/gpu/foolproof target/cuda-build/gpu/worker target/cuda-build/gpu/tests
+# the PTX that the program holds loads from that capability on, and on no narrower family of cards
+targets=$(grep -aoE '^\.target sm_[0-9]+[a-z]?' target/cuda-build/gpu/foolproof | sort | uniq -c)
+echo "PTX in foolproof: ${targets:-none}"
+if [ "$(echo "$targets" | grep -cE "sm_$CUDA_COMPUTE_CAP\$")" -ne "$(echo "$targets" | grep -c .)" ]; then
+  echo "PTX for another target than sm_$CUDA_COMPUTE_CAP" >&2
+  exit 1
+fi

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
+use crate::kernel::bus::down;
 use crate::kernel::{Loss, changed, lend};
 use crate::loss;
 use candle_core::{D, DType, Device, Tensor};
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use crate::kernel::bus::{select, up};
 pub use crate::kernel::{Change, Engine};
 
 /// Decides on proposals; the judge implements it.
@@ -70,20 +72,31 @@ pub struct Proposal<'a> {
     /// Gradient of the attack's loss near `images`, N×3×H×W: what rounding to 8 bits should spare.
     pub gradient: Option<&'a Tensor>,
     /// What the net says at `images` themselves, if the attack has asked: it may spare the referee a forward pass.
-    pub here: Option<Here<'a>>,
+    pub evidence: Option<Evidence<'a>>,
     /// How far each row is.
     pub places: &'a [Place],
     /// What to record of each image beside the image, such as where a patch lies; empty: nothing.
     pub notes: &'a [String],
 }
 
-/// What the net says at some images.
+/// What the net says at some images, from one of the oracle's own passes: an attack can hand it on, not make it up.
 #[derive(Clone, Copy)]
-pub struct Here<'a> {
+pub struct Evidence<'a> {
+    logits: &'a [Vec<f32>],
+    gradient: Option<&'a Tensor>,
+}
+
+impl<'a> Evidence<'a> {
     /// One row an image.
-    pub logits: &'a [Vec<f32>],
-    /// Of the attack's loss, N×3×H×W; `None`: the images are 8-bit already, so that rounding moves nothing.
-    pub gradient: Option<&'a Tensor>,
+    pub fn logits(&self) -> &'a [Vec<f32>] {
+        self.logits
+    }
+
+    /// Of the cross-entropy that [`Oracle::pass`] climbs, N×3×H×W, whose length says how far rounding can move a margin.
+    /// `None`: nothing is known of that, so only an image that is 8-bit already keeps its logits when it is rounded.
+    pub fn gradient(&self) -> Option<&'a Tensor> {
+        self.gradient
+    }
 }
 
 /// How far a row is.
@@ -99,14 +112,17 @@ pub struct Place {
 pub struct Pass {
     /// One row of logits an image; empty where the gradient was remembered.
     pub logits: Vec<Vec<f32>>,
-    /// Gradient of the loss to be maximised (cross-entropy of the label, or minus that of the target), N×3×H×W.
+    /// Gradient of the loss to be maximised, N×3×H×W: the cross-entropy of the label, or minus that of the target; of
+    /// [`Oracle::climb`], whatever was asked for.
     pub gradient: Tensor,
+    /// Whether the loss is that cross-entropy.
+    is_cross_entropy: bool,
 }
 
 impl Pass {
     /// For a proposal of the same images.
-    pub fn here(&self) -> Here<'_> {
-        Here { logits: &self.logits, gradient: Some(&self.gradient) }
+    pub fn evidence(&self) -> Evidence<'_> {
+        Evidence { logits: &self.logits, gradient: self.is_cross_entropy.then_some(&self.gradient) }
     }
 }
 
@@ -184,18 +200,17 @@ impl<'a> Oracle<'a> {
             let mut values: Vec<&[f32]> = (0..rows.len()).map(|i| known(i).map_or(&[][..], Vec::as_slice)).collect();
             let (mut logits, mut computed) = (vec![Vec::new(); rows.len()], Vec::new());
             if !missing.is_empty() {
-                let index = Tensor::new(missing.iter().map(|i| *i as u32).collect::<Vec<_>>(), images.device())?;
-                let pass = self.compute(&of_missing, &images.index_select(&index, 0)?)?;
+                let pass = self.compute(&of_missing, &select(images, &missing)?)?;
                 missing.iter().zip(pass.logits).for_each(|(i, z)| logits[*i] = z);
-                computed = pass.gradient.flatten_all()?.to_vec1::<f32>()?;
+                computed = down::<f32>(&pass.gradient)?;
             }
             let of_image = images.elem_count() / rows.len();
             missing.iter().zip(computed.chunks_exact(of_image)).for_each(|(i, g)| values[*i] = g);
-            let gradient = Tensor::from_vec(values.concat(), images.shape(), &Device::Cpu)?;
-            Pass { logits, gradient: gradient.to_device(images.device())? }
+            let gradient = up(values.concat(), images.shape(), images.device())?;
+            Pass { logits, gradient, is_cross_entropy: true }
         };
         if missing.iter().any(|i| slot(*i).is_some()) {
-            let gradient = pass.gradient.flatten_all()?.to_vec1::<f32>()?;
+            let gradient = down::<f32>(&pass.gradient)?;
             let of_image = gradient.len() / rows.len();
             for (i, slot) in missing.iter().filter_map(|i| slot(*i).map(|s| (*i, s))) {
                 slot.set(gradient[i * of_image..][..of_image].to_vec()).ok();
@@ -216,7 +231,7 @@ impl<'a> Oracle<'a> {
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
         let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
         let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { logits: logits.to_vec2()?, gradient })
+        Ok(Pass { logits: rows_of(&logits)?, gradient, is_cross_entropy: true })
     }
 
     /// Whether a gradient of a row was zero everywhere.
@@ -251,7 +266,7 @@ impl<'a> Oracle<'a> {
         places: &[Place],
     ) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
         self.check_stop()?;
-        let logits = self.engine.logits_of_changes(base, changes)?.to_vec2::<f32>()?;
+        let logits = rows_of(&self.engine.logits_of_changes(base, changes)?)?;
         let mut nearest: Vec<Option<(f32, usize)>> = vec![None; rows.len()];
         for (k, (change, logits)) in changes.iter().zip(&logits).enumerate() {
             let (row, place) = (rows[change.image], places[change.image]);
@@ -273,11 +288,12 @@ impl<'a> Oracle<'a> {
         }
         let picked: Vec<Change> = chosen.iter().map(|(_, k)| changes[*k].clone()).collect();
         let images = changed(base, &picked)?;
-        let here: Vec<Vec<f32>> = chosen.iter().map(|(_, k)| logits[*k].clone()).collect();
+        let known: Vec<Vec<f32>> = chosen.iter().map(|(_, k)| logits[*k].clone()).collect();
         let of: Vec<usize> = chosen.iter().map(|(i, _)| rows[*i]).collect();
         let places: Vec<Place> = chosen.iter().map(|(i, _)| places[*i]).collect();
-        let here = Some(Here { logits: &here, gradient: None });
-        let proposal = Proposal { images: &images, gradient: None, here, places: &places, notes: &[] };
+        // the images are 8-bit already
+        let evidence = Some(Evidence { logits: &known, gradient: None });
+        let proposal = Proposal { images: &images, gradient: None, evidence, places: &places, notes: &[] };
         for ((i, _), still) in chosen.iter().zip(self.propose(&of, &proposal)?) {
             wanted[*i] = still;
         }
@@ -317,7 +333,7 @@ impl<'a> Oracle<'a> {
         let sizes: Vec<f32> = match gradient.device() {
             Device::Cpu => lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?,
             // one number an image comes back instead of all
-            _ => gradient.abs()?.flatten_from(1)?.sum(1)?.to_vec1()?,
+            _ => down(&gradient.abs()?.flatten_from(1)?.sum(1)?)?,
         };
         for ((row, place), size) in rows.iter().zip(places).zip(sizes) {
             // a run that ends here asks for no gradient any more
@@ -344,7 +360,13 @@ pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
     let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
     let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
-    Ok(Pass { logits: logits.to_vec2()?, gradient })
+    Ok(Pass { logits: rows_of(&logits)?, gradient, is_cross_entropy: false })
+}
+
+/// The rows of logits N×classes.
+fn rows_of(logits: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let (_, classes) = logits.dims2()?;
+    Ok(down::<f32>(logits)?.chunks(classes).map(<[f32]>::to_vec).collect())
 }
 
 /// [`loss::cross_entropy`] of a batch, one aim a row.
@@ -364,7 +386,7 @@ impl Loss for CrossEntropy {
         let aims = &self.aims[first..first + n];
         let class: Vec<u32> = aims.iter().map(|a| a.target.unwrap_or(a.label) as u32).collect();
         let sign: Vec<f32> = aims.iter().map(|a| if a.target.is_some() { -1.0 } else { 1.0 }).collect();
-        let class = Tensor::from_vec(class, (n, 1), device)?.broadcast_as((n, classes))?;
+        let class = up(class, (n, 1), device)?.broadcast_as((n, classes))?;
         let is_class = Tensor::arange(0, classes as u32, device)?.broadcast_as((n, classes))?.eq(&class)?;
         let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
         let p = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
@@ -372,7 +394,7 @@ impl Loss for CrossEntropy {
         // p − 1 at the class itself, as minus the sum of the others
         let minus_others = others.sum_keepdim(D::Minus1)?.neg()?.broadcast_as((n, classes))?;
         let gradient = is_class.where_cond(&minus_others, &others)?;
-        Ok(gradient.broadcast_mul(&Tensor::from_vec(sign, (n, 1), device)?)?)
+        Ok(gradient.broadcast_mul(&up(sign, (n, 1), device)?)?)
     }
 }
 

@@ -5,18 +5,14 @@
 //! of radius 8/255 for 36 of the 256 grey levels.
 
 use crate::error::{Error, Result};
-use crate::kernel::lend;
+use crate::kernel::pixels::{self, Ball, TINY};
 use crate::placement::window;
 use crate::ratio::Ratio;
 use crate::rng::Stream;
-use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
+use candle_core::{DType, Tensor};
 
 /// Float images may leave their ball by this much (times max(1, eps)): the rounding of f32.
 pub const FLOAT_TOLERANCE: f64 = 1e-6;
-
-/// Smallest divisor of a norm, as in foolbox and torchattacks.
-const TINY: f64 = 1e-12;
 
 /// A norm; data, not a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,33 +115,42 @@ impl Threat {
         Error::usage(format!("threat `{}` has no direction of steepest ascent", self.norm.name()))
     }
 
-    /// x_adv + step_size·steepest(gradient), projected: one step of a descent, images N×3×H×W around `x`.
+    /// x_adv + step_size·steepest(gradient), projected: one step of a descent, images N×3×H×W around `x`. In one pass over
+    /// the values where there is a kernel for it.
     pub fn step(&self, x_adv: &Tensor, gradient: &Tensor, step_size: f64, x: &Tensor) -> Result<Tensor> {
-        match (self.norm, x.device()) {
-            (Norm::Linf, Device::Cpu) => self.step_in_memory(x_adv, gradient, step_size, x),
-            _ => self.project(&(x_adv + (self.steepest(gradient)? * step_size)?)?, x),
+        let eps = self.eps.to_f64();
+        match self.norm {
+            Norm::Linf => pixels::step_linf(x_adv, gradient, x, step_size as f32, eps as f32),
+            Norm::L2 if x.device().is_cuda() => pixels::step_l2(x_adv, gradient, x, step_size as f32, eps),
+            _ => self.step_of_tensors(x_adv, gradient, step_size, x),
         }
     }
 
-    /// [`Threat::step`] in the Linf ball, in one pass over memory by all threads; the same operations, so the same bits.
-    fn step_in_memory(&self, x_adv: &Tensor, gradient: &Tensor, step_size: f64, x: &Tensor) -> Result<Tensor> {
-        let (alpha, eps) = (step_size as f32, self.eps.to_f64() as f32);
-        let values = lend(x_adv, |x_adv| {
-            lend(gradient, |gradient| {
-                lend(x, |x| {
-                    let points = x_adv.par_iter().zip(gradient).zip(x).with_min_len(1 << 14);
-                    let step = |((v, g), x): ((&f32, &f32), &f32)| {
-                        let sign = f32::from(u8::from(*g > 0.0)) - f32::from(u8::from(*g < 0.0));
-                        let moved = v + sign * alpha;
-                        let below = if moved > x + eps { x + eps } else { moved };
-                        let inside = if below < x - eps { x - eps } else { below };
-                        inside.clamp(0.0, 1.0)
-                    };
-                    points.map(step).collect::<Vec<f32>>()
-                })
-            })
-        })???;
-        Ok(Tensor::from_vec(values, x.shape(), x.device())?)
+    /// [`Threat::step`] as it is defined.
+    fn step_of_tensors(&self, x_adv: &Tensor, gradient: &Tensor, step_size: f64, x: &Tensor) -> Result<Tensor> {
+        self.project(&(x_adv + (self.steepest(gradient)? * step_size)?)?, x)
+    }
+
+    /// The numbers that [`pixels::membership`] compares; `None` where the norm is no ball.
+    pub fn ball(&self) -> Option<Ball> {
+        let slack = self.slack();
+        self.norm.is_ball().then(|| Ball {
+            is_linf: self.norm == Norm::Linf,
+            reach: self.eps.to_f64() + slack,
+            slack,
+            most: if self.norm == Norm::Linf { self.grey_levels() as i32 } else { 255 },
+            most_square: if self.norm == Norm::L2 { self.largest_square() } else { u64::MAX },
+        })
+    }
+
+    /// Whether [`Threat::quantise`] asks what the loss would lose.
+    pub fn spares_gradient(&self) -> bool {
+        self.norm == Norm::L2
+    }
+
+    /// By how much floats may leave the threat set.
+    fn slack(&self) -> f64 {
+        FLOAT_TOLERANCE * self.eps.to_f64().max(1.0)
     }
 
     /// A random change of `values` numbers: uniform in the Linf cube, uniform in the L2 ball (a Gaussian direction of
@@ -167,7 +172,7 @@ impl Threat {
 
     /// Whether a float image lies in the threat set, up to [`FLOAT_TOLERANCE`]. NaN never does.
     pub fn contains(&self, x_adv: &[f32], x: &[f32]) -> bool {
-        let slack = FLOAT_TOLERANCE * self.eps.to_f64().max(1.0);
+        let slack = self.slack();
         let changes = || x_adv.iter().zip(x).map(|(a, b)| f64::from(*a) - f64::from(*b));
         let changed = |i: usize| (x_adv[i] - x[i]).abs() > FLOAT_TOLERANCE as f32;
         x_adv.iter().all(|v| (-slack..=1.0 + slack).contains(&f64::from(*v)))
@@ -232,6 +237,19 @@ impl Threat {
         d.checked_mul(d).and_then(|d2| d2.checked_mul(u128::from(sum))).is_some_and(|left| left <= 255 * 255 * n * n)
     }
 
+    /// Largest sum of squared grey-level changes in the L2 ball: what [`Threat::holds_square`] holds and no more.
+    fn largest_square(&self) -> u64 {
+        let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
+        u64::try_from(255 * 255 * n * n / (d * d)).unwrap_or(u64::MAX)
+    }
+
+    /// [`Threat::quantise`] from the nearest 8-bit image on.
+    pub fn requantise(&self, nearest: &[u8], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
+        let mut d: Vec<i32> = nearest.iter().zip(x).map(|(q, &c)| i32::from(*q) - i32::from(c)).collect();
+        self.shrink(&mut d, gradient);
+        moved(d, x)
+    }
+
     /// Rounds an image of the threat set to 8 bits *inside* the set, keeping as much of the attack as it can.
     ///
     /// Rounding to nearest (ties to even, as PyTorch) leaves an L2 ball almost always, by about sqrt(d/12)/255. Then
@@ -240,16 +258,21 @@ impl Threat {
     pub fn quantise(&self, x_adv: &[f32], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
         let nearest = x_adv.iter().map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
         let mut d: Vec<i32> = nearest.zip(x).map(|(q, &c)| q - i32::from(c)).collect();
+        self.shrink(&mut d, gradient);
+        moved(d, x)
+    }
+
+    /// Brings a change in grey levels into the set.
+    fn shrink(&self, d: &mut [i32], gradient: Option<&[f32]>) {
         match self.norm {
             Norm::Linf => {
                 let most = self.grey_levels() as i32;
                 d.iter_mut().for_each(|d| *d = (*d).clamp(-most, most));
             }
-            Norm::L2 => self.shorten(&mut d, gradient),
+            Norm::L2 => self.shorten(d, gradient),
             // a pixel that did not change rounds back to itself
             Norm::Pixels | Norm::Patch | Norm::Any => {}
         }
-        d.into_iter().zip(x).map(|(d, &c)| (d + i32::from(c)) as u8).collect()
     }
 
     /// Greedy part of [`Threat::quantise`] for L2.
@@ -274,6 +297,11 @@ impl Threat {
             }
         }
     }
+}
+
+/// `x` changed by `d` grey levels.
+fn moved(d: Vec<i32>, x: &[u8]) -> Vec<u8> {
+    d.into_iter().zip(x).map(|(d, &c)| (d + i32::from(c)) as u8).collect()
 }
 
 /// Places (row·side + column) of the pixels of which any channel changed, of an image of so many values 3×side×side.
@@ -309,9 +337,10 @@ fn l2_length(delta: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     #[test]
-    fn a_step_in_memory_is_the_step_of_tensors_to_the_bit() {
+    fn a_fused_step_is_the_step_of_tensors() {
         let mut stream = crate::rng::Streams::new(0, "step").stream(0, 0, "values");
         let mut values = |low: f32, high: f32| {
             let v: Vec<f32> = (0..40_000).map(|_| low + (high - low) * stream.uniform()).collect();
@@ -328,6 +357,27 @@ mod tests {
             let step = threat.step(&x_adv, &gradient, step_size, &x).unwrap();
             let memory = step.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert!(memory.iter().zip(&tensors).all(|(a, b)| a.to_bits() == b.to_bits()), "{eps}");
+        }
+        // sums in another order: the last bits may differ
+        for (eps, step_size) in [("0.5", 0.1), ("20", 3.0), ("1/255", 2.0)] {
+            let threat = Threat { norm: Norm::L2, eps: Ratio::parse(eps).unwrap() };
+            let x_adv = threat.project(&(&x + &change).unwrap(), &x).unwrap();
+            let tensors = threat.step(&x_adv, &gradient, step_size, &x).unwrap();
+            let fused = pixels::step_l2(&x_adv, &gradient, &x, step_size as f32, threat.eps.to_f64()).unwrap();
+            let off = (&tensors - fused).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(off.to_scalar::<f32>().unwrap() <= 1e-7, "{eps}: {off:?}");
+            let moved = (tensors - &x_adv).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(moved.to_scalar::<f32>().unwrap() > 1e-6, "{eps}: nothing moved");
+        }
+    }
+
+    #[test]
+    fn the_largest_square_is_the_last_that_is_held() {
+        for eps in ["0", "0.5", "1/255", "128/255", "0.123456789", "3", "999999999999", "1/999999999999"] {
+            let threat = Threat { norm: Norm::L2, eps: Ratio::parse(eps).unwrap() };
+            let largest = threat.largest_square();
+            assert!(threat.holds_square(largest), "{eps}: {largest}");
+            assert!(largest == u64::MAX || !threat.holds_square(largest + 1), "{eps}: {largest}");
         }
     }
 }

@@ -7,9 +7,10 @@ use candle_core::{Device, Tensor};
 use foolproof::attack::{self, Attack, Params, Task};
 use foolproof::data::{Batch, Subset};
 use foolproof::error::Result;
-use foolproof::goal::Goal;
+use foolproof::goal::{Aim, Goal};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::{Engine, Loss, Precision};
+use foolproof::loss::logit_difference;
 use foolproof::oracle::{Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
@@ -82,6 +83,7 @@ fn run(
     judge(model, subset, attack.as_ref(), threat, witness, Goal::Untargeted)
 }
 
+/// Outcomes and witnesses, which are the same wherever iterates are looked at.
 fn judge(
     model: &Linear,
     subset: &Subset,
@@ -90,26 +92,38 @@ fn judge(
     witness: WitnessKind,
     goal: Goal,
 ) -> (Vec<Outcome>, Witnesses) {
+    let judge = |on_device| {
+        let trial = |trial: Trial| {
+            let task = Task::new(threat, Streams::new(0, "toy"));
+            trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0)
+        };
+        with_trial(model, subset, &|t| trial(Trial { witness, goal, on_device, ..t }))
+    };
+    let (in_memory, on_device) = (judge(false), judge(true));
+    assert_eq!(in_memory, on_device, "looked at in memory and by the kernels' operations");
+    in_memory
+}
+
+/// A trial of 8-bit images, without a goal of its own, judged where it matters.
+fn with_trial<T>(model: &Linear, subset: &Subset, work: &dyn Fn(Trial) -> T) -> T {
     let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 16).unwrap();
-    let stop = AtomicBool::new(false);
-    let trial = Trial {
+    work(Trial {
         engine: model,
         attacked_through: (model, Precision::F32),
         device: &Device::Cpu,
         subset,
         clean: &clean,
-        goal,
+        goal: Goal::Untargeted,
         seed: 0,
-        witness,
+        witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
+        on_device: false,
         marks: &[usize::MAX],
         earlier: None,
         every_image: false,
         batch: 16,
-        stop: &stop,
-    };
-    let task = Task::new(threat, Streams::new(0, "toy"));
-    trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0)
+        stop: &AtomicBool::new(false),
+    })
 }
 
 fn threat(norm: Norm, eps: &str) -> Threat {
@@ -234,7 +248,7 @@ impl Attack for Cheat {
             let places = vec![Place { restart: 0, step }; rows.len()];
             let wanted = oracle.propose(
                 &rows,
-                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &[] },
+                &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &[] },
             )?;
             for (row, wanted) in rows.iter().zip(wanted) {
                 assert_eq!(wanted == 0, ![2, 4].contains(&(batch.example(*row) % 6)));
@@ -311,4 +325,73 @@ fn a_scan_finds_the_best_pixel_there_is() {
     let found = evolved.iter().filter(|o| o.success == Some(true)).count();
     assert!(successes > 0 && successes < subset.len(), "{successes} of {}", subset.len());
     assert!(2 * found > successes, "differential evolution finds most: {found} of {successes}");
+}
+
+/// Climbs a margin loss a thousandth as steep as the margin, as one normalised by the range of the logits is (DLR: Croce and
+/// Hein 2020), and hands on what the net said. Its first proposal rounds to the far corner of the ball and then succeeds
+/// where the second, closer before rounding, does not.
+struct FlatMargin {
+    levels: usize,
+}
+
+impl Attack for FlatMargin {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, _: &Task) -> Result<()> {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let x = batch.images(&rows)?;
+        let flat = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
+            logit_difference(aim, logits, gradient);
+            gradient.iter_mut().for_each(|g| *g /= 1000.0);
+        };
+        let places = |step| vec![Place { restart: 0, step }; rows.len()];
+        let slope = oracle.climb(&rows, &x, &places(0), &flat)?.gradient;
+        let sign = threat(Norm::Linf, "1").steepest(&slope)?;
+        // k − 0.4 levels everywhere; k levels in seven places of ten, k − 1 in the others
+        let most = |i: usize| self.levels as f64 - if i % 10 < 7 { 0.0 } else { 1.0 };
+        let near = |_: usize| self.levels as f64 - 0.4;
+        for (step, levels) in [(1, &near as &dyn Fn(usize) -> f64), (2, &most)] {
+            let change: Vec<f32> = (0..x.elem_count()).map(|i| (levels(i % VALUES) / 255.0) as f32).collect();
+            let images = (&x + (&sign * Tensor::from_vec(change, x.shape(), &Device::Cpu)?)?)?;
+            let pass = oracle.climb(&rows, &images, &places(step), &flat)?;
+            let (evidence, gradient) = (Some(pass.evidence()), Some(&pass.gradient));
+            let places = places(step);
+            oracle.propose(&rows, &Proposal { images: &images, gradient, evidence, places: &places, notes: &[] })?;
+        }
+        Ok(())
+    }
+
+    fn cost(&self) -> u64 {
+        3
+    }
+}
+
+#[test]
+fn evidence_of_another_loss_than_the_cross_entropy_loses_no_success() {
+    let (model, subset) = toy();
+    let mut only_by_rounding = 0;
+    for levels in 1..=12 {
+        let threat = threat(Norm::Linf, &format!("{levels}/255"));
+        let run = |judging, on_device| {
+            with_trial(&model, &subset, &|t| {
+                let task = Task::new(threat, Streams::new(0, "toy"));
+                let trial = Trial { judging, on_device, ..t };
+                trial.run(&FlatMargin { levels }, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0).0
+            })
+        };
+        let successes = |o: &[Outcome]| -> Vec<_> { o.iter().map(|o| (o.success, o.step)).collect() };
+        let every = run(Judging::Every, false);
+        for on_device in [false, true] {
+            let some = run(Judging::WhereItMatters, on_device);
+            assert_eq!(successes(&every), successes(&some), "{levels} levels, on device: {on_device}");
+        }
+        // the last proposal would have failed: the margin left is that of three places of ten, one level each
+        let left = |o: &&Outcome| {
+            let seven: f64 = model.w.iter().enumerate().map(|(i, w)| {
+                let levels = levels as f64 - if i % 10 < 7 { 0.0 } else { 1.0 };
+                f64::from(w.abs()) * levels / 255.0
+            }).sum();
+            o.success == Some(true) && model.margin(&floats(subset.image(o.example))) > seven + 1e-3
+        };
+        only_by_rounding += every.iter().filter(left).count();
+    }
+    assert!(only_by_rounding >= 5, "{only_by_rounding}: the test would not notice");
 }

@@ -251,7 +251,7 @@ fn skipping_judgements_loses_no_success() {
             for eps in budgets {
                 let threat = Threat { norm: *norm, eps: Ratio::parse(eps).unwrap() };
                 let attack = attack::find("pgd").unwrap().build(params, &threat).unwrap();
-                let run = |judging| {
+                let run = |judging, on_device| {
                     let trial = Trial {
                         engine: engine.as_ref(),
                         attacked_through: (engine.as_ref(), Precision::F32),
@@ -262,6 +262,7 @@ fn skipping_judgements_loses_no_success() {
                         seed: 0,
                         witness: *witness,
                         judging,
+                        on_device,
                         marks: &[usize::MAX],
                         earlier: None,
                         every_image: false,
@@ -271,7 +272,8 @@ fn skipping_judgements_loses_no_success() {
                     let task = Task::new(threat, Streams::new(0, "golden"));
                     trial.run(attack.as_ref(), &task, &Memo::default(), &mut |_| {}).unwrap().remove(0).0
                 };
-                let (every, some) = (run(Judging::Every), run(Judging::WhereItMatters));
+                let (every, some) = (run(Judging::Every, false), run(Judging::WhereItMatters, false));
+                let there = run(Judging::WhereItMatters, true);
                 let spent = |o: &[Outcome]| o.iter().map(|o| o.forwards - o.backwards).sum::<u64>();
                 let broken = |o: &[Outcome]| o.iter().filter(|o| o.success == Some(true)).count();
                 let (all, left) = (spent(&every), spent(&some));
@@ -281,7 +283,8 @@ fn skipping_judgements_loses_no_success() {
                     norm.name(),
                     broken(&every)
                 );
-                for (a, b) in every.iter().zip(&some) {
+                assert!(spent(&there).abs_diff(left) <= left / 100, "{} of {left} judgements", spent(&there));
+                for (a, b) in every.iter().zip(&some).chain(every.iter().zip(&there)) {
                     // of an image that stands, only which iterate came closest may differ
                     let found = |o: &Outcome| (o.success == Some(true)).then_some((o.step, o.restart, o.linf_255));
                     assert_eq!((a.success, found(a)), (b.success, found(b)), "{} {eps}: {a:?} {b:?}", entry.name);

@@ -3,8 +3,8 @@
 use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Here, Oracle, Place, Proposal};
-use candle_core::{Device, Tensor};
+use crate::oracle::{Evidence, Oracle, Place, Proposal, select, up};
+use candle_core::Tensor;
 
 /// Steepest ascent of the loss inside a threat set.
 pub struct Descent {
@@ -32,9 +32,9 @@ impl Descent {
 
             // what the net says here serves the judge of these iterates, then the step to the next
             let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
-            let here = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
-            active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(here.here())))?;
-            active.led(here.gradient);
+            let pass = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
+            active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(pass.evidence())))?;
+            active.led(pass.gradient);
             active.keep(oracle)?;
 
             let Some(points) = &mut active.points else { continue };
@@ -119,7 +119,7 @@ pub fn random_points(
         task.threat.random_change(batch.values(), &mut stream)
     };
     let change: Vec<f32> = rows.iter().flat_map(change).collect();
-    let change = Tensor::from_vec(change, x.shape(), &Device::Cpu)?.to_device(x.device())?;
+    let change = up(change, x.shape(), x.device())?;
     task.threat.project(&(x + change)?, x)
 }
 
@@ -146,7 +146,7 @@ struct Points {
 }
 
 impl Points {
-    fn each(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Points> {
+    fn each(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Points> {
         Ok(Points { x: f(&self.x)?, x_adv: f(&self.x_adv)?, gradient: f(&self.gradient)? })
     }
 }
@@ -171,8 +171,8 @@ impl Active {
     }
 
     /// The iterates of all rows.
-    fn proposal<'a>(&'a self, points: &'a Points, here: Option<Here<'a>>) -> Proposal<'a> {
-        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), here, places: &self.places, notes: &[] }
+    fn proposal<'a>(&'a self, points: &'a Points, evidence: Option<Evidence<'a>>) -> Proposal<'a> {
+        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), evidence, places: &self.places, notes: &[] }
     }
 
     /// The gradient that leads on from here.
@@ -184,11 +184,7 @@ impl Active {
     fn select(&self, which: &[usize]) -> Result<Active> {
         let points = match (&self.points, which.len()) {
             (None, _) | (_, 0) => None,
-            (Some(points), _) => {
-                let index: Vec<u32> = which.iter().map(|i| *i as u32).collect();
-                let index = Tensor::new(index, points.x.device())?;
-                Some(points.each(|t| t.index_select(&index, 0))?)
-            }
+            (Some(points), _) => Some(points.each(|t| select(t, which))?),
         };
         let (rows, places) = which.iter().map(|i| (self.rows[*i], self.places[*i])).unzip();
         Ok(Active { rows, places, wanted: which.iter().map(|i| self.wanted[*i]).collect(), points })
@@ -208,10 +204,9 @@ impl Active {
     fn restart(&mut self, which: &[usize], starts: Option<Tensor>) -> Result<()> {
         let (Some(starts), Some(points)) = (starts, &mut self.points) else { return Ok(()) };
         // row i of both together is row i of the old, or of the starts if i begins anew
-        let mut index: Vec<u32> = (0..self.rows.len() as u32).collect();
-        which.iter().enumerate().for_each(|(k, i)| index[*i] = (self.rows.len() + k) as u32);
-        let index = Tensor::new(index, starts.device())?;
-        points.x_adv = Tensor::cat(&[&points.x_adv, &starts], 0)?.index_select(&index, 0)?;
+        let mut index: Vec<usize> = (0..self.rows.len()).collect();
+        which.iter().enumerate().for_each(|(k, i)| index[*i] = self.rows.len() + k);
+        points.x_adv = select(&Tensor::cat(&[&points.x_adv, &starts], 0)?, &index)?;
         Ok(())
     }
 }
@@ -219,6 +214,6 @@ impl Active {
 /// Row by row of `a` where `first` says so, else of `b`.
 fn choose(first: &[bool], a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let n = first.len();
-    let index: Vec<u32> = (0..n).map(|i| if first[i] { i as u32 } else { (n + i) as u32 }).collect();
-    Ok(Tensor::cat(&[a, b], 0)?.index_select(&Tensor::new(index, a.device())?, 0)?)
+    let index: Vec<usize> = (0..n).map(|i| if first[i] { i } else { n + i }).collect();
+    select(&Tensor::cat(&[a, b], 0)?, &index)
 }

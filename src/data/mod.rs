@@ -21,6 +21,8 @@ mod table;
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::hub::Hub;
+use crate::kernel::bus::up;
+use crate::kernel::pixels::to_unit;
 use crate::placement::Picture;
 use crate::record::{DataRecord, HubFile, Inputs, TableRecord};
 use candle_core::{Device, Tensor};
@@ -458,15 +460,15 @@ impl<'a> Batch<'a> {
         };
         let values: Vec<f32> = rows.iter().flat_map(start).collect();
         let side = self.subset.side;
-        Ok(Tensor::from_vec(values, (rows.len(), 3, side, side), &Device::Cpu)?.to_device(self.device)?)
+        up(values, (rows.len(), 3, side, side), self.device)
     }
 }
 
 /// 8-bit images as a tensor N×3×side×side in [0,1]: `v / 255` in f32, as PyTorch's `ToTensor`.
 pub fn to_tensor(pixels: &[u8], side: usize, device: &Device) -> Result<Tensor> {
-    let values: Vec<f32> = pixels.iter().map(|v| f32::from(*v) / 255.0).collect();
-    let n = pixels.len() / (3 * side * side);
-    Ok(Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu)?.to_device(device)?)
+    let values = 3 * side * side;
+    // they cross as bytes
+    to_unit(&up(pixels.to_vec(), (pixels.len() / values, values), device)?, side)
 }
 
 #[cfg(test)]

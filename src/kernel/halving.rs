@@ -84,12 +84,13 @@ impl Engine for Halving {
     }
 }
 
-/// Whether the device had no memory left: the driver's CUDA_ERROR_OUT_OF_MEMORY ("out of memory"), or the
-/// ..._STATUS_ALLOC_FAILED of cuBLAS and cuDNN. candle hands both on as text.
-fn is_out_of_memory(problem: &Error) -> bool {
+/// Whether the device had no memory left: the driver's CUDA_ERROR_OUT_OF_MEMORY ("out of memory"), cuBLAS's
+/// CUBLAS_STATUS_ALLOC_FAILED, or cuDNN 9's CUDNN_STATUS_INTERNAL_ERROR_{HOST,DEVICE}_ALLOCATION_FAILED. candle hands all
+/// on as text.
+pub(super) fn is_out_of_memory(problem: &Error) -> bool {
     let Error::Tensor(problem) = problem else { return false };
-    let text = format!("{problem:?}").to_lowercase();
-    ["out_of_memory", "out of memory", "alloc_failed"].iter().any(|sign| text.contains(sign))
+    let text = format!("{problem:?} {problem}").to_lowercase();
+    ["out_of_memory", "out of memory", "alloc_failed", "allocation_failed"].iter().any(|sign| text.contains(sign))
 }
 
 #[cfg(test)]
@@ -139,6 +140,37 @@ mod tests {
             assert_eq!((values(logits), values(gradient)), (values(whole), values(slopes)));
             assert_eq!((halving.shrunk(), halving.shrunk()), (most, None), "room for {room}: told once");
             assert_eq!(values(halving.logits(&images(n)).unwrap()), values(Small(n).logits(&images(n)).unwrap()));
+        }
+    }
+
+    /// The texts that cudarc 0.19.10 makes of these errors, wrapped as [`crate::kernel`]'s engines wrap them.
+    #[test]
+    fn every_library_s_word_for_out_of_memory_is_known() {
+        #[derive(Debug)]
+        struct Text(&'static str);
+        impl std::fmt::Display for Text {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl std::error::Error for Text {}
+        let known = |text: &'static str| is_out_of_memory(&candle_core::Error::wrap(Text(text)).into());
+        for text in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+            "CudnnError(CUDNN_STATUS_ALLOC_FAILED)",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+        ] {
+            assert!(known(text), "{text}");
+        }
+        for text in [
+            "CUDNN_STATUS_INTERNAL_ERROR_UNEXPECTED_VALUE",
+            "CUDNN_STATUS_BAD_PARAM",
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")",
+            "CublasError(CUBLAS_STATUS_NOT_SUPPORTED)",
+        ] {
+            assert!(!known(text), "{text}");
         }
     }
 

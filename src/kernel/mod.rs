@@ -5,11 +5,14 @@
 //! and max-pool two bits a window. [`cpu`] is the fast engine for sequential nets, [`graph`] the one for all
 //! others, [`plain`] the reference they are held against.
 
+pub mod bus;
+pub mod choice;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod graph;
 pub mod halving;
+pub mod pixels;
 pub mod plain;
 
 use crate::error::Result;
@@ -246,7 +249,7 @@ pub trait Engine: Send + Sync {
 pub fn changed(base: &Tensor, changes: &[Change]) -> Result<Tensor> {
     let (_, _, height, width) = base.dims4()?;
     let images = lend(base, |base| changed_images(base, height * width, changes))?;
-    Ok(Tensor::from_vec(images, (changes.len(), 3, height, width), &Device::Cpu)?.to_device(base.device())?)
+    bus::up(images, (changes.len(), 3, height, width), base.device())
 }
 
 /// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.
@@ -261,7 +264,7 @@ fn lend_values<V: WithDType, T>(tensor: &Tensor, look: impl FnOnce(&[V]) -> T) -
         return Ok(look(&V::cpu_storage_as_slice(values)?[from..to]));
     }
     drop(storage);
-    Ok(look(&tensor.flatten_all()?.to_vec1::<V>()?))
+    Ok(look(&bus::down::<V>(tensor)?))
 }
 
 /// The images that changes make of base images 3×H×W whose planes have so many places.

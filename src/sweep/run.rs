@@ -271,6 +271,7 @@ impl Runner<'_> {
             seed: cell.cell.seed,
             witness: cell.witness,
             judging: Judging::WhereItMatters,
+            on_device: !self.machine.device.is_cpu(),
             marks: &marks,
             earlier: earlier.as_ref(),
             every_image: cell.attack.changes_every_image(),

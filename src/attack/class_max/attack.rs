@@ -146,7 +146,7 @@ impl ClassMax {
         let notes: Vec<String> = works.iter().map(Work::note).collect();
         let places = vec![Place { restart: 0, step: steps }; rows.len()];
         oracle
-            .propose(rows, &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes })?;
+            .propose(rows, &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &notes })?;
         oracle.leave(rows.len());
         Ok(())
     }

@@ -51,7 +51,7 @@ fn propose(patches: &mut Vec<OwnPatch>, step: usize, oracle: &mut Oracle, batch:
     let rows: Vec<usize> = patches.iter().map(|p| p.row).collect();
     let notes: Vec<String> = patches.iter().map(|p| p.note.clone()).collect();
     let places = vec![Place { restart: 0, step }; rows.len()];
-    let proposal = Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes };
+    let proposal = Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &notes };
     let mut wanted = oracle.propose(&rows, &proposal)?.into_iter();
     let before = patches.len();
     patches.retain(|_| wanted.next().expect("one a row") > 0);

@@ -57,7 +57,7 @@ impl Placing {
             let places = vec![Place { restart: 0, step: 1 }; rows.len()];
             oracle.propose(
                 rows,
-                &Proposal { images: &images, gradient: None, here: None, places: &places, notes: &notes },
+                &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &notes },
             )?;
             oracle.leave(rows.len());
         }

@@ -2,7 +2,7 @@
 
 use super::convolution::{Convolution, Cudnn, Operands, Shape, Way};
 use super::kernels::{Kernels, launch};
-use super::{Buffer, failed, rounded};
+use super::{Buffer, failed, is_logged, rounded};
 use crate::error::{Error, Result};
 use crate::kernel::{Net, Precision, Step, transposed};
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
@@ -18,6 +18,9 @@ const EIGHT: usize = 8;
 
 /// cuDNN counts the values of a map in 32 bits with a sign.
 const MOST_VALUES: usize = i32::MAX as usize;
+
+/// Smaller batches take the ways of a larger one: to measure costs seconds, and they are the ends of sweeps.
+const MEASURED_FROM: usize = 32;
 
 /// A network ready to run, one pass at a time.
 pub struct Compiled {
@@ -160,12 +163,16 @@ impl Compiled {
     /// Gives back all memory but that of the weights.
     pub fn release(&mut self) {
         self.space = None;
+        if let Err(problem) = super::return_freed_memory(&self.stream) {
+            eprintln!("freed memory of the device stays with this process: {problem}");
+        }
     }
 
     /// Images N×3×side×side, f32, to logits N×classes, f32.
     pub fn logits(&mut self, images: &Tensor) -> Result<Tensor> {
         let n = images.dim(0)?;
         let classes = self.classes;
+        self.get_ready(n)?;
         let on_device = OnDevice::new("logits", (n, classes), |x, stream| {
             // SAFETY: every value is written below
             let logits = unsafe { stream.alloc::<f32>(n * classes) }.map_err(failed)?;
@@ -179,6 +186,7 @@ impl Compiled {
     /// N×classes with respect to their logits.
     pub fn gradient(&mut self, of_logits: &Tensor) -> Result<Tensor> {
         let (n, side) = (self.images, self.side);
+        self.get_ready_to_return()?;
         let on_device = OnDevice::new("gradient", (n, 3, side, side), |g, stream| {
             // SAFETY: every value is written below
             let images = unsafe { stream.alloc::<f32>(n * 3 * side * side) }.map_err(failed)?;
@@ -188,20 +196,34 @@ impl Compiled {
         Ok(of_logits.contiguous()?.apply_op1_no_bwd(&on_device)?)
     }
 
-    fn forward(&mut self, images: u64, n: usize, logits: u64) -> candle_core::Result<()> {
+    /// Room for so many images, and the ways of their convolutions.
+    fn get_ready(&mut self, n: usize) -> Result<()> {
         self.stream.context().bind_to_thread().map_err(failed)?;
         (self.images, self.batch) = (n, rounded(n));
         self.make_space()?;
         if !self.forward.contains_key(&self.batch) {
-            let ways = self.measure_forward()?;
+            let ways = self.forward_ways()?;
             self.forward.insert(self.batch, ways);
         }
-        self.make_workspace()?;
+        Ok(self.make_workspace()?)
+    }
+
+    /// The ways back of the last batch.
+    fn get_ready_to_return(&mut self) -> Result<()> {
+        self.stream.context().bind_to_thread().map_err(failed)?;
+        if !self.backward.contains_key(&self.batch) {
+            let ways = self.backward_ways()?;
+            self.backward.insert(self.batch, ways);
+        }
+        Ok(self.make_workspace()?)
+    }
+
+    fn forward(&mut self, images: u64, n: usize, logits: u64) -> candle_core::Result<()> {
         let (batch, kernels, space) = (self.batch, &self.kernels, self.space.as_ref().expect("made above"));
         let [mut x, mut y] = space.maps.each_ref().map(Buffer::pointer);
         let pixels = self.side * self.side;
         let ([m0, m1, m2], [s0, s1, s2]) = (self.mean, self.std);
-        launch!(kernels, "normalise", n * pixels, images, x, pixels as i64, m0, m1, m2, s0, s1, s2)?;
+        launch!(kernels, "normalise", n * pixels, images, x, pixels as u32, m0, m1, m2, s0, s1, s2)?;
         for (i, layer) in self.layers.iter().enumerate() {
             let (side, out, groups) = (layer.before.0 as i32, layer.after.0 as i32, (layer.after.1 / EIGHT) as i32);
             let (bits, corners) = (space.bits[i].pointer(), space.corners[i].pointer());
@@ -211,16 +233,13 @@ impl Compiled {
                     let way = self.forward[&batch][i].as_ref().expect("measured above");
                     let operands = Operands { x, weight: weight.pointer(), y, bias: bias.as_maps.pointer() };
                     way.run(&self.cudnn, operands, &space.workspace)?;
-                    let bias = bias.f32s.pointer();
                     if *pooled {
                         // into the map that the convolution has read
+                        let bias = bias.f32s.pointer();
                         launch!(kernels, "pool", eights, y, x, side, bias, groups, 1i32, bits, corners)?;
                         continue;
                     }
-                    match way.is_fused() {
-                        true => launch!(kernels, "relu_bits", eights, y, bits)?,
-                        false => launch!(kernels, "finish", eights, y, bias, groups, 1i32, bits)?,
-                    }
+                    self.after_convolution(i, layer, way, y)?;
                 }
                 Work::Pool => launch!(kernels, "pool", eights, x, y, side, 0u64, groups, 0i32, bits, corners)?,
                 Work::Average => launch!(kernels, "average", eights, x, y, side, out, groups)?,
@@ -237,12 +256,6 @@ impl Compiled {
     }
 
     fn backward(&mut self, of_logits: u64, images: u64) -> candle_core::Result<()> {
-        self.stream.context().bind_to_thread().map_err(failed)?;
-        if !self.backward.contains_key(&self.batch) {
-            let ways = self.measure_backward()?;
-            self.backward.insert(self.batch, ways);
-        }
-        self.make_workspace()?;
         let (n, batch, kernels) = (self.images, self.batch, &self.kernels);
         let space = self.space.as_ref().expect("made on the way forward");
         // g: gradient with respect to what the layer writes; to: to what it reads
@@ -282,7 +295,7 @@ impl Compiled {
         }
         let pixels = self.side * self.side;
         let [s0, s1, s2] = self.std;
-        launch!(kernels, "image_gradient", n * pixels, g, images, pixels as i64, s0, s1, s2)
+        launch!(kernels, "image_gradient", n * pixels, g, images, pixels as u32, s0, s1, s2)
     }
 
     /// The product of a fully connected layer for the whole batch: y = x·Wᵀ on the way forward, y = x·W on the way back,
@@ -361,27 +374,109 @@ impl Compiled {
         Ok(())
     }
 
-    /// Tries out the convolutions on the way forward. The maps are scratch.
-    fn measure_forward(&self) -> candle_core::Result<Vec<Option<Convolution>>> {
-        let [x, y] = self.space.as_ref().expect("made before").maps.each_ref().map(Buffer::pointer);
-        let measure = |layer: &Layer| {
+    /// How the convolutions go forward. The maps are scratch.
+    fn forward_ways(&self) -> Result<Vec<Option<Convolution>>> {
+        let [x, y] = self.scratch();
+        let larger = self.larger(&self.forward);
+        let way = |(i, layer): (usize, &Layer)| -> Result<Option<Convolution>> {
             let Work::Convolution { weight, bias, pooled, .. } = &layer.work else { return Ok(None) };
             let operands = Operands { x, weight: weight.pointer(), y, bias: bias.as_maps.pointer() };
-            Convolution::forward(&self.cudnn, layer.shape(self.batch), self.precision, operands, !pooled).map(Some)
+            let shape = layer.shape(self.batch);
+            let (way, whence) = match larger.and_then(|ways| ways[i].as_ref()) {
+                Some(known) => (known.like(&self.cudnn, shape, self.precision, operands), ", as in a larger batch"),
+                None => (Err(Error::usage("nothing larger was measured")), ""),
+            };
+            let (way, whence) = match way {
+                Ok(way) => (way, whence),
+                Err(_) => (self.measure_forward(i, layer, operands, *pooled)?, ""),
+            };
+            self.log(i, "forward", shape, format_args!("{}{whence}", way.describe()));
+            Ok(Some(way))
         };
-        self.layers.iter().map(measure).collect()
+        self.layers.iter().enumerate().map(way).collect()
     }
 
-    /// Tries out those on the way back. The maps hold nothing that the way back needs.
-    fn measure_backward(&self) -> candle_core::Result<Vec<Option<(Convolution, Way)>>> {
-        let [x, y] = self.space.as_ref().expect("made before").maps.each_ref().map(Buffer::pointer);
-        let measure = |layer: &Layer| {
+    /// The fastest way forward of a convolution with what follows it: by itself, or with bias and ReLU in it.
+    fn measure_forward(&self, i: usize, layer: &Layer, operands: Operands, pooled: bool) -> Result<Convolution> {
+        let shape = layer.shape(self.batch);
+        let plain = Convolution::forward(&self.cudnn, shape, self.precision, operands)?;
+        // the pool adds bias and ReLU itself
+        let fused = if pooled { None } else { plain.fused(&self.cudnn, shape, self.precision, operands)? };
+        let Some(fused) = fused else { return Ok(plain) };
+        let space = Buffer::new(&self.stream, plain.workspace)?;
+        let seconds = |way: &Convolution| {
+            super::seconds(&self.stream, || {
+                way.run(&self.cudnn, operands, &space)?;
+                Ok(self.after_convolution(i, layer, way, operands.y)?)
+            })
+        };
+        Ok(if seconds(&fused)? <= seconds(&plain)? { fused } else { plain })
+    }
+
+    /// What follows a convolution without a pool that has written `y`: bias and ReLU if it has not done them, and the bits.
+    fn after_convolution(&self, i: usize, layer: &Layer, way: &Convolution, y: u64) -> candle_core::Result<()> {
+        let Work::Convolution { bias, .. } = &layer.work else { return Ok(()) };
+        let space = self.space.as_ref().expect("made before");
+        let (kernels, bits) = (&self.kernels, space.bits[i].pointer());
+        let (eights, groups) = (self.batch * layer.written() / EIGHT, (layer.after.1 / EIGHT) as i32);
+        match way.is_fused() {
+            true => launch!(kernels, "relu_bits", eights, y, bits),
+            false => launch!(kernels, "finish", eights, y, bias.f32s.pointer(), groups, 1i32, bits),
+        }
+    }
+
+    /// How the convolutions go back. The maps hold nothing that the way back needs.
+    fn backward_ways(&self) -> Result<Vec<Option<(Convolution, Way)>>> {
+        let [x, y] = self.scratch();
+        let larger = self.larger(&self.backward);
+        let way = |(i, layer): (usize, &Layer)| -> Result<Option<(Convolution, Way)>> {
             let Work::Convolution { weight, turned, .. } = &layer.work else { return Ok(None) };
             let operands = Operands { x, weight: weight.pointer(), y, bias: 0 };
             let shape = layer.shape(self.batch);
-            Convolution::backward(&self.cudnn, shape, self.precision, operands, turned.pointer()).map(Some)
+            let (way, whence) = match larger.and_then(|ways| ways[i].as_ref()) {
+                Some((known, way)) => {
+                    let back = Shape { inputs: shape.outputs, outputs: shape.inputs, ..shape };
+                    let (shape, weight) = match way {
+                        Way::Own => (shape, operands.weight),
+                        Way::Flipped => (back, turned.pointer()),
+                    };
+                    let same = known.like(&self.cudnn, shape, self.precision, Operands { weight, ..operands });
+                    (same.map(|same| (same, *way)), ", as in a larger batch")
+                }
+                None => (Err(Error::usage("nothing larger was measured")), ""),
+            };
+            let (way, whence) = match way {
+                Ok(way) => (way, whence),
+                Err(_) => {
+                    let turned = turned.pointer();
+                    (Convolution::backward(&self.cudnn, shape, self.precision, operands, turned)?, "")
+                }
+            };
+            self.log(i, "back", shape, format_args!("{}, {:?}{whence}", way.0.describe(), way.1));
+            Ok(Some(way))
         };
-        self.layers.iter().map(measure).collect()
+        self.layers.iter().enumerate().map(way).collect()
+    }
+
+    /// The two maps.
+    fn scratch(&self) -> [u64; 2] {
+        self.space.as_ref().expect("made before").maps.each_ref().map(Buffer::pointer)
+    }
+
+    /// What was measured for the next larger batch, where this one is too small to be measured itself.
+    fn larger<'a, T>(&self, measured: &'a BTreeMap<usize, T>) -> Option<&'a T> {
+        let next = measured.range(self.batch + 1..).next();
+        next.map(|(_, ways)| ways).filter(|_| self.batch < MEASURED_FROM)
+    }
+
+    fn log(&self, layer: usize, direction: &str, shape: Shape, what: std::fmt::Arguments) {
+        if is_logged() {
+            let Shape { images, side, inputs, outputs } = shape;
+            let precision = self.precision.name();
+            eprintln!(
+                "cuda: layer {layer} {direction} {inputs}->{outputs} side {side}, {images} images, {precision}: {what}"
+            );
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! 3×3 convolutions by cuDNN, channels last. Which algorithm is measured once for each shape.
+//! 3×3 convolutions by cuDNN, channels last. Which algorithm is measured once for each shape ([`choice`]).
 
 use super::{Buffer, failed};
+use crate::error::Result;
 use crate::kernel::Precision;
-use candle_core::{Error, Result};
+use crate::kernel::choice::{self, Math, Record, Status};
 use cudarc::cudnn::{result, sys};
 use cudarc::driver::CudaStream;
 use std::ffi::{c_int, c_void};
@@ -37,6 +38,8 @@ impl Cudnn {
 
 impl Drop for Cudnn {
     fn drop(&mut self) {
+        // the thread that drops it may never have used the device
+        self.stream.context().bind_to_thread().ok();
         // SAFETY: made by `create_handle`, destroyed once; a failure leaves nothing to do
         unsafe { result::destroy_handle(self.handle) }.ok();
     }
@@ -80,19 +83,18 @@ enum Method {
 pub struct Convolution {
     descriptors: Descriptors,
     method: Method,
+    math: Math,
     /// Bytes of workspace it needs.
     pub workspace: usize,
     /// Measured seconds.
-    seconds: f32,
+    pub seconds: f32,
 }
 
-/// An algorithm that cuDNN has measured; of its own structs there is one for each direction.
-struct Measured {
-    method: Method,
-    is_usable: bool,
-    math: sys::cudnnMathType_t,
-    workspace: usize,
-    seconds: f32,
+/// Which way a convolution goes, for cuDNN's two sets of algorithms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Data,
 }
 
 struct Descriptors {
@@ -105,23 +107,9 @@ struct Descriptors {
 }
 
 impl Convolution {
-    /// The fastest way forward. Uses `operands` as scratch. With `relu`, bias and ReLU are part of it where cuDNN can do
-    /// that and keeps NaN: see [`Convolution::is_fused`].
-    pub fn forward(
-        cudnn: &Cudnn,
-        shape: Shape,
-        precision: Precision,
-        operands: Operands,
-        relu: bool,
-    ) -> Result<Convolution> {
-        let mut best = Convolution::fastest_forward(cudnn, shape, precision, operands)?;
-        if let (true, Method::Forward(algorithm)) = (relu, best.method) {
-            best.method = Method::Fused(algorithm);
-            if !best.keeps_nan(cudnn, shape, precision, operands)? {
-                best.method = Method::Forward(algorithm);
-            }
-        }
-        Ok(best)
+    /// The fastest way forward. Uses `operands` as scratch.
+    pub fn forward(cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
+        Convolution::fastest(cudnn, shape, precision, operands, Direction::Forward)
     }
 
     /// The fastest way back of a convolution of `shape`: cuDNN's own, with `weight`, or a convolution with `turned`
@@ -134,8 +122,8 @@ impl Convolution {
         turned: u64,
     ) -> Result<(Convolution, Way)> {
         let back = Shape { inputs: shape.outputs, outputs: shape.inputs, ..shape };
-        let flipped = Convolution::fastest_forward(cudnn, back, precision, Operands { weight: turned, ..operands });
-        let own = Convolution::fastest_data(cudnn, shape, precision, operands);
+        let flipped = Convolution::forward(cudnn, back, precision, Operands { weight: turned, ..operands });
+        let own = Convolution::fastest(cudnn, shape, precision, operands, Direction::Data);
         match (flipped, own) {
             (Ok(flipped), Ok(own)) if own.seconds < flipped.seconds => Ok((own, Way::Own)),
             (Ok(flipped), _) => Ok((flipped, Way::Flipped)),
@@ -143,105 +131,133 @@ impl Convolution {
         }
     }
 
+    /// The same algorithm for another number of images, which it need not be the fastest for. Uses `operands` as scratch.
+    pub fn like(
+        &self,
+        cudnn: &Cudnn,
+        shape: Shape,
+        precision: Precision,
+        operands: Operands,
+    ) -> Result<Convolution> {
+        let descriptors = Descriptors::new(shape, precision)?;
+        descriptors.set_math(self.math)?;
+        let mut same = Convolution { descriptors, workspace: 0, ..*self };
+        same.workspace = same.workspace_now(cudnn)?;
+        same.seconds = same.measure(cudnn, operands)?;
+        Ok(same)
+    }
+
+    /// With bias and ReLU in it, where cuDNN can do that and keeps NaN.
+    pub fn fused(
+        &self,
+        cudnn: &Cudnn,
+        shape: Shape,
+        precision: Precision,
+        operands: Operands,
+    ) -> Result<Option<Convolution>> {
+        let Method::Forward(algorithm) = self.method else { return Ok(None) };
+        let descriptors = Descriptors::new(shape, precision)?;
+        descriptors.set_math(self.math)?;
+        let fused = Convolution { descriptors, method: Method::Fused(algorithm), ..*self };
+        Ok(fused.keeps_nan(cudnn, shape, precision, operands)?.then_some(fused))
+    }
+
     /// Whether it adds the bias and applies the ReLU.
     pub fn is_fused(&self) -> bool {
         matches!(self.method, Method::Fused(_))
     }
 
-    fn fastest_forward(cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
-        let descriptors = Descriptors::new(shape, precision)?;
-        let (d, o) = (&descriptors, operands);
-        let space = workspace(&cudnn.stream)?;
-        // SAFETY: numbers and enums of C, all of which have a zero
-        let (mut found, mut results) =
-            (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionFwdAlgoPerf_t>(); MOST_ALGORITHMS] });
-        // SAFETY: descriptors are alive and describe the operands, which lie on the handle's device; `results` has room
-        unsafe {
-            sys::cudnnFindConvolutionForwardAlgorithmEx(
-                cudnn.handle,
-                d.x,
-                at(o.x),
-                d.weight,
-                at(o.weight),
-                d.convolution,
-                d.y,
-                at(o.y),
-                MOST_ALGORITHMS as c_int,
-                &mut found,
-                results.as_mut_ptr(),
-                at(space.pointer()),
-                space.bytes(),
-            )
-        }
-        .result()
-        .map_err(failed)?;
-        let measured = results[..found as usize].iter().map(|r| Measured {
-            method: Method::Forward(r.algo),
-            is_usable: is_usable(r.status, r.determinism),
-            math: r.mathType,
-            workspace: r.memory,
-            seconds: r.time / 1e3,
-        });
-        Convolution::fastest(descriptors, shape, precision, measured)
+    /// `forward algorithm 1, Fma, 12.0 MiB, 0.812 ms, fused`.
+    pub fn describe(&self) -> String {
+        let (name, algorithm, fused) = match self.method {
+            Method::Forward(a) => ("forward", a as u32, ", plain"),
+            Method::Fused(a) => ("forward", a as u32, ", fused"),
+            Method::Data(a) => ("data", a as u32, ""),
+        };
+        let (mib, ms) = (self.workspace as f64 / (1 << 20) as f64, 1e3 * self.seconds);
+        format!("{name} algorithm {algorithm}, {:?}, {mib:.1} MiB, {ms:.3} ms{fused}", self.math)
     }
 
-    fn fastest_data(cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
-        // x and y are those of the way forward: dy lies at `operands.x`, dx at `operands.y`
-        let descriptors = Descriptors::new(shape, precision)?;
-        let (d, o) = (&descriptors, operands);
-        let space = workspace(&cudnn.stream)?;
-        // SAFETY: numbers and enums of C, all of which have a zero
-        let (mut found, mut results) =
-            (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionBwdDataAlgoPerf_t>(); MOST_ALGORITHMS] });
-        // SAFETY: as in `fastest_forward`
-        unsafe {
-            sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
-                cudnn.handle,
-                d.weight,
-                at(o.weight),
-                d.y,
-                at(o.x),
-                d.convolution,
-                d.x,
-                at(o.y),
-                MOST_ALGORITHMS as c_int,
-                &mut found,
-                results.as_mut_ptr(),
-                at(space.pointer()),
-                space.bytes(),
-            )
-        }
-        .result()
-        .map_err(failed)?;
-        let measured = results[..found as usize].iter().map(|r| Measured {
-            method: Method::Data(r.algo),
-            is_usable: is_usable(r.status, r.determinism),
-            math: r.mathType,
-            workspace: r.memory,
-            seconds: r.time / 1e3,
-        });
-        Convolution::fastest(descriptors, shape, precision, measured)
-    }
-
-    /// The fastest usable one of those that cuDNN has measured.
+    /// The fastest of cuDNN's algorithms in this direction. The operands are scratch.
     fn fastest(
-        descriptors: Descriptors,
+        cudnn: &Cudnn,
         shape: Shape,
         precision: Precision,
-        measured: impl Iterator<Item = Measured>,
+        operands: Operands,
+        direction: Direction,
     ) -> Result<Convolution> {
-        let best = measured.filter(|m| m.is_usable).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let Measured { method, math, workspace, seconds, .. } =
-            best.ok_or_else(|| Error::msg(format!("cuDNN has no deterministic algorithm for {shape:?}")))?;
-        descriptors.set_math(precision, math)?;
-        Ok(Convolution { descriptors, method, workspace, seconds })
+        let descriptors = Descriptors::new(shape, precision)?;
+        descriptors.set_math(if precision == Precision::F32 { Math::Fma } else { Math::Default })?;
+        let space = workspace(&cudnn.stream)?;
+        let found = match direction {
+            Direction::Forward => measured_forward(cudnn, &descriptors, operands, &space)?,
+            Direction::Data => measured_data(cudnn, &descriptors, operands, &space)?,
+        };
+        let short = space.bytes() < MOST_WORKSPACE;
+        drop(space);
+        let ready = |record: &Record| -> Result<Convolution> {
+            let descriptors = Descriptors::new(shape, precision)?;
+            descriptors.set_math(record.math)?;
+            let method = direction.method(record.algorithm);
+            let (workspace, seconds) = (record.workspace, record.seconds);
+            Ok(Convolution { descriptors, method, math: record.math, workspace, seconds })
+        };
+        let measure = |algorithm: u32| -> Result<Record> {
+            let empty = Record { algorithm, math: Math::Fma, workspace: 0, seconds: 0.0, status: Status::Sound };
+            let mut convolution = ready(&empty)?;
+            convolution.workspace = convolution.workspace_now(cudnn)?;
+            let seconds = convolution.measure(cudnn, operands)?;
+            Ok(Record { workspace: convolution.workspace, seconds, ..empty })
+        };
+        let run = |record: &Record| ready(record)?.once(cudnn, operands);
+        ready(&choice::choose(precision, &found, short, measure, run)?)
+    }
+
+    /// One run in a workspace of its own, waited for.
+    fn once(&self, cudnn: &Cudnn, operands: Operands) -> Result<()> {
+        let space = Buffer::new(&cudnn.stream, self.workspace)?;
+        self.run(cudnn, operands, &space)?;
+        Ok(cudnn.stream.synchronize().map_err(failed)?)
+    }
+
+    /// Seconds of a run.
+    fn measure(&self, cudnn: &Cudnn, operands: Operands) -> Result<f32> {
+        let space = Buffer::new(&cudnn.stream, self.workspace)?;
+        super::seconds(&cudnn.stream, || Ok(self.run(cudnn, operands, &space)?))
+    }
+
+    /// What cuDNN asks for its algorithm in its arithmetic.
+    fn workspace_now(&self, cudnn: &Cudnn) -> Result<usize> {
+        let d = &self.descriptors;
+        // SAFETY: the descriptors are alive
+        let bytes = unsafe {
+            match self.method {
+                Method::Forward(a) | Method::Fused(a) => result::get_convolution_forward_workspace_size(
+                    cudnn.handle,
+                    d.x,
+                    d.weight,
+                    d.convolution,
+                    d.y,
+                    a,
+                ),
+                Method::Data(a) => result::get_convolution_backward_data_workspace_size(
+                    cudnn.handle,
+                    d.weight,
+                    d.y,
+                    d.convolution,
+                    d.x,
+                    a,
+                ),
+            }
+        };
+        Ok(bytes.map_err(failed)?)
     }
 
     /// Whether it runs at all, and makes NaN of an input of NaN.
     fn keeps_nan(&self, cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<bool> {
         let bytes = shape.images * shape.side * shape.side * precision.bytes();
         let space = Buffer::new(&cudnn.stream, self.workspace)?;
-        // SAFETY: x has that many bytes, and eight values at y can be read
+        // SAFETY: x and y have that many bytes
         unsafe {
             // all bits set are NaN in either format
             memset(operands.x, 0xff, bytes * shape.inputs, &cudnn.stream)?;
@@ -264,7 +280,7 @@ impl Convolution {
     }
 
     /// Runs it. `space` has at least [`Convolution::workspace`] bytes, the operands are of its shape.
-    pub fn run(&self, cudnn: &Cudnn, operands: Operands, space: &Buffer) -> Result<()> {
+    pub fn run(&self, cudnn: &Cudnn, operands: Operands, space: &Buffer) -> candle_core::Result<()> {
         let (d, o, handle) = (&self.descriptors, operands, cudnn.handle);
         let (one, zero) = (ptr::from_ref(&1.0f32).cast(), ptr::from_ref(&0.0f32).cast());
         // SAFETY: descriptors are alive and describe the operands, which lie on the handle's device; scales are f32
@@ -327,6 +343,134 @@ impl Convolution {
     }
 }
 
+impl Direction {
+    /// cuDNN's algorithm of this number.
+    fn method(self, algorithm: u32) -> Method {
+        let forward = FORWARD.iter().find(|a| **a as u32 == algorithm);
+        let data = DATA.iter().find(|a| **a as u32 == algorithm);
+        match self {
+            Direction::Forward => Method::Forward(*forward.expect("a number that cuDNN gave")),
+            Direction::Data => Method::Data(*data.expect("a number that cuDNN gave")),
+        }
+    }
+}
+
+/// Every algorithm of either direction.
+const FORWARD: [sys::cudnnConvolutionFwdAlgo_t; 8] = {
+    use sys::cudnnConvolutionFwdAlgo_t::*;
+    [
+        CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+        CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+        CUDNN_CONVOLUTION_FWD_ALGO_GEMM,
+        CUDNN_CONVOLUTION_FWD_ALGO_DIRECT,
+        CUDNN_CONVOLUTION_FWD_ALGO_FFT,
+        CUDNN_CONVOLUTION_FWD_ALGO_FFT_TILING,
+        CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD,
+        CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED,
+    ]
+};
+const DATA: [sys::cudnnConvolutionBwdDataAlgo_t; 6] = {
+    use sys::cudnnConvolutionBwdDataAlgo_t::*;
+    [
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT,
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT_TILING,
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD,
+        CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED,
+    ]
+};
+
+/// cuDNN's names of [`Math`].
+const MATHS: [(Math, sys::cudnnMathType_t); 4] = [
+    (Math::Default, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
+    (Math::TensorOp, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
+    (Math::TensorOpConversion, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION),
+    (Math::Fma, sys::cudnnMathType_t::CUDNN_FMA_MATH),
+];
+
+/// What cuDNN measures on the way forward, in the descriptors' arithmetic and in its default.
+fn measured_forward(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) -> Result<Vec<Record>> {
+    // SAFETY: numbers and enums of C, all of which have a zero
+    let (mut found, mut results) = (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionFwdAlgoPerf_t>(); MOST_ALGORITHMS] });
+    // SAFETY: descriptors are alive and describe the operands, which lie on the handle's device; `results` has room
+    unsafe {
+        sys::cudnnFindConvolutionForwardAlgorithmEx(
+            cudnn.handle,
+            d.x,
+            at(o.x),
+            d.weight,
+            at(o.weight),
+            d.convolution,
+            d.y,
+            at(o.y),
+            MOST_ALGORITHMS as c_int,
+            &mut found,
+            results.as_mut_ptr(),
+            at(space.pointer()),
+            space.bytes(),
+        )
+    }
+    .result()
+    .map_err(failed)?;
+    let record = |r: &sys::cudnnConvolutionFwdAlgoPerf_t| {
+        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
+    };
+    Ok(results[..found as usize].iter().map(record).collect())
+}
+
+/// The same on the way back. x and y are those of the way forward: dy lies at `o.x`, dx at `o.y`.
+fn measured_data(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) -> Result<Vec<Record>> {
+    // SAFETY: numbers and enums of C, all of which have a zero
+    let (mut found, mut results) =
+        (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionBwdDataAlgoPerf_t>(); MOST_ALGORITHMS] });
+    // SAFETY: as in `measured_forward`
+    unsafe {
+        sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+            cudnn.handle,
+            d.weight,
+            at(o.weight),
+            d.y,
+            at(o.x),
+            d.convolution,
+            d.x,
+            at(o.y),
+            MOST_ALGORITHMS as c_int,
+            &mut found,
+            results.as_mut_ptr(),
+            at(space.pointer()),
+            space.bytes(),
+        )
+    }
+    .result()
+    .map_err(failed)?;
+    let record = |r: &sys::cudnnConvolutionBwdDataAlgoPerf_t| {
+        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
+    };
+    Ok(results[..found as usize].iter().map(record).collect())
+}
+
+fn record(
+    algorithm: u32,
+    math: sys::cudnnMathType_t,
+    workspace: usize,
+    milliseconds: f32,
+    status: sys::cudnnStatus_t,
+    determinism: sys::cudnnDeterminism_t,
+) -> Record {
+    use sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+    use sys::cudnnStatus_t::*;
+    let status = match status {
+        CUDNN_STATUS_SUCCESS if determinism == CUDNN_DETERMINISTIC => Status::Sound,
+        CUDNN_STATUS_SUCCESS => Status::NotDeterministic,
+        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
+        | CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED => Status::NoMemory,
+        _ => Status::Failed,
+    };
+    let math = MATHS.iter().find(|(_, theirs)| *theirs == math).expect("every kind of arithmetic is listed").0;
+    Record { algorithm, math, workspace, seconds: milliseconds / 1e3, status }
+}
+
 /// Which weights a way back reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -366,21 +510,13 @@ impl Descriptors {
             result::set_activation_descriptor(d.relu, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, 0.0)
                 .map_err(failed)?;
         }
-        d.set_math(precision, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH)?;
         Ok(d)
     }
 
-    /// The arithmetic of one of the algorithms found; f32 is never anything but f32.
-    fn set_math(&self, precision: Precision, found: sys::cudnnMathType_t) -> Result<()> {
-        use sys::cudnnMathType_t::{CUDNN_FMA_MATH, CUDNN_TENSOR_OP_MATH};
-        let math = match precision {
-            Precision::F32 => CUDNN_FMA_MATH,
-            Precision::Bf16 => CUDNN_TENSOR_OP_MATH,
-            // the default lets f32 through tensor cores as TF32
-            Precision::Tf32 => found,
-        };
+    fn set_math(&self, math: Math) -> Result<()> {
+        let math = MATHS.iter().find(|(ours, _)| *ours == math).expect("every kind of arithmetic is listed").1;
         // SAFETY: the descriptor is alive
-        unsafe { result::set_convolution_math_type(self.convolution, math) }.map_err(failed)
+        Ok(unsafe { result::set_convolution_math_type(self.convolution, math) }.map_err(failed)?)
     }
 }
 
@@ -398,11 +534,6 @@ impl Drop for Descriptors {
     }
 }
 
-/// Only algorithms that give the same bits every time.
-fn is_usable(status: sys::cudnnStatus_t, determinism: sys::cudnnDeterminism_t) -> bool {
-    status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-}
-
 /// A device address as cuDNN takes it.
 fn at(address: u64) -> *mut c_void {
     address as *mut c_void
@@ -411,14 +542,15 @@ fn at(address: u64) -> *mut c_void {
 /// Space to measure in: the most there is, up to [`MOST_WORKSPACE`].
 fn workspace(stream: &Arc<CudaStream>) -> Result<Buffer> {
     let sizes = (0..7).map(|halvings| MOST_WORKSPACE >> halvings);
-    sizes.map(|bytes| Buffer::new(stream, bytes)).find(Result::is_ok).unwrap_or_else(|| Buffer::new(stream, 1))
+    let found = sizes.map(|bytes| Buffer::new(stream, bytes)).find(candle_core::Result::is_ok);
+    Ok(found.unwrap_or_else(|| Buffer::new(stream, 1))?)
 }
 
 /// Sets device memory.
 ///
 /// # Safety
 /// `bytes` bytes at `address` belong to the stream's device.
-unsafe fn memset(address: u64, value: u8, bytes: usize, stream: &CudaStream) -> Result<()> {
+unsafe fn memset(address: u64, value: u8, bytes: usize, stream: &CudaStream) -> candle_core::Result<()> {
     // SAFETY: the caller's
     unsafe { cudarc::driver::result::memset_d8_async(address, value, bytes, stream.cu_stream()) }.map_err(failed)
 }

@@ -6,7 +6,7 @@
 // thread writes (or, in place, changes); every value is written by exactly one thread, so there are no atomics and the
 // same input gives the same bits. No arithmetic here is in anything but float.
 
-typedef long long index_t;  // a batch may have more than 2^32 values
+typedef unsigned index_t;  // cuDNN's own limit: no map of a batch has more than 2^31 values (`MOST_VALUES`)
 
 #ifdef BF16
 typedef unsigned short NUMBER;  // the bits of a bfloat16
@@ -35,7 +35,7 @@ struct __align__(16) EightFloats {
 };
 
 #define THREAD_OF(count) \
-  index_t i = (index_t)blockIdx.x * blockDim.x + threadIdx.x; \
+  index_t i = blockIdx.x * blockDim.x + threadIdx.x; \
   if (i >= count) return
 
 // max(v, 0); NaN stays NaN
@@ -109,7 +109,7 @@ extern "C" __global__ void pool(index_t count, const Eight* x, Eight* y, int sid
   int column = pixel % half, row = pixel / half % half;
   index_t image = pixel / half / half;
   const Eight* from = x + ((image * side + 2 * row) * side + 2 * column) * groups + group;
-  Eight v[4] = {from[0], from[groups], from[(index_t)side * groups], from[((index_t)side + 1) * groups]};
+  Eight v[4] = {from[0], from[groups], from[side * groups], from[(side + 1) * groups]};
   EightFloats b = {};
   if (bias) b = bias[group];
   unsigned positive = 0, winners = 0;

@@ -4,7 +4,7 @@ use super::failed;
 use crate::kernel::Precision;
 use candle_core::Result;
 use cudarc::driver::{CudaFunction, CudaStream};
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -36,13 +36,8 @@ pub struct Kernels {
 impl Kernels {
     /// Compiles for the device that `stream` belongs to.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision) -> Result<Kernels> {
-        let (major, minor) = stream.context().compute_capability().map_err(failed)?;
-        let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
-        if precision == Precision::Bf16 {
-            options.push("-DBF16".to_string());
-        }
-        let options = CompileOptions { options, ..CompileOptions::default() };
-        let ptx = compile_ptx_with_opts(SOURCE, options).map_err(failed)?;
+        let options: &[&str] = if precision == Precision::Bf16 { &["-DBF16"] } else { &[] };
+        let ptx = compile(stream, SOURCE, options)?;
         let module = stream.context().load_module(ptx).map_err(failed)?;
         let load = |name: &'static str| Ok((name, module.load_function(name).map_err(failed)?));
         Ok(Kernels { stream: stream.clone(), functions: NAMES.into_iter().map(load).collect::<Result<_>>()? })
@@ -54,23 +49,42 @@ impl Kernels {
     }
 }
 
+/// PTX of `source` for the device that `stream` belongs to.
+pub fn compile(stream: &CudaStream, source: &str, more: &[&str]) -> Result<Ptx> {
+    let (major, minor) = stream.context().compute_capability().map_err(failed)?;
+    let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
+    options.extend(more.iter().map(|option| option.to_string()));
+    let options = CompileOptions { options, ..CompileOptions::default() };
+    compile_ptx_with_opts(source, options).map_err(failed)
+}
+
 /// `launch!(kernels, name, count, arguments…)`: a thread for each of `count`, which is also the first argument. Each
-/// argument has the type that the kernel declares: `u64` for a pointer, `i64` for `index_t`, `i32`, `f32`.
+/// argument has the type that the kernel declares: `u64` for a pointer, `u32` for `index_t`, `i32`, `f32`.
 ///
 /// The caller's invariant: every pointer leads to memory of this device that the kernel's documentation fits.
 macro_rules! launch {
     ($kernels:expr, $name:literal, $count:expr $(, $argument:expr)* $(,)?) => {{
-        use cudarc::driver::{LaunchConfig, PushKernelArg};
-        let count = $count as i64;
-        let mut launch = $kernels.stream.launch_builder($kernels.get($name));
-        launch.arg(&count);
-        $(let argument = $argument; launch.arg(&argument);)*
-        let blocks = (count as u64).div_ceil(u64::from($crate::kernel::cuda::kernels::THREADS)) as u32;
+        // no map has more values than cuDNN counts (`MOST_VALUES`)
+        let count = u32::try_from($count).expect("fewer than 2^32 threads");
         let threads = $crate::kernel::cuda::kernels::THREADS;
-        let shape = LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: the arguments are those that the kernel declares, and its pointers lead where it expects them to; it
-        // reads and writes below `count` only
-        unsafe { launch.launch(shape) }.map(|_| ()).map_err($crate::kernel::cuda::failed)
+        let shape = (count.div_ceil(threads), threads);
+        $crate::kernel::cuda::kernels::run!($kernels.stream, $kernels.get($name), shape, count $(, $argument)*)
     }};
 }
 pub(super) use launch;
+
+/// `run!(stream, function, (blocks, threads of a block), arguments…)`, with the invariant of [`launch`].
+macro_rules! run {
+    ($stream:expr, $function:expr, $shape:expr $(, $argument:expr)*) => {{
+        use cudarc::driver::{LaunchConfig, PushKernelArg};
+        let (blocks, threads): (u32, u32) = $shape;
+        let stream = &$stream;
+        let mut launch = stream.launch_builder($function);
+        $(let argument = $argument; launch.arg(&argument);)*
+        let shape = LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the arguments are those that the kernel declares, and its pointers lead where it expects them to; it
+        // reads and writes below its count only
+        unsafe { launch.launch(shape) }.map(|_| ()).map_err($crate::kernel::cuda::failed)
+    }};
+}
+pub(super) use run;

@@ -4,7 +4,9 @@
 //! cores and every thread of [`kernels`] has a whole vector. On the way forward a ReLU leaves one bit a value and a pool
 //! two bits a window; two maps of the largest size are all else that lives. Everything is put on candle's stream, and
 //! nothing waits for it. The way of each convolution is measured when a batch size is first met ([`convolution`]); batch
-//! sizes are rounded up to few ([`rounded`]), so that this happens seldom.
+//! sizes are rounded up to few ([`rounded`]), and small ones take the ways of the next larger size that was measured, so
+//! that this happens seldom. `FOOLPROOF_CUDA_LOG=1` prints a line for each layer then. [`pixels`] are the kernels that step
+//! and judge need.
 //!
 //! The same batch gives the same bits as long as the engine lives. Another engine may measure other ways to be fastest.
 //! Infinities may become NaN, in padded channels (0·∞).
@@ -12,6 +14,7 @@
 mod compiled;
 mod convolution;
 mod kernels;
+pub mod pixels;
 mod shim;
 
 use super::{Engine, Loss, Net, Precision};
@@ -19,7 +22,7 @@ use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use compiled::Compiled;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, sys};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Opens CUDA device `ordinal`.
 ///
@@ -47,6 +50,43 @@ fn keep_freed_memory(stream: &CudaStream) -> Result<()> {
         sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result().map_err(failed)?;
     }
     Ok(())
+}
+
+/// Gives the memory that is freed back to the driver, for others on this card.
+fn return_freed_memory(stream: &CudaStream) -> Result<()> {
+    let (device, mut pool) = (stream.context().cu_device(), std::ptr::null_mut());
+    stream.context().bind_to_thread().map_err(failed)?;
+    // what is freed on the stream is free once the stream has come so far
+    stream.synchronize().map_err(failed)?;
+    // SAFETY: a device that is open
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, device).result().map_err(failed)?;
+        sys::cuMemPoolTrimTo(pool, 0).result().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Seconds of some work on the stream: the least of [`REPEATS`], after one that is not counted.
+fn seconds(stream: &CudaStream, mut work: impl FnMut() -> Result<()>) -> Result<f32> {
+    work()?;
+    let mut least = f32::INFINITY;
+    for _ in 0..REPEATS {
+        let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let began = stream.record_event(timed).map_err(failed)?;
+        work()?;
+        let ended = stream.record_event(timed).map_err(failed)?;
+        least = least.min(began.elapsed_ms(&ended).map_err(failed)? / 1e3);
+    }
+    Ok(least)
+}
+
+/// Times that work is done to be measured: a GPU's times scatter little, and each convolution of a net is measured.
+const REPEATS: usize = 3;
+
+/// Whether to say how each layer is computed (`FOOLPROOF_CUDA_LOG=1`).
+fn is_logged() -> bool {
+    static LOGGED: OnceLock<bool> = OnceLock::new();
+    *LOGGED.get_or_init(|| std::env::var_os("FOOLPROOF_CUDA_LOG").is_some_and(|v| v == "1"))
 }
 
 /// An error of a CUDA library as one of candle's, like those of its own operations.

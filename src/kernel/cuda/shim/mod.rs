@@ -8,6 +8,8 @@
 compile_error!("feature `cuda` is for x86-64 Linux");
 
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 std::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/jumps.s")), options(att_syntax));
@@ -37,8 +39,12 @@ extern "C" fn late_missing(i: c_int) -> ! {
     std::process::abort()
 }
 
-/// Opens the CUDA libraries, once a process, wherever the dynamic linker finds them. No CUDA function may be called
-/// before this has returned `Ok`.
+/// Folders that are searched first, separated as in PATH: the dynamic linker reads LD_LIBRARY_PATH when the program starts
+/// and never again.
+const FOLDERS: &str = "FOOLPROOF_CUDA_LIBS";
+
+/// Opens the CUDA libraries, once a process, in the folders of [`FOLDERS`] or wherever the dynamic linker finds them. No
+/// CUDA function may be called before this has returned `Ok`.
 ///
 /// # Errors
 /// Says which library is missing.
@@ -64,16 +70,29 @@ fn fill() -> Result<(), String> {
 
 /// The first of these files that opens, or why the first does not.
 fn open(names: &[&str]) -> Result<*mut c_void, String> {
+    let folders = std::env::var_os(FOLDERS).unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&folders).filter(|f| !f.as_os_str().is_empty()).collect();
     let mut problem = None;
     for name in names {
-        let file = CString::new(*name).expect("no zero byte");
-        // SAFETY: a valid string; the initialisers of the libraries are NVIDIA's, as if they had been linked
-        let handle = unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-        if !handle.is_null() {
-            return Ok(handle);
+        // a file that is not there gives a reason that nobody needs
+        let here = folders.iter().map(|f| f.join(name)).filter(|f| f.is_file());
+        for file in here.chain([PathBuf::from(name)]) {
+            match open_file(&file) {
+                Ok(handle) => return Ok(handle),
+                Err(why) => _ = problem.get_or_insert(why),
+            }
         }
-        // SAFETY: after a failure `dlerror` gives a string that lives until the next call
-        problem.get_or_insert_with(|| unsafe { CStr::from_ptr(libc::dlerror()) }.to_string_lossy().into_owned());
     }
     Err(problem.expect("every library has a name"))
+}
+
+fn open_file(file: &Path) -> Result<*mut c_void, String> {
+    let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| format!("{}: a zero byte", file.display()))?;
+    // SAFETY: a valid string; the initialisers of the libraries are NVIDIA's, as if they had been linked
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if !handle.is_null() {
+        return Ok(handle);
+    }
+    // SAFETY: after a failure `dlerror` gives a string that lives until the next call
+    Err(unsafe { CStr::from_ptr(libc::dlerror()) }.to_string_lossy().into_owned())
 }

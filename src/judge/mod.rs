@@ -3,19 +3,23 @@
 //! What is judged is what is stored: an iterate is rounded to 8 bits (or kept as floats, `witness = "f32"`) before the
 //! net sees it again. Success is any iterate, the first that succeeds; where none does, the witness is the iterate that
 //! came closest. Where the net has been asked at the unrounded iterate anyway, and it stands so firmly that rounding
-//! cannot matter, the rounded one is not judged unless it turns out to have come closest ([`Bench::stands_firmly`]).
+//! cannot matter, the rounded one is not judged unless it turns out to have come closest ([`Bench::firm`]).
+
+mod bench;
+mod on_device;
 
 use crate::attack::{Attack, Task};
 use crate::data::{self, Batch, Subset};
 use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
-use crate::kernel::{Engine, Precision, lend};
+use crate::kernel::bus::{self, down};
+use crate::kernel::{Engine, Precision};
 use crate::loss::probability;
-use crate::oracle::{Here, Marks, Memo, Oracle, Place, Proposal, Referee, Ruling, Spent};
-use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, Witnesses, ZERO_GRADIENT};
-use crate::threat::Threat;
+use crate::oracle::{Memo, Oracle, Spent};
+use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, Witnesses, ZERO_GRADIENT};
+use bench::{Bench, Best, Sheet};
 use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use on_device::OnDevice;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
@@ -72,7 +76,9 @@ impl Verdict {
 
 /// The net's verdicts on images N×3×H×W.
 pub fn predict(engine: &dyn Engine, images: &Tensor) -> Result<Vec<Verdict>> {
-    Ok(engine.logits(images)?.to_vec2::<f32>()?.into_iter().map(Verdict::new).collect())
+    let logits = engine.logits(images)?;
+    let (_, classes) = logits.dims2()?;
+    Ok(down::<f32>(&logits)?.chunks(classes).map(|row| Verdict::new(row.to_vec())).collect())
 }
 
 /// The net's verdicts on stored images, `batch` at a time.
@@ -94,7 +100,7 @@ pub fn predict_stored(
         Witnesses::F32(pixels) => {
             for chunk in pixels.chunks(batch * values) {
                 let shape = (chunk.len() / values, 3, side, side);
-                verdicts.extend(predict(engine, &Tensor::from_slice(chunk, shape, &Device::Cpu)?.to_device(device)?)?);
+                verdicts.extend(predict(engine, &bus::up(chunk.to_vec(), shape, device)?)?);
             }
         }
     }
@@ -121,6 +127,8 @@ pub struct Trial<'a> {
     pub witness: WitnessKind,
     /// Which iterates are judged.
     pub judging: Judging,
+    /// Whether iterates are looked at by kernels, on [`Trial::device`], instead of in this machine's memory.
+    pub on_device: bool,
     /// Numbers of iterations that the attack serves, ascending: one cell each.
     pub marks: &'a [usize],
     /// What a smaller budget left, for cells that go on from there.
@@ -165,19 +173,6 @@ impl Earlier {
     fn start(&self, example: usize) -> Option<Vec<f32>> {
         self.0.get(&example).filter(|(o, _)| o.success == Some(false)).map(|(_, pixels)| pixels.floats())
     }
-}
-
-/// Best proposal so far for one image.
-#[derive(Debug, Clone)]
-struct Best {
-    pixels: Pixels,
-    verdict: Option<Verdict>,
-    distance: f32,
-    reached: bool,
-    step: usize,
-    restart: usize,
-    fault: Option<&'static str>,
-    note: String,
 }
 
 /// What an attack has found for one image.
@@ -291,6 +286,7 @@ impl Trial<'_> {
             aims: &aims,
             clean: images.iter().map(|i| self.subset.image(*i)).collect(),
             sheets: vec![vec![Sheet::default(); images.len()]; self.marks.len()],
+            device: OnDevice::default(),
         };
         let mut left = images.len();
         let mut leave = |rows: usize| {
@@ -392,263 +388,6 @@ pub fn is_right_before(subset: &Subset, i: usize, clean: &Verdict) -> bool {
 /// Whether another machine's rounding may decide otherwise on this verdict.
 pub fn is_boundary(verdict: &Verdict, aim: &Aim) -> bool {
     aim.distance(&verdict.logits).abs() < BOUNDARY_MARGIN
-}
-
-/// The judge at work on one cell.
-struct Bench<'a> {
-    trial: &'a Trial<'a>,
-    threat: Threat,
-    aims: &'a [Aim],
-    clean: Vec<&'a [u8]>,
-    /// By mark, then by row.
-    sheets: Vec<Vec<Sheet>>,
-}
-
-/// What the judge knows of one image at one mark.
-#[derive(Debug, Clone, Default)]
-struct Sheet {
-    best: Option<Best>,
-    /// Of the iterates that were not judged, the one whose unrounded form came closest.
-    closest: Option<Candidate>,
-    /// Least distance from success in the first half of the iterations, of what the net was asked about; `None`: there was
-    /// none, or it settled the image.
-    midway: Option<f32>,
-}
-
-impl Sheet {
-    /// An iterate of the first half, and its distance from success; `None`: it settles the image.
-    fn pass(&mut self, distance: Option<f32>) {
-        self.midway = distance.map(|d| self.midway.map_or(d, |least| least.min(d)));
-    }
-}
-
-/// An iterate that was not judged.
-#[derive(Debug, Clone)]
-struct Candidate {
-    pixels: Pixels,
-    /// Of the unrounded iterate.
-    distance: f32,
-    place: Place,
-    note: String,
-}
-
-/// An iterate as it would be stored, or the fault that makes it an error row.
-type Rounded = std::result::Result<Pixels, &'static str>;
-
-/// What is to be known of an iterate before it is judged.
-struct Look {
-    rounded: Rounded,
-    /// How far the unrounded image is from success, where it stands so firmly that judging it is worth no pass.
-    firm: Option<f32>,
-}
-
-/// By how much more than the first order says rounding may move a margin: the loss mixes the margins to all other
-/// classes, and is curved. With it no success is lost on the goldens (`skipping_judgements_loses_no_success`).
-const FIRST_ORDER_SAFETY: f32 = 2.0;
-
-impl Referee for Bench<'_> {
-    fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>> {
-        let values = self.trial.subset.values();
-        let here: Option<Here> = proposal.here.filter(|_| self.trial.judging == Judging::WhereItMatters);
-        let note = |k: usize| proposal.notes.get(k).cloned().unwrap_or_default();
-        let looks: Vec<Option<Look>> = lend(proposal.images, |images| {
-            lend_some(proposal.gradient, |led| {
-                lend_some(here.and_then(|h| h.gradient), |slopes| {
-                    let look = |(k, row): (usize, &usize)| {
-                        let image = &images[k * values..(k + 1) * values];
-                        let led = led.map(|l| &l[k * values..(k + 1) * values]);
-                        let slope = slopes.map(|s| &s[k * values..][..values]);
-                        let here = here.map(|h| (h.logits[k].as_slice(), slope));
-                        // a start is no proposal
-                        (proposal.places[k].step > 0).then(|| self.look(*row, image, led, here))
-                    };
-                    rows.par_iter().enumerate().map(look).collect()
-                })
-            })
-        })???;
-        // a run that ends here has its last iterate judged, however firmly it stands
-        let judged_at = |look: &Look, mark: usize, step: usize| look.firm.is_none() || marks.end(mark) == step;
-        let places = || rows.iter().zip(proposal.places);
-        let sound = |(look, (row, place)): (&Option<Look>, (&usize, &Place))| {
-            let look = look.as_ref()?;
-            let pixels = look.rounded.as_ref().ok()?;
-            marks.ahead(*row, place.step).any(|m| judged_at(look, m, place.step)).then(|| pixels.clone())
-        };
-        let sounds: Vec<Option<Pixels>> = looks.iter().zip(places()).map(sound).collect();
-        let asked: Vec<bool> = sounds.iter().map(Option::is_some).collect();
-        let mut verdicts = self.verdicts(sounds.into_iter().flatten().collect())?.into_iter();
-        let mut rulings = Vec::new();
-        for (k, ((look, asked), (row, place))) in looks.iter().zip(asked).zip(places()).enumerate() {
-            let verdict = asked.then(|| verdicts.next().expect("one verdict a judged image"));
-            let rule = |mark: usize| match look {
-                None => Ruling { mark, judged: false, settled: false },
-                Some(look) if judged_at(look, mark, place.step) => {
-                    let settled = self.enter(mark, *row, &look.rounded, verdict.as_ref(), *place, note(k));
-                    if marks.is_first_half(mark, place.step) {
-                        let stands = verdict.as_ref().filter(|_| !settled);
-                        let distance = stands.map(|v| self.aims[*row].distance(&v.logits));
-                        self.sheets[mark][*row].pass(distance);
-                    }
-                    Ruling { mark, judged: true, settled }
-                }
-                Some(look) => {
-                    let sheet = &mut self.sheets[mark][*row];
-                    let distance = look.firm.expect("not judged, so firm");
-                    if sheet.closest.as_ref().is_none_or(|c| distance < c.distance) {
-                        let pixels = look.rounded.clone().expect("firm, so sound");
-                        sheet.closest = Some(Candidate { pixels, distance, place: *place, note: note(k) });
-                    }
-                    if marks.is_first_half(mark, place.step) {
-                        sheet.pass(Some(distance));
-                    }
-                    Ruling { mark, judged: false, settled: false }
-                }
-            };
-            rulings.push(marks.ahead(*row, place.step).map(rule).collect());
-        }
-        Ok(rulings)
-    }
-}
-
-/// [`lend`] of a tensor that may not be there.
-fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T) -> Result<T> {
-    match tensor {
-        Some(tensor) => lend(tensor, |values| look(Some(values))),
-        None => Ok(look(None)),
-    }
-}
-
-impl Bench<'_> {
-    /// A look at one iterate: `led` is the gradient that led here, `here` logits and gradient of the unrounded image.
-    fn look(&self, row: usize, image: &[f32], led: Option<&[f32]>, here: Option<(&[f32], Option<&[f32]>)>) -> Look {
-        let rounded = self.round(row, image, led);
-        let firm = match (&rounded, here) {
-            (Ok(pixels), Some((logits, slope))) if self.stands_firmly(row, logits, slope, image, pixels) => {
-                Some(self.aims[row].distance(logits))
-            }
-            _ => None,
-        };
-        Look { rounded, firm }
-    }
-
-    fn verdicts(&self, images: Vec<Pixels>) -> Result<Vec<Verdict>> {
-        let (trial, side) = (self.trial, self.trial.subset.side);
-        predict_stored(trial.engine, &join(images, trial.witness), side, trial.device, trial.batch)
-    }
-
-    /// Whether rounding cannot decide this iterate: its distance from success, over logits at the unrounded iterate, is
-    /// more than rounding by d can move it.
-    ///
-    /// To first order a distance m moves by |∇m·d| ≤ Σ|∂m||d|. The loss at hand is the cross-entropy of the label (or
-    /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
-    /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c) stands for the right
-    /// side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their error on both
-    /// sides of the distance. Without a slope only an image that rounding leaves as it is can stand firmly.
-    fn stands_firmly(
-        &self,
-        row: usize,
-        logits: &[f32],
-        slope: Option<&[f32]>,
-        image: &[f32],
-        rounded: &Pixels,
-    ) -> bool {
-        let aim = &self.aims[row];
-        let class = aim.target.unwrap_or(aim.label);
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |j: usize| (logits[j] - top).exp();
-        let others: f32 = (0..logits.len()).filter(|j| *j != class).map(weight).sum();
-        let share = others / (others + weight(class));
-        let moved: f32 = match (rounded, slope) {
-            (Pixels::U8(v), Some(slope)) => {
-                let parts = slope.iter().zip(image).zip(v);
-                parts.map(|((g, x), q)| (g * (f32::from(*q) / 255.0 - x)).abs()).sum()
-            }
-            (Pixels::U8(v), None) if image.iter().zip(v).any(|(x, q)| *x != f32::from(*q) / 255.0) => return false,
-            _ => 0.0,
-        };
-        let largest = logits.iter().fold(0.0f32, |m, z| m.max(z.abs()));
-        let coarse = 2.0 * self.trial.attacked_through.1.logit_error() * largest;
-        // NaN anywhere compares false: judged
-        aim.distance(logits) > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN + coarse
-    }
-
-    /// Judges the iterates that were not, where they came closer than those that were. Returns marks and rows.
-    fn judge_the_closest(&mut self) -> Result<Vec<(usize, usize)>> {
-        let mut found = Vec::new();
-        for (mark, sheets) in self.sheets.iter_mut().enumerate() {
-            for (row, Sheet { best, closest, .. }) in sheets.iter_mut().enumerate() {
-                let open = best.as_ref().is_none_or(|b| !b.reached && b.fault.is_none());
-                let closer = |c: &Candidate| open && best.as_ref().is_none_or(|b| c.distance < b.distance);
-                found.extend(closest.take().filter(closer).map(|candidate| ((mark, row), candidate)));
-            }
-        }
-        let verdicts = self.verdicts(found.iter().map(|(_, c)| c.pixels.clone()).collect())?;
-        for (((mark, row), candidate), verdict) in found.iter().zip(verdicts) {
-            let (pixels, note) = (candidate.pixels.clone(), candidate.note.clone());
-            self.enter(*mark, *row, &Ok(pixels), Some(&verdict), candidate.place, note);
-        }
-        Ok(found.into_iter().map(|(at, _)| at).collect())
-    }
-
-    fn round(&self, row: usize, image: &[f32], gradient: Option<&[f32]>) -> Rounded {
-        let clean = self.clean[row];
-        if image.iter().any(|v| !v.is_finite()) {
-            return Err(NOT_FINITE);
-        }
-        if !self.threat.contains(image, &to_floats(clean)) {
-            return Err(OUTSIDE);
-        }
-        match self.trial.witness {
-            WitnessKind::F32 => Ok(Pixels::F32(image.to_vec())),
-            WitnessKind::U8 => {
-                let rounded = self.threat.quantise(image, clean, gradient);
-                if self.threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
-            }
-        }
-    }
-
-    /// Keeps the proposal if it is the mark's best so far; says whether the row is settled there.
-    fn enter(
-        &mut self,
-        mark: usize,
-        row: usize,
-        judged: &Rounded,
-        verdict: Option<&Verdict>,
-        Place { restart, step }: Place,
-        note: String,
-    ) -> bool {
-        let best = &mut self.sheets[mark][row].best;
-        if best.as_ref().is_some_and(|b| b.reached || b.fault.is_some()) {
-            return true; // the first success, or fault, stands
-        }
-        let not_finite = verdict.is_some_and(|v| v.prediction.is_none()).then_some(NOT_FINITE);
-        if let Some(fault) = judged.as_ref().err().copied().or(not_finite) {
-            // nothing outside the threat set is ever stored: an error row keeps the clean image
-            let pixels = match self.trial.witness {
-                WitnessKind::U8 => Pixels::U8(self.clean[row].to_vec()),
-                WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
-            };
-            *best = Some(Best {
-                pixels,
-                verdict: None,
-                distance: 0.0,
-                reached: false,
-                step,
-                restart,
-                fault: Some(fault),
-                note,
-            });
-            return true;
-        }
-        let (pixels, verdict) = (judged.as_ref().expect("no fault"), verdict.expect("no fault"));
-        let aim = &self.aims[row];
-        let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
-        if reached || best.as_ref().is_none_or(|b| distance < b.distance) {
-            let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
-            *best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None, note });
-        }
-        reached
-    }
 }
 
 /// 8-bit pixels as the floats that nets see.

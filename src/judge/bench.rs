@@ -1,0 +1,335 @@
+//! The judge at work on one cell: looks at iterates, has those judged that may count, and keeps the best of each image.
+
+use super::on_device::OnDevice;
+use super::{BOUNDARY_MARGIN, Judging, Pixels, Trial, Verdict, WitnessKind, join, predict_stored, to_floats};
+use crate::error::Result;
+use crate::goal::Aim;
+use crate::kernel::lend;
+use crate::oracle::{Evidence, Marks, Place, Proposal, Referee, Ruling};
+use crate::record::{NOT_FINITE, OUTSIDE};
+use crate::threat::Threat;
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+/// The judge at work on one cell.
+pub(super) struct Bench<'a> {
+    pub(super) trial: &'a Trial<'a>,
+    pub(super) threat: Threat,
+    pub(super) aims: &'a [Aim],
+    pub(super) clean: Vec<&'a [u8]>,
+    /// By mark, then by row.
+    pub(super) sheets: Vec<Vec<Sheet>>,
+    pub(super) device: OnDevice,
+}
+
+/// Best proposal so far for one image.
+#[derive(Debug, Clone)]
+pub(super) struct Best {
+    pub(super) pixels: Pixels,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) distance: f32,
+    pub(super) reached: bool,
+    pub(super) step: usize,
+    pub(super) restart: usize,
+    pub(super) fault: Option<&'static str>,
+    pub(super) note: String,
+}
+
+/// What the judge knows of one image at one mark.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sheet {
+    pub(super) best: Option<Best>,
+    /// Of the iterates that were not judged, the one whose unrounded form came closest.
+    pub(super) closest: Option<Candidate>,
+    /// Least distance from success in the first half of the iterations, of what the net was asked about; `None`: there was
+    /// none, or it settled the image.
+    pub(super) midway: Option<f32>,
+}
+
+impl Sheet {
+    /// An iterate of the first half, and its distance from success; `None`: it settles the image.
+    fn pass(&mut self, distance: Option<f32>) {
+        self.midway = distance.map(|d| self.midway.map_or(d, |least| least.min(d)));
+    }
+
+    /// Whether nothing that is found later counts.
+    pub(super) fn is_settled(&self) -> bool {
+        self.best.as_ref().is_some_and(|b| b.reached || b.fault.is_some())
+    }
+}
+
+/// An iterate that was not judged.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// `None`: on the device, with [`OnDevice`].
+    pub(super) pixels: Option<Pixels>,
+    /// Of the unrounded iterate.
+    distance: f32,
+    place: Place,
+    note: String,
+}
+
+/// What is to be known of an iterate before it is judged.
+pub(super) struct Look {
+    /// What makes it an error row.
+    pub(super) fault: Option<&'static str>,
+    /// How far the unrounded image is from success, where it stands so firmly that judging it is worth no pass.
+    pub(super) firm: Option<f32>,
+}
+
+/// The images of a proposal as they would be stored.
+pub(super) enum Rounded {
+    /// Those without fault, in this machine's memory.
+    InMemory(Vec<Option<Pixels>>),
+    /// All, N×values, u8, where the iterates lie.
+    OnDevice(Tensor),
+}
+
+/// Looks at the iterates of a proposal, `None` for a start, which is no proposal; and their rounded form.
+pub(super) type Looks = (Vec<Option<Look>>, Rounded);
+
+/// By how much more than the first order says rounding may move a margin: the loss mixes the margins to all other
+/// classes, and is curved. With it no success is lost on the goldens (`skipping_judgements_loses_no_success`).
+const FIRST_ORDER_SAFETY: f32 = 2.0;
+
+impl Referee for Bench<'_> {
+    fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>> {
+        let evidence = proposal.evidence.filter(|_| self.trial.judging == Judging::WhereItMatters);
+        let (looks, rounded) = match self.looks_on_device() {
+            true => self.look_on_device(rows, proposal, evidence)?,
+            false => self.look_in_memory(rows, proposal, evidence)?,
+        };
+        let note = |k: usize| proposal.notes.get(k).cloned().unwrap_or_default();
+        // a run that ends here has its last iterate judged, however firmly it stands
+        let judged_at = |look: &Look, mark: usize, step: usize| look.firm.is_none() || marks.end(mark) == step;
+        let is_asked = |k: &usize| {
+            let step = proposal.places[*k].step;
+            let sound = looks[*k].as_ref().filter(|look| look.fault.is_none());
+            sound.is_some_and(|look| marks.ahead(rows[*k], step).any(|mark| judged_at(look, mark, step)))
+        };
+        let asked: Vec<usize> = (0..rows.len()).filter(is_asked).collect();
+        let mut judged: Vec<Option<(Pixels, Verdict)>> = vec![None; rows.len()];
+        asked.iter().zip(self.ask(&rounded, &asked)?).for_each(|(k, found)| judged[*k] = Some(found));
+
+        let (mut rulings, mut kept) = (Vec::new(), Vec::new());
+        for (k, (look, row)) in looks.iter().zip(rows).enumerate() {
+            let (row, place) = (*row, proposal.places[k]);
+            let rule = |mark: usize| match look {
+                None => Ruling { mark, judged: false, settled: false },
+                Some(look) if judged_at(look, mark, place.step) => {
+                    let found = match look.fault {
+                        Some(fault) => Err(fault),
+                        None => Ok(judged[k].as_ref().expect("sound iterates that are judged were asked about")),
+                    };
+                    let settled = self.enter(mark, row, found, place, note(k));
+                    if marks.is_first_half(mark, place.step) {
+                        let stands = found.ok().filter(|_| !settled);
+                        let distance = stands.map(|(_, verdict)| self.aims[row].distance(&verdict.logits));
+                        self.sheets[mark][row].pass(distance);
+                    }
+                    Ruling { mark, judged: true, settled }
+                }
+                Some(look) => {
+                    let sheet = &mut self.sheets[mark][row];
+                    let distance = look.firm.expect("not judged, so firm");
+                    if sheet.closest.as_ref().is_none_or(|c| distance < c.distance) {
+                        let pixels = match &rounded {
+                            Rounded::InMemory(images) => images[k].clone(),
+                            Rounded::OnDevice(_) => {
+                                kept.push(((mark, row), k));
+                                None
+                            }
+                        };
+                        sheet.closest = Some(Candidate { pixels, distance, place, note: note(k) });
+                    }
+                    if marks.is_first_half(mark, place.step) {
+                        sheet.pass(Some(distance));
+                    }
+                    Ruling { mark, judged: false, settled: false }
+                }
+            };
+            rulings.push(marks.ahead(row, place.step).map(rule).collect());
+        }
+        if let Rounded::OnDevice(images) = &rounded {
+            self.keep_on_device(images, &kept, rows)?;
+        }
+        Ok(rulings)
+    }
+}
+
+/// [`lend`] of a tensor that may not be there.
+fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T) -> Result<T> {
+    match tensor {
+        Some(tensor) => lend(tensor, |values| look(Some(values))),
+        None => Ok(look(None)),
+    }
+}
+
+impl Bench<'_> {
+    /// Looks at all iterates of a proposal in this machine's memory.
+    fn look_in_memory(&self, rows: &[usize], proposal: &Proposal, evidence: Option<Evidence>) -> Result<Looks> {
+        let values = self.trial.subset.values();
+        // rounding asks for the gradient that led here in the L2 ball alone
+        let led = proposal.gradient.filter(|_| self.threat.spares_gradient());
+        let looks: Vec<Option<(Look, Option<Pixels>)>> = lend(proposal.images, |images| {
+            lend_some(led, |led| {
+                lend_some(evidence.and_then(|e| e.gradient()), |slopes| {
+                    let look = |(k, row): (usize, &usize)| {
+                        let image = &images[k * values..][..values];
+                        let led = led.map(|l| &l[k * values..][..values]);
+                        let slope = slopes.map(|s| &s[k * values..][..values]);
+                        let known = evidence.map(|e| (e.logits()[k].as_slice(), slope));
+                        // a start is no proposal
+                        (proposal.places[k].step > 0).then(|| self.look(*row, image, led, known))
+                    };
+                    rows.par_iter().enumerate().map(look).collect()
+                })
+            })
+        })???;
+        let (looks, images) = looks.into_iter().map(Option::unzip).unzip::<_, _, Vec<_>, Vec<_>>();
+        Ok((looks, Rounded::InMemory(images.into_iter().map(Option::flatten).collect())))
+    }
+
+    /// A look at one iterate: `led` is the gradient that led here, `known` logits and gradient of the unrounded image.
+    fn look(
+        &self,
+        row: usize,
+        image: &[f32],
+        led: Option<&[f32]>,
+        known: Option<(&[f32], Option<&[f32]>)>,
+    ) -> (Look, Option<Pixels>) {
+        let pixels = match self.round(row, image, led) {
+            Ok(pixels) => pixels,
+            Err(fault) => return (Look { fault: Some(fault), firm: None }, None),
+        };
+        let firm = known.and_then(|(logits, slope)| self.firm(row, logits, moved(image, &pixels, slope)));
+        (Look { fault: None, firm }, Some(pixels))
+    }
+
+    /// What is stored of rounded images, and what the net says of them.
+    fn ask(&self, rounded: &Rounded, which: &[usize]) -> Result<Vec<(Pixels, Verdict)>> {
+        match rounded {
+            Rounded::InMemory(images) => {
+                let pixels: Vec<Pixels> =
+                    which.iter().map(|k| images[*k].clone().expect("an iterate without fault")).collect();
+                let verdicts = self.verdicts(pixels.clone())?;
+                Ok(pixels.into_iter().zip(verdicts).collect())
+            }
+            Rounded::OnDevice(images) => self.ask_on_device(images, which),
+        }
+    }
+
+    fn verdicts(&self, images: Vec<Pixels>) -> Result<Vec<Verdict>> {
+        let (trial, side) = (self.trial, self.trial.subset.side);
+        predict_stored(trial.engine, &join(images, trial.witness), side, trial.device, trial.batch)
+    }
+
+    /// The distance from success at the unrounded iterate, where rounding cannot decide: it is more than rounding by d can
+    /// move it.
+    ///
+    /// To first order a distance m moves by |∇m·d| ≤ Σ|∂m||d|. The loss at hand is the cross-entropy of the label (or
+    /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
+    /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c), over `moved`, stands for
+    /// the right side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their
+    /// error on both sides of the distance. `moved` is `None` where nothing is known of it: then nothing is firm.
+    pub(super) fn firm(&self, row: usize, logits: &[f32], moved: Option<f32>) -> Option<f32> {
+        let aim = &self.aims[row];
+        let class = aim.target.unwrap_or(aim.label);
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |j: usize| (logits[j] - top).exp();
+        let others: f32 = (0..logits.len()).filter(|j| *j != class).map(weight).sum();
+        let share = others / (others + weight(class));
+        let largest = logits.iter().fold(0.0f32, |m, z| m.max(z.abs()));
+        let coarse = 2.0 * self.trial.attacked_through.1.logit_error() * largest;
+        let distance = aim.distance(logits);
+        // NaN anywhere compares false: judged
+        let stands = |moved: f32| distance > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN + coarse;
+        moved.is_some_and(stands).then_some(distance)
+    }
+
+    /// Judges the iterates that were not, where they came closer than those that were. Returns marks and rows.
+    pub(super) fn judge_the_closest(&mut self) -> Result<Vec<(usize, usize)>> {
+        self.fetch_kept(|_| true)?;
+        let mut found = Vec::new();
+        for (mark, sheets) in self.sheets.iter_mut().enumerate() {
+            for (row, sheet) in sheets.iter_mut().enumerate() {
+                let (open, best) = (!sheet.is_settled(), &sheet.best);
+                let closer = |c: &Candidate| open && best.as_ref().is_none_or(|b| c.distance < b.distance);
+                found.extend(sheet.closest.take().filter(closer).map(|candidate| ((mark, row), candidate)));
+            }
+        }
+        let pixels: Vec<Pixels> =
+            found.iter_mut().map(|(_, c)| c.pixels.take().expect("fetched from the device, if it was there")).collect();
+        let verdicts = self.verdicts(pixels.clone())?;
+        for (((mark, row), candidate), judged) in found.iter().zip(pixels.into_iter().zip(verdicts)) {
+            self.enter(*mark, *row, Ok(&judged), candidate.place, candidate.note.clone());
+        }
+        Ok(found.into_iter().map(|(at, _)| at).collect())
+    }
+
+    /// An iterate as it would be stored, or the fault that makes it an error row.
+    fn round(&self, row: usize, image: &[f32], gradient: Option<&[f32]>) -> std::result::Result<Pixels, &'static str> {
+        let clean = self.clean[row];
+        if image.iter().any(|v| !v.is_finite()) {
+            return Err(NOT_FINITE);
+        }
+        if !self.threat.contains(image, &to_floats(clean)) {
+            return Err(OUTSIDE);
+        }
+        match self.trial.witness {
+            WitnessKind::F32 => Ok(Pixels::F32(image.to_vec())),
+            WitnessKind::U8 => {
+                let rounded = self.threat.quantise(image, clean, gradient);
+                if self.threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
+            }
+        }
+    }
+
+    /// Keeps what was judged if it is the mark's best so far; says whether the row is settled there.
+    fn enter(
+        &mut self,
+        mark: usize,
+        row: usize,
+        judged: std::result::Result<&(Pixels, Verdict), &'static str>,
+        Place { restart, step }: Place,
+        note: String,
+    ) -> bool {
+        let sheet = &mut self.sheets[mark][row];
+        if sheet.is_settled() {
+            return true; // the first success, or fault, stands
+        }
+        let finite = judged.and_then(|(pixels, v)| v.prediction.map(|_| (pixels, v)).ok_or(NOT_FINITE));
+        let (pixels, verdict) = match finite {
+            Ok(found) => found,
+            Err(fault) => {
+                // nothing outside the threat set is ever stored: an error row keeps the clean image
+                let pixels = match self.trial.witness {
+                    WitnessKind::U8 => Pixels::U8(self.clean[row].to_vec()),
+                    WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
+                };
+                let (verdict, fault) = (None, Some(fault));
+                sheet.best = Some(Best { pixels, verdict, distance: 0.0, reached: false, step, restart, fault, note });
+                return true;
+            }
+        };
+        let aim = &self.aims[row];
+        let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
+        if reached || sheet.best.as_ref().is_none_or(|b| distance < b.distance) {
+            let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
+            sheet.best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None, note });
+        }
+        reached
+    }
+}
+
+/// Σ|g·d| of an image and its rounded form. Without a gradient g only an image that rounding leaves as it is has one.
+fn moved(image: &[f32], rounded: &Pixels, slope: Option<&[f32]>) -> Option<f32> {
+    match (rounded, slope) {
+        (Pixels::U8(v), Some(slope)) => {
+            let parts = slope.iter().zip(image).zip(v);
+            Some(parts.map(|((g, x), q)| (g * (f32::from(*q) / 255.0 - x)).abs()).sum())
+        }
+        (Pixels::U8(v), None) if image.iter().zip(v).any(|(x, q)| *x != f32::from(*q) / 255.0) => None,
+        _ => Some(0.0),
+    }
+}

@@ -1,0 +1,55 @@
+//! The way between this machine's memory and the device: everything that crosses goes through here and is counted, so that
+//! a test can hold a step of an attack to its bytes.
+
+use crate::error::Result;
+use candle_core::{Device, Shape, Tensor, WithDType};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static TO_DEVICE: AtomicU64 = AtomicU64::new(0);
+static TO_HOST: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that have crossed since the program began. On the CPU nothing really crosses; it is counted all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crossed {
+    /// From memory to the device.
+    pub to_device: u64,
+    /// From the device to memory.
+    pub to_host: u64,
+}
+
+/// What has crossed so far, in this process.
+pub fn crossed() -> Crossed {
+    Crossed { to_device: TO_DEVICE.load(Ordering::Relaxed), to_host: TO_HOST.load(Ordering::Relaxed) }
+}
+
+/// The values of a tensor, in order.
+///
+/// # Errors
+/// Those of the tensor library; numbers of another type than `V`.
+pub fn down<V: WithDType>(tensor: &Tensor) -> Result<Vec<V>> {
+    count_down(tensor.elem_count() * tensor.dtype().size_in_bytes());
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// Counts bytes that come from the device by another way.
+pub(super) fn count_down(bytes: usize) {
+    TO_HOST.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// A tensor of these values on `device`.
+///
+/// # Errors
+/// Those of the tensor library; another number of values than the shape holds.
+pub fn up<V: WithDType>(values: Vec<V>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    TO_DEVICE.fetch_add((values.len() * V::DTYPE.size_in_bytes()) as u64, Ordering::Relaxed);
+    Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?.to_device(device)?)
+}
+
+/// Some of the rows of a tensor, in this order.
+///
+/// # Errors
+/// Those of the tensor library.
+pub fn select(tensor: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let index = rows.iter().map(|r| *r as u32).collect();
+    Ok(tensor.index_select(&up::<u32>(index, rows.len(), tensor.device())?, 0)?)
+}
