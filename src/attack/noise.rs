@@ -59,7 +59,8 @@ impl Attack for Noise {
             for draw in 0..self.draws {
                 let images = self.draw(&rows, draw, batch, task)?;
                 let places = vec![Place { restart: draw, step: 1 }; rows.len()];
-                let proposal = Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &[] };
+                let proposal =
+                    Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &[] };
                 let wanted = oracle.propose(&rows, &proposal)?;
                 let before = rows.len();
                 let mut wanted = wanted.into_iter();

@@ -190,25 +190,30 @@ impl Options {
             }
             limit.limit();
         }
-        let (device, device_name) = open_device(&self.device)?;
+        let (device, device_name) = open_device(&self.device, self.quiet)?;
         Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
     }
 }
 
-fn open_device(text: &str) -> Result<(Device, String)> {
+fn open_device(text: &str, quiet: bool) -> Result<(Device, String)> {
     let cpu = || (Device::Cpu, "cpu".to_string());
-    let cuda = |i: usize| match open_cuda(i) {
-        Ok(device) => Ok((device, format!("cuda:{i}"))),
-        Err(problem) => Err(Error::usage(format!("no device `{text}`: {problem} (hint: --device cpu)"))),
+    let ordinal = match text {
+        "cpu" => return Ok(cpu()),
+        "auto" | "cuda" => 0,
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|i| i.parse().ok())
+            .ok_or_else(|| Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)")))?,
     };
-    match text {
-        "cpu" => Ok(cpu()),
-        "auto" => Ok(cuda(0).unwrap_or_else(|_| cpu())),
-        "cuda" => cuda(0),
-        _ => match text.strip_prefix("cuda:").and_then(|i| i.parse().ok()) {
-            Some(i) => cuda(i),
-            None => Err(Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)"))),
-        },
+    match open_cuda(ordinal) {
+        Ok(device) => Ok((device, format!("cuda:{ordinal}"))),
+        Err(why) if text == "auto" => {
+            if !quiet {
+                eprintln!("computing on the CPU: {why}");
+            }
+            Ok(cpu())
+        }
+        Err(why) => Err(Error::usage(format!("no device `{text}`: {why} (hint: --device cpu)"))),
     }
 }
 

@@ -87,7 +87,7 @@ impl Engine for Halving {
 /// Whether the device had no memory left: the driver's CUDA_ERROR_OUT_OF_MEMORY ("out of memory"), cuBLAS's
 /// CUBLAS_STATUS_ALLOC_FAILED, or cuDNN 9's CUDNN_STATUS_INTERNAL_ERROR_{HOST,DEVICE}_ALLOCATION_FAILED. candle hands all
 /// on as text.
-pub(super) fn is_out_of_memory(problem: &Error) -> bool {
+pub fn is_out_of_memory(problem: &Error) -> bool {
     let Error::Tensor(problem) = problem else { return false };
     let text = format!("{problem:?} {problem}").to_lowercase();
     ["out_of_memory", "out of memory", "alloc_failed", "allocation_failed"].iter().any(|sign| text.contains(sign))

@@ -11,6 +11,8 @@ use candle_core::Device;
 pub struct Family {
     /// What `family` of a model file may be.
     pub names: &'static [&'static str],
+    /// Whether it builds a [`Network::Sequence`], which a GPU computes in any precision; a graph is computed in f32.
+    pub sequential: bool,
     /// Whether a description makes sense, before any weight is read.
     pub check: fn(&ModelFile) -> Result<(), String>,
     /// Keys of the description that only this family has, as `key=value ` each: they decide logits.

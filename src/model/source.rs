@@ -124,15 +124,33 @@ impl ModelSource {
         }
     }
 
+    /// Refuses a precision that the network would not be computed in.
+    pub fn computes_in(&self, precision: Precision) -> Result<(), String> {
+        match self.family.sequential || precision == Precision::F32 {
+            true => Ok(()),
+            false => Err(format!(
+                "model `{}` is computed in f32: precision `{}` is for sequential families, and {} is none (hint: a \
+                 [[sweep]] of its own without `precision`)",
+                self.name,
+                precision.name(),
+                self.file.family
+            )),
+        }
+    }
+
     /// Ready to compute on `device`, on a GPU in the given precision: compiled where there is a compiled engine, a graph of
     /// tensor operations elsewhere.
+    ///
+    /// # Errors
+    /// Weights that do not load; a precision that the network is not computed in ([`ModelSource::computes_in`]); those of the
+    /// device.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+        self.computes_in(precision).map_err(Error::usage)?;
         let network = self.load()?;
         #[cfg(feature = "cuda")]
         if let (Network::Sequence(net), true) = (&network, device.is_cuda()) {
             return Ok(Box::new(Halving::new(Box::new(Cuda::new(net, device, precision)?))));
         }
-        _ = precision;
         let network = match (network, device) {
             (Network::Sequence(net), Device::Cpu) => match Cpu::new(net) {
                 Ok(compiled) => return Ok(Box::new(compiled)),

@@ -33,6 +33,7 @@ const TABLE: [S; 13] = [
 /// SqueezeNet among the families.
 pub const FAMILY: Family = Family {
     names: &["squeezenet1_0"],
+    sequential: false,
     check,
     own_keys: |_| String::new(),
     build: |file, weights| build(file, weights),

@@ -29,6 +29,7 @@ const TABLES: [(&str, &[V]); 4] = [
 /// VGG among the families.
 pub const FAMILY: Family = Family {
     names: &NAMES,
+    sequential: true,
     check,
     own_keys: |file| format!("width={} head={} ", width(file), head(file)),
     build: |file, weights| Ok(Network::Sequence(build(file, weights)?)),

@@ -31,6 +31,9 @@ pub struct Machine {
 /// Memory for the tensors of one batch: about ten of the batch's size live at once.
 const BATCH_BYTES: usize = 1 << 30;
 
+/// The same on a GPU, which is fed well by 256 images of 224 pixels.
+const DEVICE_BATCH_BYTES: usize = 2 << 30;
+
 /// More at once would not be faster.
 const MOST_IN_A_BATCH: usize = 512;
 
@@ -357,10 +360,30 @@ fn kind_of_machine(cpu: bool) -> String {
     parts.join(", ")
 }
 
+/// The largest batch up to `most` that the CUDA engine does not round up: 2ᵏ or 3·2ᵏ images.
+fn whole_batch(most: usize) -> usize {
+    let power = 1 << most.ilog2();
+    if power / 2 * 3 <= most && power > 1 { power / 2 * 3 } else { power }
+}
+
 impl Machine {
     /// Images a batch, for images of so many values.
     pub fn batch_size(&self, values: usize) -> usize {
-        let fits = BATCH_BYTES / (10 * values * size_of::<f32>());
-        self.batch.unwrap_or(fits.clamp(1, MOST_IN_A_BATCH))
+        let fits = |bytes: usize| (bytes / (10 * values * size_of::<f32>())).clamp(1, MOST_IN_A_BATCH);
+        self.batch.unwrap_or_else(|| match self.device.is_cpu() {
+            true => fits(BATCH_BYTES),
+            false => whole_batch(fits(DEVICE_BATCH_BYTES)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_batch_is_a_power_of_two_or_three_times_one() {
+        let whole = [1, 2, 3, 4, 5, 6, 7, 8, 178, 191, 192, 255, 256, 356, 512].map(whole_batch);
+        assert_eq!(whole, [1, 2, 3, 4, 4, 6, 6, 8, 128, 128, 192, 192, 256, 256, 512]);
     }
 }

@@ -145,8 +145,10 @@ impl ClassMax {
         let images = Tensor::from_vec(pictures, x.shape(), &Device::Cpu)?.to_device(x.device())?;
         let notes: Vec<String> = works.iter().map(Work::note).collect();
         let places = vec![Place { restart: 0, step: steps }; rows.len()];
-        oracle
-            .propose(rows, &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &notes })?;
+        oracle.propose(
+            rows,
+            &Proposal { images: &images, gradient: None, evidence: None, places: &places, notes: &notes },
+        )?;
         oracle.leave(rows.len());
         Ok(())
     }

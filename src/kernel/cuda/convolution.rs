@@ -132,13 +132,7 @@ impl Convolution {
     }
 
     /// The same algorithm for another number of images, which it need not be the fastest for. Uses `operands` as scratch.
-    pub fn like(
-        &self,
-        cudnn: &Cudnn,
-        shape: Shape,
-        precision: Precision,
-        operands: Operands,
-    ) -> Result<Convolution> {
+    pub fn like(&self, cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
         let descriptors = Descriptors::new(shape, precision)?;
         descriptors.set_math(self.math)?;
         let mut same = Convolution { descriptors, workspace: 0, ..*self };
@@ -232,14 +226,9 @@ impl Convolution {
         // SAFETY: the descriptors are alive
         let bytes = unsafe {
             match self.method {
-                Method::Forward(a) | Method::Fused(a) => result::get_convolution_forward_workspace_size(
-                    cudnn.handle,
-                    d.x,
-                    d.weight,
-                    d.convolution,
-                    d.y,
-                    a,
-                ),
+                Method::Forward(a) | Method::Fused(a) => {
+                    result::get_convolution_forward_workspace_size(cudnn.handle, d.x, d.weight, d.convolution, d.y, a)
+                }
                 Method::Data(a) => result::get_convolution_backward_data_workspace_size(
                     cudnn.handle,
                     d.weight,
@@ -392,7 +381,8 @@ const MATHS: [(Math, sys::cudnnMathType_t); 4] = [
 /// What cuDNN measures on the way forward, in the descriptors' arithmetic and in its default.
 fn measured_forward(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) -> Result<Vec<Record>> {
     // SAFETY: numbers and enums of C, all of which have a zero
-    let (mut found, mut results) = (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionFwdAlgoPerf_t>(); MOST_ALGORITHMS] });
+    let (mut found, mut results) =
+        (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionFwdAlgoPerf_t>(); MOST_ALGORITHMS] });
     // SAFETY: descriptors are alive and describe the operands, which lie on the handle's device; `results` has room
     unsafe {
         sys::cudnnFindConvolutionForwardAlgorithmEx(
@@ -463,8 +453,9 @@ fn record(
     let status = match status {
         CUDNN_STATUS_SUCCESS if determinism == CUDNN_DETERMINISTIC => Status::Sound,
         CUDNN_STATUS_SUCCESS => Status::NotDeterministic,
-        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
-        | CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED => Status::NoMemory,
+        CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED | CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED => {
+            Status::NoMemory
+        }
         _ => Status::Failed,
     };
     let math = MATHS.iter().find(|(_, theirs)| *theirs == math).expect("every kind of arithmetic is listed").0;
