@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Builds the program with the CUDA engine on a machine without a GPU and without a CUDA toolkit: compiler, headers and
 # the static CUDA runtime come from five pinned wheels (scripts/cuda-wheels.txt; 100 MB, 271 MB on disk). The program
-# opens the other CUDA libraries when it runs, and says `cpu` where there are none. It runs on cards from compute
-# capability 8.0 on (A100, RTX 30 and later): the driver compiles its PTX for what there is; CUDA_COMPUTE_CAP=75 and the
-# like build for others.
+# opens the other CUDA libraries when it runs, and computes on the CPU where there are none. It runs on cards from compute
+# capability 8.0 on (A100, RTX 30 and later): the driver compiles its PTX for what there is.
 # usage: scripts/build_cuda.sh [more cargo arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."

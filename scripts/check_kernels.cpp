@@ -1,26 +1,12 @@
 // Runs the kernels of src/kernel/cuda/kernels.cu on the CPU, block by block and thread by thread, against naive versions
-// over whole arrays. Arrays are exactly as long as they must be, so that the sanitizers notice a step outside.
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <random>
-#include <vector>
-
-#define __global__
-#define __device__
-#define __align__(n) alignas(n)
-struct Dim { unsigned x; };
-static Dim blockIdx, threadIdx, blockDim{32};
-[[maybe_unused]] static float __uint_as_float(unsigned v) { float f; memcpy(&f, &v, 4); return f; }
-[[maybe_unused]] static unsigned __float_as_uint(float v) { unsigned u; memcpy(&u, &v, 4); return u; }
+// over whole arrays (pixels.cu: tests/pixels.rs). Arrays are exactly as long as they must be, so that the sanitizers notice a step outside.
+#include "cuda_on_cpu.h"
 #include "kernels.cu"
+#include <random>
 
 template <class Kernel, class... Arguments>
 void launch(Kernel kernel, index_t count, Arguments... arguments) {
-  for (blockIdx.x = 0; blockIdx.x < (count + blockDim.x - 1) / blockDim.x; blockIdx.x++)
-    for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel(count, arguments...);
+  run_plain(kernel, (count + 31) / 32, 32, count, arguments...);
 }
 
 static std::mt19937 generator(1);

@@ -407,7 +407,7 @@ API Result cuLaunchKernel(Function* function, unsigned blocks, unsigned blocks_y
 
 // --- NVRTC: finds the table that was made of the same text
 
-struct Program { std::string source, log, ptx; };
+struct Program { std::string source, log, ptx; bool is_machine_code = false; };
 enum { NVRTC_INVALID_OPTION = 5, NVRTC_COMPILATION = 6 };
 
 API int nvrtcVersion(int* major, int* minor) { return *major = 13, *minor = 0, 0; }
@@ -428,15 +428,18 @@ API int nvrtcCompileProgram(Program* program, int count, const char** options) {
       return NVRTC_INVALID_OPTION;
     }
   }
-  if (architecture != "compute_90") {
-    program->log = "stand-in: the device is compute_90, not " + architecture;
+  // an NVRTC older than the card knows no machine code for it
+  bool is_old = number("CUDA_STAND_IN_OLD_NVRTC", 0);
+  program->is_machine_code = architecture == "sm_90" && !is_old;
+  if (!program->is_machine_code && architecture != "compute_80" && (is_old || architecture != "compute_90")) {
+    program->log = "stand-in: no code for " + architecture + " on this device";
     return NVRTC_INVALID_OPTION;
   }
-  int number = 0;
-  for (Table* t = tables; t; t = t->next, number++) {
+  int place = 0;
+  for (Table* t = tables; t; t = t->next, place++) {
     if (!t->source || program->source != std::string(t->source, t->source_end)) continue;
     if (*t->define ? defined == std::set<std::string>{t->define} : defined.empty()) {
-      program->ptx = OURS + std::to_string(number);
+      program->ptx = OURS + std::to_string(place);
       return 0;
     }
   }
@@ -447,6 +450,12 @@ API int nvrtcCompileProgram(Program* program, int count, const char** options) {
 
 API int nvrtcGetPTXSize(Program* program, size_t* size) { return *size = program->ptx.size() + 1, 0; }
 API int nvrtcGetPTX(Program* program, char* ptx) { return strcpy(ptx, program->ptx.c_str()), 0; }
+API int nvrtcGetCUBINSize(Program* program, size_t* size) {
+  return *size = program->is_machine_code ? program->ptx.size() + 1 : 0, 0;
+}
+API int nvrtcGetCUBIN(Program* program, char* code) {
+  return program->is_machine_code ? nvrtcGetPTX(program, code) : NVRTC_INVALID_OPTION;
+}
 API int nvrtcGetProgramLogSize(Program* program, size_t* size) { return *size = program->log.size() + 1, 0; }
 API int nvrtcGetProgramLog(Program* program, char* log) { return strcpy(log, program->log.c_str()), 0; }
 API const char* nvrtcGetErrorString(int error) { return error ? "NVRTC_ERROR" : "NVRTC_SUCCESS"; }

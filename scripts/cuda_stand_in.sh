@@ -12,6 +12,7 @@
 #   CUDA_STAND_IN_MEMORY=BYTES     what the device has (8 GiB)
 #   CUDA_STAND_IN_DEVICES=N        devices (1)
 #   CUDA_STAND_IN_LOG=FILE         a line of JSON at the end: copies, launches, most memory
+#   CUDA_STAND_IN_OLD_NVRTC=1      NVRTC writes no machine code for the device, only PTX of an older one
 #   CUDA_STAND_IN_NO_FMA=1         cuDNN finds no algorithm of plain f32
 #   CUDA_STAND_IN_NO_FUSED=1|nan   no bias and ReLU in a convolution | one whose ReLU makes 0 of NaN
 # and of this script:

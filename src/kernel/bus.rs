@@ -1,5 +1,6 @@
-//! The way between this machine's memory and the device: everything that crosses goes through here and is counted, so that
-//! a test can hold a step of an attack to its bytes.
+//! The way between this machine's memory and the device: what oracle, judge and the shared descent move goes through here and
+//! is counted, so that a test can hold a step of an attack to its bytes. (Attacks that make their images in memory, such as
+//! patches, move them themselves.)
 
 use crate::error::Result;
 use candle_core::{Device, Shape, Tensor, WithDType};

@@ -139,12 +139,12 @@ pub trait Loss: Sync {
     /// Those of the tensor library.
     fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
         let (_, classes) = logits.dims2()?;
-        let logits_here = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let logits_here = bus::down::<f32>(&logits.to_dtype(DType::F32)?)?;
         let mut gradients = vec![0.0; logits_here.len()];
         for (i, (z, g)) in logits_here.chunks(classes).zip(gradients.chunks_mut(classes)).enumerate() {
             self.gradient(first + i, z, g);
         }
-        Ok(Tensor::from_vec(gradients, logits.shape(), &Device::Cpu)?.to_device(logits.device())?)
+        bus::up(gradients, logits.shape(), logits.device())
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::failed;
 use crate::kernel::Precision;
-use candle_core::Result;
-use cudarc::driver::{CudaFunction, CudaStream};
-use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use candle_core::{Error, Result};
+use cudarc::driver::{CudaFunction, CudaModule, CudaStream};
+use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 const SOURCE: &str = include_str!("kernels.cu");
@@ -37,10 +38,9 @@ impl Kernels {
     /// Compiles for the device that `stream` belongs to.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision) -> Result<Kernels> {
         let options: &[&str] = if precision == Precision::Bf16 { &["-DBF16"] } else { &[] };
-        let ptx = compile(stream, SOURCE, options)?;
-        let module = stream.context().load_module(ptx).map_err(failed)?;
-        let load = |name: &'static str| Ok((name, module.load_function(name).map_err(failed)?));
-        Ok(Kernels { stream: stream.clone(), functions: NAMES.into_iter().map(load).collect::<Result<_>>()? })
+        let module = load(stream, SOURCE, options)?;
+        let find = |name: &'static str| Ok((name, module.load_function(name).map_err(failed)?));
+        Ok(Kernels { stream: stream.clone(), functions: NAMES.into_iter().map(find).collect::<Result<_>>()? })
     }
 
     /// The function of that name.
@@ -49,13 +49,74 @@ impl Kernels {
     }
 }
 
-/// PTX of `source` for the device that `stream` belongs to.
-pub fn compile(stream: &CudaStream, source: &str, more: &[&str]) -> Result<Ptx> {
+/// `source` as a module of the device that `stream` belongs to. NVRTC writes machine code for it: the PTX of an NVRTC newer
+/// than the driver, as PyTorch brings along, would be refused. Where NVRTC is older than the card, the driver compiles.
+///
+/// # Errors
+/// What the compiler complains of; those of the driver.
+pub fn load(stream: &CudaStream, source: &str, options: &[&str]) -> Result<Arc<CudaModule>> {
     let (major, minor) = stream.context().compute_capability().map_err(failed)?;
-    let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
-    options.extend(more.iter().map(|option| option.to_string()));
-    let options = CompileOptions { options, ..CompileOptions::default() };
-    compile_ptx_with_opts(source, options).map_err(failed)
+    let source = CString::new(source).map_err(failed)?;
+    let compile = |architecture: String| {
+        let mut all = vec![format!("--gpu-architecture={architecture}")];
+        all.extend(options.iter().map(|option| option.to_string()));
+        Program::compile(&source, &all)
+    };
+    let code = match compile(format!("sm_{major}{minor}")) {
+        Ok(program) => Ptx::from_binary(program.machine_code()?),
+        // the oldest cards that the program is for: any newer one takes their PTX
+        Err(_) => Ptx::from_src(compile("compute_80".into())?.ptx()?),
+    };
+    stream.context().load_module(code).map_err(failed)
+}
+
+/// A compiled program of NVRTC.
+struct Program(sys::nvrtcProgram);
+
+impl Program {
+    fn compile(source: &CStr, options: &[String]) -> Result<Program> {
+        let program = Program(nvrtc::create_program(source, None).map_err(failed)?);
+        // SAFETY: a program that was created
+        let compiled = unsafe { nvrtc::compile_program(program.0, options) };
+        compiled
+            .map_err(|problem| Error::msg(format!("NVRTC, {}: {problem:?}\n{}", options.join(" "), program.log())))?;
+        Ok(program)
+    }
+
+    fn log(&self) -> String {
+        // SAFETY: as in `compile`
+        let log = unsafe { nvrtc::get_program_log(self.0) }.unwrap_or_default();
+        text(&log)
+    }
+
+    fn ptx(&self) -> Result<String> {
+        // SAFETY: as in `compile`
+        Ok(text(&unsafe { nvrtc::get_ptx(self.0) }.map_err(failed)?))
+    }
+
+    fn machine_code(&self) -> Result<Vec<u8>> {
+        let mut bytes = 0;
+        // SAFETY: as in `compile`; `code` has as many bytes as NVRTC writes
+        unsafe {
+            sys::nvrtcGetCUBINSize(self.0, &mut bytes).result().map_err(failed)?;
+            let mut code = vec![0u8; bytes];
+            sys::nvrtcGetCUBIN(self.0, code.as_mut_ptr().cast()).result().map_err(failed)?;
+            Ok(code)
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: created once, destroyed once; a failure leaves nothing to do
+        unsafe { nvrtc::destroy_program(self.0) }.ok();
+    }
+}
+
+/// A string of C without its end.
+fn text(bytes: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = bytes.iter().map(|b| *b as u8).take_while(|b| *b != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `launch!(kernels, name, count, arguments…)`: a thread for each of `count`, which is also the first argument. Each

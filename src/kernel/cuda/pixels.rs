@@ -7,13 +7,12 @@ use crate::kernel::pixels::{Ball, LANES};
 use candle_core::cuda_backend::CudaDType;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Device, Error, Shape, Storage, Tensor};
-use cudarc::driver::{CudaFunction, CudaSlice, DevicePtr, DeviceRepr};
-use std::sync::OnceLock;
+use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const SOURCE: &str = include_str!("pixels.cu");
-
-/// Under what candle keeps them, once for each device.
-const MODULE: &str = "foolproof_pixels";
 
 /// A step in the Linf ball.
 pub fn step_linf(x_adv: &Tensor, gradient: &Tensor, x: &Tensor, step_size: f32, eps: f32) -> Result<Tensor> {
@@ -115,23 +114,21 @@ struct Work {
 impl Work {
     /// On the device of `input`.
     fn new(input: &Input, kernel: &str) -> Result<Work> {
-        static PTX: OnceLock<String> = OnceLock::new();
+        // by card: its contexts are all one, which the module keeps open
+        static MODULES: Mutex<BTreeMap<usize, Arc<CudaModule>>> = Mutex::new(BTreeMap::new());
         let Device::Cuda(device) = input.0.device() else { unreachable!("an input is on a CUDA device") };
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().map_err(failed)?;
-        let ptx = match PTX.get() {
-            Some(ptx) => ptx,
-            None => {
-                // sums and products round apart, as on the host
-                let ptx = kernels::compile(&stream, SOURCE, &["--fmad=false"])?.to_src();
-                PTX.get_or_init(|| ptx)
-            }
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match modules.entry(stream.context().ordinal()) {
+            Entry::Occupied(known) => known.into_mut(),
+            // sums and products round apart, as on the host
+            Entry::Vacant(new) => new.insert(kernels::load(&stream, SOURCE, &["--fmad=false"])?),
         };
-        let function = device.get_or_load_custom_func(kernel, MODULE, ptx)?.clone();
-        Ok(Work { device: device.clone(), function })
+        Ok(Work { device: device.clone(), function: module.load_function(kernel).map_err(failed)? })
     }
 
-    fn stream(&self) -> std::sync::Arc<cudarc::driver::CudaStream> {
+    fn stream(&self) -> Arc<CudaStream> {
         self.device.cuda_stream()
     }
 

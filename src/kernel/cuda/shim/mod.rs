@@ -77,6 +77,7 @@ fn open(names: &[&str]) -> Result<*mut c_void, String> {
         // a file that is not there gives a reason that nobody needs
         let here = folders.iter().map(|f| f.join(name)).filter(|f| f.is_file());
         for file in here.chain([PathBuf::from(name)]) {
+            open_companions(&file);
             match open_file(&file) {
                 Ok(handle) => return Ok(handle),
                 Err(why) => _ = problem.get_or_insert(why),
@@ -84,6 +85,17 @@ fn open(names: &[&str]) -> Result<*mut c_void, String> {
         }
     }
     Err(problem.expect("every library has a name"))
+}
+
+/// NVRTC opens its built-in functions by their name alone, which the dynamic linker knows once they are open. What is not
+/// there is not needed, or NVRTC says so.
+fn open_companions(file: &Path) {
+    let (Some(folder), true) = (file.parent(), file.to_string_lossy().contains("libnvrtc")) else { return };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
+            open_file(&entry.path()).ok();
+        }
+    }
 }
 
 fn open_file(file: &Path) -> Result<*mut c_void, String> {
