@@ -366,6 +366,25 @@ fn wrong_use_is_told_in_one_line_with_a_way_out() {
     assert!(code == 1 && stderr.contains("--config runs and reports by itself"), "{stderr}");
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_fallback_to_the_cpu_is_said_in_one_line_with_its_reason() {
+    let folder = folder_with(QUICK);
+    let at = folder.path();
+    let said = |arguments: &[&str]| {
+        let output = run(at, &[&["run", "sweeps/quick.toml"], arguments].concat());
+        assert!(output.status.success());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        stderr.lines().filter(|l| l.contains("computing on the CPU")).map(String::from).collect::<Vec<_>>()
+    };
+    let line = "computing on the CPU: this program was built without CUDA (scripts/build_cuda.sh builds one with it)";
+    assert_eq!(said(&[]), [line]);
+    assert_eq!(said(&["--device", "auto"]), [line]);
+    for arguments in [&["--device", "cpu"][..], &["--quiet"]] {
+        assert!(said(arguments).is_empty(), "{arguments:?}");
+    }
+}
+
 #[test]
 fn registries_are_printed_as_tables() {
     let folder = folder_with(QUICK);

@@ -5,10 +5,12 @@ mod support;
 
 use candle_core::{DType, Device, Tensor};
 use foolproof::config::ModelFile;
+use foolproof::data::Source;
 use foolproof::hub::Hub;
 use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Engine, Precision};
-use foolproof::model::{self, ModelSource, Weights, squeezenet};
+use foolproof::model::{self, ModelSource, Network, Weights, squeezenet};
+use foolproof::sweep::plan;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::borrow::Cow;
@@ -164,4 +166,52 @@ fn weights_that_are_nowhere_are_an_error_that_says_where_to_put_them() {
     for part in ["model `mine`: no weights", "models/nowhere.safetensors", "SHA-256 a2bc5b7a", "FOOLPROOF_DATA"] {
         assert!(error.contains(part), "{part}\nin\n{error}");
     }
+}
+
+#[test]
+fn a_precision_that_a_graph_is_not_computed_in_is_refused_by_name_when_planning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph.toml");
+    let source = source(file(29, ""), &tensors()).unwrap();
+    let tensors = tensors();
+    let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
+        .iter()
+        .map(|(n, shape, v)| (n.as_str(), shape.as_slice(), v.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect()))
+        .collect();
+    let views = bytes.iter().map(|(n, s, b)| (*n, TensorView::new(Dtype::F32, s.to_vec(), b).unwrap()));
+    safetensors::serialize_to_file(views, None, &folder.path().join("s.safetensors")).unwrap();
+    let text = format!(
+        "family = \"squeezenet1_0\"\nclasses = {CLASSES}\nside = 32\nmean = [0.48, 0.46, 0.41]\nstd = [0.23, 0.22, 0.24]\n\
+         weights = \"s.safetensors\"\nsha256 = \"{}\"\n",
+        source.digest
+    );
+    std::fs::write(&path, text).unwrap();
+    let plan = |precision: &str, model: &str| {
+        let sweep = folder.path().join("sweep.toml");
+        let text = format!(
+            "name = \"p\"\n[[sweep]]\nmodels = [\"{model}\"]\ndata = {{ name = \"cifar10-sample\", take = 1 }}\n\
+             goals = [\"untargeted\"]\nthreats = [{{ norm = \"linf\", eps = [\"8/255\"] }}]\nattacks = [{{ name = \"fgsm\" }}]\n\
+             precision = \"{precision}\"\n"
+        );
+        std::fs::write(&sweep, text).unwrap();
+        plan::load(&sweep, &Source::new("nowhere")).map(|plan| plan.cells.len()).map_err(|e| e.to_string())
+    };
+    for precision in ["tf32", "bf16"] {
+        let problem = plan(precision, path.to_str().unwrap()).unwrap_err();
+        for part in ["sweep.toml:3", "model `graph`", &format!("precision `{precision}`"), "squeezenet1_0", "hint"] {
+            assert!(problem.contains(part), "{part}\nin\n{problem}");
+        }
+        assert_eq!(plan(precision, "vgg11-half-cifar10"), Ok(1), "a sequential net");
+        let problem = source.engine(&Device::Cpu, Precision::Bf16).map(|_| ()).unwrap_err().to_string();
+        assert!(problem.contains("precision `bf16`"), "{problem}");
+    }
+    assert_eq!(plan("f32", "vgg11-half-cifar10"), Ok(1));
+}
+
+#[test]
+fn a_family_builds_what_it_says() {
+    let graph = source(file(29, ""), &tensors()).unwrap();
+    assert!(matches!(graph.load().unwrap(), Network::Graph { .. }) && graph.computes_in(Precision::Tf32).is_err());
+    let sequence = model::built_in("vgg11-half-cifar10").unwrap();
+    assert!(matches!(sequence.load().unwrap(), Network::Sequence(_)) && sequence.computes_in(Precision::Tf32).is_ok());
 }

@@ -10,6 +10,7 @@ use crate::oracle::{Evidence, Proposal};
 use crate::record::{NOT_FINITE, OUTSIDE};
 use candle_core::Tensor;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// What the judge keeps on the device. Both lists are bounded by the batch.
 #[derive(Default)]
@@ -33,14 +34,14 @@ impl Bench<'_> {
         proposal: &Proposal,
         evidence: Option<Evidence>,
     ) -> Result<Looks> {
-        let (ball, images) = (self.threat.ball().expect("asked before"), proposal.images);
-        let clean = self.clean_on_device(rows)?;
-        let rounded = pixels::round_in_ball(images, &clean, ball.most)?;
         // a start is no proposal
         let is_start = |k: usize| proposal.places[k].step == 0;
         if (0..rows.len()).all(is_start) {
-            return Ok((rows.iter().map(|_| None).collect(), Rounded::OnDevice(rounded)));
+            return Ok((rows.iter().map(|_| None).collect(), Rounded::InMemory(vec![None; rows.len()])));
         }
+        let (ball, images) = (self.threat.ball().expect("asked before"), proposal.images);
+        let clean = self.clean_on_device(rows)?;
+        let rounded = pixels::round_in_ball(images, &clean, ball.most)?;
         let mut found = pixels::membership(images, &clean, &rounded, &ball)?;
         let outside = |k: &usize| found[*k] == Place::RoundedOutside && !is_start(*k);
         let outside: Vec<usize> = (0..rows.len()).filter(outside).collect();
@@ -165,7 +166,7 @@ impl Bench<'_> {
             Some((holders, kept)) => (holders, Tensor::cat(&[&kept, images], 0)?),
             None => (Vec::new(), images.clone()),
         };
-        let is_new: std::collections::BTreeSet<(usize, usize)> = new.iter().map(|(holder, _)| *holder).collect();
+        let is_new: BTreeSet<(usize, usize)> = new.iter().map(|(holder, _)| *holder).collect();
         let stays = |i: &usize| {
             let (mark, row) = holders[*i];
             !is_new.contains(&(mark, row)) && !self.sheets[mark][row].is_settled()

@@ -16,7 +16,7 @@ pub mod pixels;
 pub mod plain;
 
 use crate::error::Result;
-use candle_core::{DType, Device, Storage, Tensor, WithDType};
+use candle_core::{DType, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
 /// One step of a sequential network.
