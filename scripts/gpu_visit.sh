@@ -10,7 +10,7 @@
 #   --modes LIST     (B) PyTorch's in turns [compile]  --sanitize TEST    (B) for compute-sanitizer
 #   --free MIB       (B) memory left for halving       --limit SECONDS    in all [A: 540, B: 300]
 #   --rehearse cpu|DIR  without a GPU, on small nets: on the CPU, or with stand-ins for the CUDA libraries from DIR
-#   --hang PART, --fail PART  a part that hangs or fails, to see what becomes of it
+#   --hang PART, --fail PART  parts, by the beginning of their names, that hang or fail, to see what becomes of it
 # PYTHON names the Python that has PyTorch [python3].
 # shellcheck disable=SC2317
 set -uo pipefail
@@ -460,12 +460,12 @@ if [ "${1:-}" = --part ]; then # in a process of its own
   name=$2
   shift 2
   read -ra TORCH_OPTIONS <<< "$TORCH_WORDS"
-  if [ "$name" = "$HANG" ]; then
+  if [[ -n $HANG && $name = "$HANG"* ]]; then
     trap '' TERM
     key 'told to hang'
     while :; do sleep 1; done
   fi
-  if [ "$name" = "$FAIL" ]; then key 'told to fail' && echo 'a panic would stand here' && exit 3; fi
+  if [[ -n $FAIL && $name = "$FAIL"* ]]; then key 'told to fail' && echo 'a panic would stand here' && exit 3; fi
   "$@"
   exit
 fi
@@ -559,7 +559,7 @@ part() { # FILE NAME LIMIT FUNCTION [ARGUMENTS]
     echo "$name: left out, no time" | tee -a "$WORK/status"
     return
   fi
-  if [ -n "$REHEARSE" ] && [ "$name" = "$HANG" ]; then limit=5; fi
+  if [[ -n $REHEARSE && -n $HANG && $name = "$HANG"* ]]; then limit=5; fi
   timeout -k 3 "$limit" bash "$0" --part "$name" "$@" > "$raw" 2>&1 < /dev/null &
   pid=$!
   # `timeout` itself waits for ever where a process cannot be killed (a driver that hangs)
@@ -622,9 +622,9 @@ if [ "$VISIT" = A ]; then
   limit=60 # whatever is loaded for the first time
   for p in "${precisions[@]}"; do part tiny.txt "tiny-$p" $limit tiny "$p"; limit=40; done
   GROUP_END=$((SECONDS + 170))
-  for t in $(timeout 20 "$BIN/tests" --list 2> /dev/null | sed -n 's/: test$//p'); do
-    part tests.txt "test-$t" 40 one_test "$t"
-  done
+  listed=$(timeout 20 "$BIN/tests" --list 2> /dev/null | sed -n 's/: test$//p')
+  if [ -z "$listed" ]; then echo 'tests: FAILED, none is listed' | tee -a "$WORK/status"; fi
+  for t in $listed; do part tests.txt "test-$t" 40 one_test "$t"; done
   GROUP_END=''
   for p in "${precisions[@]}"; do part timings.txt "timings-$p" 60 timings "$p"; done
   # leaves time for the sweeps
@@ -642,4 +642,7 @@ else
   part halving.txt halving-bf16 60 halving bf16
   part sanitizer.txt sanitizer 60 sanitizer "$SANITIZE"
 fi
+for wanted in ${ONLY//,/ } $HANG $FAIL; do
+  if ! grep -q "^$wanted" "$WORK/status"; then echo "no part is called $wanted" | tee -a "$WORK/status"; fi
+done
 finish 0
