@@ -18,6 +18,7 @@
 #define __device__
 #define __shared__ static
 #define __align__(n) alignas(n)
+#define __launch_bounds__(threads)
 
 struct Dim { unsigned x = 1; };
 static Dim blockIdx, threadIdx, blockDim, gridDim;

@@ -107,7 +107,7 @@ API Result cuInit(unsigned flags) {
   return SUCCESS;
 }
 
-API Result cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
+API Result cuDriverGetVersion(int* version) { return *version = number("CUDA_STAND_IN_DRIVER", 13000), SUCCESS; }
 
 API Result cuDeviceGetCount(int* count) {
   NEED(initialised, NOT_INITIALIZED);
@@ -129,8 +129,10 @@ API Result cuDeviceGetUuid(char* uuid, int device) { return cuDeviceGetUuid_v2(u
 API Result cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = capacity(), SUCCESS; }
 
 API Result cuDeviceGetAttribute(int* value, int attribute, int) {
-  // threads a block, warp, processors, threads a processor, capability 9.0, memory pools
-  static const std::map<int, int> known = {{1, 1024}, {10, 32}, {16, 132}, {39, 2048}, {75, 9}, {76, 0}, {115, 1}};
+  // threads a block, warp, processors, threads a processor, capability, memory pools
+  static const int card = number("CUDA_STAND_IN_CAPABILITY", 90);
+  static const std::map<int, int> known = {{1, 1024},  {10, 32},        {16, 132}, {39, 2048},
+                                           {75, card / 10}, {76, card % 10}, {115, 1}};
   auto found = known.find(attribute);
   return *value = found == known.end() ? 0 : found->second, SUCCESS;
 }

@@ -11,6 +11,7 @@
 # and ASAN_OPTIONS=detect_leaks=0, and little memory. Environment of the program:
 #   CUDA_STAND_IN_MEMORY=BYTES     what the device has (8 GiB)
 #   CUDA_STAND_IN_DEVICES=N        devices (1)
+#   CUDA_STAND_IN_CAPABILITY=75    what they can (90), and CUDA_STAND_IN_DRIVER=12080 what the driver is of (13000)
 #   CUDA_STAND_IN_LOG=FILE         a line of JSON at the end: copies, launches, most memory
 #   CUDA_STAND_IN_OLD_NVRTC=1      NVRTC writes no machine code for the device, only PTX of an older one
 #   CUDA_STAND_IN_NO_FMA=1         cuDNN finds no algorithm of plain f32

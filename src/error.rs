@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// A tensor operation failed.
     #[error("tensor: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[source] candle_core::Error),
     /// The cell of a smaller budget that a cell goes on from failed.
     #[error("{0}")]
     Rung(String),
@@ -64,6 +64,16 @@ pub enum Error {
         /// Number of cells in the plan.
         total: usize,
     },
+}
+
+impl From<candle_core::Error> for Error {
+    /// Without the backtrace that candle adds where `RUST_BACKTRACE` is set: a message has one line.
+    fn from(mut problem: candle_core::Error) -> Error {
+        while let candle_core::Error::WithBacktrace { inner, .. } = problem {
+            problem = *inner;
+        }
+        Error::Tensor(problem)
+    }
 }
 
 /// `Result` with our [`Error`].

@@ -5,7 +5,7 @@ use crate::goal::Aim;
 use crate::kernel::bus::down;
 use crate::kernel::{Loss, changed, lend};
 use crate::loss;
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor, TensorId};
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,12 +82,14 @@ pub struct Proposal<'a> {
 /// What the net says at some images, from one of the oracle's own passes: an attack can hand it on, not make it up.
 #[derive(Clone, Copy)]
 pub struct Evidence<'a> {
+    /// Of the images.
+    of: TensorId,
     logits: &'a [Vec<f32>],
     gradient: Option<&'a Tensor>,
 }
 
 impl<'a> Evidence<'a> {
-    /// One row an image.
+    /// One row an image; empty where its gradient was remembered.
     pub fn logits(&self) -> &'a [Vec<f32>] {
         self.logits
     }
@@ -108,21 +110,37 @@ pub struct Place {
     pub step: usize,
 }
 
-/// A pass forward and back.
+/// A pass forward and back. It cannot be changed, so that its evidence is what the net said.
 pub struct Pass {
-    /// One row of logits an image; empty where the gradient was remembered.
-    pub logits: Vec<Vec<f32>>,
-    /// Gradient of the loss to be maximised, N×3×H×W: the cross-entropy of the label, or minus that of the target; of
-    /// [`Oracle::climb`], whatever was asked for.
-    pub gradient: Tensor,
-    /// Whether the loss is that cross-entropy.
+    /// Of the images that were asked about.
+    of: TensorId,
+    logits: Vec<Vec<f32>>,
+    gradient: Tensor,
+    /// Whether the loss is the cross-entropy of [`Oracle::pass`].
     is_cross_entropy: bool,
 }
 
 impl Pass {
-    /// For a proposal of the same images.
+    /// One row of logits an image; empty where the gradient was remembered.
+    pub fn logits(&self) -> &[Vec<f32>] {
+        &self.logits
+    }
+
+    /// Gradient of the loss to be maximised, N×3×H×W: the cross-entropy of the label, or minus that of the target; of
+    /// [`Oracle::climb`], whatever was asked for.
+    pub fn gradient(&self) -> &Tensor {
+        &self.gradient
+    }
+
+    /// The gradient alone.
+    pub fn into_gradient(self) -> Tensor {
+        self.gradient
+    }
+
+    /// For a proposal of the same images, by the same tensor.
     pub fn evidence(&self) -> Evidence<'_> {
-        Evidence { logits: &self.logits, gradient: self.is_cross_entropy.then_some(&self.gradient) }
+        let gradient = self.is_cross_entropy.then_some(&self.gradient);
+        Evidence { of: self.of, logits: &self.logits, gradient }
     }
 }
 
@@ -207,7 +225,7 @@ impl<'a> Oracle<'a> {
             let of_image = images.elem_count() / rows.len();
             missing.iter().zip(computed.chunks_exact(of_image)).for_each(|(i, g)| values[*i] = g);
             let gradient = up(values.concat(), images.shape(), images.device())?;
-            Pass { logits, gradient, is_cross_entropy: true }
+            Pass { of: images.id(), logits, gradient, is_cross_entropy: true }
         };
         if missing.iter().any(|i| slot(*i).is_some()) {
             let gradient = down::<f32>(&pass.gradient)?;
@@ -231,7 +249,7 @@ impl<'a> Oracle<'a> {
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
         let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
         let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { logits: rows_of(&logits)?, gradient, is_cross_entropy: true })
+        Ok(Pass { of: images.id(), logits: rows_of(&logits)?, gradient, is_cross_entropy: true })
     }
 
     /// Whether a gradient of a row was zero everywhere.
@@ -292,7 +310,7 @@ impl<'a> Oracle<'a> {
         let of: Vec<usize> = chosen.iter().map(|(i, _)| rows[*i]).collect();
         let places: Vec<Place> = chosen.iter().map(|(i, _)| places[*i]).collect();
         // the images are 8-bit already
-        let evidence = Some(Evidence { logits: &known, gradient: None });
+        let evidence = Some(Evidence { of: images.id(), logits: &known, gradient: None });
         let proposal = Proposal { images: &images, gradient: None, evidence, places: &places, notes: &[] };
         for ((i, _), still) in chosen.iter().zip(self.propose(&of, &proposal)?) {
             wanted[*i] = still;
@@ -302,8 +320,14 @@ impl<'a> Oracle<'a> {
 
     /// Hands a proposal to the referee. For each of `rows`: the iterations that a run of it is still good for; 0 where it
     /// is settled.
+    ///
+    /// # Errors
+    /// Those of the referee; evidence of other images than those proposed.
     pub fn propose(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         self.check_stop()?;
+        if proposal.evidence.is_some_and(|e| e.of != proposal.images.id() || e.logits.len() != rows.len()) {
+            return Err(Error::usage("an attack handed on what the net said of other images than it proposes"));
+        }
         let rulings = self.referee.judge(rows, proposal, &self.marks)?;
         for (row, rulings) in rows.iter().zip(rulings) {
             for Ruling { mark, judged, settled } in rulings {
@@ -360,7 +384,7 @@ pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
     let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
     let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
-    Ok(Pass { logits: rows_of(&logits)?, gradient, is_cross_entropy: false })
+    Ok(Pass { of: images.id(), logits: rows_of(&logits)?, gradient, is_cross_entropy: false })
 }
 
 /// The rows of logits N×classes.

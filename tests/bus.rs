@@ -51,7 +51,8 @@ impl Engine for Counting {
     }
 }
 
-/// Bytes to the device and back of each step but the first and the last, at which images begin and are judged.
+/// Bytes to the device and back of each step but the first two and the last: there images begin, clean ones cross for the
+/// judge, once, and all are judged.
 fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
     let pixels: Vec<u8> = (0..IMAGES * VALUES).map(|i| (i * 31 % 251) as u8).collect();
     let subset = Subset::new((0..IMAGES).collect(), vec![0; IMAGES], pixels, SIDE, vec!["zero".into(); CLASSES]);
@@ -59,7 +60,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
     let verdict = Verdict { logits: vec![1.0; CLASSES], prediction: Some(0) };
     let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
     let entry = attack::find("pgd").unwrap();
-    let attack = entry.build(&Params::resolve(entry.params, &[("steps", "5")]).unwrap(), &threat).unwrap();
+    let attack = entry.build(&Params::resolve(entry.params, &[("steps", "6")]).unwrap(), &threat).unwrap();
     let trial = Trial {
         engine: &engine,
         attacked_through: (&engine, Precision::F32),
@@ -71,7 +72,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
         on_device,
-        marks: &[5],
+        marks: &[6],
         earlier: None,
         every_image: false,
         batch: IMAGES,
@@ -79,10 +80,10 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
     };
     let task = Task::new(threat, Streams::new(0, "bus"));
     let (outcomes, _) = trial.run(attack.as_ref(), &task, &Memo::new(0), &mut |_| {}).unwrap().remove(0);
-    assert!(outcomes.iter().all(|o| o.success == Some(false) && o.backwards == 5), "every image goes all the way");
+    assert!(outcomes.iter().all(|o| o.success == Some(false) && o.backwards == 6), "every image goes all the way");
     let asked = engine.asked.into_inner().unwrap();
     let between = |w: &[Crossed]| (w[1].to_device - w[0].to_device, w[1].to_host - w[0].to_host);
-    asked.windows(2).skip(1).map(between).collect()
+    asked.windows(2).skip(2).map(between).collect()
 }
 
 #[test]

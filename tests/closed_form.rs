@@ -348,7 +348,7 @@ impl Attack for FlatMargin {
             gradient.iter_mut().for_each(|g| *g /= 1000.0);
         };
         let places = |step| vec![Place { restart: 0, step }; rows.len()];
-        let slope = oracle.climb(&rows, &x, &places(0), &flat)?.gradient;
+        let slope = oracle.climb(&rows, &x, &places(0), &flat)?.into_gradient();
         let sign = threat(Norm::Linf, "1").steepest(&slope)?;
         // k − 0.4 levels everywhere; k levels in most places, k − 1 in the others
         let most = |i: usize| in_most_places(self.levels, i);
@@ -357,7 +357,7 @@ impl Attack for FlatMargin {
             let change: Vec<f32> = (0..x.elem_count()).map(|i| (levels(i % VALUES) / 255.0) as f32).collect();
             let images = (&x + (&sign * Tensor::from_vec(change, x.shape(), &Device::Cpu)?)?)?;
             let pass = oracle.climb(&rows, &images, &places(step), &flat)?;
-            let (evidence, gradient) = (Some(pass.evidence()), Some(&pass.gradient));
+            let (evidence, gradient) = (Some(pass.evidence()), Some(pass.gradient()));
             let places = places(step);
             oracle.propose(&rows, &Proposal { images: &images, gradient, evidence, places: &places, notes: &[] })?;
         }
@@ -396,4 +396,34 @@ fn evidence_of_another_loss_than_the_cross_entropy_loses_no_success() {
         only_by_rounding += every.iter().filter(left).count();
     }
     assert!(only_by_rounding >= 5, "{only_by_rounding}: the test would not notice");
+}
+
+/// Hands on what the net said of the clean images for images that moved.
+struct Forger;
+
+impl Attack for Forger {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, _: &Task) -> Result<()> {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let x = batch.images(&rows)?;
+        let places = vec![Place { restart: 0, step: 1 }; rows.len()];
+        let pass = oracle.pass(&rows, &x, &places, &vec![false; rows.len()])?;
+        let (images, evidence) = ((&x + 0.01)?, Some(pass.evidence()));
+        oracle.propose(&rows, &Proposal { images: &images, gradient: None, evidence, places: &places, notes: &[] })?;
+        Ok(())
+    }
+
+    fn cost(&self) -> u64 {
+        1
+    }
+}
+
+#[test]
+fn evidence_of_other_images_is_refused() {
+    let (model, subset) = toy();
+    let threat = threat(Norm::Linf, "8/255");
+    let problem = with_trial(&model, &subset, &|trial| {
+        let task = Task::new(threat, Streams::new(0, "toy"));
+        trial.run(&Forger, &task, &Memo::default(), &mut |_| {}).unwrap_err().to_string()
+    });
+    assert!(problem.contains("of other images than it proposes"), "{problem}");
 }

@@ -34,7 +34,7 @@ impl Descent {
             let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
             let pass = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
             active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(pass.evidence())))?;
-            active.led(pass.gradient);
+            active.led(pass.into_gradient());
             active.keep(oracle)?;
 
             let Some(points) = &mut active.points else { continue };

@@ -47,7 +47,7 @@ struct Options {
     /// Widest instructions of the CPU kernels: avx512, avx2 or portable; for measurements, results are the same
     #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(INSTRUCTIONS.iter().map(|(name, _)| *name)))]
     instructions: Option<String>,
-    /// Images a batch [default: as many as 1 GiB holds, at most 512]
+    /// Images a batch [default: as many as 1 GiB holds, on a GPU 2 GiB, at most 512]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Folder of all runs

@@ -162,20 +162,28 @@ impl Bench<'_> {
         if new.is_empty() {
             return Ok(());
         }
-        let (holders, all) = match self.device.kept.take() {
-            Some((holders, kept)) => (holders, Tensor::cat(&[&kept, images], 0)?),
-            None => (Vec::new(), images.clone()),
+        let (holders, kept) = match self.device.kept.take() {
+            Some((holders, kept)) => (holders, Some(kept)),
+            None => (Vec::new(), None),
         };
         let is_new: BTreeSet<(usize, usize)> = new.iter().map(|(holder, _)| *holder).collect();
         let stays = |i: &usize| {
             let (mark, row) = holders[*i];
             !is_new.contains(&(mark, row)) && !self.sheets[mark][row].is_settled()
         };
-        let mut index: Vec<usize> = (0..holders.len()).filter(stays).collect();
-        let mut next: Vec<(usize, usize)> = index.iter().map(|i| holders[*i]).collect();
-        index.extend(new.iter().map(|(_, k)| holders.len() + k));
-        next.extend(new.iter().map(|(holder, _)| *holder));
-        self.device.kept = Some((next, select(&all, &index)?));
+        let staying: Vec<usize> = (0..holders.len()).filter(stays).collect();
+        let old = match (kept, staying.len()) {
+            (Some(kept), 1..) => Some(select(&kept, &staying)?),
+            _ => None,
+        };
+        let images = select(images, &new.iter().map(|(_, k)| *k).collect::<Vec<_>>())?;
+        let images = match old {
+            Some(old) => Tensor::cat(&[old, images], 0)?,
+            None => images,
+        };
+        let holders: Vec<(usize, usize)> =
+            staying.iter().map(|i| holders[*i]).chain(new.iter().map(|(holder, _)| *holder)).collect();
+        self.device.kept = Some((holders, images));
         // those whose rows have left wait in this machine's memory instead
         let most = 2 * self.trial.batch * self.sheets.len();
         match self.device.kept.as_ref().is_some_and(|(holders, _)| holders.len() > most) {
@@ -187,7 +195,10 @@ impl Bench<'_> {
     /// Brings the candidates of some rows to this machine's memory.
     pub(super) fn fetch_kept(&mut self, which: impl Fn(usize) -> bool) -> Result<()> {
         let Some((holders, images)) = self.device.kept.take() else { return Ok(()) };
-        let (gone, stay): (Vec<usize>, Vec<usize>) = (0..holders.len()).partition(|i| which(holders[*i].1));
+        // of rows that are settled nothing is wanted any more
+        let is_open = |i: &usize| !self.sheets[holders[*i].0][holders[*i].1].is_settled();
+        let (gone, stay): (Vec<usize>, Vec<usize>) =
+            (0..holders.len()).filter(is_open).partition(|i| which(holders[*i].1));
         if !stay.is_empty() {
             self.device.kept = Some((stay.iter().map(|i| holders[*i]).collect(), select(&images, &stay)?));
         }

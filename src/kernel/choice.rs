@@ -2,6 +2,7 @@
 //! a test without a GPU.
 
 use super::Precision;
+use super::halving::is_out_of_memory;
 use crate::error::{Error, Result};
 
 /// Arithmetic of an algorithm (cudnnMathType_t).
@@ -96,7 +97,8 @@ pub fn rank(precision: Precision, found: &[Record]) -> Ranking {
 /// was there to measure in.
 ///
 /// # Errors
-/// That of the last run where none went well; "out of memory" where that is why nothing was found.
+/// That of the last run where none went well, or of one without memory, since fewer images might do; "out of memory" where
+/// that is why nothing was found.
 pub fn choose(
     precision: Precision,
     found: &[Record],
@@ -110,7 +112,7 @@ pub fn choose(
             for algorithm in algorithms {
                 match measure(algorithm) {
                     Ok(record) => measured.push(record),
-                    Err(why) => problem = Some(why),
+                    Err(why) => problem = Some(worse(problem, why)),
                 }
             }
             (rank(precision, &measured), problem)
@@ -121,7 +123,7 @@ pub fn choose(
         for record in records {
             match run(record) {
                 Ok(()) => return Ok(*record),
-                Err(why) => problem = Some(why),
+                Err(why) => problem = Some(worse(problem, why)),
             }
         }
     }
@@ -138,10 +140,14 @@ pub fn choose(
     })
 }
 
+/// Which of two problems is told.
+fn worse(before: Option<Error>, now: Error) -> Error {
+    before.filter(is_out_of_memory).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::halving::is_out_of_memory;
 
     fn record(algorithm: u32, math: Math, workspace: usize, seconds: f32) -> Record {
         Record { algorithm, math, workspace, seconds, status: Status::Sound }
@@ -250,6 +256,12 @@ mod tests {
             let problem = choose(Precision::Bf16, found, short, never, |_| Ok(())).unwrap_err();
             assert!(is_out_of_memory(&problem), "{problem}");
         }
+        // the fastest has no memory, the next is not supported: half as many images may do
+        let mut problems =
+            ["CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", "CUDNN_STATUS_NOT_SUPPORTED"].into_iter();
+        let fails = |_: &Record| Err(candle_core::Error::msg(problems.next().unwrap()).into());
+        let problem = choose(Precision::F32, &both(), false, never, fails).unwrap_err();
+        assert!(is_out_of_memory(&problem), "{problem}");
         let problem = choose(Precision::Bf16, &none, false, never, |_| Ok(())).unwrap_err();
         assert!(!is_out_of_memory(&problem) && problem.to_string().contains("bf16"), "{problem}");
     }

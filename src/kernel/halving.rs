@@ -89,11 +89,6 @@ impl Engine for Halving {
 /// on as text.
 pub fn is_out_of_memory(problem: &Error) -> bool {
     let Error::Tensor(problem) = problem else { return false };
-    let mut problem = problem;
-    // the names of functions in a backtrace say nothing
-    while let candle_core::Error::WithBacktrace { inner, .. } = problem {
-        problem = inner;
-    }
     let text = format!("{problem:?} {problem}").to_lowercase();
     ["out_of_memory", "out of memory", "alloc_failed", "allocation_failed"].iter().any(|sign| text.contains(sign))
 }

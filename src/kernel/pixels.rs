@@ -209,10 +209,11 @@ fn sum_of_lanes<T: Copy + Default + std::ops::Add<Output = T>>(n: usize, term: i
 /// Values of one image, where all operands have as many images, at least one, of as many values.
 fn rows_of(operands: &[&Tensor]) -> Result<usize> {
     let size = |t: &Tensor| (t.dim(0).unwrap_or(0), t.elem_count());
-    let (images, values) = size(operands[0]);
-    match images > 0 && operands.iter().all(|o| size(o) == (images, values)) {
+    let ((images, values), device) = (size(operands[0]), operands[0].device());
+    let fits = |o: &&Tensor| size(o) == (images, values) && o.device().same_device(device);
+    match images > 0 && operands.iter().all(fits) {
         true => Ok(values / images),
-        false => Err(candle_core::Error::msg("images of other sizes, or none").bt().into()),
+        false => Err(candle_core::Error::msg("images of other sizes, on other devices, or none").into()),
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Machine {
     pub device_name: String,
     /// Threads of the CPU kernels.
     pub threads: usize,
-    /// Images a batch; `None`: as many as [`BATCH_BYTES`] holds.
+    /// Images a batch; `None`: as many as [`BATCH_BYTES`] holds, on a GPU [`DEVICE_BATCH_BYTES`].
     pub batch: Option<usize>,
 }
 

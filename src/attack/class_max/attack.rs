@@ -128,11 +128,11 @@ impl ClassMax {
                 }
             }
             let pass = oracle.climb(&of, &views.to_device(x.device())?, &places, &slope)?;
-            let gradients = pass.gradient.flatten_from(1)?.to_vec2::<f32>()?;
+            let gradients = pass.gradient().flatten_from(1)?.to_vec2::<f32>()?;
             for (k, i) in active.iter().enumerate() {
                 if step % steps.div_ceil(CURVE_POINTS) == 0 {
                     let aim = oracle.aim(rows[*i]);
-                    works[*i].curve.push((step, pass.logits[k][aim.target.unwrap_or(aim.label)]));
+                    works[*i].curve.push((step, pass.logits()[k][aim.target.unwrap_or(aim.label)]));
                 }
             }
             let mut steps = vec![None; works.len()];

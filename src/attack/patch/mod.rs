@@ -168,10 +168,10 @@ impl Attack for Patch {
             let pass = climb(engine, aims.clone(), &images.to_device(workshop.device)?, &slope)?;
             if fit.step().is_multiple_of(CURVE_EVERY) {
                 let loss = |(aim, z): (&Aim, &Vec<f32>)| f64::from(cross_entropy(aim, z, &mut vec![0.0; z.len()]));
-                let mean = aims.iter().zip(&pass.logits).map(loss).sum::<f64>() / aims.len() as f64;
+                let mean = aims.iter().zip(pass.logits()).map(loss).sum::<f64>() / aims.len() as f64;
                 workshop.curve.push((fit.step(), mean));
             }
-            fit.update(&footprints, &pass.gradient.flatten_all()?.to_vec1::<f32>()?);
+            fit.update(&footprints, &pass.gradient().flatten_all()?.to_vec1::<f32>()?);
             (workshop.progress)(fit.step() as f64 / self.settings.steps as f64);
         }
         Ok(vec![Picture::from_rgb_u8(fit.side(), &fit.patch_u8())?])

@@ -30,7 +30,7 @@ pub fn fit_all(
             let rows: Vec<usize> = patches.iter().map(|p| p.row).collect();
             let images = images(&patches, batch.side(), batch.device())?;
             let places = vec![Place { restart: 0, step }; rows.len()];
-            let slope = oracle.climb(&rows, &images, &places, &logit_difference)?.gradient;
+            let slope = oracle.climb(&rows, &images, &places, &logit_difference)?.into_gradient();
             let slope = slope.flatten_from(1)?.to_vec2::<f32>()?;
             patches.iter_mut().zip(slope).for_each(|(p, g)| p.step(step, settings, &g));
             if (step + 1) % PROPOSED_EVERY == 0 || step + 1 == settings.steps {

@@ -387,8 +387,8 @@ impl Compiled {
                 None => (Err(Error::usage("nothing larger was measured")), ""),
             };
             let (way, whence) = match way {
-                Ok(way) => (way, whence),
-                Err(_) => (self.measure_forward(i, layer, operands, *pooled)?, ""),
+                Ok(way) => (way, whence.to_string()),
+                Err(_) => self.measure_forward(i, layer, operands, *pooled)?,
             };
             self.log(i, "forward", shape, format_args!("{}{whence}", way.describe()));
             Ok(Some(way))
@@ -396,13 +396,20 @@ impl Compiled {
         self.layers.iter().enumerate().map(way).collect()
     }
 
-    /// The fastest way forward of a convolution with what follows it: by itself, or with bias and ReLU in it.
-    fn measure_forward(&self, i: usize, layer: &Layer, operands: Operands, pooled: bool) -> Result<Convolution> {
+    /// The fastest way forward of a convolution with what follows it: by itself, or with bias and ReLU in it. And what
+    /// both took, for the log.
+    fn measure_forward(
+        &self,
+        i: usize,
+        layer: &Layer,
+        operands: Operands,
+        pooled: bool,
+    ) -> Result<(Convolution, String)> {
         let shape = layer.shape(self.batch);
         let plain = Convolution::forward(&self.cudnn, shape, self.precision, operands)?;
         // the pool adds bias and ReLU itself
         let fused = if pooled { None } else { plain.fused(&self.cudnn, shape, self.precision, operands)? };
-        let Some(fused) = fused else { return Ok(plain) };
+        let Some(fused) = fused else { return Ok((plain, String::new())) };
         let space = Buffer::new(&self.stream, plain.workspace)?;
         let seconds = |way: &Convolution| {
             super::seconds(&self.stream, || {
@@ -410,7 +417,9 @@ impl Compiled {
                 Ok(self.after_convolution(i, layer, way, operands.y)?)
             })
         };
-        Ok(if seconds(&fused)? <= seconds(&plain)? { fused } else { plain })
+        let (by_fused, by_plain) = (seconds(&fused)?, seconds(&plain)?);
+        let both = format!("; with what follows {:.3} ms fused, {:.3} ms plain", 1e3 * by_fused, 1e3 * by_plain);
+        Ok((if by_fused <= by_plain { fused } else { plain }, both))
     }
 
     /// What follows a convolution without a pool that has written `y`: bias and ReLU if it has not done them, and the bits.

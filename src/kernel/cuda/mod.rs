@@ -14,7 +14,7 @@
 mod compiled;
 mod convolution;
 mod kernels;
-pub mod pixels;
+pub(in crate::kernel) mod pixels;
 mod shim;
 
 use super::{Engine, Loss, Net, Precision};
@@ -30,15 +30,34 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Says which library is missing, or what the driver says.
 pub fn open(ordinal: usize) -> Result<Device> {
     shim::load().map_err(|missing| Error::usage(format!("CUDA is not there: {missing}")))?;
+    let mut driver = 0;
+    // SAFETY: a place for a number; the driver answers before it is initialised
+    unsafe { sys::cuDriverGetVersion(&mut driver) }.result().map_err(failed)?;
+    if driver < OLDEST_DRIVER {
+        let (major, minor) = (driver / 1000, driver % 1000 / 10);
+        return Err(Error::usage(format!(
+            "the driver is of CUDA {major}.{minor}, the program needs one of 13.0 (580)"
+        )));
+    }
     // a stream of its own, not that of the calling thread: threads take turns on it
     let device = Device::new_cuda_with_stream(ordinal)?;
     if let Device::Cuda(cuda) = &device {
+        let (major, minor) = cuda.cuda_stream().context().compute_capability().map_err(failed)?;
+        if (major, minor) < OLDEST_CARD {
+            let problem = format!("the card has compute capability {major}.{minor}, the program needs 8.0");
+            return Err(Error::usage(problem));
+        }
         // SAFETY: all memory is used on this one stream
         unsafe { cuda.disable_event_tracking() };
         keep_freed_memory(&cuda.cuda_stream())?;
     }
     Ok(device)
 }
+
+/// What candle's compiled kernels ask for (`scripts/build_cuda.sh`): PTX 9.0, which drivers of CUDA 13.0 read, for compute
+/// capability 8.0.
+const OLDEST_DRIVER: i32 = 13_000;
+const OLDEST_CARD: (i32, i32) = (8, 0);
 
 /// Memory that is freed stays with this process; otherwise it goes back to the driver whenever the stream is waited for.
 fn keep_freed_memory(stream: &CudaStream) -> Result<()> {

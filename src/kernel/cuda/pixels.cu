@@ -44,8 +44,8 @@ extern "C" __global__ void step_linf(unsigned count, const float* x_adv, const f
 }
 
 // x_adv + step_size·g/|g|, onto the ball of `eps` around x, into the box. Lengths are summed in double.
-extern "C" __global__ void step_l2(unsigned values, const float* x_adv, const float* g, const float* x, float* to,
-                                   float step_size, double eps) {
+extern "C" __global__ void __launch_bounds__(LANES)
+    step_l2(unsigned values, const float* x_adv, const float* g, const float* x, float* to, float step_size, double eps) {
   __shared__ double shared[LANES];
   size_t first = (size_t)blockIdx.x * values;
   x_adv += first, g += first, x += first, to += first;
@@ -82,9 +82,9 @@ extern "C" __global__ void round_in_ball(unsigned count, const float* images, co
 // One code a row. 0: the image lies in the threat set, and so does the rounded one; 1: it has NaN or Inf; 2: it lies
 // outside; 3: the rounded one does. Floats may be off by `slack`; `reach` is eps + slack, of Linf or of L2. Whole numbers
 // are exact: `most` levels a value, `most_square` their sum of squares.
-extern "C" __global__ void membership(unsigned values, const float* images, const unsigned char* clean,
-                                      const unsigned char* rounded, unsigned* to, int is_linf, double reach,
-                                      double slack, int most, unsigned long long most_square) {
+extern "C" __global__ void __launch_bounds__(LANES)
+    membership(unsigned values, const float* images, const unsigned char* clean, const unsigned char* rounded, unsigned* to,
+               int is_linf, double reach, double slack, int most, unsigned long long most_square) {
   __shared__ double lengths[LANES];
   __shared__ unsigned long long counts[LANES];
   size_t first = (size_t)blockIdx.x * values;
@@ -105,7 +105,8 @@ extern "C" __global__ void membership(unsigned values, const float* images, cons
   length = sum_of_lanes(lengths, length);
   square = sum_of_lanes(counts, square);
   // lanes that found each fault, three numbers in one
-  unsigned long long found = not_finite + ((unsigned long long)outside << 20) + ((unsigned long long)rounded_outside << 40);
+  unsigned long long found = not_finite;
+  found += ((unsigned long long)outside << 20) + ((unsigned long long)rounded_outside << 40);
   found = sum_of_lanes(counts, found);
   if (threadIdx.x != 0) return;
   if (!is_linf && !(sqrt(length) <= reach)) found |= 1 << 20;
@@ -114,8 +115,8 @@ extern "C" __global__ void membership(unsigned values, const float* images, cons
 }
 
 // Σ |g·(rounded − image)|: by how much rounding may move a loss, to first order.
-extern "C" __global__ void first_order(unsigned values, const float* g, const float* images,
-                                       const unsigned char* rounded, float* to) {
+extern "C" __global__ void __launch_bounds__(LANES)
+    first_order(unsigned values, const float* g, const float* images, const unsigned char* rounded, float* to) {
   __shared__ float shared[LANES];
   size_t first = (size_t)blockIdx.x * values;
   g += first, images += first, rounded += first;

@@ -28,6 +28,35 @@ const LIBRARIES: [&[&str]; 6] = [
     &["libcudnn.so.9"],
 ];
 
+/// The one that may be missing.
+const CURAND: usize = 3;
+
+/// What stands for the functions of cuRAND that are called when a device is opened and closed; a call of any other ends in
+/// [`late_missing`].
+fn without_curand(name: &CStr) -> *mut c_void {
+    unsafe extern "C" fn create(generator: *mut *mut c_void, _: c_int) -> c_int {
+        // SAFETY: the caller's place for a generator
+        unsafe { generator.write(std::ptr::null_mut()) };
+        0
+    }
+    extern "C" fn set_seed(_: *mut c_void, _: u64) -> c_int {
+        0
+    }
+    extern "C" fn set_stream(_: *mut c_void, _: *mut c_void) -> c_int {
+        0
+    }
+    extern "C" fn destroy(_: *mut c_void) -> c_int {
+        0
+    }
+    match name.to_bytes() {
+        b"curandCreateGenerator" => create as *mut c_void,
+        b"curandSetPseudoRandomGeneratorSeed" => set_seed as *mut c_void,
+        b"curandSetStream" => set_stream as *mut c_void,
+        b"curandDestroyGenerator" => destroy as *mut c_void,
+        _ => std::ptr::null_mut(),
+    }
+}
+
 unsafe extern "C" {
     static mut late_table: [*mut c_void; SYMBOLS.len()];
 }
@@ -54,12 +83,20 @@ pub fn load() -> Result<(), &'static str> {
 }
 
 fn fill() -> Result<(), String> {
-    let handles = LIBRARIES.iter().map(|names| open(names)).collect::<Result<Vec<_>, _>>()?;
+    // candle opens cuRAND with every device; nothing of ours asks it for numbers, and PyTorch's wheels come without it
+    let open = |(i, names): (usize, &&[&str])| match open(names) {
+        Err(_) if i == CURAND => Ok(std::ptr::null_mut()),
+        opened => opened,
+    };
+    let handles = LIBRARIES.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
     for (i, (library, name)) in SYMBOLS.iter().enumerate() {
         // SAFETY: the handle is open and is never closed; slot `i` exists, and nothing calls through it before `load`
         // has returned
         unsafe {
-            let function = libc::dlsym(handles[*library], name.as_ptr());
+            let function = match handles[*library].is_null() {
+                true => without_curand(name),
+                false => libc::dlsym(handles[*library], name.as_ptr()),
+            };
             if !function.is_null() {
                 (&raw mut late_table).cast::<*mut c_void>().add(i).write(function);
             }
@@ -72,16 +109,14 @@ fn fill() -> Result<(), String> {
 fn open(names: &[&str]) -> Result<*mut c_void, String> {
     let folders = std::env::var_os(FOLDERS).unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&folders).filter(|f| !f.as_os_str().is_empty()).collect();
+    // a file that is not there gives a reason that nobody needs
+    let here = folders.iter().flat_map(|f| names.iter().map(move |name| f.join(name))).filter(|f| f.is_file());
     let mut problem = None;
-    for name in names {
-        // a file that is not there gives a reason that nobody needs
-        let here = folders.iter().map(|f| f.join(name)).filter(|f| f.is_file());
-        for file in here.chain([PathBuf::from(name)]) {
-            open_companions(&file);
-            match open_file(&file) {
-                Ok(handle) => return Ok(handle),
-                Err(why) => _ = problem.get_or_insert(why),
-            }
+    for file in here.chain(names.iter().map(PathBuf::from)) {
+        open_companions(&file);
+        match open_file(&file) {
+            Ok(handle) => return Ok(handle),
+            Err(why) => _ = problem.get_or_insert(why),
         }
     }
     Err(problem.expect("every library has a name"))
