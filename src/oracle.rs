@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::goal::Aim;
-use crate::kernel::bus::down;
+use crate::kernel::bus::{down, down_rows};
 use crate::kernel::{Loss, changed, lend};
 use crate::loss;
 use candle_core::{D, DType, Device, Tensor, TensorId};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use crate::kernel::bus::{select, up};
+pub use crate::kernel::bus::{index, select, up};
 pub use crate::kernel::{Change, Engine};
 
 /// Decides on proposals; the judge implements it.
@@ -249,7 +249,7 @@ impl<'a> Oracle<'a> {
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
         let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
         let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { of: images.id(), logits: rows_of(&logits)?, gradient, is_cross_entropy: true })
+        Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_cross_entropy: true })
     }
 
     /// Whether a gradient of a row was zero everywhere.
@@ -284,7 +284,7 @@ impl<'a> Oracle<'a> {
         places: &[Place],
     ) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
         self.check_stop()?;
-        let logits = rows_of(&self.engine.logits_of_changes(base, changes)?)?;
+        let logits = down_rows(&self.engine.logits_of_changes(base, changes)?)?;
         let mut nearest: Vec<Option<(f32, usize)>> = vec![None; rows.len()];
         for (k, (change, logits)) in changes.iter().zip(&logits).enumerate() {
             let (row, place) = (rows[change.image], places[change.image]);
@@ -384,13 +384,7 @@ pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
     let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
     let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
-    Ok(Pass { of: images.id(), logits: rows_of(&logits)?, gradient, is_cross_entropy: false })
-}
-
-/// The rows of logits N×classes.
-fn rows_of(logits: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let (_, classes) = logits.dims2()?;
-    Ok(down::<f32>(logits)?.chunks(classes).map(<[f32]>::to_vec).collect())
+    Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_cross_entropy: false })
 }
 
 /// [`loss::cross_entropy`] of a batch, one aim a row.

@@ -192,7 +192,7 @@ impl Threat {
         let pairs = x_adv.iter().zip(x);
         match self.norm {
             Norm::Linf => pairs.map(change).max().unwrap_or(0) <= self.grey_levels(),
-            Norm::L2 => self.holds_square(pairs.map(change).map(|d| d * d).sum()),
+            Norm::L2 => pairs.map(change).map(|d| d * d).sum::<u64>() <= self.largest_square(),
             Norm::Pixels => changed_pixels(x.len(), |i| x_adv[i] != x[i]).count() <= self.pixels(x.len()),
             Norm::Patch => self.is_patch(x.len(), |i| x_adv[i] != x[i]),
             Norm::Any => true,
@@ -230,14 +230,7 @@ impl Threat {
         (255 * u128::from(self.eps.num()) / u128::from(self.eps.den())).min(255) as u64
     }
 
-    /// Whether a sum of squared grey-level changes lies in the L2 ball.
-    fn holds_square(&self, sum: u64) -> bool {
-        // sum < 2^40 for images up to 2048² and den < 2^40, so nothing wraps; what would wrap is outside anyway
-        let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
-        d.checked_mul(d).and_then(|d2| d2.checked_mul(u128::from(sum))).is_some_and(|left| left <= 255 * 255 * n * n)
-    }
-
-    /// Largest sum of squared grey-level changes in the L2 ball: what [`Threat::holds_square`] holds and no more.
+    /// Largest sum of squared grey-level changes in the L2 ball: Σd²/255² ≤ num²/den².
     fn largest_square(&self) -> u64 {
         let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
         u64::try_from(255 * 255 * n * n / (d * d)).unwrap_or(u64::MAX)
@@ -277,8 +270,8 @@ impl Threat {
 
     /// Greedy part of [`Threat::quantise`] for L2.
     fn shorten(&self, d: &mut [i32], gradient: Option<&[f32]>) {
-        let mut sum: u64 = d.iter().map(|d| (d * d) as u64).sum();
-        if self.holds_square(sum) {
+        let (mut sum, most): (u64, u64) = (d.iter().map(|d| (d * d) as u64).sum(), self.largest_square());
+        if sum <= most {
             return;
         }
         // price of one step of coordinate i toward 0: lost loss per squared length won (2|d|-1)
@@ -288,7 +281,7 @@ impl Threat {
         };
         let moved = (0..d.len()).filter(|&i| d[i] != 0);
         let mut heap: std::collections::BinaryHeap<_> = moved.map(|i| std::cmp::Reverse(price(i, d[i]))).collect();
-        while !self.holds_square(sum) {
+        while sum > most {
             let std::cmp::Reverse(Price(_, _, i)) = heap.pop().expect("the clean image is inside");
             sum -= (2 * d[i].abs() - 1) as u64;
             d[i] -= d[i].signum();
@@ -375,9 +368,12 @@ mod tests {
     fn the_largest_square_is_the_last_that_is_held() {
         for eps in ["0", "0.5", "1/255", "128/255", "0.123456789", "3", "999999999999", "1/999999999999"] {
             let threat = Threat { norm: Norm::L2, eps: Ratio::parse(eps).unwrap() };
+            let (n, d) = (u128::from(threat.eps.num()), u128::from(threat.eps.den()));
+            // what would wrap is outside
+            let holds = |sum: u64| (d * d).checked_mul(u128::from(sum)).is_some_and(|left| left <= 255 * 255 * n * n);
             let largest = threat.largest_square();
-            assert!(threat.holds_square(largest), "{eps}: {largest}");
-            assert!(largest == u64::MAX || !threat.holds_square(largest + 1), "{eps}: {largest}");
+            assert!(holds(largest), "{eps}: {largest}");
+            assert!(largest == u64::MAX || !holds(largest + 1), "{eps}: {largest}");
         }
     }
 }

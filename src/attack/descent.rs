@@ -3,7 +3,7 @@
 use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Evidence, Oracle, Place, Proposal, select, up};
+use crate::oracle::{Evidence, Oracle, Place, Proposal, index, select, up};
 use candle_core::Tensor;
 
 /// Steepest ascent of the loss inside a threat set.
@@ -146,7 +146,7 @@ struct Points {
 }
 
 impl Points {
-    fn each(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Points> {
+    fn each(&self, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Points> {
         Ok(Points { x: f(&self.x)?, x_adv: f(&self.x_adv)?, gradient: f(&self.gradient)? })
     }
 }
@@ -184,7 +184,10 @@ impl Active {
     fn select(&self, which: &[usize]) -> Result<Active> {
         let points = match (&self.points, which.len()) {
             (None, _) | (_, 0) => None,
-            (Some(points), _) => Some(points.each(|t| select(t, which))?),
+            (Some(points), _) => {
+                let index = index(which, points.x.device())?;
+                Some(points.each(|t| t.index_select(&index, 0))?)
+            }
         };
         let (rows, places) = which.iter().map(|i| (self.rows[*i], self.places[*i])).unzip();
         Ok(Active { rows, places, wanted: which.iter().map(|i| self.wanted[*i]).collect(), points })

@@ -231,8 +231,8 @@ impl Bench<'_> {
     /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
     /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c), over `moved`, stands for
     /// the right side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their
-    /// error on both sides of the distance. `moved` is `None`, and `logits` are
-    /// empty, where nothing is known of them: then nothing is firm.
+    /// error on both sides of the distance. Where nothing is known, `moved` is `None` or `logits` are empty: then nothing is
+    /// firm.
     pub(super) fn firm(&self, row: usize, logits: &[f32], moved: Option<f32>) -> Option<f32> {
         if logits.is_empty() {
             return None;

@@ -12,7 +12,7 @@ use crate::attack::{Attack, Task};
 use crate::data::{self, Batch, Subset};
 use crate::error::Result;
 use crate::goal::{Aim, Goal, argmax, margin};
-use crate::kernel::bus::{self, down};
+use crate::kernel::bus;
 use crate::kernel::{Engine, Precision};
 use crate::loss::probability;
 use crate::oracle::{Memo, Oracle, Spent};
@@ -76,9 +76,7 @@ impl Verdict {
 
 /// The net's verdicts on images N×3×H×W.
 pub fn predict(engine: &dyn Engine, images: &Tensor) -> Result<Vec<Verdict>> {
-    let logits = engine.logits(images)?;
-    let (_, classes) = logits.dims2()?;
-    Ok(down::<f32>(&logits)?.chunks(classes).map(|row| Verdict::new(row.to_vec())).collect())
+    Ok(bus::down_rows(&engine.logits(images)?)?.into_iter().map(Verdict::new).collect())
 }
 
 /// The net's verdicts on stored images, `batch` at a time.

@@ -28,13 +28,18 @@ pub fn crossed() -> Crossed {
 /// # Errors
 /// Those of the tensor library; numbers of another type than `V`.
 pub fn down<V: WithDType>(tensor: &Tensor) -> Result<Vec<V>> {
-    count_down(tensor.elem_count() * tensor.dtype().size_in_bytes());
+    let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+    TO_HOST.fetch_add(bytes as u64, Ordering::Relaxed);
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
-/// Counts bytes that come from the device by another way.
-pub(super) fn count_down(bytes: usize) {
-    TO_HOST.fetch_add(bytes as u64, Ordering::Relaxed);
+/// The rows of a tensor N×k of f32.
+///
+/// # Errors
+/// Those of the tensor library.
+pub fn down_rows(tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let (_, k) = tensor.dims2()?;
+    Ok(down::<f32>(tensor)?.chunks(k).map(<[f32]>::to_vec).collect())
 }
 
 /// A tensor of these values on `device`.
@@ -51,6 +56,13 @@ pub fn up<V: WithDType>(values: Vec<V>, shape: impl Into<Shape>, device: &Device
 /// # Errors
 /// Those of the tensor library.
 pub fn select(tensor: &Tensor, rows: &[usize]) -> Result<Tensor> {
-    let index = rows.iter().map(|r| *r as u32).collect();
-    Ok(tensor.index_select(&up::<u32>(index, rows.len(), tensor.device())?, 0)?)
+    Ok(tensor.index_select(&index(rows, tensor.device())?, 0)?)
+}
+
+/// Numbers of rows as `index_select` takes them.
+///
+/// # Errors
+/// Those of the tensor library.
+pub fn index(rows: &[usize], device: &Device) -> Result<Tensor> {
+    up::<u32>(rows.iter().map(|r| *r as u32).collect(), rows.len(), device)
 }

@@ -37,7 +37,7 @@ pub struct Ball {
     pub most_square: u64,
 }
 
-/// What [`membership`] says of an image and its rounded form.
+/// What [`membership`] says of an image and its rounded form, in the order of the kernel's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// Both lie inside.
@@ -134,16 +134,21 @@ pub fn round_in_ball(images: &Tensor, clean: &Tensor, most: i32) -> Result<Tenso
 /// Those of the tensor library; operands of other sizes.
 pub fn membership(images: &Tensor, clean: &Tensor, rounded: &Tensor, ball: &Ball) -> Result<Vec<Place>> {
     let values = rows_of(&[images, clean, rounded])?;
-    #[cfg(feature = "cuda")]
-    if images.device().is_cuda() {
-        let codes = bus::down::<u32>(&device::membership(images, clean, rounded, ball)?)?;
-        return Ok(codes.into_iter().map(Place::of_code).collect());
-    }
-    let place = |((images, clean), rounded): ((&[f32], &[u8]), &[u8])| place(images, clean, rounded, ball);
-    lend_three(images, clean, rounded, |images: &[f32], clean: &[u8], rounded: &[u8]| {
-        images.par_chunks(values).zip(clean.par_chunks(values)).zip(rounded.par_chunks(values)).map(place).collect()
-    })
-    .inspect(|places: &Vec<Place>| bus::count_down(places.len() * size_of::<u32>()))
+    let codes = match images.device() {
+        #[cfg(feature = "cuda")]
+        candle_core::Device::Cuda(_) => device::membership(images, clean, rounded, ball)?,
+        here => {
+            let code =
+                |((images, clean), rounded): ((&[f32], &[u8]), &[u8])| place(images, clean, rounded, ball) as u32;
+            let codes: Vec<u32> =
+                lend_three(images, clean, rounded, |images: &[f32], clean: &[u8], rounded: &[u8]| {
+                    let images = images.par_chunks(values);
+                    images.zip(clean.par_chunks(values)).zip(rounded.par_chunks(values)).map(code).collect()
+                })?;
+            Tensor::new(codes, here)?
+        }
+    };
+    Ok(bus::down::<u32>(&codes)?.into_iter().map(Place::of_code).collect())
 }
 
 fn place(images: &[f32], clean: &[u8], rounded: &[u8], ball: &Ball) -> Place {
@@ -171,17 +176,22 @@ fn place(images: &[f32], clean: &[u8], rounded: &[u8], ball: &Ball) -> Place {
 /// Those of the tensor library; operands of other sizes.
 pub fn first_order(gradient: &Tensor, images: &Tensor, rounded: &Tensor) -> Result<Vec<f32>> {
     let values = rows_of(&[gradient, images, rounded])?;
-    #[cfg(feature = "cuda")]
-    if images.device().is_cuda() {
-        return bus::down(&device::first_order(gradient, images, rounded)?);
-    }
-    let moved = |((g, images), rounded): ((&[f32], &[f32]), &[u8])| {
-        sum_of_lanes(values, |i| (g[i] * (f32::from(rounded[i]) / 255.0 - images[i])).abs())
+    let moved = match images.device() {
+        #[cfg(feature = "cuda")]
+        candle_core::Device::Cuda(_) => device::first_order(gradient, images, rounded)?,
+        here => {
+            let moved = |((g, images), rounded): ((&[f32], &[f32]), &[u8])| {
+                sum_of_lanes(values, |i| (g[i] * (f32::from(rounded[i]) / 255.0 - images[i])).abs())
+            };
+            let moved: Vec<f32> =
+                lend_three(gradient, images, rounded, |g: &[f32], images: &[f32], rounded: &[u8]| {
+                    let g = g.par_chunks(values);
+                    g.zip(images.par_chunks(values)).zip(rounded.par_chunks(values)).map(moved).collect()
+                })?;
+            Tensor::new(moved, here)?
+        }
     };
-    lend_three(gradient, images, rounded, |g: &[f32], images: &[f32], rounded: &[u8]| {
-        g.par_chunks(values).zip(images.par_chunks(values)).zip(rounded.par_chunks(values)).map(moved).collect()
-    })
-    .inspect(|moved: &Vec<f32>| bus::count_down(moved.len() * size_of::<f32>()))
+    bus::down(&moved)
 }
 
 /// 8-bit images N×values on their device as nets see them, N×3×side×side: `v / 255` in f32, as PyTorch's `ToTensor`.

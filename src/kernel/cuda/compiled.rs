@@ -22,6 +22,9 @@ const MOST_VALUES: usize = i32::MAX as usize;
 /// Smaller batches take the ways of a larger one: to measure costs seconds, and they are the ends of sweeps.
 const MEASURED_FROM: usize = 32;
 
+/// What the log says of them.
+const LIKE_LARGER: &str = ", as in a larger batch";
+
 /// A network ready to run, one pass at a time.
 pub struct Compiled {
     // before the stream, whose context it needs when it is dropped
@@ -276,8 +279,8 @@ impl Compiled {
                         launch!(kernels, "relu_gradient", eights, g, bits)?;
                     }
                     let (convolution, way) = self.backward[&batch][i].as_ref().expect("measured above");
-                    let weight = if *way == Way::Own { weight } else { turned };
                     let operands = Operands { x: g, weight: weight.pointer(), y: to, bias: 0 };
+                    let (_, operands) = way.reads(layer.shape(batch), operands, turned.pointer());
                     convolution.run(&self.cudnn, operands, &space.workspace)?;
                 }
                 Work::Pool => launch!(kernels, "unpool", before_pool, g, to, side, groups, bits, corners)?,
@@ -382,13 +385,11 @@ impl Compiled {
             let Work::Convolution { weight, bias, pooled, .. } = &layer.work else { return Ok(None) };
             let operands = Operands { x, weight: weight.pointer(), y, bias: bias.as_maps.pointer() };
             let shape = layer.shape(self.batch);
-            let (way, whence) = match larger.and_then(|ways| ways[i].as_ref()) {
-                Some(known) => (known.like(&self.cudnn, shape, self.precision, operands), ", as in a larger batch"),
-                None => (Err(Error::usage("nothing larger was measured")), ""),
-            };
-            let (way, whence) = match way {
-                Ok(way) => (way, whence.to_string()),
-                Err(_) => self.measure_forward(i, layer, operands, *pooled)?,
+            let known = larger.and_then(|ways| ways[i].as_ref());
+            let same = known.and_then(|known| known.like(&self.cudnn, shape, self.precision, operands).ok());
+            let (way, whence) = match same {
+                Some(same) => (same, LIKE_LARGER.to_string()),
+                None => self.measure_forward(i, layer, operands, *pooled)?,
             };
             self.log(i, "forward", shape, format_args!("{}{whence}", way.describe()));
             Ok(Some(way))
@@ -442,24 +443,15 @@ impl Compiled {
             let Work::Convolution { weight, turned, .. } = &layer.work else { return Ok(None) };
             let operands = Operands { x, weight: weight.pointer(), y, bias: 0 };
             let shape = layer.shape(self.batch);
-            let (way, whence) = match larger.and_then(|ways| ways[i].as_ref()) {
-                Some((known, way)) => {
-                    let back = Shape { inputs: shape.outputs, outputs: shape.inputs, ..shape };
-                    let (shape, weight) = match way {
-                        Way::Own => (shape, operands.weight),
-                        Way::Flipped => (back, turned.pointer()),
-                    };
-                    let same = known.like(&self.cudnn, shape, self.precision, Operands { weight, ..operands });
-                    (same.map(|same| (same, *way)), ", as in a larger batch")
-                }
-                None => (Err(Error::usage("nothing larger was measured")), ""),
-            };
-            let (way, whence) = match way {
-                Ok(way) => (way, whence),
-                Err(_) => {
-                    let turned = turned.pointer();
-                    (Convolution::backward(&self.cudnn, shape, self.precision, operands, turned)?, "")
-                }
+            let turned = turned.pointer();
+            let known = larger.and_then(|ways| ways[i].as_ref());
+            let same = known.and_then(|(known, way)| {
+                let (shape, operands) = way.reads(shape, operands, turned);
+                known.like(&self.cudnn, shape, self.precision, operands).ok().map(|same| (same, *way))
+            });
+            let (way, whence) = match same {
+                Some(same) => (same, LIKE_LARGER),
+                None => (Convolution::backward(&self.cudnn, shape, self.precision, operands, turned)?, ""),
             };
             self.log(i, "back", shape, format_args!("{}, {:?}{whence}", way.0.describe(), way.1));
             Ok(Some(way))

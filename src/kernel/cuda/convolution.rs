@@ -122,8 +122,8 @@ impl Convolution {
         operands: Operands,
         turned: u64,
     ) -> Result<(Convolution, Way)> {
-        let back = Shape { inputs: shape.outputs, outputs: shape.inputs, ..shape };
-        let flipped = Convolution::forward(cudnn, back, precision, Operands { weight: turned, ..operands });
+        let (back, turned_operands) = Way::Flipped.reads(shape, operands, turned);
+        let flipped = Convolution::forward(cudnn, back, precision, turned_operands);
         let own = Convolution::fastest(cudnn, shape, precision, operands, Direction::Data);
         match (flipped, own) {
             (Ok(flipped), Ok(own)) if own.seconds < flipped.seconds => Ok((own, Way::Own)),
@@ -134,8 +134,7 @@ impl Convolution {
 
     /// The same algorithm for another number of images, which it need not be the fastest for. Uses `operands` as scratch.
     pub fn like(&self, cudnn: &Cudnn, shape: Shape, precision: Precision, operands: Operands) -> Result<Convolution> {
-        let descriptors = Descriptors::new(shape, precision)?;
-        descriptors.set_math(self.math)?;
+        let descriptors = Descriptors::new(shape, precision, self.math)?;
         let mut same = Convolution { descriptors, workspace: 0, ..*self };
         same.workspace = same.workspace_now(cudnn)?;
         same.seconds = same.measure(cudnn, operands)?;
@@ -151,8 +150,7 @@ impl Convolution {
         operands: Operands,
     ) -> Result<Option<Convolution>> {
         let Method::Forward(algorithm) = self.method else { return Ok(None) };
-        let descriptors = Descriptors::new(shape, precision)?;
-        descriptors.set_math(self.math)?;
+        let descriptors = Descriptors::new(shape, precision, self.math)?;
         let fused = Convolution { descriptors, method: Method::Fused(algorithm), ..*self };
         Ok(fused.keeps_nan(cudnn, shape, precision, operands)?.then_some(fused))
     }
@@ -181,8 +179,8 @@ impl Convolution {
         operands: Operands,
         direction: Direction,
     ) -> Result<Convolution> {
-        let descriptors = Descriptors::new(shape, precision)?;
-        descriptors.set_math(if precision == Precision::F32 { Math::Fma } else { Math::Default })?;
+        let asked = if precision == Precision::F32 { Math::Fma } else { Math::Default };
+        let descriptors = Descriptors::new(shape, precision, asked)?;
         let space = workspace(&cudnn.stream)?;
         let found = match direction {
             Direction::Forward => measured_forward(cudnn, &descriptors, operands, &space)?,
@@ -191,8 +189,7 @@ impl Convolution {
         let short = space.bytes() < MOST_WORKSPACE;
         drop(space);
         let ready = |record: &Record| -> Result<Convolution> {
-            let descriptors = Descriptors::new(shape, precision)?;
-            descriptors.set_math(record.math)?;
+            let descriptors = Descriptors::new(shape, precision, record.math)?;
             let method = direction.method(record.algorithm);
             let (workspace, seconds) = (record.workspace, record.seconds);
             Ok(Convolution { descriptors, method, math: record.math, workspace, seconds })
@@ -381,11 +378,11 @@ const MATHS: [(Math, sys::cudnnMathType_t); 4] = [
 
 /// What cuDNN measures on the way forward, in the descriptors' arithmetic and in its default.
 fn measured_forward(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) -> Result<Vec<Record>> {
-    // SAFETY: numbers and enums of C, all of which have a zero
-    let (mut found, mut results) =
-        (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionFwdAlgoPerf_t>(); MOST_ALGORITHMS] });
+    let record = |r: &sys::cudnnConvolutionFwdAlgoPerf_t| {
+        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
+    };
     // SAFETY: descriptors are alive and describe the operands, which lie on the handle's device; `results` has room
-    unsafe {
+    let find = |found: &mut c_int, results: *mut _| unsafe {
         sys::cudnnFindConvolutionForwardAlgorithmEx(
             cudnn.handle,
             d.x,
@@ -396,27 +393,22 @@ fn measured_forward(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer)
             d.y,
             at(o.y),
             MOST_ALGORITHMS as c_int,
-            &mut found,
-            results.as_mut_ptr(),
+            found,
+            results,
             at(space.pointer()),
             space.bytes(),
         )
-    }
-    .result()
-    .map_err(failed)?;
-    let record = |r: &sys::cudnnConvolutionFwdAlgoPerf_t| {
-        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
     };
-    Ok(results[..found as usize].iter().map(record).collect())
+    records(find, record)
 }
 
 /// The same on the way back. x and y are those of the way forward: dy lies at `o.x`, dx at `o.y`.
 fn measured_data(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) -> Result<Vec<Record>> {
-    // SAFETY: numbers and enums of C, all of which have a zero
-    let (mut found, mut results) =
-        (0, unsafe { [mem::zeroed::<sys::cudnnConvolutionBwdDataAlgoPerf_t>(); MOST_ALGORITHMS] });
+    let record = |r: &sys::cudnnConvolutionBwdDataAlgoPerf_t| {
+        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
+    };
     // SAFETY: as in `measured_forward`
-    unsafe {
+    let find = |found: &mut c_int, results: *mut _| unsafe {
         sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
             cudnn.handle,
             d.weight,
@@ -427,18 +419,24 @@ fn measured_data(cudnn: &Cudnn, d: &Descriptors, o: Operands, space: &Buffer) ->
             d.x,
             at(o.y),
             MOST_ALGORITHMS as c_int,
-            &mut found,
-            results.as_mut_ptr(),
+            found,
+            results,
             at(space.pointer()),
             space.bytes(),
         )
-    }
-    .result()
-    .map_err(failed)?;
-    let record = |r: &sys::cudnnConvolutionBwdDataAlgoPerf_t| {
-        record(r.algo as u32, r.mathType, r.memory, r.time, r.status, r.determinism)
     };
-    Ok(results[..found as usize].iter().map(record).collect())
+    records(find, record)
+}
+
+/// What one of cuDNN's searches found: `find` is given a count and room for [`MOST_ALGORITHMS`] of its results.
+fn records<R: Copy>(
+    find: impl FnOnce(&mut c_int, *mut R) -> sys::cudnnStatus_t,
+    record: impl Fn(&R) -> Record,
+) -> Result<Vec<Record>> {
+    let (mut found, mut results) = (0, [const { mem::MaybeUninit::<R>::uninit() }; MOST_ALGORITHMS]);
+    find(&mut found, results.as_mut_ptr().cast()).result().map_err(failed)?;
+    // SAFETY: cuDNN has written as many as it says
+    Ok(results[..found as usize].iter().map(|r| record(unsafe { r.assume_init_ref() })).collect())
 }
 
 fn record(
@@ -472,9 +470,23 @@ pub enum Way {
     Flipped,
 }
 
+impl Way {
+    /// Shape and operands of the convolution that goes this way, for a convolution of `shape` whose own weights are in
+    /// `operands`.
+    pub fn reads(self, shape: Shape, operands: Operands, turned: u64) -> (Shape, Operands) {
+        match self {
+            Way::Own => (shape, operands),
+            Way::Flipped => {
+                let back = Shape { inputs: shape.outputs, outputs: shape.inputs, ..shape };
+                (back, Operands { weight: turned, ..operands })
+            }
+        }
+    }
+}
+
 impl Descriptors {
-    /// For maps of `shape`. Data are f32 or bf16, sums f32.
-    fn new(shape: Shape, precision: Precision) -> Result<Descriptors> {
+    /// For maps of `shape` and this arithmetic. Data are f32 or bf16, sums f32.
+    fn new(shape: Shape, precision: Precision, math: Math) -> Result<Descriptors> {
         use sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU;
         use sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         use sys::cudnnDataType_t::{CUDNN_DATA_BFLOAT16, CUDNN_DATA_FLOAT};
@@ -502,13 +514,10 @@ impl Descriptors {
             result::set_activation_descriptor(d.relu, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, 0.0)
                 .map_err(failed)?;
         }
-        Ok(d)
-    }
-
-    fn set_math(&self, math: Math) -> Result<()> {
         let math = MATHS.iter().find(|(ours, _)| *ours == math).expect("every kind of arithmetic is listed").1;
         // SAFETY: the descriptor is alive
-        Ok(unsafe { result::set_convolution_math_type(self.convolution, math) }.map_err(failed)?)
+        unsafe { result::set_convolution_math_type(d.convolution, math) }.map_err(failed)?;
+        Ok(d)
     }
 }
 
