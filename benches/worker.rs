@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
 #[cfg(feature = "cuda")]
 use foolproof::kernel::{Engine, Loss};
-use foolproof::kernel::{Net, PRECISIONS, Precision, Step};
+use foolproof::kernel::{Net, Precision, Step};
 use foolproof::model;
 use nets::{pixels, seed, vgg16};
 use safetensors::tensor::{Dtype, TensorView};
@@ -28,8 +28,9 @@ fn main() {
         .map_or(Instructions::widest(), |name| INSTRUCTIONS.iter().find(|(n, _)| *n == name).expect("a known name").1);
     let mut net: Option<Net<f32>> = None;
     let mut engine: Option<Side> = None;
-    let precision = option("--precision")
-        .map_or(Precision::F32, |name| PRECISIONS.iter().find(|(n, _)| *n == name).expect("f32, tf32 or bf16").1);
+    let precision = option("--precision").map_or(Precision::F32, |name| {
+        Precision::ALL.into_iter().find(|p| p.name() == name).expect("f32, tf32 or bf16")
+    });
     let on_cuda = option("--device") == Some("cuda");
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");

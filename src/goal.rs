@@ -2,44 +2,9 @@
 
 use crate::rng::Streams;
 
-/// Untargeted, or targeted by a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
-    /// Any class but the label.
-    Untargeted,
-    /// This class.
-    Class(usize),
-    /// The class after the label, cyclically.
-    Next,
-    /// The class with the lowest clean logit.
-    LeastLikely,
-    /// A class other than the label, uniform by seed.
-    Random,
-}
+pub use crate::terms::Goal;
 
 impl Goal {
-    /// Reads `untargeted`, `target:3`, `target:next`, `target:least-likely`, `target:random`.
-    pub fn parse(text: &str) -> Option<Goal> {
-        match text.strip_prefix("target:") {
-            None => (text == "untargeted").then_some(Goal::Untargeted),
-            Some("next") => Some(Goal::Next),
-            Some("least-likely") => Some(Goal::LeastLikely),
-            Some("random") => Some(Goal::Random),
-            Some(n) => n.parse().ok().filter(|_| n.bytes().all(|b| b.is_ascii_digit())).map(Goal::Class),
-        }
-    }
-
-    /// Name in sweep files and tables.
-    pub fn name(&self) -> String {
-        match self {
-            Goal::Untargeted => "untargeted".into(),
-            Goal::Class(t) => format!("target:{t}"),
-            Goal::Next => "target:next".into(),
-            Goal::LeastLikely => "target:least-likely".into(),
-            Goal::Random => "target:random".into(),
-        }
-    }
-
     /// Whether it has no meaning for images without a true class.
     pub fn needs_label(&self) -> bool {
         matches!(self, Goal::Untargeted | Goal::Next | Goal::Random)
@@ -118,16 +83,6 @@ pub fn margin(logits: &[f32], class: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_back() {
-        for name in ["untargeted", "target:3", "target:next", "target:least-likely", "target:random"] {
-            assert_eq!(Goal::parse(name).unwrap().name(), name);
-        }
-        for name in ["", "target:", "target:-1", "target:+1", "target:x", "Untargeted"] {
-            assert_eq!(Goal::parse(name), None, "{name}");
-        }
-    }
 
     #[test]
     fn targets_follow_their_rule_and_never_the_label() {

@@ -24,4 +24,5 @@ pub mod rng;
 pub mod statistics;
 pub mod store;
 pub mod sweep;
+pub mod terms;
 pub mod threat;

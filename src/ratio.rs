@@ -15,6 +15,9 @@ pub struct Ratio {
 const LIMIT: u128 = 1_000_000_000_000;
 
 impl Ratio {
+    /// None at all.
+    pub const ZERO: Ratio = Ratio { num: 0, den: 1 };
+
     /// `num/den` in lowest terms; `None` where `den` is 0 or a term is 10^12 or more.
     pub fn new(num: u128, den: u128) -> Option<Ratio> {
         let g = gcd(num, den);
@@ -27,6 +30,14 @@ impl Ratio {
         match text.split_once('/') {
             Some((n, d)) => decimal(n.trim())?.over(decimal(d.trim())?),
             None => decimal(text.trim()),
+        }
+    }
+
+    /// [`Ratio::parse`], or `"5 %"` as areas are written.
+    pub fn of_share(text: &str) -> Option<Ratio> {
+        match text.trim_end().strip_suffix('%') {
+            Some(percent) => Ratio::parse(percent)?.over(Ratio::new(100, 1)?),
+            None => Ratio::parse(text),
         }
     }
 

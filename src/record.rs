@@ -2,6 +2,7 @@
 
 use crate::digest;
 use crate::figure::FigureRecord;
+use crate::terms::{Goal, Mode, Precision, Threat, WitnessKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ pub type CellId = String;
 /// One measurement: everything that may change an outcome, and nothing else. Device, threads, batch size, paths and
 /// time stay out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "StoredCellText", into = "StoredCellText")]
 pub struct Cell {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -25,16 +26,15 @@ pub struct Cell {
     /// The attack with every parameter filled in.
     pub attack: AttackRecord,
     /// The budget.
-    pub threat: ThreatRecord,
-    /// `untargeted`, `target:3`, `target:next`, `target:least-likely` or `target:random`.
-    pub goal: String,
-    /// `at`: attacked at this budget alone. `within 1/255 2/255`: what broke at one of these smaller budgets counts, the
-    /// others were attacked on from where the largest of them left off.
-    pub mode: String,
-    /// `u8`: the 8-bit image is judged; `f32`: the float image is.
-    pub witness: String,
-    /// Number format of the gradients: `f32`, `tf32` or `bf16`. The judge computes in f32.
-    pub precision: String,
+    pub threat: Threat,
+    /// What the attack wants.
+    pub goal: Goal,
+    /// Whether it is attacked by itself, or goes on from smaller budgets.
+    pub mode: Mode,
+    /// What is judged and stored.
+    pub witness: WitnessKind,
+    /// Number format of the gradients. The judge computes in f32.
+    pub precision: Precision,
     /// Seed of every random choice.
     pub seed: u64,
     /// What a universal attack was fitted to; `None`: nothing.
@@ -52,8 +52,8 @@ pub struct FitRecord {
     pub attack: AttackRecord,
     /// What it was fitted to.
     pub train: Option<TrainRecord>,
-    /// As in [`Cell::goal`].
-    pub goal: String,
+    /// What the attack wants.
+    pub goal: Goal,
     /// Height and width of the images in pixels.
     pub side: usize,
     /// Seed of every random choice.
@@ -199,14 +199,39 @@ pub struct AttackRecord {
     pub params: BTreeMap<String, String>,
 }
 
-/// A budget.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A cell on disk: its mode is told in the units of its norm.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ThreatRecord {
-    /// `linf`, `l2`, `pixels`, `patch` or `any`.
-    pub norm: String,
-    /// Exact radius, in units of [0,1] pixels: `8/255`, `0.5`; number of pixels; share of the image.
-    pub eps: String,
+struct StoredCellText {
+    schema: u32,
+    model: ModelRecord,
+    data: DataRecord,
+    attack: AttackRecord,
+    threat: Threat,
+    goal: Goal,
+    mode: String,
+    witness: WitnessKind,
+    precision: Precision,
+    seed: u64,
+    train: Option<TrainRecord>,
+}
+
+impl From<Cell> for StoredCellText {
+    fn from(cell: Cell) -> StoredCellText {
+        let Cell { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train } = cell;
+        let mode = mode.text(threat.norm);
+        StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train }
+    }
+}
+
+impl TryFrom<StoredCellText> for Cell {
+    type Error = String;
+
+    fn try_from(text: StoredCellText) -> Result<Cell, String> {
+        let StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train } = text;
+        let mode = Mode::parse(&mode).ok_or_else(|| format!("unknown mode `{mode}`"))?;
+        Ok(Cell { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train })
+    }
 }
 
 impl Cell {
@@ -233,15 +258,10 @@ impl Cell {
             schema: self.schema,
             attack: self.attack.clone(),
             train: self.train.clone(),
-            goal: self.goal.clone(),
+            goal: self.goal,
             side,
             seed: self.seed,
         }
-    }
-
-    /// `at` or `within`, without the smaller budgets.
-    pub fn mode_name(&self) -> &str {
-        self.mode.split(' ').next().expect("split gives one at least")
     }
 
     /// All parameters of the attack in one field: `steps=10;step_size=2.5*eps/steps`.
@@ -625,6 +645,8 @@ pub struct Inputs {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::terms::Norm;
+    use crate::terms::Ratio;
 
     pub(crate) fn cell() -> Cell {
         Cell {
@@ -646,11 +668,11 @@ pub(crate) mod tests {
                 revision: 1,
                 params: [("steps", "10"), ("restarts", "1")].map(|(k, v)| (k.into(), v.into())).into(),
             },
-            threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
-            goal: "untargeted".into(),
-            mode: "at".into(),
-            witness: "u8".into(),
-            precision: "f32".into(),
+            threat: Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").unwrap() },
+            goal: Goal::Untargeted,
+            mode: Mode::At,
+            witness: WitnessKind::U8,
+            precision: Precision::F32,
             seed: 0,
             train: None,
         }

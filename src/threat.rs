@@ -7,72 +7,15 @@
 use crate::error::{Error, Result};
 use crate::kernel::pixels::{self, Ball, TINY};
 use crate::placement::window;
-use crate::ratio::Ratio;
 use crate::rng::Stream;
 use candle_core::{DType, Tensor};
+
+pub use crate::terms::{Norm, Threat};
 
 /// Float images may leave their ball by this much (times max(1, eps)): the rounding of f32.
 pub const FLOAT_TOLERANCE: f64 = 1e-6;
 
-/// A norm; data, not a type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Norm {
-    /// Largest absolute change of a channel of a pixel.
-    Linf,
-    /// Euclidean length of the change over all pixels and channels.
-    L2,
-    /// Number of changed pixels, whatever happens to them.
-    Pixels,
-    /// Changed pixels as a share of the image, all in one region: see [`Threat::is_patch`].
-    Patch,
-    /// Nothing: every image is allowed.
-    Any,
-}
-
-/// Names of the norms in sweep files.
-pub const NORMS: &[(&str, Norm)] =
-    &[("linf", Norm::Linf), ("l2", Norm::L2), ("pixels", Norm::Pixels), ("patch", Norm::Patch), ("any", Norm::Any)];
-
-impl Norm {
-    /// Name in sweep files and tables.
-    pub fn name(self) -> &'static str {
-        NORMS.iter().find(|(_, n)| *n == self).expect("every norm is listed").0
-    }
-
-    /// Key of its budgets in sweep files; `None`: it has none.
-    pub fn budget_key(self) -> Option<&'static str> {
-        match self {
-            Norm::Linf | Norm::L2 => Some("eps"),
-            Norm::Pixels => Some("count"),
-            Norm::Patch => Some("area"),
-            Norm::Any => None,
-        }
-    }
-
-    /// Whether a small step in any direction stays allowed after [`Threat::project`]: what a descent needs.
-    pub fn is_ball(self) -> bool {
-        matches!(self, Norm::Linf | Norm::L2)
-    }
-}
-
-/// All images within `eps` of the clean image and inside [0,1].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threat {
-    /// How distance is measured.
-    pub norm: Norm,
-    /// Radius in units of [0,1] pixels; number of pixels; share of the image; 1 where every image is allowed.
-    pub eps: Ratio,
-}
-
 impl Threat {
-    /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number.
-    pub fn eps_text(&self) -> String {
-        match self.norm {
-            Norm::Linf => self.eps.in_grey_levels(),
-            _ => self.eps.to_string(),
-        }
-    }
-
     /// The nearest allowed images to `x_adv`, N×3×H×W, around `x`. For L2 the ball comes first, the box last
     /// (clipping toward an image inside the box never lengthens a change).
     ///
@@ -330,6 +273,7 @@ fn l2_length(delta: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terms::Ratio;
     use candle_core::Device;
 
     #[test]

@@ -9,7 +9,7 @@ use foolproof::compare::{
     Verdict, compare,
 };
 use foolproof::digest::sha256;
-use foolproof::record::{AttackRecord, Cell, DataRecord, ModelRecord, Outcome, Provenance, ThreatRecord, Witnesses};
+use foolproof::record::{AttackRecord, Cell, DataRecord, ModelRecord, Outcome, Provenance, Witnesses};
 use foolproof::rng::Stream;
 use foolproof::store::Store;
 use std::fs;
@@ -30,7 +30,7 @@ fn cells(seed: u64, images: usize) -> Vec<Cell> {
                     model: ModelRecord { name: model.into(), weights: "00".into(), ..usual.model },
                     data: DataRecord { name: "cifar10".into(), take: images, ..usual.data },
                     attack: AttackRecord { params: [("steps".to_string(), steps.to_string())].into(), ..usual.attack },
-                    threat: ThreatRecord { eps: eps.into(), ..usual.threat },
+                    threat: made_up::threat(usual.threat.norm, eps),
                     seed,
                     ..usual
                 });

@@ -8,6 +8,7 @@ use foolproof::rng::Stream;
 use foolproof::store::Store;
 use foolproof::sweep::plan::{self, Plan};
 use foolproof::sweep::run;
+use foolproof::terms::Precision;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::stream;
@@ -31,7 +32,7 @@ fn the_main_sweep_has_forty_cells_in_a_fixed_order() {
     let plan = parse(GOOD).unwrap();
     assert_eq!((plan.name.as_str(), plan.cells.len()), ("pgd", 40));
     let first = &plan.cells[0].cell;
-    assert_eq!((first.attack.name.as_str(), first.threat.eps.as_str()), ("noise", "1/255"));
+    assert_eq!((first.attack.name.as_str(), first.threat.eps_text().as_str()), ("noise", "1/255"));
     let last = &plan.cells[39].cell;
     assert_eq!(last.params(), "random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40");
     assert_eq!(last.model.name, "vgg11-half-cifar10-robust");
@@ -165,8 +166,8 @@ attacks = [{ name = "patch" }, { name = "paste" }]
 #[test]
 fn budgets_goals_and_training_sets_that_make_no_sense_are_refused() {
     let plan = parse(PATCH).unwrap();
-    assert_eq!(plan.cells[0].cell.goal, "target:6", "a class by its name");
-    assert_eq!(plan.cells[0].cell.threat.eps, "0.05");
+    assert_eq!(plan.cells[0].cell.goal.name(), "target:6", "a class by its name");
+    assert_eq!(plan.cells[0].cell.threat.eps_text(), "0.05");
     assert_eq!(parse(&PATCH.replace("5 %", "0.05")).unwrap().cells[0].id, plan.cells[0].id);
     assert_eq!(parse(&PATCH.replace("target:frog", "target:all")).unwrap().cells.len(), 20);
     for (from, to, expected) in [
@@ -289,7 +290,7 @@ fn a_precision_that_the_cpu_lacks_is_refused_before_anything_is_computed() {
     let text = |precision: &str| GOOD.replacen("models ", &format!("precision = \"{precision}\"\nmodels "), 1);
     let problem = parse(&text("fp16")).err().unwrap().to_string();
     assert!(problem.contains("unknown precision `fp16`"), "{problem}");
-    assert!(parse(&text("f32")).unwrap().cells.iter().all(|c| c.cell.precision == "f32"));
+    assert!(parse(&text("f32")).unwrap().cells.iter().all(|c| c.cell.precision == Precision::F32));
     let plan = parse(&text("bf16")).unwrap();
     assert_ne!(plan.cells[0].id, parse(GOOD).unwrap().cells[0].id, "the precision is part of the cell");
     let folder = tempfile::tempdir().unwrap();

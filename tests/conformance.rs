@@ -81,7 +81,11 @@ fn every_attack_keeps_the_laws() {
     for s in stored(folder.path(), &cells) {
         let name = format!(
             "{} {} {} {} {}",
-            s.cell.attack.name, s.cell.threat.norm, s.cell.threat.eps, s.cell.goal, s.cell.witness
+            s.cell.attack.name,
+            s.cell.threat.norm.name(),
+            s.cell.threat.eps_text(),
+            s.cell.goal,
+            s.cell.witness
         );
         assert_eq!(s.provenance.error, None, "{name}");
         let count = match store.read_witnesses(&s.cell.id()).unwrap() {
@@ -91,7 +95,7 @@ fn every_attack_keeps_the_laws() {
         assert_eq!(count, s.outcomes.len() * 3072, "{name}");
         let dropped = s.cell.data.take - s.outcomes.len();
         assert!(
-            if s.cell.goal == "target:3" { dropped == cats(s.cell.data.first) } else { dropped <= 1 },
+            if s.cell.goal == Goal::Class(3) { dropped == cats(s.cell.data.first) } else { dropped <= 1 },
             "{name}: {dropped} dropped"
         );
         for o in &s.outcomes {
@@ -113,7 +117,7 @@ fn cats(first: usize) -> usize {
 const CHANGES_ALL: [&str; 3] = ["patch", "paste", "class-max"];
 
 fn check(name: &str, cell: &Cell, o: &Outcome) {
-    let (norm, eps) = (cell.threat.norm.as_str(), cell.threat.eps.as_str());
+    let (norm, eps) = (cell.threat.norm.name(), cell.threat.eps_text());
     assert!(!o.is_error(), "{name}: {o:?}");
     let right_before = o.clean_prediction == o.label;
     let fooled = match o.target {

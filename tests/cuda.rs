@@ -13,7 +13,7 @@ use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cuda::{self, Cuda};
 use foolproof::kernel::halving::{self, Halving};
 use foolproof::kernel::plain::Plain;
-use foolproof::kernel::{Engine, Loss, Net, PRECISIONS, Precision, Step, pixels};
+use foolproof::kernel::{Engine, Loss, Net, Precision, Step, pixels};
 use foolproof::model;
 use foolproof::oracle::Memo;
 use foolproof::ratio::Ratio;
@@ -165,7 +165,7 @@ fn logits_and_gradients_are_those_of_the_reference() {
 fn the_same_batch_gives_the_same_bits() {
     let Some(device) = device("the_same_batch_gives_the_same_bits") else { return };
     let bits = |v: Vec<f32>| v.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-    for (shape, precision) in SHAPES.iter().zip(PRECISIONS.iter().map(|(_, p)| *p).cycle()) {
+    for (shape, precision) in SHAPES.iter().zip(Precision::ALL.into_iter().cycle()) {
         let engine = Cuda::new(&random_net(shape).to_f32(), &device, precision).unwrap();
         let x = random_images(shape, &device);
         let (z, g) = numbers(&engine, &x);
@@ -247,7 +247,7 @@ fn nan_stays_in_its_image() {
     let of_image = spoiled.len() / 3;
     spoiled[of_image + 5] = f32::NAN;
     let spoiled = Tensor::from_vec(spoiled, clean.shape(), &device).unwrap();
-    for (_, precision) in PRECISIONS.iter().copied() {
+    for precision in Precision::ALL {
         let engine = Cuda::new(&net, &device, precision).unwrap();
         let ((z, _), (z_clean, _)) = (numbers(&engine, &spoiled), numbers(&engine, &clean));
         assert!(z[10..20].iter().all(|z| z.is_nan()), "{precision:?}: {:?}", &z[10..20]);

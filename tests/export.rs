@@ -12,6 +12,7 @@ use foolproof::digest::sha256;
 use foolproof::export::{FORMATS, Request};
 use foolproof::record::{Cell, DataRecord, Outcome, StoredCell, Witnesses};
 use foolproof::store::Store;
+use foolproof::terms::WitnessKind;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +109,7 @@ struct Expected {
 /// Holds an entry of `rb/` and a log of `aa/` to the cells; returns the log's first line.
 fn hold(at: &Path, run: &Path, expected: &Expected) -> String {
     let Expected { model, norm, theirs, eps, cells, name } = expected;
-    let kind = if cells[0].cell.witness == "u8" { "8-bit" } else { "float" };
+    let kind = if cells[0].cell.witness == WitnessKind::U8 { "8-bit" } else { "float" };
     let (counts, n) = standing(cells);
     let percent = |k: usize| format!("{:.2}", k as f64 * 100.0 / n as f64);
     let robust = percent(counts[cells.len()]);
@@ -162,7 +163,8 @@ fn robustbench_and_autoattack_get_the_worst_case_over_all_attacks() {
     assert_eq!(logs.lines().collect::<BTreeSet<_>>().len(), 2 * 3, "each has a name of its own: {logs}");
     for model in ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"] {
         for (norm, theirs, eps) in [("linf", "Linf", "1/255"), ("linf", "Linf", "8/255"), ("l2", "L2", "0.25")] {
-            let cells = cells(&run, |c| c.model.name == model && c.threat.norm == norm && c.threat.eps == eps);
+            let cells =
+                cells(&run, |c| c.model.name == model && c.threat.norm.name() == norm && c.threat.eps_text() == eps);
             let name = format!("{model}_cifar10-sample_{theirs}_eps-{}", eps.replace('/', "_"));
             assert!(cells.len() == 8 && standing(&cells).1 == 20);
             let first = hold(at, &run, &Expected { model, norm, theirs, eps, cells, name });
@@ -200,8 +202,13 @@ fn the_worst_case_is_that_of_floats_and_carried_images_too() {
             ("l2", "L2", "1/3", true),
             ("l2", "L2", "1", false),
         ] {
-            let cells = cells(&run, |c| c.data.first == first && c.threat.norm == norm && c.threat.eps == eps);
-            assert!(cells.len() == 4 && standing(&cells).1 == images && cells.iter().all(|c| c.cell.witness == "f32"));
+            let cells =
+                cells(&run, |c| c.data.first == first && c.threat.norm.name() == norm && c.threat.eps_text() == eps);
+            assert!(
+                cells.len() == 4
+                    && standing(&cells).1 == images
+                    && cells.iter().all(|c| c.cell.witness == WitnessKind::F32)
+            );
             carried += cells.iter().flat_map(|c| &c.outcomes).filter(|o| o.has("carried")).count();
             dropped += cells.iter().filter(|c| c.outcomes.len() < images).count();
             let model = "vgg11-half-cifar10";
@@ -281,7 +288,7 @@ fn extremes(run: &Path, cells: &[StoredCell], norm: &str) -> String {
 fn a_worst_case_needs_every_cell() {
     let folder = ran(SWEEP);
     let (at, run) = (folder.path(), folder.path().join("results/shared"));
-    let gone = cells(&run, |c| c.model.name == "vgg11-half-cifar10" && c.threat.eps == "8/255")[1].cell.id();
+    let gone = cells(&run, |c| c.model.name == "vgg11-half-cifar10" && c.threat.eps_text() == "8/255")[1].cell.id();
     fs::remove_dir_all(run.join("cells").join(&gone)).unwrap();
     for format in ["robustbench-json", "autoattack-log"] {
         let (code, problem) = fails(at, &["export", "shared", "--format", format]);
@@ -324,12 +331,12 @@ fn the_table_has_every_row_with_its_cell() {
             ("weights", text(&cell.model.weights)),
             ("attack", text(&cell.attack.name)),
             ("params", if cell.params().is_empty() { Field::Null } else { text(&cell.params()) }),
-            ("eps", text(&cell.threat.eps)),
-            ("goal", text(&cell.goal)),
+            ("eps", text(&cell.threat.eps_text())),
+            ("goal", text(&cell.goal.name())),
             ("seed", count(Some(0))),
             ("network", text(&cell.model.network)),
             ("dataset", text(&cell.data.text())),
-            ("norm", text(&cell.threat.norm)),
+            ("norm", text(cell.threat.norm.name())),
             ("mode", text("at")),
             ("witness", text("u8")),
             ("precision", text("f32")),
@@ -355,7 +362,7 @@ fn the_table_has_every_row_with_its_cell() {
             ref other => panic!("{name}: {other:?}"),
         };
         let eps = [("1/255", 1.0 / 255.0), ("8/255", 8.0 / 255.0), ("0.25", 0.25), ("1", 1.0)];
-        assert_eq!(value("eps_value"), eps.iter().find(|(t, _)| *t == cell.threat.eps).unwrap().1);
+        assert_eq!(value("eps_value"), eps.iter().find(|(t, _)| *t == cell.threat.eps_text()).unwrap().1);
     }
 }
 

@@ -9,6 +9,7 @@ use foolproof::record::{
 };
 use foolproof::report;
 use foolproof::store::Store;
+use foolproof::terms::Goal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -222,7 +223,7 @@ fn nothing_makes_verify_or_report_fall_over() {
         }
     };
     type Forge<'a> = &'a dyn Fn(&mut Forged);
-    let cases: [(&str, Forge); 11] = [
+    let cases: [(&str, Forge); 10] = [
         ("a smaller side", &|f| {
             f.inputs.side = 1;
             f.inputs.pixels.truncate(18);
@@ -245,7 +246,7 @@ fn nothing_makes_verify_or_report_fall_over() {
         }),
         ("a target of no class", &|f| {
             for part in &mut f.parts {
-                part.cell.goal = "target:99999".into();
+                part.cell.goal = Goal::Class(99999);
                 part.outcomes.iter_mut().for_each(|o| o.target = Some(99999));
             }
         }),
@@ -266,7 +267,6 @@ fn nothing_makes_verify_or_report_fall_over() {
             let source = "nobody".into();
             f.plan.published = vec![PublishedRecord { weights, data, correct: 1, of: u64::MAX >> 1, source }];
         }),
-        ("a budget of no number", &|f| f.parts.iter_mut().for_each(|p| p.cell.threat.eps = "-1/0".into())),
         ("weights elsewhere", &|f| {
             f.parts.iter_mut().for_each(|p| {
                 p.cell.model =
@@ -284,6 +284,21 @@ fn nothing_makes_verify_or_report_fall_over() {
         assert!(code == Some(0) || code == Some(1), "{what}: {code:?} {}", String::from_utf8_lossy(&output.stderr));
         assert!(!at.join("elsewhere.svg").exists() && !at.join("results/elsewhere.svg").exists(), "{what}");
     }
+}
+
+#[test]
+fn a_budget_of_no_number_is_damage() {
+    let (folder, run) = honest();
+    let rewrite = |run: &Path| {
+        let cells = fs::read_dir(run.join("cells")).unwrap().map(|cell| cell.unwrap().path().join("cell.json"));
+        for path in cells.chain([run.join("plan.json")]) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains("/255\""));
+            fs::write(&path, text.replace("8/255\"", "-1/0\"").replace("2/255\"", "-1/0\"")).unwrap();
+        }
+    };
+    let (code, stdout, stderr) = said(&run, folder.path(), |_| (), rewrite);
+    assert!(code == Some(1) && stderr.contains("eps `-1/0` is no number"), "{code:?} {stdout}{stderr}");
 }
 
 #[test]

@@ -153,12 +153,12 @@ fn counts_equal_pytorch_to_the_image() {
     for s in &cells {
         let golden = &goldens["models"][&s.cell.model.name];
         let rates = s.rates.as_ref().unwrap();
-        let (ours, eps) = (rates.robust_correct as i64, s.cell.threat.eps.as_str());
+        let (ours, eps) = (rates.robust_correct as i64, s.cell.threat.eps_text());
         assert_eq!(rates.clean_correct as i64, golden["clean_correct"], "{}", s.cell.model.name);
         let random_start = s.cell.attack.params.get("random_start").is_some_and(|v| v == "true");
         let (theirs, most) = match (s.cell.attack.name.as_str(), random_start) {
-            ("fgsm", _) => (golden["fgsm_correct"][eps].as_i64().unwrap(), 1),
-            (_, false) => (golden["pgd10_no_start_any_iterate_correct"][eps].as_i64().unwrap(), 1),
+            ("fgsm", _) => (golden["fgsm_correct"][&eps].as_i64().unwrap(), 1),
+            (_, false) => (golden["pgd10_no_start_any_iterate_correct"][&eps].as_i64().unwrap(), 1),
             // one point of 500 images
             (_, true) => (golden["torchattacks_pgd10_start_8_correct"].as_i64().unwrap(), 5),
         };
@@ -198,21 +198,21 @@ fn eight_bit_l2_witnesses_stay_in_their_ball_and_lose_little() {
     };
     let (kept, cells) = sweep(L2, &Source::new(folder), None);
     for (s, stored) in cells.iter().zip(stored(kept.path(), &cells)) {
-        let eps: f64 = s.cell.threat.eps.parse().unwrap();
-        let slack = if s.cell.witness == "f32" { 1e-6 } else { 0.0 };
+        let eps: f64 = s.cell.threat.eps.to_f64();
+        let slack = if s.cell.witness == WitnessKind::F32 { 1e-6 } else { 0.0 };
         for o in &stored.outcomes {
             assert!(o.l2.unwrap() <= eps + slack, "example {} at {} of {eps}", o.example, o.l2.unwrap());
         }
     }
     let robust = |s: &Summary| s.rates.as_ref().unwrap().robust_correct as i64;
-    let floats: Vec<&Summary> = cells.iter().filter(|s| s.cell.witness == "f32").collect();
-    for s in cells.iter().filter(|s| s.cell.witness == "u8") {
+    let floats: Vec<&Summary> = cells.iter().filter(|s| s.cell.witness == WitnessKind::F32).collect();
+    for s in cells.iter().filter(|s| s.cell.witness == WitnessKind::U8) {
         let same = |f: &&&Summary| f.cell.model == s.cell.model && f.cell.threat == s.cell.threat;
         let float = floats.iter().find(same).unwrap();
         println!(
             "{} L2 {}: {} of 200 stand as 8-bit images, {} as floats",
             s.cell.model.name,
-            s.cell.threat.eps,
+            s.cell.threat.eps_text(),
             robust(s),
             robust(float)
         );

@@ -6,8 +6,7 @@ mod support;
 
 use foolproof::digest;
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, Provenance, ThreatRecord,
-    Witnesses,
+    AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, Provenance, Witnesses,
 };
 use foolproof::report::{self, Run};
 use foolproof::store::Store;
@@ -80,7 +79,7 @@ impl Synthetic {
                             params: params.iter().cloned().collect(),
                             ..usual.attack
                         },
-                        threat: ThreatRecord { eps: eps.clone(), ..usual.threat },
+                        threat: made_up::threat(usual.threat.norm, eps),
                         ..usual
                     });
                 }

@@ -8,12 +8,13 @@ use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::figure::{FigureRecord, KINDS};
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, ThreatRecord, Transfer, Witnesses,
+    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, Transfer, Witnesses,
 };
 use foolproof::report;
 use foolproof::rng::Streams;
 use foolproof::store::Store;
 use foolproof::sweep::plan;
+use foolproof::terms::{Goal, Norm};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use std::fs;
@@ -69,8 +70,8 @@ fn cells(sweep: &Sweep) -> Vec<Cell> {
                             revision: 1,
                             params: params.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
                         },
-                        threat: ThreatRecord { norm: norm.to_string(), eps: eps.clone() },
-                        goal: goal.to_string(),
+                        threat: made_up::threat(Norm::all().find(|n| n.name() == *norm).unwrap(), eps),
+                        goal: Goal::parse(goal).unwrap(),
                         ..usual.clone()
                     }));
                 }
@@ -84,7 +85,7 @@ fn cells(sweep: &Sweep) -> Vec<Cell> {
 /// steps six.
 fn outcomes(cell: &Cell, gradients: bool, images: usize) -> Vec<Outcome> {
     let mut stream = Streams::new(0, cell.id()).stream(0, 0, "outcomes");
-    let targeted = cell.goal != "untargeted";
+    let targeted = cell.goal.is_targeted();
     let steps = cell.attack.params.get("steps").and_then(|n| n.parse::<usize>().ok());
     let stands = match cell.attack.name.as_str() {
         "noise" => 1.0,

@@ -34,9 +34,9 @@ fn a_broken_image_stays_broken_and_costs_nothing_more() {
     assert_eq!(ladders(&cells).len(), 4);
     let mut carried = 0;
     for ladder in ladders(&cells) {
-        let eps: Vec<&str> = ladder.iter().map(|s| s.cell.threat.eps.as_str()).collect();
+        let eps: Vec<String> = ladder.iter().map(|s| s.cell.threat.eps_text()).collect();
         assert_eq!(eps, ["1/255", "2/255", "4/255", "8/255", "16/255"], "sorted, each once");
-        assert!(ladder.iter().all(|s| s.cell.mode_name() == "within"));
+        assert!(ladder.iter().all(|s| s.cell.mode.name() == "within"));
         let rows = stored(folder.path(), ladder);
         for (small, large) in (0..4).map(|i| (&rows[i], &rows[i + 1])) {
             let images = |id: &str| match store.read_witnesses(id).unwrap() {

@@ -185,8 +185,8 @@ pub struct Labels {
 /// Parts of a description that a label names only where they vary.
 const PARTS: [fn(&Cell) -> String; 6] = [
     |c| c.data.text(),
-    |c| c.goal.clone(),
-    |c| c.mode_name().to_string(),
+    |c| c.goal.name(),
+    |c| c.mode.name().to_string(),
     |c| format!("{} witness", c.witness),
     |c| format!("{} gradients", c.precision),
     |c| format!("seed {}", c.seed),
@@ -211,8 +211,11 @@ impl Labels {
         let varies = |key: &String| self.params.contains(&(attack.name.clone(), key.clone()));
         let params = attack.params.iter().filter(|(key, value)| varies(key) && !value.is_empty());
         words.extend(params.map(|(key, value)| format!("{} {value}", key.replace('_', " "))));
-        let mut parts =
-            vec![cell.model.name.clone(), words.join(" "), format!("{} {}", cell.threat.norm, cell.threat.eps)];
+        let mut parts = vec![
+            cell.model.name.clone(),
+            words.join(" "),
+            format!("{} {}", cell.threat.norm.name(), cell.threat.eps_text()),
+        ];
         let more = PARTS.iter().zip(&self.values).filter(|(_, values)| values.len() > 1);
         parts.extend(more.map(|(part, _)| part(cell)));
         parts.join(", ")

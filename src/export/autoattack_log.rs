@@ -68,9 +68,7 @@ fn log(run: &Run, evaluation: &Evaluation) -> Result<String> {
 
 /// Which images the attacks met.
 fn met(evaluation: &Evaluation) -> &'static str {
-    // the smallest budget of mode `within` names none before it
-    let carries = |mode: &str| mode.contains(' ');
-    match evaluation.cells.iter().filter(|s| carries(&s.cell.mode)).count() {
+    match evaluation.cells.iter().filter(|s| s.cell.mode.carries()).count() {
         0 => "every attack met all images that were right",
         n if n == evaluation.cells.len() => {
             "images that an attack broke at a smaller eps count as broken by it and were not attacked again, and times leave \

@@ -7,10 +7,10 @@ use crate::report::Run;
 use crate::report::sanity::Judgement;
 use crate::report::summary::Summary;
 use crate::store::Store;
+use crate::terms::WitnessKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Norms that both know, and what they call them.
-const NORMS: [(&str, &str); 2] = [("linf", "Linf"), ("l2", "L2")];
 
 /// One net on one set of images at one budget, under all attacks of the run.
 pub struct Evaluation<'a> {
@@ -41,7 +41,7 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
     let (mut groups, mut notes): (Vec<(String, Evaluation)>, Vec<String>) = (Vec::new(), Vec::new());
     let mut others = 0;
     for s in &run.cells {
-        let Some((_, norm)) = NORMS.iter().find(|(name, _)| *name == s.cell.threat.norm) else {
+        let Some(norm) = s.cell.threat.norm.terms().title else {
             others += 1;
             continue;
         };
@@ -52,7 +52,8 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
             )));
         }
         let model = &s.cell.model;
-        let key = [&model.name, &model.network, &model.weights, &s.cell.data.digest, *norm, &s.cell.threat.eps];
+        let eps = s.cell.threat.eps_text();
+        let key = [&model.name, &model.network, &model.weights, &s.cell.data.digest, norm, &eps];
         let key = key.join("\n");
         match groups.iter_mut().find(|(k, _)| *k == key) {
             Some((_, evaluation)) => evaluation.cells.push(s),
@@ -67,7 +68,7 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
     let mut kept: Vec<Evaluation> = Vec::new();
     for (_, mut evaluation) in groups {
         let what = evaluation.what();
-        let untargeted = evaluation.cells.iter().find(|s| s.cell.goal == "untargeted");
+        let untargeted = evaluation.cells.iter().find(|s| !s.cell.goal.is_targeted());
         if !untargeted.and_then(|s| s.rates.as_ref()).is_some_and(|rates| rates.labelled && rates.n > 0) {
             notes.push(format!("{what} left out: no untargeted attack on images with a true class"));
             continue;
@@ -91,7 +92,7 @@ fn name(evaluations: &mut [Evaluation]) {
         let one = subsets.iter().filter(|(name, _)| *name == data.name).count() == 1;
         let images = file_name(&if one { data.name } else { data.text() });
         let name = format!("{}_{}_{}", cell.model.name, images.trim_end_matches('_'), evaluation.norm);
-        let name = file_name(&format!("{name}_eps-{}", cell.threat.eps));
+        let name = file_name(&format!("{name}_eps-{}", cell.threat.eps_text()));
         let numbered = (2..).map(|k| format!("{name}_{k}"));
         // there are file systems to which `A` is `a`
         let free = [name.clone()].into_iter().chain(numbered).find(|name| used.insert(name.to_lowercase()));
@@ -108,13 +109,18 @@ impl<'a> Evaluation<'a> {
     pub fn what(&self) -> String {
         let (cell, witnesses) = (&self.cells[0].cell, self.witnesses());
         let data = cell.data.text();
-        format!("{} on {data} in {} with eps {}, {witnesses} witnesses", cell.model.name, self.norm, cell.threat.eps)
+        format!(
+            "{} on {data} in {} with eps {}, {witnesses} witnesses",
+            cell.model.name,
+            self.norm,
+            cell.threat.eps_text()
+        )
     }
 
     /// What was judged: `8-bit`, `float`, or both.
     pub fn witnesses(&self) -> &'static str {
-        let are = |kind: &str| self.cells.iter().any(|s| s.cell.witness == kind);
-        match (are("u8"), are("f32")) {
+        let are = |kind: WitnessKind| self.cells.iter().any(|s| s.cell.witness == kind);
+        match (are(WitnessKind::U8), are(WitnessKind::F32)) {
             (true, true) => "8-bit and float",
             (_, true) => "float",
             _ => "8-bit",
@@ -154,7 +160,7 @@ impl<'a> Evaluation<'a> {
             if with[0] && !cell.attack.params.is_empty() {
                 name += &format!("({})", cell.params());
             }
-            if with[1] && cell.goal != "untargeted" {
+            if with[1] && cell.goal.is_targeted() {
                 name += &format!("[{}]", cell.goal);
             }
             name

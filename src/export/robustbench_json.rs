@@ -65,7 +65,7 @@ fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
         dataset: dataset.to_string(),
         venue: "N/A",
         architecture: cell.model.network.split(" classes=").next().unwrap_or_default().to_string(),
-        eps: cell.threat.eps.clone(),
+        eps: cell.threat.eps_text(),
         clean_acc: percent_of(evaluation.clean()),
         reported: "N/A",
         external: percent_of(robust),

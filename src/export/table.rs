@@ -3,7 +3,6 @@
 
 use super::{Request, Written, file_name};
 use crate::error::{Error, Result};
-use crate::ratio::Ratio;
 use crate::record::Outcome;
 use crate::report::parquet_file::{Columns, Parquet};
 use crate::report::summary::Summary;
@@ -61,7 +60,7 @@ pub fn write(request: &Request) -> Result<Written> {
 /// CSV without a heading.
 fn rows(run: &str, s: &Summary, outcomes: &[Outcome]) -> Result<Vec<u8>> {
     let c = &s.cell;
-    let eps = Ratio::parse(&c.threat.eps).map_or(String::new(), |eps| eps.to_f64().to_string());
+    let eps = c.threat.eps.to_f64().to_string();
     let (data, params, seed) = (c.data.text(), c.params(), c.seed.to_string());
     let cell: [&str; CELL.len()] = [
         run,
@@ -72,13 +71,13 @@ fn rows(run: &str, s: &Summary, outcomes: &[Outcome]) -> Result<Vec<u8>> {
         &data,
         &c.attack.name,
         &params,
-        &c.threat.norm,
-        &c.threat.eps,
+        c.threat.norm.name(),
+        &c.threat.eps_text(),
         &eps,
-        &c.goal,
-        c.mode_name(),
-        &c.witness,
-        &c.precision,
+        &c.goal.name(),
+        c.mode.name(),
+        c.witness.name(),
+        c.precision.name(),
         &seed,
         yes_or_no(s.weights_pinned),
         yes_or_no(s.data_pinned),

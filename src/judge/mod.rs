@@ -23,20 +23,10 @@ use on_device::OnDevice;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
+pub use crate::terms::WitnessKind;
+
 /// Below this the margin of a witness is too thin to bind other machines (ATTACKS rule: argmax is flagged `boundary`).
 pub const BOUNDARY_MARGIN: f32 = 1e-4;
-
-/// What is stored and judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WitnessKind {
-    /// 8-bit images, exact membership.
-    U8,
-    /// Float images, membership up to 1e-6.
-    F32,
-}
-
-/// Names of witness kinds in sweep files.
-pub const WITNESS_KINDS: &[(&str, WitnessKind)] = &[("u8", WitnessKind::U8), ("f32", WitnessKind::F32)];
 
 /// What the net says of one image.
 #[derive(Debug, Clone)]

@@ -19,6 +19,8 @@ use crate::error::Result;
 use candle_core::{DType, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
+pub use crate::terms::Precision;
+
 /// One step of a sequential network.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step<T> {
@@ -151,44 +153,6 @@ pub trait Loss: Sync {
 impl<F: Fn(usize, &[f32], &mut [f32]) + Sync> Loss for F {
     fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
         self(row, logits, gradient);
-    }
-}
-
-/// Number format in which gradients are computed. What is judged is always computed in [`Precision::F32`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
-    /// IEEE single precision.
-    F32,
-    /// Single precision with products of 11 significant bits, on the GPU's tensor cores.
-    Tf32,
-    /// Values and products of 8 significant bits, sums in single precision.
-    Bf16,
-}
-
-/// Names of precisions in sweep files.
-pub const PRECISIONS: &[(&str, Precision)] =
-    &[("f32", Precision::F32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
-
-impl Precision {
-    /// Name in sweep files and tables.
-    pub fn name(self) -> &'static str {
-        PRECISIONS.iter().find(|(_, p)| *p == self).expect("every precision is listed").0
-    }
-
-    /// Bytes of a value of a map.
-    pub fn bytes(self) -> usize {
-        if self == Precision::Bf16 { 2 } else { 4 }
-    }
-
-    /// By how much logits may be off, as a share of the largest: the unit roundoff times 24, for the rounding of two
-    /// factors in each of up to 19 layers, which adds up as √38 ≈ 6, and a factor of 4 to be safe. 0 stands for what
-    /// the judge computes with itself.
-    pub fn logit_error(self) -> f32 {
-        match self {
-            Precision::F32 => 0.0,
-            Precision::Tf32 => 24.0 / 2048.0,
-            Precision::Bf16 => 24.0 / 256.0,
-        }
     }
 }
 

@@ -9,12 +9,13 @@ use super::patch_area::with_target;
 use super::robust_accuracy::{Legend, Titles, at_usual_budget, budget_key, grouped, line_key};
 use super::summary::Summary;
 use crate::error::Result;
+use crate::terms::Mode;
 
 /// The figure, or nothing where no two attacks meet at one budget.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
         // what an image brought along from a smaller budget cost nothing here
-        let complete = s.cell.mode_name() == "at" && s.rates.as_ref().is_some_and(|r| r.labelled && r.n > 0);
+        let complete = s.cell.mode == Mode::At && s.rates.as_ref().is_some_and(|r| r.labelled && r.n > 0);
         complete && passes(s) > 0.0
     };
     let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();

@@ -7,17 +7,14 @@ use super::look::Look;
 use super::robust_accuracy::{Legend, Titles, grouped, line_key, panel_key};
 use super::summary::{Fooled, Summary};
 use crate::error::Result;
-use crate::ratio::Ratio;
+use crate::terms::{Norm, WitnessKind};
 use std::collections::BTreeMap;
 
 /// How far an image was moved.
 type Distance = fn(&Fooled) -> f32;
 
-/// Norms with a distance, the name of the axis, how many of it a budget of 1 is, and the distance.
-const AXES: [(&str, &str, f64, Distance); 2] = [
-    ("linf", "least Linf change that fools / 255", 255.0, |f| f.linf_255),
-    ("l2", "least L2 change that fools", 1.0, |f| f.l2),
-];
+/// What is kept of distances in each norm, in the units of its axis.
+const DISTANCES: [(Norm, Distance); 2] = [(Norm::Linf, |f| f.linf_255), (Norm::L2, |f| f.l2)];
 
 /// Bars of a histogram; of 8-bit witnesses in Linf as many as there are levels, or joined levels.
 const BINS: usize = 16;
@@ -26,23 +23,24 @@ const MOST_BINS: usize = 32;
 /// The figure, or nothing where no image is fooled, or each attack has one budget alone.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
-        let measured = AXES.iter().any(|(norm, ..)| *norm == s.cell.threat.norm);
+        let measured = DISTANCES.iter().any(|(norm, _)| *norm == s.cell.threat.norm);
         measured && s.rates.as_ref().is_some_and(|r| r.labelled && r.clean_correct > 0)
     };
     let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
     let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
-        let (_, unit, scale, distance) =
-            AXES.iter().find(|(norm, ..)| *norm == group[0].cell.threat.norm).expect("filtered");
+        let (norm, distance) = DISTANCES.iter().find(|(n, _)| *n == group[0].cell.threat.norm).expect("filtered");
+        let terms = norm.terms();
+        let (Some(unit), Some(axis)) = (terms.distance, &terms.axis) else { continue };
         let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(|l| l.len() > 1).collect();
         let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest(cells, *distance)).collect();
         if nearest.iter().all(Vec::is_empty) {
             continue;
         }
-        let budgets = group.iter().filter_map(|s| Ratio::parse(&s.cell.threat.eps));
-        let most = budgets.map(|eps| eps.to_f64() * scale).fold(1e-9, f64::max);
-        let levels = group[0].cell.threat.norm == "linf" && group.iter().all(|s| s.cell.witness == "u8");
+        let budgets = group.iter().map(|s| s.cell.threat.eps);
+        let most = budgets.map(|eps| eps.to_f64() * axis.units).fold(1e-9, f64::max);
+        let levels = *norm == Norm::Linf && group.iter().all(|s| s.cell.witness == WitnessKind::U8);
         let (bins, width) = if levels { of_levels(most) } else { (BINS, most / BINS as f64) };
         let most = bins as f64 * width;
         let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {

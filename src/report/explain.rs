@@ -8,6 +8,7 @@ use super::summary::Summary;
 use super::tables::{csv, six};
 use crate::error::Result;
 use crate::record::{Explanation, Inputs};
+use crate::terms::Norm;
 use image::{Rgb, RgbImage, imageops};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -91,7 +92,7 @@ impl Block {
         let mut order: Vec<usize> = (0..outcomes.len()).collect();
         order.sort_by_key(|k| (outcomes[*k].success != Some(true), *k));
         // elsewhere everything may change, and all of a map lies inside
-        let in_places = ["patch", "pixels"].contains(&summary.cell.threat.norm.as_str());
+        let in_places = [Norm::Patch, Norm::Pixels].contains(&summary.cell.threat.norm);
         let column = |k: &usize| {
             let (k, o) = (*k, &outcomes[*k]);
             let at = inputs.examples.iter().position(|e| *e == o.example)?;

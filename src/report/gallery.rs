@@ -7,8 +7,8 @@ use super::patch_area::with_class_name;
 use super::summary::Summary;
 use super::tables::text;
 use crate::error::Result;
-use crate::ratio::Ratio;
 use crate::record::{Cell, Inputs, Outcome};
+use crate::terms::{Mode, Norm, Precision};
 use image::{Rgb, RgbImage};
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -20,8 +20,6 @@ const CELL_MM: f64 = 26.0;
 const GAP_MM: f64 = 2.0;
 /// No more models than fit on a page.
 const MOST_BLOCKS: usize = 2;
-/// The budget shown is the one nearest to what the field reports most, 8/255 in Linf, 0.5 in L2.
-const USUAL_EPS: [(&str, f64); 4] = [("linf", 8.0 / 255.0), ("l2", 0.5), ("pixels", 1.0), ("patch", 0.1)];
 
 struct Figure<'a> {
     look: &'a Look<'a>,
@@ -63,7 +61,7 @@ fn complete<'a>(run: &'a Run, look: &'a Look) -> impl Iterator<Item = &'a Summar
 /// For each model the cell that fools most at the usual budget; of equals, the first.
 fn chosen<'a>(run: &'a Run, look: &'a Look) -> Vec<&'a Summary> {
     let mut models: Vec<&str> = Vec::new();
-    for s in complete(run, look).filter(|s| s.cell.goal == "untargeted").chain(complete(run, look)) {
+    for s in complete(run, look).filter(|s| !s.cell.goal.is_targeted()).chain(complete(run, look)) {
         if !models.contains(&s.cell.model.name.as_str()) {
             models.push(&s.cell.model.name);
         }
@@ -72,7 +70,7 @@ fn chosen<'a>(run: &'a Run, look: &'a Look) -> Vec<&'a Summary> {
     let best = |model: &&str| {
         complete(run, look).filter(|s| s.cell.model.name == **model).min_by_key(|s| {
             let rates = s.rates.as_ref().expect("complete");
-            ((distance_to_usual(s) * 1e6) as u64, rates.robust_correct, s.cell.goal != "untargeted")
+            ((distance_to_usual(s) * 1e6) as u64, rates.robust_correct, s.cell.goal.is_targeted())
         })
     };
     models.iter().filter_map(best).collect()
@@ -80,8 +78,8 @@ fn chosen<'a>(run: &'a Run, look: &'a Look) -> Vec<&'a Summary> {
 
 /// How far a budget is from the one that the field reports most.
 pub fn distance_to_usual(s: &Summary) -> f64 {
-    let usual = USUAL_EPS.iter().find(|(norm, _)| *norm == s.cell.threat.norm).map_or(0.0, |(_, eps)| *eps);
-    Ratio::parse(&s.cell.threat.eps).map_or(f64::MAX, |eps| (eps.to_f64() - usual).abs())
+    let usual = s.cell.threat.norm.terms().usual;
+    (s.cell.threat.eps.to_f64() - usual).abs()
 }
 
 impl Block {
@@ -143,16 +141,16 @@ const MOST_LETTERS: usize = 80;
 pub fn title(c: &Cell, classes: &[String], look: &Look) -> String {
     let params = c.params().replace(';', ", ");
     let params = if params.is_empty() || params.len() > MOST_LETTERS { String::new() } else { format!(" ({params})") };
-    let budget = match c.threat.norm.as_str() {
-        "any" => String::new(),
-        "pixels" => format!(", {} pixels", c.threat.eps),
-        "patch" => format!(", area {}", c.threat.eps),
-        norm => format!(", {} eps {}", look.label(norm), c.threat.eps),
+    let budget = match c.threat.norm {
+        Norm::Any => String::new(),
+        Norm::Pixels => format!(", {} pixels", c.threat.eps_text()),
+        Norm::Patch => format!(", area {}", c.threat.eps_text()),
+        norm => format!(", {} eps {}", look.label(norm.name()), c.threat.eps_text()),
     };
-    let goal = with_class_name(c.goal.clone(), &c.goal, classes);
+    let goal = with_class_name(c.goal.name(), &c.goal, classes);
     format!("{}: {}{params}{budget}, {goal}", look.label(&c.model.name), look.label(&c.attack.name))
-        + if c.mode_name() == "within" { ", within" } else { "" }
-        + &if c.precision == "f32" { String::new() } else { format!(", {} gradients", c.precision) }
+        + if c.mode != Mode::At { ", within" } else { "" }
+        + &if c.precision == Precision::F32 { String::new() } else { format!(", {} gradients", c.precision) }
 }
 
 /// Name of a class, and how sure the net is.

@@ -32,11 +32,11 @@ impl<'a> Look<'a> {
 
     /// Whether the cell is shown.
     pub fn shows(&self, cell: &Cell) -> bool {
-        let among = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+        let among = |names: &[String], name: &str| names.is_empty() || names.iter().any(|n| n == name);
         among(&self.asked.models, &cell.model.name)
             && among(&self.asked.attacks, &cell.attack.name)
-            && among(&self.asked.norms, &cell.threat.norm)
-            && among(&self.asked.eps, &cell.threat.eps)
+            && among(&self.asked.norms, cell.threat.norm.name())
+            && among(&self.asked.eps, &cell.threat.eps_text())
     }
 
     /// Whether the budgets to show are named.

@@ -9,12 +9,12 @@ use super::robust_accuracy::{Key, Legend, Titles, grouped, line_key};
 use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
-use crate::ratio::Ratio;
+use crate::terms::{Goal, Norm};
 
 /// The figure, or nothing where nothing is pasted toward a target.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
-        let patch = s.cell.threat.norm == "patch" && s.cell.goal != "untargeted";
+        let patch = s.cell.threat.norm == Norm::Patch && s.cell.goal.is_targeted();
         patch && s.rates.as_ref().is_some_and(|r| r.n > 0)
     };
     let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
@@ -48,28 +48,28 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 
 /// The title of a panel of this cell, with the name of its target.
 pub fn with_target(run: &Run, s: &Summary, title: String) -> Result<String> {
-    match s.cell.goal.starts_with("target:") {
+    match s.cell.goal.is_targeted() {
         true => Ok(with_class_name(title, &s.cell.goal, &run.store.read_inputs(&s.cell.data.digest)?.classes)),
         false => Ok(title),
     }
 }
 
 /// `target:6` becomes `target frog`.
-pub fn with_class_name(text: String, goal: &str, classes: &[String]) -> String {
-    let class = goal.strip_prefix("target:").and_then(|n| n.parse::<usize>().ok()).and_then(|n| classes.get(n));
-    class.map_or(text.clone(), |name| text.replace(goal, &format!("target {name}")))
+pub fn with_class_name(text: String, goal: &Goal, classes: &[String]) -> String {
+    let class = goal.class().and_then(|n| classes.get(n));
+    class.map_or(text.clone(), |name| text.replace(&goal.name(), &format!("target {name}")))
 }
 
 fn panel_key(s: &Summary) -> Key {
     let c = &s.cell;
-    vec![c.model.name.clone(), c.model.weights.clone(), dataset(c), c.goal.clone(), c.seed.to_string()]
+    vec![c.model.name.clone(), c.model.weights.clone(), dataset(c), c.goal.name(), c.seed.to_string()]
 }
 
 /// The clean point at 0, then the cells by area.
 fn points(cells: &[&Summary]) -> Vec<Point> {
     let mut points = Vec::new();
     for s in cells {
-        let (Some(area), Some(n)) = (Ratio::parse(&s.cell.threat.eps), s.n) else { continue };
+        let (area, Some(n)) = (s.cell.threat.eps, s.n) else { continue };
         points.push(Point::share(100.0 * area.to_f64(), s.tally.target[1], n, &s.id));
         points.push(Point::share(0.0, s.tally.target[0], n, &s.id));
     }

@@ -23,8 +23,8 @@ pub fn pictures(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
         let inputs = run.store.read_inputs(&cell.data.digest)?;
         let id = cell.fit(inputs.side).id();
         let nets: Vec<&str> = train.models.iter().map(|m| m.name.as_str()).collect();
-        let class = cell.goal.strip_prefix("target:").and_then(|n| inputs.classes.get(n.parse::<usize>().ok()?));
-        let name = [class.map_or(cell.goal.as_str(), String::as_str), &nets.join("+"), &id[..6]].join("-");
+        let class = cell.goal.class().and_then(|class| inputs.classes.get(class)).cloned();
+        let name = [&class.unwrap_or_else(|| cell.goal.name()), &nets.join("+"), &id[..6]].join("-");
         let name: String =
             name.chars().map(|c| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '_' }).collect();
         let path = format!("pictures/patch/{name}.png");

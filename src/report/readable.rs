@@ -12,7 +12,7 @@ use super::summary::{Counts, Summary, wilson};
 use super::tables::{self, Asked};
 use crate::error::Result;
 use crate::figure::FigureRecord;
-use crate::ratio::Ratio;
+use crate::terms::Norm;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Several tables with the same columns.
@@ -103,7 +103,7 @@ pub fn targets(run: &Run) -> Result<Option<Pages>> {
     let note = "How often the target is predicted before and after the attack, and is among the five best after it. In \
                 brackets: 95 % Wilson intervals. Bold: the attack of its budget that reaches most targets, where McNemar's \
                 exact test on the images says so against each other one (5 %, with Holm's correction for the table).";
-    let cells: Vec<&Summary> = run.cells.iter().filter(|s| s.cell.goal != "untargeted" && s.rates.is_some()).collect();
+    let cells: Vec<&Summary> = run.cells.iter().filter(|s| s.cell.goal.is_targeted() && s.rates.is_some()).collect();
     by_cell(run, (columns, note), &cells, row, (3, |v| v.target))
 }
 
@@ -167,11 +167,11 @@ fn pages<'a>(
 
 /// The budget, whose norm stands in the title: `8/255`, `0.5`, `3`, `10 %` of the area; any image is none.
 fn budget(s: &Summary) -> String {
-    let eps = &s.cell.threat.eps;
-    match (s.cell.threat.norm.as_str(), Ratio::parse(eps)) {
-        ("patch", Some(area)) => format!("{} %", (1e4 * area.to_f64()).round() / 100.0),
-        ("any", _) => NONE.into(),
-        _ => eps.clone(),
+    let threat = &s.cell.threat;
+    match threat.norm {
+        Norm::Patch => threat.percent(),
+        Norm::Any => NONE.into(),
+        _ => threat.eps_text(),
     }
 }
 

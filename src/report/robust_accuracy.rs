@@ -8,18 +8,13 @@ use super::look::Look;
 use super::summary::Summary;
 use super::tables::dataset;
 use crate::error::Result;
-use crate::ratio::Ratio;
-use crate::record::ThreatRecord;
+use crate::terms::{Mode, Norm, Precision};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Norms whose budget is an axis of this figure, the unit of the axis, and how many of it a budget of 1 is.
-const AXES: [(&str, &str, f64); 3] =
-    [("linf", "eps / 255 (Linf)", 255.0), ("l2", "eps (L2, pixels in [0,1])", 1.0), ("pixels", "changed pixels", 1.0)];
 
 /// The figure, or nothing where no cell is complete.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
-        let on_axis = AXES.iter().any(|(norm, ..)| *norm == s.cell.threat.norm);
+        let on_axis = s.cell.threat.norm.terms().axis.is_some();
         on_axis && s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
     };
     let complete: Vec<&Summary> = run.shown(look).filter(drawn).collect();
@@ -27,23 +22,23 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
         let first = group[0];
-        let (_, unit, scale) = AXES.iter().find(|(norm, ..)| *norm == first.cell.threat.norm).expect("filtered");
+        let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
         let lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
             .map(|cells| Line {
                 style: legend.style(cells[0]),
                 form: Form::Joined,
-                points: points(&cells, *scale),
+                points: points(&cells, axis.units),
                 budget: None,
             })
             .collect();
         panels.push(Panel {
             title: titles.title(first),
-            unit: look.label(unit),
+            unit: look.label(axis.caption),
             share: look.label("robust accuracy / %"),
             axis: Axis::at(lines.iter().flat_map(|l| l.points.iter().map(|p| p.x)).collect()),
-            chance: (first.cell.goal == "untargeted").then(|| 100.0 / classes as f64),
+            chance: (!first.cell.goal.is_targeted()).then(|| 100.0 / classes as f64),
             lines,
         });
     }
@@ -61,11 +56,11 @@ pub fn panel_key(s: &Summary) -> Key {
         c.model.name.clone(),
         c.model.weights.clone(),
         dataset(c),
-        c.threat.norm.clone(),
-        c.goal.clone(),
-        c.mode_name().to_string(),
-        c.witness.clone(),
-        c.precision.clone(),
+        c.threat.norm.name().to_string(),
+        c.goal.name(),
+        c.mode.name().to_string(),
+        c.witness.to_string(),
+        c.precision.to_string(),
         c.seed.to_string(),
     ]
 }
@@ -203,8 +198,8 @@ impl<'a> Titles<'a> {
         Titles {
             look,
             datasets: varies(&|s| dataset(&s.cell)),
-            norms: varies(&|s| s.cell.threat.norm.clone()),
-            witnesses: varies(&|s| s.cell.witness.clone()),
+            norms: varies(&|s| s.cell.threat.norm.name().to_string()),
+            witnesses: varies(&|s| s.cell.witness.to_string()),
             seeds: varies(&|s| s.cell.seed.to_string()),
         }
     }
@@ -216,10 +211,10 @@ impl<'a> Titles<'a> {
 
     /// The same, with a budget.
     pub fn with_budget(&self, s: &Summary) -> String {
-        let ThreatRecord { norm, eps } = &s.cell.threat;
-        let budget = match norm.as_str() {
-            "pixels" => format!("{eps} changed pixel{}", if eps == "1" { "" } else { "s" }),
-            _ => format!("{} eps {eps}", self.look.label(norm)),
+        let (norm, eps) = (s.cell.threat.norm, s.cell.threat.eps_text());
+        let budget = match norm {
+            Norm::Pixels => format!("{eps} changed pixel{}", if eps == "1" { "" } else { "s" }),
+            _ => format!("{} eps {eps}", self.look.label(norm.name())),
         };
         self.with(s, Some(budget))
     }
@@ -231,16 +226,16 @@ impl<'a> Titles<'a> {
             parts.push(self.look.label(&dataset(c)));
         }
         if self.norms && budget.is_none() {
-            parts.push(self.look.label(&c.threat.norm));
+            parts.push(self.look.label(c.threat.norm.name()));
         }
         parts.extend(budget);
-        if c.goal != "untargeted" {
-            parts.push(self.look.label(&c.goal));
+        if c.goal.is_targeted() {
+            parts.push(self.look.label(&c.goal.name()));
         }
-        if c.mode_name() != "at" {
-            parts.push(c.mode_name().to_string());
+        if c.mode != Mode::At {
+            parts.push(c.mode.name().to_string());
         }
-        if c.precision != "f32" {
+        if c.precision != Precision::F32 {
             parts.push(format!("{} gradients", c.precision));
         }
         if self.witnesses {
@@ -270,7 +265,7 @@ pub fn at_usual_budget<'a>(cells: &[&'a Summary], look: &Look) -> Vec<&'a Summar
 /// [`panel_key`] with the budget.
 pub fn budget_key(s: &Summary) -> Key {
     let mut key = panel_key(s);
-    key.push(s.cell.threat.eps.clone());
+    key.push(s.cell.threat.eps_text());
     key
 }
 
@@ -278,9 +273,7 @@ pub fn budget_key(s: &Summary) -> Key {
 fn points(cells: &[&Summary], unit: f64) -> Vec<Point> {
     let mut points = Vec::new();
     for s in cells {
-        let Some((rates, eps)) = s.rates.as_ref().zip(Ratio::parse(&s.cell.threat.eps)) else {
-            continue;
-        };
+        let (Some(rates), eps) = (&s.rates, s.cell.threat.eps) else { continue };
         points.push(Point::share(eps.to_f64() * unit, rates.robust_correct, rates.n, &s.id));
         points.push(Point::share(0.0, rates.clean_correct, rates.n, &s.id));
     }

@@ -6,9 +6,10 @@ use super::readable::{self, Group, Pages, Stands};
 use super::summary::{AT_REST, Counts, Paired, Summary, Verdict};
 use super::tables::csv;
 use crate::error::{Error, Result};
-use crate::ratio::Ratio;
+
 use crate::record::{Cell, Outcome, PublishedRecord, Transfer};
 use crate::statistics::{GATE, holm, mcnemar, tails, wilson};
+use crate::terms::{Mode, Norm, Ratio};
 use std::collections::BTreeMap;
 
 /// Columns of `sanity.csv`, normative.
@@ -254,7 +255,9 @@ fn grouped<'a>(cells: &[&'a Summary], key: impl Fn(&Summary) -> String) -> Vec<V
 /// its own.
 fn but_for(s: &Summary, change: impl Fn(&mut Cell)) -> String {
     let mut cell = s.cell.clone();
-    cell.mode = cell.mode_name().to_string();
+    if cell.mode.carries() {
+        cell.mode = Mode::Within(Vec::new());
+    }
     change(&mut cell);
     cell.canonical()
 }
@@ -270,7 +273,7 @@ fn place(s: &Summary) -> String {
 }
 
 fn eps(s: &Summary) -> f64 {
-    Ratio::parse(&s.cell.threat.eps).map_or(f64::NAN, |eps| eps.to_f64())
+    s.cell.threat.eps.to_f64()
 }
 
 fn param<'a>(s: &'a Summary, name: &str) -> &'a str {
@@ -283,7 +286,7 @@ fn is(s: &Summary, attack: &str) -> bool {
 
 /// No change is allowed, so nothing may be fooled.
 fn no_budget(s: &Summary) -> Option<Row> {
-    let rates = s.rates.as_ref().filter(|_| eps(s) == 0.0 && s.cell.threat.norm != "any")?;
+    let rates = s.rates.as_ref().filter(|_| eps(s) == 0.0 && s.cell.threat.norm != Norm::Any)?;
     let fooled = rates.clean_correct - rates.robust_correct;
     let verdict = if fooled == 0 { Judgement::Ok } else { Judgement::Violated };
     let why = format!("{fooled} images fooled where no change is allowed");
@@ -293,15 +296,18 @@ fn no_budget(s: &Summary) -> Option<Row> {
 /// A larger budget allows all that a smaller one does.
 fn falls_with_the_budget(cells: &[&Summary]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for mut group in grouped(cells, |s| but_for(s, |cell| cell.threat.eps.clear())) {
-        group.retain(|s| s.cell.threat.norm != "any" && !is(s, PASTE));
+    for mut group in grouped(cells, |s| but_for(s, |cell| cell.threat.eps = Ratio::ZERO)) {
+        group.retain(|s| s.cell.threat.norm != Norm::Any && !is(s, PASTE));
         group.sort_by(|a, b| eps(a).total_cmp(&eps(b)));
         for two in group.windows(2) {
-            let why =
-                format!("what fools within {} is allowed within {}", two[0].cell.threat.eps, two[1].cell.threat.eps);
+            let why = format!(
+                "what fools within {} is allowed within {}",
+                two[0].cell.threat.eps_text(),
+                two[1].cell.threat.eps_text()
+            );
             let mut row =
                 pair("robust accuracy falls with the budget", (two[0], two[1]), &two[1].verdicts, FOOLED, &why);
-            if two[1].cell.mode_name() == "within" && row.only.is_some_and(|only| only.0 > 0) {
+            if two[1].cell.mode != Mode::At && row.only.is_some_and(|only| only.0 > 0) {
                 // a broken image is carried on, so no chance is involved
                 row.verdict = Judgement::Violated;
             }
@@ -331,7 +337,7 @@ fn more_is_not_weaker(cells: &[&Summary], key: &'static str) -> Vec<Row> {
             // the shorter run is the beginning of the longer one; only another device could part them
             let nested = key == "steps"
                 && is(two[0], ITERATIVE)
-                && two[0].cell.mode_name() == "at"
+                && two[0].cell.mode == Mode::At
                 && !param(two[0], "step_size").contains("steps");
             if nested && row.only.is_some_and(|only| only.0 > 0) {
                 row.verdict = Judgement::Suspicious;
@@ -369,9 +375,8 @@ fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
             "many steps against one",
         ));
     }
-    let pixel = |scan: bool| {
-        move |s: &Summary| is(s, ONE_PIXEL) && s.cell.threat.eps == "1" && (param(s, "variant") == "scan") == scan
-    };
+    let pixel =
+        |scan: bool| move |s: &Summary| is(s, ONE_PIXEL) && eps(s) == 1.0 && (param(s, "variant") == "scan") == scan;
     for two in pairs(&pixel(false), &pixel(true)) {
         if param(two.0, "objective") == param(two.1, "objective") {
             let why = "every place with 8 colours against a search with all";
@@ -380,7 +385,7 @@ fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
         }
     }
     for two in pairs(&|s| is(s, PASTE), &|s| is(s, PATCH)) {
-        let counts = if two.0.cell.goal == "untargeted" { FOOLED } else { TARGET };
+        let counts = if two.0.cell.goal.is_targeted() { TARGET } else { FOOLED };
         let why = format!("the patch was made for it, `{}` was not", param(two.0, "content"));
         rows.push(pair("a patch is not weaker than its controls", two, &two.1.verdicts, counts, &why));
     }
@@ -395,15 +400,15 @@ fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
 
 /// Whether its images could reach a common grey, as far as the cell alone says.
 fn may_be_unbounded(s: &Summary) -> bool {
-    is(s, ITERATIVE) && ["linf", "l2"].contains(&s.cell.threat.norm.as_str()) && eps(s) >= 0.5
+    is(s, ITERATIVE) && s.cell.threat.norm.is_ball() && eps(s) >= 0.5
 }
 
 /// Within half the width of the box every image can be turned into the same grey, of which a net can only guess (Athalye,
 /// Carlini, Wagner 2018): a gradient attack that leaves more than that does not work.
 fn unbounded(s: &Summary, shapes: &Shapes) -> Option<Row> {
-    let rates = s.rates.as_ref().filter(|_| may_be_unbounded(s) && s.cell.goal == "untargeted")?;
+    let rates = s.rates.as_ref().filter(|_| may_be_unbounded(s) && !s.cell.goal.is_targeted())?;
     let (classes, side) = *shapes.get(&s.cell.data.digest)?;
-    let enough = if s.cell.threat.norm == "linf" { 0.5 } else { 0.5 * ((3 * side * side) as f64).sqrt() };
+    let enough = if s.cell.threat.norm == Norm::Linf { 0.5 } else { 0.5 * ((3 * side * side) as f64).sqrt() };
     if eps(s) < enough || classes < 2 {
         return None;
     }
@@ -440,7 +445,7 @@ fn fitted_here(cells: &[&Summary]) -> Vec<Row> {
         let elsewhere = |s: &&&Summary| nets(s).is_some_and(|nets| !nets.contains(&s.cell.model.weights));
         for weaker in group.iter().filter(elsewhere) {
             for stronger in group.iter().filter(own) {
-                let counts = if weaker.cell.goal == "untargeted" { FOOLED } else { TARGET };
+                let counts = if weaker.cell.goal.is_targeted() { TARGET } else { FOOLED };
                 let why = "fitted to another net against fitted to this one";
                 rows.push(pair("white box is not weaker", (weaker, stronger), &stronger.verdicts, counts, why));
             }
@@ -555,7 +560,7 @@ fn zero_gradients(s: &Summary) -> Option<Row> {
 /// Where the second half of the iterations still brought much of what was gained, more of them would bring more.
 fn still_rising(s: &Summary) -> Option<Row> {
     let steps = param(s, "steps").parse::<usize>().ok().filter(|n| *n >= LONG)?;
-    if s.cell.mode != s.cell.mode_name() {
+    if s.cell.mode.carries() {
         return None; // it goes on from smaller budgets: of what was gained there, a short run's share is small anyway
     }
     let (k, n) = (s.indicators.rising, s.indicators.standing);

@@ -10,10 +10,10 @@ const LEVEL: f64 = 0.05;
 /// Of the cells of one table, those in which more images count than in every other complete cell of the same budget, by
 /// McNemar's exact test on the images, two-sided, corrected for all comparisons of the table (Holm 1979).
 pub fn strongest(cells: &[&Summary], counts: Counts) -> Vec<bool> {
-    let mut budgets: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut budgets: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (i, s) in cells.iter().enumerate() {
         if s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled) {
-            budgets.entry(&s.cell.threat.eps).or_default().push(i);
+            budgets.entry(s.cell.threat.eps_text()).or_default().push(i);
         }
     }
     let count = |i: &usize| cells[*i].verdicts.iter().filter(|v| counts(v)).count();
@@ -46,11 +46,12 @@ fn chance(first: &Summary, second: &Summary, counts: Counts) -> f64 {
 mod tests {
     use super::super::sanity::tests::summary;
     use super::*;
+    use crate::terms::Norm;
 
     const FOOLED: Counts = |v| v.fooled;
 
     fn cell(eps: &str, fooled: std::ops::Range<u32>) -> Summary {
-        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = eps.into())
+        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = Norm::Linf.budget(eps).unwrap())
     }
 
     fn bold(cells: &[Summary]) -> Vec<bool> {
@@ -113,7 +114,7 @@ mod tests {
                 for eps in ["1", "2", "4"] {
                     for _ in 0..attacks {
                         let fooled: Vec<u32> = (0..200u32).filter(|i| uniform() > hard[*i as usize]).collect();
-                        cells.push(summary(200, &fooled, |c| c.threat.eps = eps.into()));
+                        cells.push(summary(200, &fooled, |c| c.threat.eps = Norm::Linf.budget(eps).unwrap()));
                     }
                 }
                 wrong += usize::from(bold(&cells).contains(&true));

@@ -9,9 +9,10 @@ use super::robust_accuracy::{Legend, Titles, at_usual_budget, budget_key, groupe
 use super::success_steps::cumulative;
 use super::summary::Summary;
 use crate::error::Result;
+use crate::terms::{Mode, Norm};
 
 /// Norms in which attacks search without gradients.
-const NORM: &str = "pixels";
+const NORM: Norm = Norm::Pixels;
 
 /// The figure, or nothing where no attack searches without gradients.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
@@ -48,7 +49,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 
 /// Most queries that an image may take, where parameters tell it, else that one took; of a cell that took no gradient.
 fn budget(s: &Summary) -> Option<u32> {
-    let complete = s.cell.threat.norm == NORM && s.cell.mode_name() == "at";
+    let complete = s.cell.threat.norm == NORM && s.cell.mode == Mode::At;
     let rates = s.rates.as_ref().filter(|r| complete && r.labelled && r.clean_correct > 0)?;
     let spent = s.tally.most_forwards;
     // the judge's own passes come on top of what the attack asks

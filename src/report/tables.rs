@@ -88,8 +88,8 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
         let rates = |f: &dyn Fn(&Rates) -> String| s.rates.as_ref().map_or(String::new(), f);
         let mut row = vec![s.id.clone(), c.model.name.clone(), dataset(c)];
         row.push(text(s.n));
-        row.extend([c.attack.name.clone(), c.params(), c.threat.norm.clone(), c.threat.eps.clone()]);
-        row.extend([c.goal.clone(), c.mode_name().to_string(), c.witness.clone(), c.precision.clone()]);
+        row.extend([c.attack.name.clone(), c.params(), c.threat.norm.name().to_string(), c.threat.eps_text()]);
+        row.extend([c.goal.name(), c.mode.name().to_string(), c.witness.to_string(), c.precision.to_string()]);
         row.push(s.status.to_string());
         row.push(rates(&|r| r.clean_correct.to_string()));
         row.push(rates(&|r| r.robust_correct.to_string()));
@@ -114,7 +114,7 @@ pub fn summary(run: &Run) -> Result<Option<Vec<u8>>> {
 /// One row a targeted cell: how often the target is predicted, and among the five best, before and after.
 pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
     let mut rows = Vec::new();
-    for s in run.cells.iter().filter(|s| s.cell.goal != "untargeted") {
+    for s in run.cells.iter().filter(|s| s.cell.goal.is_targeted()) {
         let Some(n) = s.rates.as_ref().map(|r| r.n) else { continue };
         let share = |k: usize| six((n > 0).then(|| k as f64 / n as f64));
         let interval = |k: usize| (n > 0).then(|| wilson(k, n));
@@ -125,9 +125,9 @@ pub fn targets(run: &Run) -> Result<Option<Vec<u8>>> {
             c.model.name.clone(),
             c.attack.name.clone(),
             c.params(),
-            c.threat.norm.clone(),
-            c.threat.eps.clone(),
-            c.goal.clone(),
+            c.threat.norm.name().to_string(),
+            c.threat.eps_text(),
+            c.goal.name(),
             n.to_string(),
             share(t.target[0]),
             share(t.target[1]),
@@ -184,7 +184,7 @@ pub fn asked<'a>(run: &'a Run) -> Result<Vec<Asked<'a>>> {
                 n: found.len(),
                 clean_right: count(&|k, t| t.clean_prediction == labels[k], labelled),
                 right: count(&|k, t| t.prediction == labels[k], labelled),
-                target: count(&|_, t| t.target_rank == Some(0), summary.cell.goal != "untargeted"),
+                target: count(&|_, t| t.target_rank == Some(0), summary.cell.goal.is_targeted()),
                 probabilities: [
                     mean(found.iter().filter_map(|t| t.label_probability)),
                     mean(found.iter().filter_map(|t| t.target_probability)),
@@ -206,9 +206,9 @@ pub fn transfer(run: &Run) -> Result<Option<Vec<u8>>> {
             c.model.name.clone(),
             c.attack.name.clone(),
             c.params(),
-            c.threat.norm.clone(),
-            c.threat.eps.clone(),
-            c.goal.clone(),
+            c.threat.norm.name().to_string(),
+            c.threat.eps_text(),
+            c.goal.name(),
             a.model.clone(),
             a.n.to_string(),
             share(a.clean_right),

@@ -8,6 +8,7 @@ use super::summary::Summary;
 use super::tables::{dataset, six};
 use crate::error::Result;
 use crate::record::{Outcome, Transfer};
+use crate::terms::{Goal, Norm};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -81,7 +82,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         }
         panels.push(Panel { title: title(group[0], &legend, look), cells });
     }
-    let targeted = shown.iter().any(|s| s.cell.goal != "untargeted");
+    let targeted = shown.iter().any(|s| s.cell.goal.is_targeted());
     let what = if targeted {
         "share that reaches its target, or of the images that were right, is wrong"
     } else {
@@ -103,35 +104,43 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 fn panel_key(s: &Summary) -> Key {
     let c = &s.cell;
     let mut key = line_key(s);
-    key.extend([dataset(c), c.threat.norm.clone(), c.threat.eps.clone(), (c.goal == "untargeted").to_string()]);
+    key.extend([
+        dataset(c),
+        c.threat.norm.name().to_string(),
+        c.threat.eps_text(),
+        (!c.goal.is_targeted()).to_string(),
+    ]);
     key
 }
 
 fn title(s: &Summary, legend: &Legend, look: &Look) -> String {
     let threat = &s.cell.threat;
-    let budget =
-        if threat.norm == "any" { String::new() } else { format!(", {} {}", look.label(&threat.norm), threat.eps) };
+    let budget = if threat.norm == Norm::Any {
+        String::new()
+    } else {
+        format!(", {} {}", look.label(threat.norm.name()), threat.eps_text())
+    };
     look.label(&format!("{}{budget}, {}", legend.names[legend.style(s)], dataset(&s.cell)))
 }
 
 /// What the attacked network itself says.
 fn own(s: &Summary) -> Share {
     let rates = s.rates.as_ref().expect("complete");
-    match s.cell.goal.as_str() {
-        "untargeted" => (rates.clean_correct - rates.robust_correct, rates.clean_correct),
-        _ => (s.tally.target[1], rates.n),
+    match s.cell.goal.is_targeted() {
+        false => (rates.clean_correct - rates.robust_correct, rates.clean_correct),
+        true => (s.tally.target[1], rates.n),
     }
 }
 
 /// What another network says: of the images that it had right, those it has wrong; of targeted ones, those at the target.
-fn share(goal: &str, outcomes: &[Outcome], rows: &[Transfer]) -> Share {
+fn share(goal: &Goal, outcomes: &[Outcome], rows: &[Transfer]) -> Share {
     let pairs = || outcomes.iter().zip(rows);
-    match goal {
-        "untargeted" => {
+    match goal.is_targeted() {
+        false => {
             let right = || pairs().filter(|(o, t)| o.label.is_some() && t.clean_prediction == o.label);
             (right().filter(|(o, t)| t.prediction != o.label).count(), right().count())
         }
-        _ => (rows.iter().filter(|t| t.target_rank == Some(0)).count(), rows.len()),
+        true => (rows.iter().filter(|t| t.target_rank == Some(0)).count(), rows.len()),
     }
 }
 

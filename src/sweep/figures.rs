@@ -4,7 +4,7 @@ use super::plan::PlannedCell;
 use crate::config::{At, FigureSpec, Problems};
 use crate::error::hint;
 use crate::figure::{FONTS, FigureRecord, KINDS, MOST_COLUMNS, PALETTES, WIDTHS};
-use crate::ratio::Ratio;
+use crate::terms::Ratio;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The figures of a plan; what is wrong goes to `problems`.
@@ -72,14 +72,14 @@ impl Resolver<'_> {
             labels: spec.labels.iter().cloned().collect(),
             models: self.known(&panels.models, "model", |c| &c.cell.model.name),
             attacks: self.known(&panels.attacks, "attack", |c| &c.cell.attack.name),
-            norms: self.known(&panels.norms, "norm", |c| &c.cell.threat.norm),
+            norms: self.known(&panels.norms, "norm", |c| c.cell.threat.norm.name()),
             eps: panels.eps.iter().map(|eps| self.eps(eps)).collect(),
         }
     }
 
     /// Names that cells of the sweep carry.
-    fn known(&self, given: &[At<String>], what: &str, of: fn(&PlannedCell) -> &String) -> Vec<String> {
-        let known: BTreeSet<&str> = self.cells.iter().map(|c| of(c).as_str()).collect();
+    fn known(&self, given: &[At<String>], what: &str, of: fn(&PlannedCell) -> &str) -> Vec<String> {
+        let known: BTreeSet<&str> = self.cells.iter().map(of).collect();
         // where the sweep itself is wrong, that is reported where it stands
         for at in given.iter().filter(|at| !known.is_empty() && !known.contains(at.value.as_str())) {
             let hint = hint(&at.value, known.iter().copied());
@@ -90,22 +90,14 @@ impl Resolver<'_> {
 
     /// A budget as cells write it.
     fn eps(&self, given: &At<String>) -> String {
-        let same = |c: &&PlannedCell| Ratio::parse(&c.cell.threat.eps) == percent_or_ratio(&given.value);
-        let found = self.cells.iter().find(same).map(|c| c.cell.threat.eps.clone());
+        let same = |c: &&PlannedCell| Some(c.cell.threat.eps) == Ratio::of_share(&given.value);
+        let found = self.cells.iter().find(same).map(|c| c.cell.threat.eps_text());
         if found.is_none() && !self.cells.is_empty() {
-            let known: BTreeSet<&str> = self.cells.iter().map(|c| c.cell.threat.eps.as_str()).collect();
+            let known: BTreeSet<String> = self.cells.iter().map(|c| c.cell.threat.eps_text()).collect();
             let known = known.into_iter().collect::<Vec<_>>().join(", ");
             self.problems
                 .add(given.line, format!("no cell of this sweep has the budget \"{}\" (known: {known})", given.value));
         }
         found.unwrap_or_else(|| given.value.clone())
-    }
-}
-
-/// `"8/255"`, or `"5 %"` as areas are written.
-fn percent_or_ratio(text: &str) -> Option<Ratio> {
-    match text.strip_suffix('%') {
-        Some(percent) => Ratio::parse(percent)?.over(Ratio::new(100, 1)?),
-        None => Ratio::parse(text),
     }
 }

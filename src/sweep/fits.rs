@@ -73,7 +73,7 @@ fn make(runner: &Runner, cell: &PlannedCell, fit: &Fitting, id: &str, tell: &mut
         engines: engines.collect::<Result<_>>()?,
         device,
         train: fit.data.map(|d| &runner.plan.data[d].subset),
-        goal: cell.goal,
+        goal: cell.cell.goal,
         side: fit.record.side,
         given: fit.given.as_ref(),
         streams: Streams::new(fit.record.seed, id),

@@ -6,17 +6,14 @@ use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, TrainS
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
 use crate::figure::FigureRecord;
-use crate::goal::Goal;
-use crate::judge::{WITNESS_KINDS, WitnessKind};
-use crate::kernel::{PRECISIONS, Precision};
 use crate::model::{self, ModelSource};
 use crate::placement::Picture;
-use crate::ratio::Ratio;
 use crate::record::{
     AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, PublishedRecord, SCHEMA,
-    TableRecord, ThreatRecord, TrainRecord,
+    TableRecord, TrainRecord,
 };
-use crate::threat::{NORMS, Norm, Threat};
+use crate::terms::Ratio;
+use crate::terms::{Goal, Mode, Norm, Precision, Threat, WitnessKind};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -56,14 +53,6 @@ pub struct PlannedCell {
     pub data: usize,
     /// The attack at this budget.
     pub attack: Box<dyn Attack>,
-    /// The budget.
-    pub threat: Threat,
-    /// What the attack wants.
-    pub goal: Goal,
-    /// What is judged and stored.
-    pub witness: WitnessKind,
-    /// Number format of the gradients.
-    pub precision: Precision,
     /// The cell with the next smaller budget that this one goes on from.
     pub earlier: Option<CellId>,
     /// The pictures that the attack pastes, if it pastes any.
@@ -86,18 +75,6 @@ pub struct Fitting {
     /// A picture that the sweep names.
     pub given: Option<Picture>,
 }
-
-/// Whether the budgets of a block are attacked each by itself, or the larger from where the smaller left off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    At,
-    Within,
-}
-
-const MODES: &[(&str, Mode)] = &[("at", Mode::At), ("within", Mode::Within)];
-
-/// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
-const MOST_AREA: f64 = 0.5;
 
 /// Length of the short side of pictures where neither sweep nor model names one: torchvision's before it cuts 224.
 const RESIZE: usize = 256;
@@ -209,9 +186,9 @@ impl LoadedData {
 }
 
 /// Budgets in the order in which they are attacked.
-fn rungs(mode: Mode, budgets: &[Ratio]) -> Vec<Ratio> {
+fn rungs(within: bool, budgets: &[Ratio]) -> Vec<Ratio> {
     let mut rungs = budgets.to_vec();
-    if mode == Mode::Within {
+    if within {
         rungs.sort_by(|a, b| a.to_f64().total_cmp(&b.to_f64()));
         rungs.dedup();
     }
@@ -273,9 +250,9 @@ impl Resolver<'_> {
         let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
         let train = block.train.as_ref().and_then(|t| self.train(t, &takes, data));
         let transfer_to = self.transfer_to(block, data);
-        let mode = self.choose(&block.mode, "mode", MODES);
-        let witness = self.choose(&block.witness, "witness", WITNESS_KINDS);
-        let precision = self.choose(&block.precision, "precision", PRECISIONS);
+        let mode = self.choose(&block.mode, "mode", Mode::NAMES, |name| name);
+        let witness = self.choose(&block.witness, "witness", WitnessKind::ALL, WitnessKind::name);
+        let precision = self.choose(&block.precision, "precision", Precision::ALL, Precision::name);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
@@ -286,6 +263,7 @@ impl Resolver<'_> {
         let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
             return Vec::new();
         };
+        let within = mode == "within";
         let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
         let product =
             [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
@@ -299,7 +277,7 @@ impl Resolver<'_> {
                 for (norm, budgets) in &threats {
                     for attack in &attacks {
                         let (mut earlier, mut smaller) = (None, Vec::new());
-                        for eps in rungs(mode, budgets) {
+                        for eps in rungs(within, budgets) {
                             let threat = Threat { norm: *norm, eps };
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
@@ -314,19 +292,23 @@ impl Resolver<'_> {
                                         self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
-                                    let mut cell = self.cell(model, data, attack, &threat, *goal, block, seed);
+                                    let mut cell = Cell {
+                                        witness,
+                                        precision,
+                                        ..self.cell(model, data, attack, threat, *goal, seed)
+                                    };
                                     let Some(fit) =
                                         self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
                                     else {
                                         continue;
                                     };
-                                    if !smaller.is_empty() {
-                                        cell.mode = format!("{} {}", cell.mode, smaller.join(" "));
+                                    if within {
+                                        cell.mode = Mode::Within(smaller.clone());
                                     }
                                     let id = cell.id();
                                     let before = earlier.clone();
-                                    if mode == Mode::Within {
-                                        smaller.push(threat.eps_text());
+                                    if within {
+                                        smaller.push(eps);
                                         earlier = Some(id.clone());
                                     }
                                     cells.push(PlannedCell {
@@ -335,10 +317,6 @@ impl Resolver<'_> {
                                         model,
                                         data,
                                         attack: built,
-                                        threat,
-                                        goal: *goal,
-                                        witness,
-                                        precision,
                                         earlier: before,
                                         fit,
                                         transfer_to: transfer_to.clone(),
@@ -356,16 +334,7 @@ impl Resolver<'_> {
     }
 
     #[allow(clippy::too_many_arguments)] // one a field of the cell
-    fn cell(
-        &self,
-        model: usize,
-        data: usize,
-        attack: &ResolvedAttack,
-        threat: &Threat,
-        goal: Goal,
-        block: &Block,
-        seed: u64,
-    ) -> Cell {
+    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: Threat, goal: Goal, seed: u64) -> Cell {
         Cell {
             schema: SCHEMA,
             model: self.model_record(model),
@@ -375,11 +344,11 @@ impl Resolver<'_> {
                 revision: attack.entry.revision,
                 params: attack.params.all().clone(),
             },
-            threat: ThreatRecord { norm: threat.norm.name().to_string(), eps: threat.eps_text() },
-            goal: goal.name(),
-            mode: block.mode.value.clone(),
-            witness: block.witness.value.clone(),
-            precision: block.precision.value.clone(),
+            threat,
+            goal,
+            mode: Mode::At,
+            witness: WitnessKind::U8,
+            precision: Precision::F32,
             seed,
             train: None,
         }
@@ -647,7 +616,7 @@ impl Resolver<'_> {
     fn threats(&self, block: &Block) -> Vec<(Norm, Vec<Ratio>)> {
         let mut threats = Vec::new();
         for spec in &block.threats {
-            let Some(norm) = self.choose(&spec.norm, "norm", NORMS) else {
+            let Some(norm) = self.choose(&spec.norm, "norm", Norm::all(), Norm::name) else {
                 // budgets that are wrong under any norm are named too
                 for text in spec.budgets.iter().filter(|(key, _)| *key == "eps").flat_map(|(_, texts)| texts) {
                     self.budget(Norm::Linf, text);
@@ -680,24 +649,9 @@ impl Resolver<'_> {
     }
 
     fn budget(&self, norm: Norm, text: &At<String>) -> Option<Ratio> {
-        let (key, value) = (norm.budget_key().unwrap_or("eps"), text.value.as_str());
-        let percent = value.trim_end().strip_suffix('%').filter(|_| norm == Norm::Patch);
-        let number = match percent {
-            Some(n) => Ratio::parse(n).and_then(|n| n.over(Ratio::new(100, 1)?)),
-            None => Ratio::parse(value),
-        };
-        let expected = match (norm, number) {
-            (Norm::Pixels, Some(n)) if n.den() == 1 && n.num() > 0 => return number,
-            (Norm::Pixels, _) => "a whole number from 1",
-            (Norm::Patch, Some(n)) if n.num() > 0 && n.to_f64() <= MOST_AREA => return number,
-            (Norm::Patch, _) => "a share of the image above 0 and up to 50 %, as \"5 %\" or \"0.05\"",
-            // an L2 ball of radius 1000 holds every image up to side 577
-            (_, Some(n)) if n.to_f64() > 1000.0 => "a radius below 1000: pixels lie in [0,1]",
-            (_, Some(_)) => return number,
-            (_, None) => "a number as \"8/255\" or \"0.5\"",
-        };
-        self.problem(text.line, format!("{key} `{value}`: expected {expected}"));
-        None
+        let (key, value) = (norm.budget_key().unwrap_or("eps"), &text.value);
+        let expected = |expected| self.problem(text.line, format!("{key} `{value}`: expected {expected}"));
+        norm.budget(value).map_err(expected).ok()
     }
 
     /// The attack with every combination of its parameters' values, the last parameter's running fastest.
@@ -745,10 +699,17 @@ impl Resolver<'_> {
         Ok((Params::resolve(entry.params, &given)?, Some(picture)))
     }
 
-    fn choose<T: Copy>(&self, text: &At<String>, what: &str, known: &[(&str, T)]) -> Option<T> {
-        let found = known.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
+    fn choose<T: Copy>(
+        &self,
+        text: &At<String>,
+        what: &str,
+        known: impl IntoIterator<Item = T>,
+        name: fn(T) -> &'static str,
+    ) -> Option<T> {
+        let known: Vec<T> = known.into_iter().collect();
+        let found = known.iter().copied().find(|value| name(*value) == text.value);
         if found.is_none() {
-            let hint = hint(&text.value, known.iter().map(|(name, _)| *name));
+            let hint = hint(&text.value, known.iter().map(|value| name(*value)));
             self.problem(text.line, format!("unknown {what} `{}`{hint}", text.value));
         }
         found

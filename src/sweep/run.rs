@@ -109,14 +109,14 @@ impl Prepared {
 
     /// Gets ready for a cell of the same model and images.
     fn turn_to(&mut self, cell: &PlannedCell, runner: &Runner) -> Result<()> {
-        if self.attacked_through().1 != cell.precision {
+        if self.attacked_through().1 != cell.cell.precision {
             self.coarse = None; // before there is another: both may not fit
-            if cell.precision != Precision::F32 {
+            if cell.cell.precision != Precision::F32 {
                 let model = &runner.plan.models[cell.model];
-                self.coarse = Some((cell.precision, model.engine(&runner.machine.device, cell.precision)?));
+                self.coarse = Some((cell.cell.precision, model.engine(&runner.machine.device, cell.cell.precision)?));
             }
         }
-        let of = (cell.goal.name(), cell.precision);
+        let of = (cell.cell.goal.name(), cell.cell.precision);
         if self.memo_of != of {
             (self.memo_of, self.memo) = (of, runner.new_memo(cell));
         }
@@ -142,10 +142,10 @@ pub fn run(
         }
     }
     let cached = plan.cells.len() - missing.len();
-    if let Some(cell) = missing.iter().find(|c| c.precision != Precision::F32 && machine.device.is_cpu()) {
+    if let Some(cell) = missing.iter().find(|c| c.cell.precision != Precision::F32 && machine.device.is_cpu()) {
         return Err(Error::usage(format!(
             "precision `{}` needs a GPU: the CPU computes in f32 (hint: --device cuda, or leave `precision` out)",
-            cell.precision.name()
+            cell.cell.precision.name()
         )));
     }
     let runs = runs(missing);
@@ -254,7 +254,7 @@ impl Runner<'_> {
             engine,
             coarse: None,
             clean,
-            memo_of: (cell.goal.name(), Precision::F32),
+            memo_of: (cell.cell.goal.name(), Precision::F32),
             memo: self.new_memo(cell),
         })
     }
@@ -270,9 +270,9 @@ impl Runner<'_> {
             device: &self.machine.device,
             subset,
             clean: &ready.clean,
-            goal: cell.goal,
+            goal: cell.cell.goal,
             seed: cell.cell.seed,
-            witness: cell.witness,
+            witness: cell.cell.witness,
             judging: Judging::WhereItMatters,
             on_device: !self.machine.device.is_cpu(),
             marks: &marks,
@@ -287,7 +287,7 @@ impl Runner<'_> {
         };
         let kept = Kept::new(self.store, &cell.id, self.stop);
         let streams = Streams::new(cell.cell.seed, cell.cell.family(STEPS));
-        let task = Task { threat: cell.threat, streams, pictures: &pictures, checkpoint: &kept };
+        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, checkpoint: &kept };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });

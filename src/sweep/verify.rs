@@ -10,13 +10,13 @@ use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
 use crate::kernel::Precision;
 use crate::model::{self, ModelSource, Portable};
 use crate::placement::{Picture, Placement};
-use crate::ratio::Ratio;
 use crate::record::{
     BOUNDARY, CLEAN_WRONG, Cell, DataRecord, Explained, Explanation, ModelRecord, Outcome, Provenance, StoredCell,
     Transfer, Witnesses,
 };
 use crate::store::Store;
-use crate::threat::{NORMS, Threat};
+use crate::terms::WitnessKind;
+use crate::threat::Threat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -148,7 +148,7 @@ impl Loaded<'_> {
             Witnesses::U8(v) => v.len(),
             Witnesses::F32(v) => v.len(),
         };
-        let kind = if matches!(witnesses, Witnesses::U8(_)) { "u8" } else { "f32" };
+        let kind = if matches!(witnesses, Witnesses::U8(_)) { WitnessKind::U8 } else { WitnessKind::F32 };
         if kind != stored.cell.witness {
             return Err(Error::Store(format!("cell {id} claims {} witnesses and stores {kind}", stored.cell.witness)));
         }
@@ -398,14 +398,7 @@ fn slice(witnesses: &Witnesses, k: usize, values: usize) -> Image<'_> {
 
 impl Claim<'_> {
     fn new<'a>(cell: &Cell, bench: &'a Bench) -> Result<Claim<'a>> {
-        let norm = NORMS.iter().find(|(name, _)| *name == cell.threat.norm).map(|(_, n)| *n);
-        let threat = norm.zip(Ratio::parse(&cell.threat.eps)).map(|(norm, eps)| Threat { norm, eps });
-        let Some((threat, goal)) = threat.zip(Goal::parse(&cell.goal)) else {
-            return Err(Error::Store(format!(
-                "threat or goal unknown to this foolproof: {:?} {}",
-                cell.threat, cell.goal
-            )));
-        };
+        let (threat, goal) = (cell.threat, cell.goal);
         let (subset, classes) = (&bench.subset, bench.clean.first().map_or(0, |v| v.logits.len()));
         if let Goal::Class(class) = goal
             && class >= classes

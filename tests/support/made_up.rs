@@ -1,8 +1,8 @@
 //! Records of runs that were never run: whole ones, of which a test changes what it is about.
 
-use foolproof::record::{
-    AttackRecord, Cell, DataRecord, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, ThreatRecord,
-};
+use foolproof::ratio::Ratio;
+use foolproof::record::{AttackRecord, Cell, DataRecord, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA};
+use foolproof::terms::{Goal, Mode, Norm, Precision, Threat, WitnessKind};
 
 /// PGD on two images within 8/255.
 pub fn cell() -> Cell {
@@ -21,14 +21,19 @@ pub fn cell() -> Cell {
             digest: "1".repeat(64),
         },
         attack: AttackRecord { name: "pgd".into(), revision: 1, params: [("steps".into(), "10".into())].into() },
-        threat: ThreatRecord { norm: "linf".into(), eps: "8/255".into() },
-        goal: "untargeted".into(),
-        mode: "at".into(),
-        witness: "u8".into(),
-        precision: "f32".into(),
+        threat: threat(Norm::Linf, "8/255"),
+        goal: Goal::Untargeted,
+        mode: Mode::At,
+        witness: WitnessKind::U8,
+        precision: Precision::F32,
         seed: 0,
         train: None,
     }
+}
+
+/// A budget as sweep files write it.
+pub fn threat(norm: Norm, eps: &str) -> Threat {
+    Threat { norm, eps: Ratio::parse(eps).unwrap() }
 }
 
 /// An image of this class that was right, was attacked, and stands.

@@ -15,6 +15,7 @@ use super::html::Html;
 use super::{budget, goal};
 use crate::error::Result;
 use crate::record::{Explanation, Inputs, Outcome};
+use crate::terms::{Norm, WitnessKind};
 use base64::Engine as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +110,7 @@ pub fn choose(run: &Run, names: &[String]) -> Result<Gallery> {
             inputs.insert(digest.clone(), subset);
         }
         let subset = &inputs[digest];
-        let each = if s.cell.witness == "f32" { 4 } else { 1 };
+        let each = if s.cell.witness == WitnessKind::F32 { 4 } else { 1 };
         read += s.n.unwrap_or(0) * 3 * subset.side * subset.side * each;
         // the first cell is always shown
         if chosen.len() == MOST_CELLS || (read > MOST_READ && !chosen.is_empty()) {
@@ -140,10 +141,10 @@ pub fn choose(run: &Run, names: &[String]) -> Result<Gallery> {
 
 /// Cells in the order in which they come to be shown: each line with its most usual budget, then each with the next.
 fn in_turns(run: &Run, names: &[String]) -> Vec<usize> {
-    let mut lines: BTreeMap<(String, &str, &str), Vec<usize>> = BTreeMap::new();
-    let mut order: Vec<(String, &str, &str)> = Vec::new();
+    let mut lines: BTreeMap<(String, &str, Norm), Vec<usize>> = BTreeMap::new();
+    let mut order: Vec<(String, &str, Norm)> = Vec::new();
     for (i, s) in run.cells.iter().enumerate().filter(|(_, s)| s.rates.as_ref().is_some_and(|r| r.n > 0)) {
-        let line = (scene_key(s), names[i].as_str(), s.cell.threat.norm.as_str());
+        let line = (scene_key(s), names[i].as_str(), s.cell.threat.norm);
         lines
             .entry(line.clone())
             .or_insert_with(|| {
@@ -164,7 +165,7 @@ fn in_turns(run: &Run, names: &[String]) -> Vec<usize> {
 
 fn scene_key(s: &Summary) -> String {
     let c = &s.cell;
-    [&c.model.name, &c.model.weights, &c.data.digest, &goal(c), c.mode_name()].join("\n")
+    [&c.model.name, &c.model.weights, &c.data.digest, &goal(c), c.mode.name()].join("\n")
 }
 
 /// The images of a cell that may be shown, in the order of their turns.

@@ -12,8 +12,8 @@ use super::summary::Summary;
 use super::tables::dataset;
 use crate::digest;
 use crate::error::Result;
-use crate::ratio::Ratio;
 use crate::record::Cell;
+use crate::terms::{Mode, Precision, WitnessKind};
 use base64::Engine as _;
 use html::Html;
 use std::collections::{BTreeMap, BTreeSet};
@@ -455,36 +455,21 @@ fn file_of(html: &mut Html, path: &str, name: &str) {
 
 /// `Linf 8/255`, `3 pixels`, `10 % of the area`.
 fn budget(cell: &Cell) -> String {
-    let (norm, eps) = (cell.threat.norm.as_str(), cell.threat.eps.as_str());
-    let within = if cell.mode_name() == "within" { ", within" } else { "" };
-    let text = match norm {
-        "linf" => format!("Linf {eps}"),
-        "l2" => format!("L2 {eps}"),
-        "pixels" if eps == "1" => "1 pixel".to_string(),
-        "pixels" => format!("{eps} pixels"),
-        "patch" => match Ratio::parse(eps) {
-            Some(area) => format!("{} % of the area", (1e4 * area.to_f64()).round() / 100.0),
-            None => format!("area {eps}"),
-        },
-        "any" => "any image".to_string(),
-        _ => format!("{norm} {eps}"),
-    };
-    text + within
+    cell.threat.caption() + if cell.mode == Mode::At { "" } else { ", within" }
 }
 
 /// Budgets sort by norm, then by size.
 fn budget_order(cell: &Cell) -> String {
-    let eps = Ratio::parse(&cell.threat.eps).map_or(0.0, |eps| eps.to_f64());
-    format!("{} {eps:018.9}", cell.threat.norm)
+    format!("{} {:018.9}", cell.threat.norm.name(), cell.threat.eps.to_f64())
 }
 
 /// The goal, and what else tells cells apart.
 fn goal(cell: &Cell) -> String {
-    let mut text = cell.goal.clone();
-    if cell.witness != "u8" {
+    let mut text = cell.goal.name();
+    if cell.witness != WitnessKind::U8 {
         text += &format!(", {} witness", cell.witness);
     }
-    if cell.precision != "f32" {
+    if cell.precision != Precision::F32 {
         text += &format!(", {} gradients", cell.precision);
     }
     if cell.seed != 0 {

@@ -1,7 +1,9 @@
 use super::super::summary::{Indicators, Rates, Tally};
 use super::*;
+
 use crate::record::tests::cell;
 use crate::record::{DataRecord, ModelRecord, TrainRecord};
+use crate::terms::Goal;
 
 /// A complete cell of n images, of which those in `fooled` are fooled and all were right.
 pub(in super::super) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
@@ -38,13 +40,17 @@ pub(in super::super) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut C
     }
 }
 
+fn ratio(text: &str) -> Ratio {
+    Ratio::parse(text).unwrap()
+}
+
 fn set(cell: &mut Cell, attack: &str, params: &[(&str, &str)]) {
     cell.attack.name = attack.into();
     cell.attack.params = params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
 }
 
 fn at(eps: &str, fooled: &[u32]) -> Summary {
-    summary(100, fooled, |c| c.threat.eps = eps.into())
+    summary(100, fooled, |c| c.threat.eps = ratio(eps))
 }
 
 /// Verdicts of the rows of one relation.
@@ -82,7 +88,9 @@ fn robust_accuracy_falls_with_the_budget() {
 #[test]
 fn within_leaves_nothing_to_chance() {
     let within = |eps: &str, fooled: &[u32]| {
-        summary(100, fooled, |c| (c.threat.eps, c.mode) = (eps.into(), format!("within 1/255 {eps}")))
+        summary(100, fooled, |c| {
+            (c.threat.eps, c.mode) = (ratio(eps), Mode::parse(&format!("within 1/255 {eps}")).unwrap())
+        })
     };
     let relation = "robust accuracy falls with the budget";
     assert_eq!(verdicts(&[within("2/255", &[7]), within("8/255", &[7, 8])], relation), [Fine]);
@@ -135,7 +143,7 @@ fn a_scan_may_at_most_be_suspicious() {
     let pixel = |variant: &str, fooled: &[u32]| {
         summary(100, fooled, |c| {
             set(c, "one-pixel", &[("variant", variant), ("objective", "goal")]);
-            (c.threat.norm, c.threat.eps) = ("pixels".into(), "1".into());
+            (c.threat.norm, c.threat.eps) = (Norm::Pixels, ratio("1"));
         })
     };
     let relation = "a scan is not weaker than evolution";
@@ -148,7 +156,7 @@ fn patches_beat_their_controls() {
     let pasted = |attack: &str, content: &str, fooled: &[u32]| {
         summary(100, fooled, |c| {
             set(c, attack, &[("content", content)]);
-            (c.threat.norm, c.threat.eps, c.goal) = ("patch".into(), "0.1".into(), "target:3".into());
+            (c.threat.norm, c.threat.eps, c.goal) = (Norm::Patch, ratio("0.1"), Goal::Class(3));
         })
     };
     let relation = "a patch is not weaker than its controls";
@@ -165,18 +173,18 @@ fn patches_beat_their_controls() {
 #[test]
 fn an_unbounded_attack_leaves_no_more_than_guessing() {
     let shapes = Shapes::from([("11".to_string(), (10, 32))]);
-    let judged = |eps: &str, norm: &str, robust: u32| {
-        let s = summary(100, &first(100 - robust), |c| (c.threat.eps, c.threat.norm) = (eps.into(), norm.into()));
+    let judged = |eps: &str, norm: Norm, robust: u32| {
+        let s = summary(100, &first(100 - robust), |c| (c.threat.eps, c.threat.norm) = (ratio(eps), norm));
         let rows = rows(&[s], &shapes, &[]);
         rows.iter().find(|r| r.relation == "an unbounded budget leaves nothing").map(|r| r.verdict)
     };
-    assert_eq!(judged("1", "linf", 0), Some(Fine));
-    assert_eq!(judged("1", "linf", 10), Some(Fine), "guessing");
-    assert_eq!(judged("1/2", "linf", 16), Some(Suspicious));
-    assert_eq!(judged("1", "linf", 60), Some(Violated));
-    assert_eq!(judged("8/255", "linf", 60), None);
-    assert_eq!(judged("8", "l2", 60), None, "half the diagonal is 27.7");
-    assert_eq!(judged("28", "l2", 60), Some(Violated));
+    assert_eq!(judged("1", Norm::Linf, 0), Some(Fine));
+    assert_eq!(judged("1", Norm::Linf, 10), Some(Fine), "guessing");
+    assert_eq!(judged("1/2", Norm::Linf, 16), Some(Suspicious));
+    assert_eq!(judged("1", Norm::Linf, 60), Some(Violated));
+    assert_eq!(judged("8/255", Norm::Linf, 60), None);
+    assert_eq!(judged("8", Norm::L2, 60), None, "half the diagonal is 27.7");
+    assert_eq!(judged("28", Norm::L2, 60), Some(Violated));
 }
 
 /// Closed forms: one minus none, all, and sums of two terms.
@@ -200,7 +208,7 @@ fn a_patch_fitted_to_the_attacked_net_is_not_weaker() {
     let fitted = |to: &str, fooled: &[u32]| {
         summary(100, fooled, |c| {
             set(c, "patch", &[]);
-            (c.threat.norm, c.goal) = ("patch".into(), "target:3".into());
+            (c.threat.norm, c.goal) = (Norm::Patch, Goal::Class(3));
             let net = ModelRecord { name: to.into(), network: "n".into(), weights: to.into() };
             let data = DataRecord { digest: "22".into(), ..c.data.clone() };
             c.train = Some(TrainRecord { models: vec![net], data });
@@ -314,8 +322,8 @@ fn a_loss_that_still_rises_is_suspicious() {
     assert_eq!(judged(&[]), []);
     // too short to say, and too short beside what smaller budgets brought
     assert_eq!(judge(&mix(40, 0), |c| set(c, "pgd", &[("steps", "3")])), []);
-    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within".into()), [Suspicious]);
-    assert_eq!(judge(&mix(40, 0), |c| c.mode = "within 1/255".into()), []);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = Mode::Within(Vec::new())), [Suspicious]);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = Mode::Within(vec![ratio("1/255")])), []);
 }
 
 /// Holm's correction speaks for the whole run: among many sound pairs the odd one is chance.

@@ -1,0 +1,443 @@
+//! The vocabulary: what a cell is told by, as types. On disk and in sweep files each is the text it has always been.
+//!
+//! What is *done* with a threat or a goal stands in the rooms of those names; here is what they are called.
+
+pub use crate::ratio::Ratio;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a change is measured; data, not a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// Largest absolute change of a channel of a pixel.
+    Linf,
+    /// Euclidean length of the change over all pixels and channels.
+    L2,
+    /// Number of changed pixels, whatever happens to them.
+    Pixels,
+    /// Changed pixels as a share of the image, all in one region (see `threat`).
+    Patch,
+    /// Nothing: every image is allowed.
+    Any,
+}
+
+/// What is said of a norm, in sweep files, tables and figures. A new norm is a variant of [`Norm`], a line in [`NORMS`], and
+/// its geometry in `threat`.
+pub struct NormTerms {
+    /// The norm.
+    pub norm: Norm,
+    /// Name in sweep files and tables.
+    pub name: &'static str,
+    /// Name in running text and in the formats of others; `None`: budgets are told in words ([`Threat::caption`]).
+    pub title: Option<&'static str>,
+    /// Key of its budgets in sweep files; `None`: it has none.
+    pub budget_key: Option<&'static str>,
+    /// Axis of budgets; `None`: none is drawn.
+    pub axis: Option<Axis>,
+    /// The budget that the field reports most: 8/255 in Linf, 0.5 in L2, one pixel, a tenth of the area.
+    pub usual: f64,
+    /// Caption of an axis of distances of witnesses; `None`: there is no distance that shrinks.
+    pub distance: Option<&'static str>,
+}
+
+/// An axis of budgets.
+pub struct Axis {
+    /// What it says.
+    pub caption: &'static str,
+    /// How many of its units a budget of 1 is.
+    pub units: f64,
+}
+
+/// Every norm.
+pub const NORMS: &[NormTerms] = &[
+    NormTerms {
+        norm: Norm::Linf,
+        name: "linf",
+        title: Some("Linf"),
+        budget_key: Some("eps"),
+        axis: Some(Axis { caption: "eps / 255 (Linf)", units: 255.0 }),
+        usual: 8.0 / 255.0,
+        distance: Some("least Linf change that fools / 255"),
+    },
+    NormTerms {
+        norm: Norm::L2,
+        name: "l2",
+        title: Some("L2"),
+        budget_key: Some("eps"),
+        axis: Some(Axis { caption: "eps (L2, pixels in [0,1])", units: 1.0 }),
+        usual: 0.5,
+        distance: Some("least L2 change that fools"),
+    },
+    NormTerms {
+        norm: Norm::Pixels,
+        name: "pixels",
+        title: None,
+        budget_key: Some("count"),
+        axis: Some(Axis { caption: "changed pixels", units: 1.0 }),
+        usual: 1.0,
+        distance: None,
+    },
+    NormTerms {
+        norm: Norm::Patch,
+        name: "patch",
+        title: None,
+        budget_key: Some("area"),
+        axis: None,
+        usual: 0.1,
+        distance: None,
+    },
+    NormTerms { norm: Norm::Any, name: "any", title: None, budget_key: None, axis: None, usual: 0.0, distance: None },
+];
+
+/// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).
+const MOST_AREA: f64 = 0.5;
+
+impl Norm {
+    /// Every one.
+    pub fn all() -> impl Iterator<Item = Norm> {
+        NORMS.iter().map(|terms| terms.norm)
+    }
+
+    /// Its line in [`NORMS`].
+    pub fn terms(self) -> &'static NormTerms {
+        NORMS.iter().find(|terms| terms.norm == self).expect("every norm is listed")
+    }
+
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        self.terms().name
+    }
+
+    /// Key of its budgets in sweep files; `None`: it has none.
+    pub fn budget_key(self) -> Option<&'static str> {
+        self.terms().budget_key
+    }
+
+    /// Reads a budget as sweep files have it: `"8/255"`, a number of pixels, `"5 %"` of the area.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn budget(self, text: &str) -> Result<Ratio, &'static str> {
+        let number = if self == Norm::Patch { Ratio::of_share(text) } else { Ratio::parse(text) };
+        match (self, number) {
+            (Norm::Pixels, Some(n)) if n.den() == 1 && n.num() > 0 => Ok(n),
+            (Norm::Pixels, _) => Err("a whole number from 1"),
+            (Norm::Patch, Some(n)) if n.num() > 0 && n.to_f64() <= MOST_AREA => Ok(n),
+            (Norm::Patch, _) => Err("a share of the image above 0 and up to 50 %, as \"5 %\" or \"0.05\""),
+            // an L2 ball of radius 1000 holds every image up to side 577
+            (_, Some(n)) if n.to_f64() > 1000.0 => Err("a radius below 1000: pixels lie in [0,1]"),
+            (_, Some(n)) => Ok(n),
+            (_, None) => Err("a number as \"8/255\" or \"0.5\""),
+        }
+    }
+
+    /// Whether a small step in any direction stays allowed after it is projected: what a descent needs.
+    pub fn is_ball(self) -> bool {
+        matches!(self, Norm::Linf | Norm::L2)
+    }
+}
+
+/// The images that an attack may return: those within `eps` of the clean image in this norm, and inside [0,1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredThreat", into = "StoredThreat")]
+pub struct Threat {
+    /// How distance is measured.
+    pub norm: Norm,
+    /// Radius in units of [0,1] pixels; number of pixels; share of the image; 1 where every image is allowed.
+    pub eps: Ratio,
+}
+
+impl Threat {
+    /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number.
+    pub fn eps_text(&self) -> String {
+        match self.norm {
+            Norm::Linf => self.eps.in_grey_levels(),
+            _ => self.eps.to_string(),
+        }
+    }
+
+    /// `Linf 8/255`, `3 pixels`, `10 % of the area`, `any image`.
+    pub fn caption(&self) -> String {
+        let eps = self.eps_text();
+        match self.norm {
+            Norm::Pixels if eps == "1" => "1 pixel".to_string(),
+            Norm::Pixels => format!("{eps} pixels"),
+            Norm::Patch => format!("{} of the area", self.percent()),
+            Norm::Any => "any image".to_string(),
+            norm => format!("{} {eps}", norm.terms().title.unwrap_or(norm.name())),
+        }
+    }
+
+    /// `eps` as a share, `12.5 %`.
+    pub fn percent(&self) -> String {
+        format!("{} %", (1e4 * self.eps.to_f64()).round() / 100.0)
+    }
+}
+
+/// A threat on disk.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredThreat {
+    norm: Norm,
+    eps: String,
+}
+
+impl From<Threat> for StoredThreat {
+    fn from(threat: Threat) -> StoredThreat {
+        StoredThreat { norm: threat.norm, eps: threat.eps_text() }
+    }
+}
+
+impl TryFrom<StoredThreat> for Threat {
+    type Error = String;
+
+    fn try_from(StoredThreat { norm, eps }: StoredThreat) -> Result<Threat, String> {
+        let eps = Ratio::parse(&eps).ok_or_else(|| format!("eps `{eps}` is no number"))?;
+        Ok(Threat { norm, eps })
+    }
+}
+
+/// What an attack wants: any wrong class, or one class chosen by a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Goal {
+    /// Any class but the label.
+    Untargeted,
+    /// This class.
+    Class(usize),
+    /// The class after the label, cyclically.
+    Next,
+    /// The class with the lowest clean logit.
+    LeastLikely,
+    /// A class other than the label, uniform by seed.
+    Random,
+}
+
+impl Goal {
+    /// Reads `untargeted`, `target:3`, `target:next`, `target:least-likely`, `target:random`.
+    pub fn parse(text: &str) -> Option<Goal> {
+        match text.strip_prefix("target:") {
+            None => (text == "untargeted").then_some(Goal::Untargeted),
+            Some("next") => Some(Goal::Next),
+            Some("least-likely") => Some(Goal::LeastLikely),
+            Some("random") => Some(Goal::Random),
+            Some(n) => n.parse().ok().filter(|_| n.bytes().all(|b| b.is_ascii_digit())).map(Goal::Class),
+        }
+    }
+
+    /// Name in sweep files and tables.
+    pub fn name(&self) -> String {
+        match self {
+            Goal::Untargeted => "untargeted".into(),
+            Goal::Class(t) => format!("target:{t}"),
+            Goal::Next => "target:next".into(),
+            Goal::LeastLikely => "target:least-likely".into(),
+            Goal::Random => "target:random".into(),
+        }
+    }
+
+    /// Whether a class is to be reached, not only one to be left.
+    pub fn is_targeted(&self) -> bool {
+        *self != Goal::Untargeted
+    }
+
+    /// The one class that all images are to be taken for; `None`: there is none.
+    pub fn class(&self) -> Option<usize> {
+        match self {
+            Goal::Class(class) => Some(*class),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl From<Goal> for String {
+    fn from(goal: Goal) -> String {
+        goal.name()
+    }
+}
+
+impl TryFrom<String> for Goal {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Goal, String> {
+        Goal::parse(&text).ok_or_else(|| format!("unknown goal `{text}`"))
+    }
+}
+
+/// Whether a cell is attacked by itself, or goes on from smaller budgets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Attacked at its budget alone.
+    At,
+    /// What broke at one of these smaller budgets counts, ascending; the others were attacked on from where the largest of
+    /// them left off.
+    Within(Vec<Ratio>),
+}
+
+impl Mode {
+    /// Names in sweep files and tables.
+    pub const NAMES: [&str; 2] = ["at", "within"];
+
+    /// Name in sweep files and tables, without the smaller budgets.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::At => "at",
+            Mode::Within(_) => "within",
+        }
+    }
+
+    /// Whether images that broke at a smaller budget count here.
+    pub fn carries(&self) -> bool {
+        matches!(self, Mode::Within(smaller) if !smaller.is_empty())
+    }
+
+    /// As it is stored: `at`, or `within 1/255 2/255`.
+    pub fn text(&self, norm: Norm) -> String {
+        let smaller: &[Ratio] = if let Mode::Within(smaller) = self { smaller } else { &[] };
+        let texts = smaller.iter().map(|eps| Threat { norm, eps: *eps }.eps_text());
+        [self.name().to_string()].into_iter().chain(texts).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Reads what [`Mode::text`] writes.
+    pub fn parse(text: &str) -> Option<Mode> {
+        let mut words = text.split(' ');
+        match (words.next(), words.map(Ratio::parse).collect::<Option<Vec<_>>>()?) {
+            (Some("at"), smaller) if smaller.is_empty() => Some(Mode::At),
+            (Some("within"), smaller) => Some(Mode::Within(smaller)),
+            _ => None,
+        }
+    }
+}
+
+/// What is stored and judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WitnessKind {
+    /// 8-bit images, exact membership.
+    U8,
+    /// Float images, membership up to 1e-6.
+    F32,
+}
+
+impl WitnessKind {
+    /// Every one.
+    pub const ALL: [WitnessKind; 2] = [WitnessKind::U8, WitnessKind::F32];
+
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            WitnessKind::U8 => "u8",
+            WitnessKind::F32 => "f32",
+        }
+    }
+}
+
+impl fmt::Display for WitnessKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Number format in which gradients are computed. What is judged is always computed in [`Precision::F32`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// IEEE single precision.
+    F32,
+    /// Single precision with products of 11 significant bits, on the GPU's tensor cores.
+    Tf32,
+    /// Values and products of 8 significant bits, sums in single precision.
+    Bf16,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of a value of a map.
+    pub fn bytes(self) -> usize {
+        if self == Precision::Bf16 { 2 } else { 4 }
+    }
+
+    /// By how much logits may be off, as a share of the largest: the unit roundoff times 24, for the rounding of two
+    /// factors in each of up to 19 layers, which adds up as √38 ≈ 6, and a factor of 4 to be safe. 0 stands for what
+    /// the judge computes with itself.
+    pub fn logit_error(self) -> f32 {
+        match self {
+            Precision::F32 => 0.0,
+            Precision::Tf32 => 24.0 / 2048.0,
+            Precision::Bf16 => 24.0 / 256.0,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored<T: Serialize>(term: &T) -> String {
+        serde_json::to_string(term).unwrap()
+    }
+
+    #[test]
+    fn every_term_is_read_back_from_its_text() {
+        for norm in Norm::all() {
+            assert_eq!(stored(&norm), format!("\"{}\"", norm.name()));
+            for eps in ["8/255", "0.5", "3", "1/3"] {
+                let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
+                assert_eq!(serde_json::from_str::<Threat>(&stored(&threat)).unwrap(), threat);
+                let mode = Mode::Within(vec![threat.eps; 2]);
+                assert_eq!(Mode::parse(&mode.text(norm)), Some(mode));
+            }
+        }
+        for witness in WitnessKind::ALL {
+            assert_eq!(stored(&witness), format!("\"{witness}\""));
+        }
+        for precision in Precision::ALL {
+            assert_eq!(stored(&precision), format!("\"{precision}\""));
+        }
+        for name in ["untargeted", "target:3", "target:next", "target:least-likely", "target:random"] {
+            let goal = Goal::parse(name).unwrap();
+            assert_eq!((goal.name().as_str(), stored(&goal)), (name, format!("\"{name}\"")));
+        }
+        for name in ["", "target:", "target:-1", "target:+1", "target:x", "Untargeted"] {
+            assert_eq!(Goal::parse(name), None, "{name}");
+        }
+        for text in ["", "at 1", "within x", "beside"] {
+            assert_eq!(Mode::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn grey_levels_are_told_as_such() {
+        let threat = |norm, eps: &str| Threat { norm, eps: Ratio::parse(eps).unwrap() };
+        assert_eq!(stored(&threat(Norm::Linf, "1/51")), r#"{"norm":"linf","eps":"5/255"}"#);
+        assert_eq!(threat(Norm::Linf, "1/51").caption(), "Linf 5/255");
+        assert_eq!(threat(Norm::L2, "1/2").caption(), "L2 0.5");
+        assert_eq!(threat(Norm::Pixels, "1").caption(), "1 pixel");
+        assert_eq!(threat(Norm::Patch, "1/8").caption(), "12.5 % of the area");
+        assert_eq!(Mode::Within(vec![Ratio::parse("1/51").unwrap()]).text(Norm::Linf), "within 5/255");
+    }
+}
