@@ -5,7 +5,7 @@ use crate::goal::Aim;
 use crate::kernel::bus::{down, down_rows};
 use crate::kernel::{Loss, changed, lend};
 use crate::loss;
-use candle_core::{D, DType, Device, Tensor, TensorId};
+use candle_core::{D, DType, Tensor, TensorId};
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +94,7 @@ impl<'a> Evidence<'a> {
         self.logits
     }
 
-    /// Of the cross-entropy that [`Oracle::pass`] climbs, N×3×H×W, whose length says how far rounding can move a margin.
+    /// Of the log-odds that [`Oracle::pass`] climbs, N×3×H×W, whose length says how far rounding can move a margin.
     /// `None`: nothing is known of that, so only an image that is 8-bit already keeps its logits when it is rounded.
     pub fn gradient(&self) -> Option<&'a Tensor> {
         self.gradient
@@ -116,8 +116,8 @@ pub struct Pass {
     of: TensorId,
     logits: Vec<Vec<f32>>,
     gradient: Tensor,
-    /// Whether the loss is the cross-entropy of [`Oracle::pass`].
-    is_cross_entropy: bool,
+    /// Whether the loss is the log-odds of [`Oracle::pass`].
+    is_log_odds: bool,
 }
 
 impl Pass {
@@ -126,8 +126,8 @@ impl Pass {
         &self.logits
     }
 
-    /// Gradient of the loss to be maximised, N×3×H×W: the cross-entropy of the label, or minus that of the target; of
-    /// [`Oracle::climb`], whatever was asked for.
+    /// Gradient of the loss to be maximised, N×3×H×W: the log-odds against the label, or for the target
+    /// ([`loss::log_odds`]); of [`Oracle::climb`], whatever was asked for.
     pub fn gradient(&self) -> &Tensor {
         &self.gradient
     }
@@ -139,7 +139,7 @@ impl Pass {
 
     /// For a proposal of the same images, by the same tensor.
     pub fn evidence(&self) -> Evidence<'_> {
-        let gradient = self.is_cross_entropy.then_some(&self.gradient);
+        let gradient = self.is_log_odds.then_some(&self.gradient);
         Evidence { of: self.of, logits: &self.logits, gradient }
     }
 }
@@ -153,9 +153,15 @@ pub struct Spent {
     pub backwards: u64,
     /// Whether a gradient was zero everywhere.
     pub zero_gradient: bool,
+    /// Whether a gradient was not, but so small that some of its values may have been lost ([`FAINT`]).
+    pub faint_gradient: bool,
     /// Whether a gradient held NaN or Inf.
     pub not_finite: bool,
 }
+
+/// Below this the largest value of a gradient lies so near the smallest that f32 has in full, 2^-126, that values 24 bits below
+/// it lose digits or are lost: a step along it may be shorter than asked.
+pub const FAINT: f32 = f32::MIN_POSITIVE * (1 << 24) as f32;
 
 /// Gradients at the clean images, shared by all cells that attack the same images with the same goal: every budget of
 /// FGSM, and the first step of every descent without random start. One slot an image of the subset.
@@ -225,7 +231,7 @@ impl<'a> Oracle<'a> {
             let of_image = images.elem_count() / rows.len();
             missing.iter().zip(computed.chunks_exact(of_image)).for_each(|(i, g)| values[*i] = g);
             let gradient = up(values.concat(), images.shape(), images.device())?;
-            Pass { of: images.id(), logits, gradient, is_cross_entropy: true }
+            Pass { of: images.id(), logits, gradient, is_log_odds: true }
         };
         if missing.iter().any(|i| slot(*i).is_some()) {
             let gradient = down::<f32>(&pass.gradient)?;
@@ -238,7 +244,7 @@ impl<'a> Oracle<'a> {
         Ok(pass)
     }
 
-    /// [`Oracle::pass`] for another objective than the cross-entropy, given by its slope, at any images.
+    /// [`Oracle::pass`] for another objective than the log-odds, given by its slope, at any images.
     pub fn climb(&mut self, rows: &[usize], images: &Tensor, places: &[Place], slope: &Slope) -> Result<Pass> {
         self.check_stop()?;
         let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, slope)?;
@@ -247,22 +253,30 @@ impl<'a> Oracle<'a> {
     }
 
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
-        let loss = CrossEntropy { aims: rows.iter().map(|r| self.aims[*r]).collect() };
+        let loss = LogOdds { aims: rows.iter().map(|r| self.aims[*r]).collect() };
         let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_cross_entropy: true })
+        Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_log_odds: true })
     }
 
-    /// Whether a gradient of a row was zero everywhere.
-    pub fn met_zero_gradient(&self, row: usize) -> bool {
-        self.spent.iter().any(|spent| spent[row].zero_gradient)
+    /// Whether a gradient of a row was zero everywhere, and whether one was faint.
+    pub fn noticed(&self, row: usize) -> [bool; 2] {
+        let any = |of: fn(&Spent) -> bool| self.spent.iter().any(|spent| of(&spent[row]));
+        [any(|s| s.zero_gradient), any(|s| s.faint_gradient)]
+    }
+
+    /// Notes of a row that an attack had no slope to follow: where it looks at a part of the gradient alone, or at gradients
+    /// of other images.
+    pub fn met_zero_gradient(&mut self, row: usize) {
+        self.spent.iter_mut().for_each(|spent| spent[row].zero_gradient = true);
     }
 
     /// Counts the passes that a row cost before its run was stopped and taken up again, and recalls what was noticed.
-    pub fn resume(&mut self, row: usize, passes: usize, zero_gradient: bool) {
+    pub fn resume(&mut self, row: usize, passes: usize, [zero_gradient, faint_gradient]: [bool; 2]) {
         for spent in &mut self.spent {
             spent[row].forwards += passes as u64;
             spent[row].backwards += passes as u64;
             spent[row].zero_gradient |= zero_gradient;
+            spent[row].faint_gradient |= faint_gradient;
         }
     }
 
@@ -352,21 +366,15 @@ impl<'a> Oracle<'a> {
     }
 
     fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor) -> Result<()> {
-        let of_image = gradient.elem_count() / rows.len();
-        let size = |g: &[f32]| g.iter().map(|v| v.abs()).sum::<f32>();
-        let sizes: Vec<f32> = match gradient.device() {
-            Device::Cpu => lend(gradient, |g| g.par_chunks(of_image).map(size).collect())?,
-            // one number an image comes back instead of all
-            _ => down(&gradient.abs()?.flatten_from(1)?.sum(1)?)?,
-        };
-        for ((row, place), size) in rows.iter().zip(places).zip(sizes) {
+        for ((row, place), most) in rows.iter().zip(places).zip(largest(gradient)?) {
             // a run that ends here asks for no gradient any more
             for mark in self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)) {
                 let spent = &mut self.spent[mark][*row];
                 spent.forwards += 1;
                 spent.backwards += 1;
-                spent.zero_gradient |= size == 0.0;
-                spent.not_finite |= !size.is_finite();
+                spent.zero_gradient |= most == 0.0;
+                spent.faint_gradient |= most > 0.0 && most < FAINT;
+                spent.not_finite |= !most.is_finite();
             }
         }
         Ok(())
@@ -377,6 +385,22 @@ impl<'a> Oracle<'a> {
     }
 }
 
+/// Largest absolute value of each image's gradient, N×3×H×W; not finite where any is not. A sum would overflow where no value
+/// does.
+fn largest(gradient: &Tensor) -> Result<Vec<f32>> {
+    let of_image = gradient.elem_count() / gradient.dim(0)?;
+    // without their sign, the bits of floats are in the order of the numbers, with Inf and NaN above all
+    let most = |g: &[f32]| f32::from_bits(g.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0));
+    if gradient.device().is_cpu() {
+        return lend(gradient, |g| g.par_chunks(of_image).map(most).collect());
+    }
+    // two numbers an image come back instead of all; the sum tells what is not finite, of which a maximum may say nothing
+    let sizes = gradient.abs()?.flatten_from(1)?;
+    let sum = (&sizes * 2f64.powi(-24))?.sum(1)?;
+    let [most, sum] = [down::<f32>(&sizes.max(1)?)?, down::<f32>(&sum)?];
+    Ok(most.into_iter().zip(sum).map(|(most, sum)| if sum.is_finite() { most } else { f32::NAN }).collect())
+}
+
 /// Gradient of an objective, to be *maximised*, with respect to the logits of an image with this aim.
 pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 
@@ -384,17 +408,17 @@ pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
     let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
     let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
-    Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_cross_entropy: false })
+    Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_log_odds: false })
 }
 
-/// [`loss::cross_entropy`] of a batch, one aim a row.
-struct CrossEntropy {
+/// [`loss::log_odds`] of a batch, one aim a row.
+struct LogOdds {
     aims: Vec<Aim>,
 }
 
-impl Loss for CrossEntropy {
+impl Loss for LogOdds {
     fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
-        loss::cross_entropy(&self.aims[row], logits, gradient);
+        loss::log_odds(&self.aims[row], logits, gradient);
     }
 
     /// The same in tensor operations, so that nothing goes by way of the host.
@@ -406,32 +430,46 @@ impl Loss for CrossEntropy {
         let sign: Vec<f32> = aims.iter().map(|a| if a.target.is_some() { -1.0 } else { 1.0 }).collect();
         let class = up(class, (n, 1), device)?.broadcast_as((n, classes))?;
         let is_class = Tensor::arange(0, classes as u32, device)?.broadcast_as((n, classes))?.eq(&class)?;
-        let weights = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?.exp()?;
-        let p = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-        let others = is_class.where_cond(&p.zeros_like()?, &p)?;
-        // p − 1 at the class itself, as minus the sum of the others
-        let minus_others = others.sum_keepdim(D::Minus1)?.neg()?.broadcast_as((n, classes))?;
-        let gradient = is_class.where_cond(&minus_others, &others)?;
-        Ok(gradient.broadcast_mul(&up(sign, (n, 1), device)?)?)
+        // the softmax of the others alone; 0, or NaN where a logit is not finite, is added to all
+        let others = is_class.where_cond(&Tensor::full(f32::NEG_INFINITY, (n, classes), device)?, &logits)?;
+        let weights = others.broadcast_sub(&others.max_keepdim(D::Minus1)?)?.exp()?;
+        let weights = is_class.where_cond(&weights.zeros_like()?, &weights)?;
+        let shares = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+        let gradient = is_class.where_cond(&shares.ones_like()?.neg()?, &shares)?;
+        let broken = (logits * 0.0)?.sum_keepdim(D::Minus1)?;
+        Ok(gradient.broadcast_mul(&up(sign, (n, 1), device)?)?.broadcast_add(&broken)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     #[test]
-    fn cross_entropy_is_the_same_on_the_device() {
+    fn the_loss_is_the_same_on_the_device() {
         let aims = vec![
             Aim { label: 2, target: None },
             Aim { label: 0, target: Some(3) },
             Aim { label: 1, target: None },
             Aim { label: 4, target: Some(0) },
+            Aim { label: 1, target: None },
+            Aim { label: 1, target: None },
+            Aim { label: 3, target: Some(2) },
         ];
-        let rows = [[1.5, -0.3, 0.8, 2.0, 0.0], [3.0, 3.0, 3.0, 3.0, 3.0], [0.0, 90.0, -40.0, 1.0, 2.0], [f32::NAN; 5]];
-        let loss = CrossEntropy { aims };
+        let rows = [
+            [1.5, -0.3, 0.8, 2.0, 0.0],
+            [3.0, 3.0, 3.0, 3.0, 3.0],
+            [0.0, 90.0, -40.0, 1.0, 2.0],
+            [f32::NAN; 5],
+            [0.0, 1e4, -40.0, 1.0, 2.0],
+            [0.0, f32::INFINITY, 3.0, 1.0, 2.0],
+            [1e-30, 3e-30, -1e-30, 1e-30, 2e-30],
+        ];
+        let loss = LogOdds { aims };
         for first in [0, 1] {
-            let logits = Tensor::from_slice(rows[first..].as_flattened(), (4 - first, 5), &Device::Cpu).unwrap();
+            let left = rows.len() - first;
+            let logits = Tensor::from_slice(rows[first..].as_flattened(), (left, 5), &Device::Cpu).unwrap();
             let there = loss.on_device(first, &logits).unwrap().to_vec2::<f32>().unwrap();
             for (i, there) in there.iter().enumerate() {
                 let mut here = [0.0; 5];
@@ -440,6 +478,21 @@ mod tests {
                     assert!((a - b).abs() <= 1e-6 || a.is_nan() && b.is_nan(), "{here:?} {there:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_largest_of_a_gradient_shows_what_is_lost_in_it() {
+        for (values, expected) in [
+            ([0.0, -0.0], Some(0.0)),
+            ([1e-40, -3e-42], Some(1e-40)),
+            ([3e38, -3.4e38], Some(3.4e38)),
+            ([1.0, f32::NAN], None),
+            ([f32::NEG_INFINITY, 1.0], None),
+        ] {
+            let gradient = Tensor::from_slice(&values, (1, 1, 1, 2), &Device::Cpu).unwrap();
+            let most = largest(&gradient).unwrap()[0];
+            assert_eq!(Some(most).filter(|m| m.is_finite()), expected, "{values:?}");
         }
     }
 }

@@ -311,6 +311,8 @@ pub struct StoredPictures {
     pub rgb: Vec<u8>,
     /// K×side×side; `None`: all are opaque.
     pub alpha: Option<Vec<u8>>,
+    /// Whether they were made along a gradient that was zero everywhere at some step.
+    pub blind: bool,
 }
 
 /// What is said of the two maps of an image.
@@ -412,7 +414,7 @@ pub struct Outcome {
     pub forwards: u64,
     /// Input gradients spent on the image.
     pub backwards: u64,
-    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `carried`, `nan`, `outside`.
+    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `short-step`, `carried`, `nan`, `outside`.
     pub flags: String,
     /// What the attack says of how the witness was made: where a patch lies, how an objective rose.
     pub note: String,
@@ -429,6 +431,9 @@ pub const CLEAN_WRONG: &str = "clean-wrong";
 pub const BOUNDARY: &str = "boundary";
 /// Flag: at least one input gradient was zero everywhere.
 pub const ZERO_GRADIENT: &str = "zero-gradient";
+/// Flag: at least one input gradient was so small that f32 may have lost values of it; a step along it may be shorter than
+/// asked.
+pub const SHORT_STEP: &str = "short-step";
 /// Flag: NaN or Inf in an image, its logits or its gradient; an error row.
 pub const NOT_FINITE: &str = "nan";
 /// Flag: broken at a smaller budget already; row and witness are that cell's, and cost nothing here.
@@ -470,6 +475,11 @@ impl Outcome {
     /// Whether `flag` is set.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.split(' ').any(|f| f == flag)
+    }
+
+    /// Whether a step was, or may have been, shorter than the attack asked for: then that the image stands says less.
+    pub fn has_short_step(&self) -> bool {
+        self.has(ZERO_GRADIENT) || self.has(SHORT_STEP)
     }
 
     /// The same row in the cell of a larger budget.

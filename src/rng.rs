@@ -51,9 +51,9 @@ impl Stream {
         (self.0.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
     }
 
-    /// Uniform in 0..n without bias (rejection).
+    /// Uniform in 0..n without bias (rejection); 0 where n is 0, since there is nothing to choose.
     pub fn below(&mut self, n: usize) -> usize {
-        let n = n as u64;
+        let n = n.max(1) as u64;
         let limit = u64::MAX - u64::MAX % n;
         loop {
             let v = self.0.next_u64();

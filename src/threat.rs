@@ -38,7 +38,7 @@ impl Threat {
     }
 
     /// Direction of steepest ascent of length 1 in this norm, for a gradient N×3×H×W: its sign (with sign(0) = 0) for
-    /// Linf, the gradient over its length for L2.
+    /// Linf, the gradient over its length for L2, whatever that is ([`pixels::step_l2`]).
     pub fn steepest(&self, gradient: &Tensor) -> Result<Tensor> {
         match self.norm {
             Norm::Linf => {
@@ -47,8 +47,9 @@ impl Threat {
                 Ok((gradient.gt(&zero)?.to_dtype(dtype)? - gradient.lt(&zero)?.to_dtype(dtype)?)?)
             }
             Norm::L2 => {
-                let length = l2_length(gradient)?.maximum(TINY)?.to_dtype(gradient.dtype())?;
-                Ok(gradient.broadcast_div(&length)?)
+                let length = l2_length(gradient)?;
+                let inverse = length.gt(0.0)?.where_cond(&length.recip()?, &length.zeros_like()?)?;
+                Ok(gradient.to_dtype(DType::F64)?.broadcast_mul(&inverse)?.to_dtype(gradient.dtype())?)
             }
             _ => Err(self.no_ball()),
         }
@@ -306,6 +307,34 @@ mod tests {
             let moved = (tensors - &x_adv).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
             assert!(moved.to_scalar::<f32>().unwrap() > 1e-6, "{eps}: nothing moved");
         }
+    }
+
+    #[test]
+    fn a_direction_has_length_one_at_any_size_of_gradient() {
+        let mut stream = crate::rng::Streams::new(0, "size").stream(0, 0, "values");
+        let g: Vec<f32> = (0..3072).map(|_| 2.0 * stream.uniform() - 1.0).collect();
+        let of = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let threat = Threat { norm: Norm::L2, eps: Ratio::parse("0.5").unwrap() };
+        let x = Tensor::full(0.5f32, (1, 3, 32, 32), &Device::Cpu).unwrap();
+        let at = |power: i32| {
+            let g: Vec<f32> = g.iter().map(|g| (f64::from(*g) * 2f64.powi(power)) as f32).collect();
+            let g = Tensor::from_vec(g, (1, 3, 32, 32), &Device::Cpu).unwrap();
+            let fused = of(pixels::step_l2(&x, &g, &x, 0.25, 0.5).unwrap());
+            (of(threat.steepest(&g).unwrap()), of(threat.step(&x, &g, 0.25, &x).unwrap()), fused)
+        };
+        let (usual, moved, _) = at(0);
+        for power in [-100, -60, -40, 10, 60, 127] {
+            let (direction, step, fused) = at(power);
+            assert!(direction.iter().zip(&usual).all(|(a, b)| (a - b).abs() < 1e-7), "2^{power}");
+            assert!(
+                step.iter().chain(&fused).zip(moved.iter().cycle()).all(|(a, b)| (a - b).abs() < 1e-6),
+                "2^{power}"
+            );
+            let length = step.iter().map(|v| f64::from(v - 0.5).powi(2)).sum::<f64>().sqrt();
+            assert!((length - 0.25).abs() < 1e-5, "2^{power}: {length}");
+        }
+        let none = at(-200);
+        assert!(none.0.iter().all(|v| *v == 0.0) && none.1.iter().all(|v| *v == 0.5), "zero stays zero");
     }
 
     #[test]

@@ -308,7 +308,7 @@ fn a_picture_of_no_size_is_damage() {
     let (_honest, run) = honest();
     let part = Forged::take(&run).parts.remove(0);
     let fit = part.cell.fit(32);
-    let pictures = |side: usize| StoredPictures { side, rgb: vec![0; 3 * side * side], alpha: None };
+    let pictures = |side: usize| StoredPictures { side, rgb: vec![0; 3 * side * side], alpha: None, blind: false };
     store.put_fit(&fit, &pictures(2), &[], part.provenance.clone()).unwrap();
     assert_eq!(store.read_fit(&fit.id()).unwrap().1, pictures(2));
     store.put_fit(&fit, &pictures(0), &[], part.provenance).unwrap();

@@ -10,7 +10,7 @@ use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
-use foolproof::loss::cross_entropy;
+use foolproof::loss::{log_odds, log_share_of_others};
 use foolproof::model::{self, MODELS};
 use foolproof::oracle::Memo;
 use foolproof::ratio::Ratio;
@@ -42,6 +42,13 @@ fn the_sample_is_the_head_of_the_test_set() {
     let sample = data::find("cifar10-sample").unwrap().subset(&source, &Choice::new("test", 0, None)).unwrap();
     let head = data::find("cifar10").unwrap().subset(&source, &Choice::new("test", 0, Some(20))).unwrap();
     assert_eq!((sample.labels, sample.pixels), (head.labels, head.pixels));
+}
+
+/// Gradient of the cross-entropy with respect to the logits, as PyTorch has it.
+fn cross_entropy(aim: &Aim, z: &[f32], g: &mut [f32]) {
+    log_odds(aim, z, g);
+    let share = log_share_of_others(z, aim.label).exp();
+    g.iter_mut().for_each(|g| *g = (f64::from(*g) * share) as f32);
 }
 
 /// Shows that a gradient is off because one ReLU or maximum fell the other way: in f64, too, it falls so when the pixels

@@ -146,7 +146,10 @@ fn fitted(engine: &dyn Engine, settings: &FitSettings, train: &Subset, target: u
     let mut fit = PatchFit::new(settings, picture_side(SIDE));
     let aim = Aim { label: target, target: Some(target) };
     let loss = |_: usize, logits: &[f32], gradient: &mut [f32]| {
-        loss::cross_entropy(&aim, logits, gradient);
+        loss::log_odds(&aim, logits, gradient);
+        // the cross-entropy's own length: an image that shows the target has no say
+        let share = loss::log_share_of_others(logits, target).exp() as f32;
+        gradient.iter_mut().for_each(|g| *g *= share);
     };
     while !fit.is_done() {
         let plan = fit.plan_step(&streams, train.len(), SIDE);

@@ -6,7 +6,7 @@ use foolproof::config::ModelFile;
 use foolproof::goal::Aim;
 use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Change, Net, Step};
-use foolproof::loss::cross_entropy;
+use foolproof::loss::log_odds;
 use foolproof::model::{Weights, squeezenet};
 use foolproof::rng::{Stream, Streams};
 use std::path::Path;
@@ -81,5 +81,5 @@ pub fn changes(images: usize, each: usize, count: usize, side: usize) -> Vec<Cha
 
 /// Gradient of the summed cross-entropy of class 0.
 pub fn seed(_: usize, logits: &[f32], gradient: &mut [f32]) {
-    cross_entropy(&Aim { label: 0, target: None }, logits, gradient);
+    log_odds(&Aim { label: 0, target: None }, logits, gradient);
 }

@@ -1,7 +1,7 @@
 //! Fast gradient sign method (Goodfellow, Shlens, Szegedy 2015): x' = clip(x + ε·sign(∇ loss(x))); for L2 the gradient
 //! over its length instead of its sign. No random start. The gradient at x serves every ε of a sweep.
 
-use super::descent::Descent;
+use super::descent::{Descent, check_step};
 use super::{Attack, Entry, Task};
 use crate::data::Batch;
 use crate::error::Result;
@@ -10,11 +10,12 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "fgsm",
-    revision: 1,
+    revision: 2,
     summary: "fast gradient sign method, one full step (Goodfellow et al. 2015)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[],
     build: |_, threat| {
+        check_step(threat, threat.eps.to_f64())?;
         let descent =
             Descent { steps: 1, step_size: threat.eps.to_f64(), random_start: false, warm_start: false, restarts: 1 };
         Ok(Box::new(Fgsm(descent)))

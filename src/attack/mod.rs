@@ -3,6 +3,7 @@
 //! An attack proposes images through the [`Oracle`]; the judge decides. To add one: a file, a `mod` line, a line in
 //! [`ATTACKS`] (`docs/adding-an-attack.md`).
 
+mod adam;
 pub mod class_max;
 mod descent;
 mod fgsm;
@@ -48,6 +49,11 @@ pub trait Attack: Send + Sync {
 
     /// Refuses a goal that the attack cannot serve, with a way out.
     fn check_goal(&self, _: &Goal) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Refuses parameters that make no sense on images of so many pixels a side, with their range.
+    fn check_side(&self, _: usize) -> Result<(), String> {
         Ok(())
     }
 
@@ -97,6 +103,8 @@ pub struct Task<'a> {
     pub streams: Streams,
     /// What [`Attack::pictures`] made.
     pub pictures: &'a [Picture],
+    /// Whether they were made along a gradient that was zero everywhere at some step.
+    pub blind: bool,
     /// Where a long run may leave its state.
     pub checkpoint: &'a dyn Checkpoint,
 }
@@ -104,7 +112,7 @@ pub struct Task<'a> {
 impl Task<'_> {
     /// A task without pictures, whose state is not kept.
     pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
-        Task { threat, streams, pictures: &[], checkpoint: &NoCheckpoint }
+        Task { threat, streams, pictures: &[], blind: false, checkpoint: &NoCheckpoint }
     }
 }
 

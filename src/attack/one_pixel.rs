@@ -8,7 +8,7 @@ use super::{Attack, Entry, Kind, Param, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::{Aim, Goal};
-use crate::loss::probability;
+use crate::loss::odds;
 use crate::oracle::{Change, Oracle, Place};
 use crate::rng::Stream;
 use crate::threat::Norm;
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 pub const ENTRY: Entry = Entry {
     name: "one-pixel",
-    revision: 1,
+    revision: 2,
     summary: "few pixels by differential evolution, or a scan of all places (Su, Vargas and Sakurai 2019)",
     norms: &[Norm::Pixels],
     params: &[
@@ -169,7 +169,7 @@ struct Evolution {
     generation: usize,
     /// Candidates × (k·5) genes, and their fitness; larger is better.
     parents: Vec<Vec<f32>>,
-    fitness: Vec<f32>,
+    fitness: Vec<f64>,
     children: Vec<Vec<f32>>,
 }
 
@@ -223,9 +223,11 @@ impl Evolution {
         self.children.iter().map(move |child| Change { image, pixels: pixels(child, self.side) })
     }
 
-    /// A child takes the place of the parent of the same number if it is fitter.
+    /// A child takes the place of the parent of the same number if it is fitter. Fitness is the target's probability, or 1
+    /// minus the label's (the paper, section 3.1), in the form of its log-odds: the order is the same, and candidates do not
+    /// tie where f32 has no probability between theirs, as on a net that is sure of itself.
     fn select(&mut self, logits: &[Vec<f32>]) {
-        let fitness: Vec<f32> = logits.iter().map(|z| fitness(&self.aim, z)).collect();
+        let fitness: Vec<f64> = logits.iter().map(|z| odds(&self.aim, z)).collect();
         if self.parents.is_empty() {
             (self.parents, self.fitness) = (self.children.clone(), fitness);
         } else {
@@ -237,14 +239,6 @@ impl Evolution {
             }
         }
         self.generation += 1;
-    }
-}
-
-/// The target's probability, or 1 minus the label's (the paper, section 3.1).
-fn fitness(aim: &Aim, logits: &[f32]) -> f32 {
-    match aim.target {
-        Some(target) => probability(logits, target),
-        None => -probability(logits, aim.label),
     }
 }
 

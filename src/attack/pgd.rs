@@ -1,7 +1,7 @@
 //! Projected gradient descent (Kurakin et al. 2016 without random start, Madry et al. 2018 with):
 //! x ← clip(project(x + α·sign(∇ loss))); for L2 the gradient over its length instead of its sign.
 
-use super::descent::Descent;
+use super::descent::{Descent, check_step};
 use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "pgd",
-    revision: 3,
+    revision: 4,
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
@@ -41,6 +41,8 @@ pub const ENTRY: Entry = Entry {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
         let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
+        check_step(threat, step_size)
+            .map_err(|e| format!("`step_size`: {e} (hint: fewer `steps`, or a longer one)"))?;
         let descent = Descent { steps, step_size, random_start, warm_start: true, restarts };
         Ok(Box::new(Pgd { descent, same_steps: !params.depends_on("step_size", STEPS) }))
     },

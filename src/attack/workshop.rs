@@ -64,6 +64,8 @@ pub struct Workshop<'a> {
     pub progress: &'a mut dyn FnMut(f64),
     /// How the objective rose: (step, objective).
     pub curve: Vec<(usize, f64)>,
+    /// Set by the attack: whether the gradient of a step was zero everywhere.
+    pub blind: bool,
 }
 
 impl Workshop<'_> {

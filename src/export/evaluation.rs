@@ -20,8 +20,9 @@ pub struct Evaluation<'a> {
     pub cells: Vec<&'a Summary>,
     /// What came out for each image, by number.
     pub images: BTreeMap<usize, Image>,
-    /// A relation of the sanity ladder about one of its cells is violated.
-    pub violated: bool,
+    /// A relation of the sanity ladder about one of its cells is violated, or an image that stands met a step that was, or may
+    /// have been, shorter than asked.
+    pub unreliable: bool,
     /// Of its files, without extension; no other evaluation of the run has it.
     pub name: String,
 }
@@ -33,6 +34,15 @@ pub struct Image {
     pub right: bool,
     /// The first cell (index into [`Evaluation::cells`]) that made it wrong, and its row there.
     pub broken_by: Option<(usize, usize)>,
+    /// A step of some attack on it was, or may have been, shorter than asked.
+    pub short_step: bool,
+}
+
+impl Image {
+    /// Right before any attack, and under all of them.
+    pub fn stands(&self) -> bool {
+        self.right && self.broken_by.is_none()
+    }
 }
 
 /// All evaluations of a run, in the order of the plan, and what of the run is part of none. Cells that lack results would
@@ -74,7 +84,8 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
             continue;
         }
         evaluation.judge(run.store)?;
-        evaluation.violated = evaluation.cells.iter().any(|s| bad.contains(&s.id.as_str()));
+        let violated = evaluation.cells.iter().any(|s| bad.contains(&s.id.as_str()));
+        evaluation.unreliable = violated || evaluation.images.values().any(|i| i.stands() && i.short_step);
         kept.push(evaluation);
     }
     name(&mut kept);
@@ -102,7 +113,7 @@ fn name(evaluations: &mut [Evaluation]) {
 
 impl<'a> Evaluation<'a> {
     fn new(norm: &'static str, first: &'a Summary) -> Evaluation<'a> {
-        Evaluation { norm, cells: vec![first], images: BTreeMap::new(), violated: false, name: String::new() }
+        Evaluation { norm, cells: vec![first], images: BTreeMap::new(), unreliable: false, name: String::new() }
     }
 
     /// `vgg11-half-cifar10 on cifar10:test[0..1000] in Linf with eps 8/255, 8-bit witnesses`.
@@ -133,7 +144,8 @@ impl<'a> Evaluation<'a> {
             let StoredCell { outcomes, .. } = store.read(&s.id)?;
             for (row, o) in outcomes.iter().enumerate() {
                 let right = o.is_right_before();
-                let image = self.images.entry(o.example).or_insert(Image { right, broken_by: None });
+                let image = self.images.entry(o.example).or_insert(Image { right, broken_by: None, short_step: false });
+                image.short_step |= o.has_short_step();
                 if right && image.broken_by.is_none() && o.adversarial_prediction != o.label {
                     image.broken_by = Some((k, row));
                 }
@@ -149,7 +161,7 @@ impl<'a> Evaluation<'a> {
 
     /// Images that stand against all attacks.
     pub fn robust(&self) -> usize {
-        self.images.values().filter(|i| i.right && i.broken_by.is_none()).count()
+        self.images.values().filter(|i| i.stands()).count()
     }
 
     /// Names of the attacks, each once: `fgsm`, or with parameters where the same attack runs in several ways.

@@ -69,7 +69,7 @@ fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
         clean_acc: percent_of(evaluation.clean()),
         reported: "N/A",
         external: percent_of(robust),
-        unreliable: evaluation.violated,
+        unreliable: evaluation.unreliable,
         footnote: format!(
             "Worst case over {} on {}, {n} images, {} witnesses: {} % (95 % interval). Weights {}. foolproof {}, run {} ({}).",
             evaluation.attacks().join(", "),

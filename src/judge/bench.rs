@@ -88,8 +88,9 @@ pub(super) enum Rounded {
 /// Looks at the iterates of a proposal, `None` for a start, which is no proposal; and their rounded form.
 pub(super) type Looks = (Vec<Option<Look>>, Rounded);
 
-/// By how much more than the first order says rounding may move a margin: the loss mixes the margins to all other
-/// classes, and is curved. With it no success is lost on the goldens (`skipping_judgements_loses_no_success`).
+/// By how much more than the first order says rounding may move a margin: logits are no straight lines, and the slope to the
+/// nearest class is known but for those that are mixed with it. With it no success is lost on the goldens
+/// (`skipping_judgements_loses_no_success`).
 const FIRST_ORDER_SAFETY: f32 = 2.0;
 
 impl Referee for Bench<'_> {
@@ -227,27 +228,26 @@ impl Bench<'_> {
     /// The distance from success at the unrounded iterate, where rounding cannot decide: it is more than rounding by d can
     /// move it.
     ///
-    /// To first order a distance m moves by |∇m·d| ≤ Σ|∂m||d|. The loss at hand is the cross-entropy of the label (or
-    /// target) c, whose gradient is Σ p_j (∇z_j − ∇z_c) over j ≠ c: 1 − p_c times the weighted mean of the slopes of the
-    /// distances to all other classes, of which the nearest weighs most. So Σ|g||d| / (1 − p_c), over `moved`, stands for
-    /// the right side, times [`FIRST_ORDER_SAFETY`]; and where the logits at hand are coarser than the judge's, their
-    /// error on both sides of the distance. Where nothing is known, `moved` is `None` or `logits` are empty: then nothing is
-    /// firm.
+    /// To first order a distance m moves by |∇m·d| ≤ Σ|∂m||d|. For the label (or target) c, m is the least of the leads
+    /// m_j = ±(z_c − z_j) over j ≠ c. The gradient at hand is that of the log-odds ([`crate::loss::log_odds`]), which is
+    /// exactly ∓Σ q_j ∇m_j, with q the softmax of the other classes alone: the mean of the slopes of all leads, in which that of
+    /// the nearest class n weighs most. Two things are assumed: that the others do not cancel it, which gives
+    /// q_n·Σ|∂m_n||d| ≤ Σ|g||d|; and that no other class that could come nearest is steeper than that allows. Both hold
+    /// exactly with two classes, where q_n = 1. So Σ|g||d| / q_n, over `moved`, stands for the right side, times
+    /// [`FIRST_ORDER_SAFETY`]. Both sides grow with the logits alike, and q_n is never below 1/(K − 1), so nothing here
+    /// underflows. Where the logits at hand are coarser than the judge's, their error counts on both sides of the distance.
+    /// Where nothing is known, `moved` is `None` or `logits` are empty: then nothing is firm.
     pub(super) fn firm(&self, row: usize, logits: &[f32], moved: Option<f32>) -> Option<f32> {
         if logits.is_empty() {
             return None;
         }
         let aim = &self.aims[row];
-        let class = aim.target.unwrap_or(aim.label);
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |j: usize| (logits[j] - top).exp();
-        let others: f32 = (0..logits.len()).filter(|j| *j != class).map(weight).sum();
-        let share = others / (others + weight(class));
+        let nearest = share_of_nearest(logits, aim.target.unwrap_or(aim.label));
         let largest = logits.iter().fold(0.0f32, |m, z| m.max(z.abs()));
         let coarse = 2.0 * self.trial.attacked_through.1.logit_error() * largest;
         let distance = aim.distance(logits);
         // NaN anywhere compares false: judged
-        let stands = |moved: f32| distance > FIRST_ORDER_SAFETY * moved / share + BOUNDARY_MARGIN + coarse;
+        let stands = |moved: f32| distance > FIRST_ORDER_SAFETY * moved / nearest + BOUNDARY_MARGIN + coarse;
         moved.is_some_and(stands).then_some(distance)
     }
 
@@ -324,6 +324,13 @@ impl Bench<'_> {
         }
         reached
     }
+}
+
+/// Share of the largest in the softmax of all logits but that of `class`.
+fn share_of_nearest(logits: &[f32], class: usize) -> f32 {
+    let others = || logits.iter().enumerate().filter(|(j, _)| *j != class).map(|(_, z)| *z);
+    let top = others().fold(f32::NEG_INFINITY, f32::max);
+    1.0 / others().map(|z| (z - top).exp()).sum::<f32>()
 }
 
 /// Σ|g·d| of an image and its rounded form. Without a gradient g only an image that rounding leaves as it is has one.

@@ -16,7 +16,7 @@ use crate::kernel::bus;
 use crate::kernel::{Engine, Precision};
 use crate::loss::probability;
 use crate::oracle::{Memo, Oracle, Spent};
-use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, Witnesses, ZERO_GRADIENT};
+use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
 use bench::{Bench, Best, Sheet};
 use candle_core::{Device, Tensor};
 use on_device::OnDevice;
@@ -336,6 +336,9 @@ impl Trial<'_> {
         }
         if spent.zero_gradient {
             flags.push(ZERO_GRADIENT);
+        }
+        if spent.faint_gradient {
+            flags.push(SHORT_STEP);
         }
         Outcome {
             example: self.subset.examples[i],

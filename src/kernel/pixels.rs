@@ -16,7 +16,8 @@ use rayon::prelude::*;
 pub const LANES: usize = 1024;
 const WARP: usize = 32;
 
-/// Smallest divisor of a length, as in foolbox and torchattacks.
+/// Smallest divisor of the length of a change, as in foolbox and torchattacks: shorter ones are no distance between images.
+/// No gradient is divided by it.
 pub const TINY: f64 = 1e-12;
 
 /// Values that one thread takes of a plain operation.
@@ -81,7 +82,8 @@ pub fn step_linf(x_adv: &Tensor, gradient: &Tensor, x: &Tensor, step_size: f32, 
 }
 
 /// x_adv + step_size·gradient/|gradient|, onto the ball of radius `eps` around `x`, into the box. Lengths of each image
-/// apart, in f64.
+/// apart, in f64, where neither the squares nor the length of any f32 gradient leave the range: a step is as long as asked
+/// whatever the size of the gradient. Along a gradient of zero there is none.
 ///
 /// # Errors
 /// Those of the tensor library; operands of other sizes.
@@ -93,8 +95,8 @@ pub fn step_l2(x_adv: &Tensor, gradient: &Tensor, x: &Tensor, step_size: f32, ep
     }
     let step = |((x_adv, g), x): ((&[f32], &[f32]), &[f32])| {
         let square = |v: f32| f64::from(v) * f64::from(v);
-        let divisor = sum_of_lanes(values, |i| square(g[i])).sqrt().max(TINY) as f32;
-        let change = |i: usize| x_adv[i] + g[i] / divisor * step_size - x[i];
+        let inverse = inverse(sum_of_lanes(values, |i| square(g[i])).sqrt());
+        let change = |i: usize| x_adv[i] + (f64::from(g[i]) * inverse) as f32 * step_size - x[i];
         let length = sum_of_lanes(values, |i| square(change(i))).sqrt().max(TINY);
         let scale = (length.recip() * eps).min(1.0) as f32;
         (0..values).map(|i| (x[i] + change(i) * scale).clamp(0.0, 1.0)).collect::<Vec<f32>>()
@@ -206,6 +208,11 @@ pub fn to_unit(images: &Tensor, side: usize) -> Result<Tensor> {
     }
     let floats: Vec<f32> = lend_values::<u8, _>(images, |v| v.iter().map(|v| f32::from(*v) / 255.0).collect())?;
     Ok(Tensor::from_vec(floats, shape, images.device())?)
+}
+
+/// One over the length of a gradient; 0 of one that has none.
+pub fn inverse(length: f64) -> f64 {
+    if length > 0.0 { 1.0 / length } else { 0.0 }
 }
 
 /// The sum of `term` over 0..n, in the order that [`LANES`] describes.

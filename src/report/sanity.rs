@@ -161,6 +161,7 @@ pub fn rows(cells: &[Summary], shapes: &Shapes, transfers: &[Transferred]) -> Ve
     rows.extend(transfers.iter().flat_map(|t| white_box(t, cells, &complete)));
     rows.extend(clean_predictions(&complete));
     rows.extend(complete.iter().filter_map(|s| zero_gradients(s)));
+    rows.extend(complete.iter().filter_map(|s| short_steps(s)));
     rows.extend(complete.iter().filter_map(|s| still_rising(s)));
     judge(rows)
 }
@@ -555,6 +556,18 @@ fn zero_gradients(s: &Summary) -> Option<Row> {
     };
     let why = format!("{k} of {n} attacked images met a gradient of zero everywhere");
     Some(single("gradients are not zero", s, n, k, verdict, why))
+}
+
+/// A step that is shorter than asked makes an attack weaker than its parameters say. A row where one may have been.
+fn short_steps(s: &Summary) -> Option<Row> {
+    let (k, n) = (s.indicators.short_step, s.indicators.with_gradient);
+    if k == 0 {
+        return None;
+    }
+    let verdict = if wilson(k, n).0 > 0.5 { Judgement::Violated } else { Judgement::Suspicious };
+    let why =
+        format!("{k} of {n} attacked images met a gradient that f32 hardly holds: steps may be shorter than asked");
+    Some(single("steps are as long as asked", s, n, k, verdict, why))
 }
 
 /// Where the second half of the iterations still brought much of what was gained, more of them would bring more.

@@ -1,7 +1,7 @@
 //! Rates and intervals of one cell (`docs/methodology.md` says what each means and why).
 
 use crate::error::Result;
-use crate::record::{Cell, CellId, Outcome, PlanRecord, Provenance, StoredCell, ZERO_GRADIENT};
+use crate::record::{CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StoredCell, ZERO_GRADIENT};
 use crate::statistics::median;
 pub use crate::statistics::wilson;
 use crate::store::Store;
@@ -51,10 +51,12 @@ pub struct Verdict {
 /// Failure indicators of one cell, as counts of images (Pintor et al. 2022).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Indicators {
-    /// For which a gradient was asked.
+    /// For which a gradient was asked, or for the patch that they wear.
     pub with_gradient: usize,
     /// Of these, with one that was zero everywhere.
     pub zero_gradient: usize,
+    /// Of these, with one that was not, and so small that a step along it may have been shorter than asked.
+    pub short_step: usize,
     /// Attacked and not fooled, where it is known how close the first half of the iterations came.
     pub standing: usize,
     /// Of these, still rising: the second half brought more than [`AT_REST`] of all that was gained.
@@ -120,9 +122,12 @@ impl Indicators {
     pub(super) fn of(outcomes: &[Outcome]) -> Indicators {
         let count = |test: &dyn Fn(&&Outcome) -> bool| outcomes.iter().filter(test).count();
         let late: Vec<f64> = outcomes.iter().filter_map(late_gain).collect();
+        // rows that are carried have their flags from another cell
+        let asked = |o: &Outcome| (o.backwards > 0 || o.has_short_step()) && !o.has(CARRIED);
         Indicators {
-            with_gradient: count(&|o| o.backwards > 0),
-            zero_gradient: count(&|o| o.backwards > 0 && o.has(ZERO_GRADIENT)),
+            with_gradient: count(&|o| asked(o)),
+            zero_gradient: count(&|o| asked(o) && o.has(ZERO_GRADIENT)),
+            short_step: count(&|o| asked(o) && o.has(SHORT_STEP) && !o.has(ZERO_GRADIENT)),
             standing: late.len(),
             rising: late.iter().filter(|share| **share > AT_REST).count(),
             late_gain: median(late).map(|share| share as f32),

@@ -15,6 +15,8 @@ const PICTURES: &str = "pictures.safetensors";
 const CURVE: &str = "curve.csv";
 const MODEL: &str = "model.json";
 const ROWS: &str = "rows.csv";
+/// Tensor that is there where pictures were made without a gradient at some step.
+const BLIND: &str = "zero_gradient";
 const MAPS: &str = "maps.safetensors";
 
 impl Store {
@@ -205,11 +207,14 @@ fn transfer_name(cell: &str, model: &ModelRecord) -> String {
 }
 
 fn picture_file(pictures: &StoredPictures) -> Result<Vec<u8>> {
-    let StoredPictures { side, rgb, alpha } = pictures;
+    let StoredPictures { side, rgb, alpha, blind } = pictures;
     let n = rgb.len() / (3 * side * side).max(1);
     let mut tensors = Vec::new();
     if let Some(alpha) = alpha {
         tensors.push(("alpha", Dtype::U8, vec![n, *side, *side], alpha.clone()));
+    }
+    if *blind {
+        tensors.push((BLIND, Dtype::U8, vec![1], vec![1]));
     }
     tensors.push(("rgb", Dtype::U8, vec![n, 3, *side, *side], rgb.clone()));
     tensor_file(tensors)
@@ -226,5 +231,6 @@ fn parse_pictures(bytes: &[u8]) -> Result<StoredPictures, String> {
         side: rgb.shape().last().copied().unwrap_or(0),
         rgb: rgb.data().to_vec(),
         alpha: file.tensor("alpha").ok().map(|a| a.data().to_vec()),
+        blind: file.tensor(BLIND).is_ok(),
     })
 }

@@ -50,18 +50,19 @@ impl Checkpoint for Kept<'_> {
     }
 }
 
-/// The pictures of a fit: from the store, else made and stored.
+/// The pictures of a fit: from the store, else made and stored; and whether they were made without a gradient at some step.
 pub fn pictures(
     runner: &Runner,
     cell: &PlannedCell,
     fit: &Fitting,
     tell: &mut dyn FnMut(Event),
-) -> Result<Vec<Picture>> {
+) -> Result<(Vec<Picture>, bool)> {
     let id = fit.record.id();
     if !runner.store.has_fit(&id) {
         make(runner, cell, fit, &id, tell)?;
     }
-    restored(&runner.store.read_fit(&id)?.1)
+    let kept = runner.store.read_fit(&id)?.1;
+    Ok((restored(&kept)?, kept.blind))
 }
 
 fn make(runner: &Runner, cell: &PlannedCell, fit: &Fitting, id: &str, tell: &mut dyn FnMut(Event)) -> Result<()> {
@@ -81,16 +82,17 @@ fn make(runner: &Runner, cell: &PlannedCell, fit: &Fitting, id: &str, tell: &mut
         stop: runner.stop,
         progress: &mut |share| tell(Event::Fitted(share)),
         curve: Vec::new(),
+        blind: false,
     };
     let pictures = cell.attack.pictures(&mut workshop)?;
-    let curve = std::mem::take(&mut workshop.curve);
+    let (curve, blind) = (std::mem::take(&mut workshop.curve), workshop.blind);
     let provenance = runner.provenance(cell, began, None);
-    runner.store.put_fit(&fit.record, &stored(&pictures)?, &curve, provenance)?;
+    runner.store.put_fit(&fit.record, &stored(&pictures, blind)?, &curve, provenance)?;
     runner.store.drop_checkpoint(id)
 }
 
 /// Pictures as they are stored; all have one side, and either all have transparent pixels or none has.
-fn stored(pictures: &[Picture]) -> Result<StoredPictures> {
+fn stored(pictures: &[Picture], blind: bool) -> Result<StoredPictures> {
     let side = pictures.first().map(|p| p.side).ok_or_else(|| Error::usage("an attack made no picture to paste"))?;
     let (mut rgb, mut alpha) = (Vec::new(), None);
     for picture in pictures {
@@ -100,7 +102,7 @@ fn stored(pictures: &[Picture]) -> Result<StoredPictures> {
             alpha.get_or_insert_with(Vec::new).extend(transparency);
         }
     }
-    Ok(StoredPictures { side, rgb, alpha })
+    Ok(StoredPictures { side, rgb, alpha, blind })
 }
 
 /// Stored pictures as they are pasted.

@@ -292,6 +292,10 @@ impl Resolver<'_> {
                                         self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
+                                    if let Err(problem) = built.check_side(self.models[model].1.file.side) {
+                                        self.problem(attack.line, format!("attack `{}`: {problem}", attack.entry.name));
+                                        continue;
+                                    }
                                     let mut cell = Cell {
                                         witness,
                                         precision,
@@ -309,7 +313,8 @@ impl Resolver<'_> {
                                     let before = earlier.clone();
                                     if within {
                                         smaller.push(eps);
-                                        earlier = Some(id.clone());
+                                        // where nothing may change there were no runs to go on from
+                                        earlier = Some(id.clone()).filter(|_| threat.eps.num() > 0);
                                     }
                                     cells.push(PlannedCell {
                                         cell,
@@ -556,6 +561,11 @@ impl Resolver<'_> {
             return Some(known);
         }
         let model = self.or_problem(name.line, model::find(&name.value, self.beside, &self.source.hub))?;
+        if model.file.classes < 2 {
+            let hint = "hint: attacks ask for a wrong class, so there must be two";
+            self.problem(name.line, format!("model `{}` has {} class ({hint})", model.name, model.file.classes));
+            return None;
+        }
         if self.models.iter().any(|(_, m)| m.name == model.name) {
             self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
         }
@@ -640,7 +650,7 @@ impl Resolver<'_> {
 
     /// An 8-bit image cannot change by less than a grey level: every attack would look weak, none would be.
     fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[(Norm, Vec<Ratio>)]) {
-        for eps in threats.iter().filter(|(norm, _)| *norm == Norm::Linf).flat_map(|(_, budgets)| budgets) {
+        for eps in threats.iter().filter(|(norm, _)| norm.is_ball()).flat_map(|(_, budgets)| budgets) {
             if eps.num() > 0 && eps.to_f64() * 255.0 < 1.0 {
                 let text = format!("eps {eps} is less than one grey level, 1/255 (hint: `witness = \"f32\"`)");
                 self.problem(block.threats.first().map_or(block.line, |t| t.norm.line), text);

@@ -281,13 +281,13 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let pictures = match &cell.fit {
+        let (pictures, blind) = match &cell.fit {
             Some(fit) => fits::pictures(self, cell, fit, tell)?,
-            None => Vec::new(),
+            None => (Vec::new(), false),
         };
         let kept = Kept::new(self.store, &cell.id, self.stop);
         let streams = Streams::new(cell.cell.seed, cell.cell.family(STEPS));
-        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, checkpoint: &kept };
+        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, blind, checkpoint: &kept };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 pub const ENTRY: Entry = Entry {
     name: "class-max",
-    revision: 1,
+    revision: 2,
     summary: "class maximisation, the image that makes a net answer a class (Simonyan 2013, Yosinski 2015, Olah 2017)",
     norms: &[Norm::Any],
     params: &[
@@ -77,9 +77,46 @@ impl Attack for ClassMax {
         }
     }
 
+    fn check_side(&self, side: usize) -> Result<(), String> {
+        let given = |name: &str| self.params.auto(name);
+        for Range { name, from, to } in ranges(side) {
+            if let Some(value) = given(name).filter(|v| !(from..=to).contains(v)) {
+                return Err(format!("`{name}` = {value} is outside {from} to {to}, for images of {side} pixels"));
+            }
+        }
+        match given("blur_every").filter(|every| every.fract() != 0.0) {
+            Some(every) => Err(format!("`blur_every` = {every} is no whole number of steps")),
+            None => Ok(()),
+        }
+    }
+
     fn changes_every_image(&self) -> bool {
         true
     }
+}
+
+/// What a number may be.
+struct Range {
+    name: &'static str,
+    from: f64,
+    to: f64,
+}
+
+/// Beyond these a picture leaves its view, or nothing of the gradient stays in it: it would be painted for all its steps, and
+/// its objective would not move. A first shift of the side leaves half of the picture in view; from a change of size of 1 on
+/// it has none.
+fn ranges(side: usize) -> [Range; 7] {
+    let range = |name, from, to| Range { name, from, to };
+    let side = side as f64;
+    [
+        range("step_size", 1e-4, 1.0),
+        range("decay", 0.0, 0.9),
+        range("tv", 0.0, 10.0),
+        range("blur_sigma", 0.0, side / 4.0),
+        range("jitter", 0.0, side),
+        range("scale", 0.0, 0.9),
+        range("rotate", 0.0, 180.0),
+    ]
 }
 
 /// A painting, and how its objective rose.
@@ -87,8 +124,8 @@ struct Work {
     painting: Painting,
     /// (step, objective at the view of that step).
     curve: Vec<(usize, f32)>,
-    /// Whether it met a gradient of zero before it was stopped and taken up again.
-    zero_gradient: bool,
+    /// Whether it met a gradient of zero, or a faint one, before it was stopped and taken up again.
+    noticed: [bool; 2],
 }
 
 impl ClassMax {
@@ -103,11 +140,11 @@ impl ClassMax {
             let stream = task.streams.stream(example, 0, "paint");
             let mut painting = Painting::new(self.recipe, &settings, &canvas, side, stream);
             let kept = task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state));
-            let (curve, zero_gradient) = kept.unwrap_or_default();
-            Work { painting, curve, zero_gradient }
+            let (curve, noticed) = kept.unwrap_or_default();
+            Work { painting, curve, noticed }
         };
         let mut works: Vec<Work> = rows.iter().zip(canvases).map(begin).collect();
-        rows.iter().zip(&works).for_each(|(row, work)| oracle.resume(*row, work.painting.step(), work.zero_gradient));
+        rows.iter().zip(&works).for_each(|(row, work)| oracle.resume(*row, work.painting.step(), work.noticed));
         let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
             self.objective.gradient(aim.target.unwrap_or(aim.label), logits, gradient);
         };
@@ -124,7 +161,7 @@ impl ClassMax {
             let places = vec![Place { restart: 0, step }; of.len()];
             if task.checkpoint.is_due() {
                 for (row, work) in rows.iter().zip(&works) {
-                    task.checkpoint.save(batch.example(*row), &work.state(oracle.met_zero_gradient(*row)))?;
+                    task.checkpoint.save(batch.example(*row), &work.state(oracle.noticed(*row)))?;
                 }
             }
             let pass = oracle.climb(&of, &views.to_device(x.device())?, &places, &slope)?;
@@ -176,23 +213,23 @@ impl Work {
         points.join(" ")
     }
 
-    /// The note, a byte that says whether a gradient of zero was met, then the painting.
-    fn state(&self, zero_gradient: bool) -> Vec<u8> {
-        [self.note().as_bytes(), &[u8::from(zero_gradient)], &self.painting.save()].concat()
+    /// The note, a byte of what was noticed (1: a gradient of zero, 2: a faint one), then the painting.
+    fn state(&self, [zero, faint]: [bool; 2]) -> Vec<u8> {
+        [self.note().as_bytes(), &[u8::from(zero) | u8::from(faint) << 1], &self.painting.save()].concat()
     }
 }
 
-/// Takes up a painting where it was left: its curve, and whether a gradient of zero was met.
-fn resume(painting: &mut Painting, state: &[u8]) -> Option<(Vec<(usize, f32)>, bool)> {
+/// Takes up a painting where it was left: its curve, and what was noticed.
+fn resume(painting: &mut Painting, state: &[u8]) -> Option<(Vec<(usize, f32)>, [bool; 2])> {
     // no byte of a note is below 32
-    let end = state.iter().position(|b| *b <= 1)?;
+    let end = state.iter().position(|b| *b <= 3)?;
     let note = std::str::from_utf8(&state[..end]).ok()?;
     let point = |word: &str| {
         let (step, z) = word.split_once(':')?;
         Some((step.parse().ok()?, z.parse().ok()?))
     };
     let curve = note.split_terminator(' ').map(point).collect::<Option<_>>()?;
-    painting.restore(&state[end + 1..]).ok().map(|()| (curve, state[end] == 1))
+    painting.restore(&state[end + 1..]).ok().map(|()| (curve, [state[end] & 1 != 0, state[end] & 2 != 0]))
 }
 
 #[cfg(test)]
@@ -208,14 +245,14 @@ mod tests {
             let stream = Streams::new(0, "test").stream(0, 0, "paint");
             Painting::new(Recipe::Fourier, &settings, &canvas, 8, stream)
         };
-        for zero_gradient in [false, true] {
+        for noticed in [[false, false], [false, true], [true, false], [true, true]] {
             for curve in [vec![], vec![(0, -1.25), (32, 4.5)]] {
                 let mut painting = begin();
                 painting.climb(&canvas);
-                let work = Work { painting, curve, zero_gradient: false };
+                let work = Work { painting, curve, noticed: [false; 2] };
                 let mut resumed = begin();
-                let state = work.state(zero_gradient);
-                assert_eq!(resume(&mut resumed, &state), Some((work.curve.clone(), zero_gradient)));
+                let state = work.state(noticed);
+                assert_eq!(resume(&mut resumed, &state), Some((work.curve.clone(), noticed)));
                 assert_eq!((resumed.step(), resumed.picture()), (1, work.painting.picture()));
                 assert_eq!(resume(&mut begin(), &state[..state.len() - 1]), None);
             }

@@ -5,7 +5,6 @@
 //! A [`Painting`] is one image in the making. It knows no net: it shows a view, and is given the objective's gradient there.
 //! Nothing is rounded to 8 bits on the way.
 
-mod adam;
 mod attack;
 mod blur;
 mod objective;
@@ -14,8 +13,8 @@ mod spectrum;
 mod variation;
 mod warp;
 
+use crate::attack::adam;
 use crate::rng::Stream;
-use adam::Adam;
 use spectrum::Spectrum;
 use warp::Warp;
 
@@ -49,7 +48,7 @@ enum Parameters {
     /// The pixels themselves: they are `picture`.
     Pixels,
     /// Coefficients of a decorrelated spectrum, with Adam's memory.
-    Fourier { spectrum: Box<Spectrum>, coefficients: Vec<f32>, adam: Adam },
+    Fourier { spectrum: Box<Spectrum>, coefficients: Vec<f32>, moments: Vec<f32> },
 }
 
 impl Painting {
@@ -63,7 +62,8 @@ impl Painting {
             Recipe::Fourier => {
                 let spectrum = Box::new(Spectrum::new(side, canvas));
                 let picture = spectrum.picture(&noise);
-                (Parameters::Fourier { spectrum, coefficients: noise, adam: Adam::new(values) }, picture)
+                let moments = vec![0.0; adam::MOMENTS * values];
+                (Parameters::Fourier { spectrum, coefficients: noise, moments }, picture)
             }
             _ => (Parameters::Pixels, canvas.iter().zip(&noise).map(|(c, n)| (c + n).clamp(0.0, 1.0)).collect()),
         };
@@ -99,8 +99,9 @@ impl Painting {
         let blurred = self.blurred();
         let Settings { step_size, decay, tv, .. } = self.settings;
         match &mut self.parameters {
-            Parameters::Fourier { spectrum, coefficients, adam } => {
-                adam.ascend(coefficients, &spectrum.gradient(&self.picture, &gradient), step_size, self.step + 1);
+            Parameters::Fourier { spectrum, coefficients, moments } => {
+                let slope = spectrum.gradient(&self.picture, &gradient);
+                adam::ascend(coefficients, &slope, moments, step_size, self.step + 1);
                 self.picture = spectrum.picture(coefficients);
             }
             // x ← clip(x + η·(ĝ − w·∇TV(x)) − θ·(x − canvas)), x blurred first where a blur is due
@@ -110,7 +111,7 @@ impl Painting {
                 for i in 0..blurred.len() {
                     let x = blurred[i];
                     let rough = roughening.as_ref().map_or(0.0, |t| t[i]);
-                    let up = gradient[i] * scale - tv as f32 * rough;
+                    let up = (f64::from(gradient[i]) * scale) as f32 - tv as f32 * rough;
                     let back = decay as f32 * (x - self.canvas[i]);
                     self.picture[i] = (x + step_size as f32 * up - back).clamp(0.0, 1.0);
                 }
@@ -136,8 +137,8 @@ impl Painting {
         let mut put = |values: &[f32]| bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
         match &self.parameters {
             Parameters::Pixels => put(&self.picture),
-            Parameters::Fourier { coefficients, adam, .. } => {
-                [coefficients, &adam.mean, &adam.square].into_iter().for_each(|v| put(v));
+            Parameters::Fourier { coefficients, moments, .. } => {
+                [coefficients, moments].into_iter().for_each(|v| put(v))
             }
         }
         bytes
@@ -161,10 +162,9 @@ impl Painting {
         }
         match &mut self.parameters {
             Parameters::Pixels => self.picture = values,
-            Parameters::Fourier { spectrum, coefficients, adam } => {
+            Parameters::Fourier { spectrum, coefficients, moments } => {
                 coefficients.copy_from_slice(&values[..n]);
-                adam.mean.copy_from_slice(&values[n..2 * n]);
-                adam.square.copy_from_slice(&values[2 * n..]);
+                moments.copy_from_slice(&values[n..]);
                 self.picture = spectrum.picture(coefficients);
             }
         }
@@ -187,10 +187,10 @@ impl Painting {
     }
 }
 
-/// One over the root of the mean square; 0 for a gradient of zero.
-fn inverse_rms(gradient: &[f32]) -> f32 {
+/// One over the root of the mean square, in f64, which no f32 leaves the range of; 0 for a gradient of zero.
+fn inverse_rms(gradient: &[f32]) -> f64 {
     let square: f64 = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
-    if square > 0.0 { (gradient.len() as f64 / square).sqrt() as f32 } else { 0.0 }
+    if square > 0.0 { (gradient.len() as f64 / square).sqrt() } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -68,17 +68,20 @@ pub struct PatchFit {
     pixels: Vec<f32>,
     /// What the optimiser remembers.
     moments: Vec<f32>,
+    /// Whether the gradient of a step was zero everywhere.
+    blind: bool,
 }
 
 /// First line of a saved fit.
-const HEADER: &str = "foolproof patch fit 1";
+const HEADER: &str = "foolproof patch fit 2";
 
 impl PatchFit {
     /// A mid grey patch of `picture_side` pixels.
     pub fn new(settings: &FitSettings, picture_side: usize) -> PatchFit {
         let values = 3 * picture_side * picture_side;
         let moments = vec![0.0; settings.rule.moments() * values];
-        PatchFit { settings: settings.clone(), side: picture_side, step: 0, pixels: vec![0.5; values], moments }
+        let pixels = vec![0.5; values];
+        PatchFit { settings: settings.clone(), side: picture_side, step: 0, pixels, moments, blind: false }
     }
 
     /// Steps done.
@@ -89,6 +92,11 @@ impl PatchFit {
     /// Whether all steps are done.
     pub fn is_done(&self) -> bool {
         self.step >= self.settings.steps
+    }
+
+    /// Whether the gradient of a step done was zero everywhere: the patch had nothing to follow there.
+    pub fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Side of the picture in pixels.
@@ -129,7 +137,8 @@ impl PatchFit {
     }
 
     /// Moves the patch uphill. `gradients`, N×3×S×S: of each image's own loss, to be *maximised* (minus the cross-entropy
-    /// of the target), at the images that [`PatchFit::apply`] made; the loss of the step is their mean.
+    /// of the target), at the images that [`PatchFit::apply`] made; the loss of the step is their mean. No rule asks how
+    /// long they are all together.
     pub fn update(&mut self, footprints: &[Footprint], gradients: &[f32]) {
         let of_image = gradients.len() / footprints.len();
         let mut gradient = vec![0.0; self.pixels.len()];
@@ -137,7 +146,8 @@ impl PatchFit {
             footprint.pull(of_image, &mut gradient);
         }
         gradient.iter_mut().for_each(|g| *g /= footprints.len() as f32);
-        let PatchFit { settings, step, pixels, moments, .. } = self;
+        let PatchFit { settings, step, pixels, moments, blind, .. } = self;
+        *blind |= gradient.iter().all(|g| *g == 0.0);
         settings.rule.step(*step, settings.steps, &gradient, moments, pixels);
         self.step += 1;
     }
@@ -151,6 +161,7 @@ impl PatchFit {
     pub fn save(&self) -> Vec<u8> {
         let mut bytes = self.described().into_bytes();
         bytes.extend_from_slice(&(self.step as u64).to_le_bytes());
+        bytes.push(u8::from(self.blind));
         bytes.extend(self.pixels.iter().chain(&self.moments).flat_map(|v| v.to_le_bytes()));
         bytes
     }
@@ -159,11 +170,11 @@ impl PatchFit {
     pub fn restore(settings: &FitSettings, picture_side: usize, bytes: &[u8]) -> Result<PatchFit> {
         let mut fit = PatchFit::new(settings, picture_side);
         let values = fit.pixels.len() + fit.moments.len();
-        let rest = bytes.strip_prefix(fit.described().as_bytes()).filter(|rest| rest.len() == 8 + 4 * values);
-        let Some((step, floats)) = rest.and_then(<[u8]>::split_first_chunk::<8>) else {
+        let rest = bytes.strip_prefix(fit.described().as_bytes()).filter(|rest| rest.len() == 9 + 4 * values);
+        let Some((step, [blind, floats @ ..])) = rest.and_then(<[u8]>::split_first_chunk::<8>) else {
             return Err(Error::Store("a saved patch is damaged, or of other settings".into()));
         };
-        fit.step = u64::from_le_bytes(*step) as usize;
+        (fit.step, fit.blind) = (u64::from_le_bytes(*step) as usize, *blind != 0);
         let (floats, _) = floats.as_chunks::<4>();
         for (value, bytes) in fit.pixels.iter_mut().chain(&mut fit.moments).zip(floats) {
             *value = f32::from_le_bytes(*bytes);

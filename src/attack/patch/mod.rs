@@ -14,7 +14,7 @@ use super::{Attack, Entry, Kind, Param, Task, Training, Workshop};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
-use crate::loss::cross_entropy;
+use crate::loss::{log_odds, log_probability, log_share_of_others};
 use crate::oracle::{Oracle, climb};
 use crate::placement::Picture;
 use crate::threat::Norm;
@@ -25,7 +25,7 @@ pub(super) const MAX_ANGLE: &str = "22.5";
 
 pub const ENTRY: Entry = Entry {
     name: "patch",
-    revision: 1,
+    revision: 2,
     summary: "adversarial patch, universal (Brown et al. 2017) or one an image (LaVAN, Karmon et al. 2018)",
     norms: &[Norm::Patch],
     params: &[
@@ -48,13 +48,13 @@ pub const ENTRY: Entry = Entry {
             name: "optimiser",
             kind: Kind::Choice(&["momentum", "adam", "sgd"]),
             default: "momentum",
-            summary: "signs of a momentum, or Adam, both with a falling rate; plain ascent as in Brown et al. 2017",
+            summary: "signs of a momentum, or Adam, both with a falling rate; plain ascent, in steps of one length",
         },
         Param {
             name: "rate",
             kind: Kind::Auto,
             default: "auto",
-            summary: "of the optimiser; auto: 0.03, 0.05, chosen on the built-in networks, and 1.25 (Brown et al. 2017)",
+            summary: "of the optimiser; auto: 0.03, 0.05 and 1.25, chosen on the built-in networks",
         },
         Param { name: "min_area", kind: Kind::Number, default: "0.03", summary: "least area that it is fitted at" },
         Param { name: "max_area", kind: Kind::Number, default: "0.4", summary: "greatest area that it is fitted at" },
@@ -72,6 +72,9 @@ pub const ENTRY: Entry = Entry {
             "sgd" => Rule::Sgd { rate: rate(1.25) },
             _ => Rule::Momentum { rate: rate(0.03), decay: 0.9 },
         };
+        if params.auto("rate").is_some_and(|rate| rate < LEAST_RATE) {
+            return Err(format!("at a `rate` below {LEAST_RATE} a patch stays as it is"));
+        }
         let placing = Placing::of(params, threat);
         let settings = FitSettings {
             mask: placing.mask,
@@ -93,6 +96,9 @@ pub const ENTRY: Entry = Entry {
         Ok(Box::new(Patch { universal, placing, settings, resolution: resolution.map(|r| r as usize) }))
     },
 };
+
+/// A fortieth of a grey level a step.
+const LEAST_RATE: f64 = 1e-4;
 
 /// No image that a net takes is larger.
 const MOST_RESOLUTION: f64 = 4096.0;
@@ -163,17 +169,57 @@ impl Attack for Patch {
             let aims: Vec<Aim> = plan.iter().map(aim).collect();
             let engine = workshop.engines[fit.step() % workshop.engines.len()].as_ref();
             let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
-                cross_entropy(aim, logits, gradient);
+                log_odds(aim, logits, gradient);
             };
-            let pass = climb(engine, aims.clone(), &images.to_device(workshop.device)?, &slope)?;
+            let pass = climb(engine, aims, &images.to_device(workshop.device)?, &slope)?;
             if fit.step().is_multiple_of(CURVE_EVERY) {
-                let loss = |(aim, z): (&Aim, &Vec<f32>)| f64::from(cross_entropy(aim, z, &mut vec![0.0; z.len()]));
-                let mean = aims.iter().zip(pass.logits()).map(loss).sum::<f64>() / aims.len() as f64;
-                workshop.curve.push((fit.step(), mean));
+                let sum = pass.logits().iter().map(|z| log_probability(z, target)).sum::<f64>();
+                workshop.curve.push((fit.step(), sum / plan.len() as f64));
             }
-            fit.update(&footprints, &pass.gradient().flatten_all()?.to_vec1::<f32>()?);
+            let mut gradients = pass.gradient().flatten_all()?.to_vec1::<f32>()?;
+            weigh(&mut gradients, pass.logits(), target);
+            fit.update(&footprints, &gradients);
             (workshop.progress)(fit.step() as f64 / self.settings.steps as f64);
         }
+        workshop.blind = fit.is_blind();
         Ok(vec![Picture::from_rgb_u8(fit.side(), &fit.patch_u8())?])
+    }
+}
+
+/// Makes the gradients of the images' log-odds those of their log-probabilities, 1 − p_c times as long, but for one factor
+/// for all of them: the image that is farthest from the target keeps its own. So an image that shows the target has no say,
+/// and where all do, however surely, the least sure has one: nothing underflows.
+fn weigh(gradients: &mut [f32], logits: &[Vec<f32>], target: usize) {
+    let shares: Vec<f64> = logits.iter().map(|z| log_share_of_others(z, target)).collect();
+    let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let of_image = gradients.len() / logits.len();
+    for (gradient, share) in gradients.chunks_mut(of_image).zip(shares) {
+        let weight = (share - most).exp() as f32;
+        gradient.iter_mut().for_each(|g| *g *= weight);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_weigh_as_their_probabilities_say_at_any_size() {
+        let at = |scale: f32| {
+            let logits = [[2.0f32, 1.0, 0.0], [0.0, 2.0, 1.0]].map(|z| z.map(|z| z * scale).to_vec());
+            let mut gradients = [1.0; 6];
+            weigh(&mut gradients, &logits, 1);
+            let [a, _, _, b, ..] = gradients;
+            (a, b)
+        };
+        let p = |z: [f64; 3]| z[1].exp() / z.iter().map(|z| z.exp()).sum::<f64>();
+        let (far, near) = (1.0 - p([2.0, 1.0, 0.0]), 1.0 - p([0.0, 2.0, 1.0]));
+        let (a, b) = at(1.0);
+        assert!(a == 1.0 && (f64::from(b) - near / far).abs() < 1e-6, "{a} {b}");
+        assert_eq!(at(1e4), (1.0, 0.0));
+        // all of them sure of the target, one by more
+        let mut gradients = [1.0; 4];
+        weigh(&mut gradients, &[vec![0.0, 900.0], vec![0.0, 901.0]], 1);
+        assert!(gradients[0] == 1.0 && (gradients[2] - (-1f32).exp()).abs() < 1e-6, "{gradients:?}");
     }
 }

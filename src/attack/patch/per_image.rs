@@ -32,7 +32,12 @@ pub fn fit_all(
             let places = vec![Place { restart: 0, step }; rows.len()];
             let slope = oracle.climb(&rows, &images, &places, &logit_difference)?.into_gradient();
             let slope = slope.flatten_from(1)?.to_vec2::<f32>()?;
-            patches.iter_mut().zip(slope).for_each(|(p, g)| p.step(step, settings, &g));
+            for (patch, slope) in patches.iter_mut().zip(slope) {
+                // of the gradient, it is the part below the patch that counts
+                if !patch.step(step, settings, &slope) {
+                    oracle.met_zero_gradient(patch.row);
+                }
+            }
             if (step + 1) % PROPOSED_EVERY == 0 || step + 1 == settings.steps {
                 propose(&mut patches, step + 1, oracle, batch)?;
             }
@@ -95,10 +100,12 @@ impl OwnPatch {
         OwnPatch { row, image, covered, moments, note: placement.text() }
     }
 
-    fn step(&mut self, step: usize, settings: &FitSettings, gradient: &[f32]) {
+    /// Whether there was a slope.
+    fn step(&mut self, step: usize, settings: &FitSettings, gradient: &[f32]) -> bool {
         let slope: Vec<f32> = self.covered.iter().map(|i| gradient[*i]).collect();
         let mut pixels: Vec<f32> = self.covered.iter().map(|i| self.image[*i]).collect();
         settings.rule.step(step, settings.steps, &slope, &mut self.moments, &mut pixels);
         self.covered.iter().zip(pixels).for_each(|(i, v)| self.image[*i] = v);
+        slope.iter().any(|g| *g != 0.0)
     }
 }

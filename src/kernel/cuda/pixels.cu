@@ -43,7 +43,8 @@ extern "C" __global__ void step_linf(unsigned count, const float* x_adv, const f
   to[i] = to_box(below < low ? low : below);
 }
 
-// x_adv + step_size·g/|g|, onto the ball of `eps` around x, into the box. Lengths are summed in double.
+// x_adv + step_size·g/|g|, onto the ball of `eps` around x, into the box. Lengths and directions are in double, so that the
+// step is as long as asked whatever the size of g.
 extern "C" __global__ void __launch_bounds__(LANES)
     step_l2(unsigned values, const float* x_adv, const float* g, const float* x, float* to, float step_size, double eps) {
   __shared__ double shared[LANES];
@@ -52,18 +53,18 @@ extern "C" __global__ void __launch_bounds__(LANES)
   double square = 0.0;
   for (unsigned v = threadIdx.x; v < values; v += LANES) square += (double)g[v] * (double)g[v];
   double length = sqrt(sum_of_lanes(shared, square));
-  // 1e-12: the smallest divisor, `threat::TINY`
-  float divisor = (float)(length > 1e-12 ? length : 1e-12);
+  double inverse = length > 0.0 ? 1.0 / length : 0.0;
   square = 0.0;
   for (unsigned v = threadIdx.x; v < values; v += LANES) {
-    float change = x_adv[v] + g[v] / divisor * step_size - x[v];
+    float change = x_adv[v] + (float)((double)g[v] * inverse) * step_size - x[v];
     square += (double)change * (double)change;
   }
   length = sqrt(sum_of_lanes(shared, square));
+  // 1e-12: the smallest divisor, `kernel::pixels::TINY`
   double shrink = 1.0 / (length > 1e-12 ? length : 1e-12) * eps;
   float scale = (float)(shrink < 1.0 ? shrink : 1.0);
   for (unsigned v = threadIdx.x; v < values; v += LANES) {
-    float change = x_adv[v] + g[v] / divisor * step_size - x[v];
+    float change = x_adv[v] + (float)((double)g[v] * inverse) * step_size - x[v];
     to[v] = to_box(x[v] + change * scale);
   }
 }

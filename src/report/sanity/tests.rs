@@ -259,6 +259,34 @@ fn blind_attacks_are_named() {
     assert_eq!((zero(0), zero(5), zero(90)), (vec![Fine], vec![Suspicious], vec![Violated]));
 }
 
+#[test]
+fn steps_that_may_be_shorter_than_asked_are_named() {
+    let rows = |flags: [&str; 3]| {
+        let row = |(i, flags): (usize, &str)| Outcome {
+            example: i,
+            flags: flags.into(),
+            backwards: if flags.contains("zero-gradient") { 0 } else { 10 },
+            ..standing(3.0, None, 2.0)
+        };
+        flags.into_iter().enumerate().map(row).collect::<Vec<_>>()
+    };
+    let of = |flags, relation| {
+        let mut s = at("8/255", &[]);
+        s.indicators = Indicators::of(&rows(flags));
+        verdicts(&[s], relation)
+    };
+    let (steps, zeros) = ("steps are as long as asked", "gradients are not zero");
+    assert_eq!(of(["", "boundary", ""], steps), []);
+    assert_eq!(of(["short-step", "", ""], steps), [Suspicious]);
+    assert_eq!(of(["short-step"; 3], steps), [Suspicious], "of three images nothing is beyond chance");
+    // a row that wears a patch made without a gradient has asked for none itself
+    assert_eq!(of(["zero-gradient"; 3], zeros), [Suspicious]);
+    assert_eq!(of(["zero-gradient carried"; 3], zeros), []);
+    let mut all = at("8/255", &[]);
+    all.indicators = Indicators { with_gradient: 100, short_step: 90, ..Indicators::default() };
+    assert_eq!(verdicts(&[all], steps), [Violated]);
+}
+
 /// A row of an image that was attacked and stands, by its margins.
 fn standing(clean: f32, midway: Option<f32>, end: f32) -> Outcome {
     let row = serde_json::json!({
