@@ -3,7 +3,7 @@
 //! patches, move them themselves.)
 
 use crate::error::Result;
-use candle_core::{Device, Shape, Tensor, WithDType};
+use candle_core::{Device, Shape, Storage, Tensor, WithDType};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static TO_DEVICE: AtomicU64 = AtomicU64::new(0);
@@ -65,4 +65,19 @@ pub fn select(tensor: &Tensor, rows: &[usize]) -> Result<Tensor> {
 /// Those of the tensor library.
 pub fn index(rows: &[usize], device: &Device) -> Result<Tensor> {
     up::<u32>(rows.iter().map(|r| *r as u32).collect(), rows.len(), device)
+}
+
+/// Lends the values of an f32 tensor: without a copy where they lie in this machine's memory, one after the other.
+pub fn lend<T>(tensor: &Tensor, look: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    lend_values(tensor, look)
+}
+
+/// [`lend`] of any type of numbers.
+pub(super) fn lend_values<V: WithDType, T>(tensor: &Tensor, look: impl FnOnce(&[V]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (Storage::Cpu(values), Some((from, to))) = (&*storage, layout.contiguous_offsets()) {
+        return Ok(look(&V::cpu_storage_as_slice(values)?[from..to]));
+    }
+    drop(storage);
+    Ok(look(&down::<V>(tensor)?))
 }

@@ -4,16 +4,16 @@
 //!
 //! Tensors of images are N×3×H×W or N×values; floats are f32 in [0,1], 8-bit images u8.
 
+use super::bus::{self, lend, lend_values};
 #[cfg(feature = "cuda")]
 use super::cuda::pixels as device;
-use super::{bus, lend, lend_values};
 use crate::error::Result;
 use candle_core::{Tensor, WithDType};
 use rayon::prelude::*;
 
-/// Sums over an image are made in one order on every device: of every 1,024th value from each of the first 1,024 on; then
-/// of every 32nd of these sums; then of those 32.
-pub const LANES: usize = 1024;
+pub use super::ball::{Ball, LANES};
+
+/// Sums of [`LANES`] that are summed next.
 const WARP: usize = 32;
 
 /// Smallest divisor of the length of a change, as in foolbox and torchattacks: shorter ones are no distance between images.
@@ -22,21 +22,6 @@ pub const TINY: f64 = 1e-12;
 
 /// Values that one thread takes of a plain operation.
 const PIECE: usize = 1 << 14;
-
-/// What is allowed around a clean image, in the numbers that [`membership`] compares.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ball {
-    /// Of the largest change, or of the Euclidean length.
-    pub is_linf: bool,
-    /// Of float images: radius and tolerance together, in [0,1] units.
-    pub reach: f64,
-    /// By how much floats may leave [0,1].
-    pub slack: f64,
-    /// Of 8-bit images: most grey levels a value.
-    pub most: i32,
-    /// Of 8-bit images: largest sum of squared grey levels.
-    pub most_square: u64,
-}
 
 /// What [`membership`] says of an image and its rounded form, in the order of the kernel's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,10 @@
 //! A part of one 3×3 convolution, by one thread: transform some tiles, multiply them with some panels of weights,
 //! transform back, finish and store.
 
-use super::Kernel;
 use super::finish::Target;
 use super::lanes::{LANES, Lanes};
 use super::map::{Buffer, LINE, Layout, TILE};
-use super::product::{PANEL, Product};
+use super::product::{Kernel, PANEL, Product};
 use super::winograd::{Form, Kernels, pair_in, pair_out, tile_in, tile_out};
 use std::ops::Range;
 

@@ -1,11 +1,10 @@
 //! The first convolution, over RGB images: 27 values a window are too few for transforms. Forward, the windows are
 //! read from the image as they lie; backward, each pixel's 27 gradients are added to the rows they belong to.
 
-use super::Kernel;
 use super::finish::Target;
 use super::lanes::LANES;
 use super::map::{Buffer, Layout, padded};
-use super::product::{PANEL, Product, Shape};
+use super::product::{Kernel, PANEL, Product, Shape};
 use std::ops::Range;
 
 /// Values of a window.

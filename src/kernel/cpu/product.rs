@@ -169,3 +169,15 @@ unsafe fn block<L: Lanes, const ROWS: usize, const VECTORS: usize, const ROW: us
         }
     }
 }
+
+/// [`Lanes`] with the product compiled as a function of its own.
+///
+/// # Safety
+/// As for [`Lanes`].
+pub unsafe trait Kernel: Lanes {
+    /// [`multiply`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn multiply(p: &Product);
+}

@@ -1,11 +1,11 @@
 //! The kernels compiled once for each instruction set, chosen when an engine is made.
 
-use super::Kernel;
 use super::conv::{self, Block};
 use super::first;
-use super::lanes::{Instructions, Portable};
+use super::instructions::Instructions;
+use super::lanes::Portable;
 use super::linear;
-use super::product::{self, Product};
+use super::product::{self, Kernel, Product};
 
 /// Entry points for one instruction set.
 ///

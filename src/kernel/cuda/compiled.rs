@@ -1,10 +1,11 @@
 //! A network on the device in one precision: its weights, maps and the ways of its convolutions.
 
 use super::convolution::{Convolution, Cudnn, Operands, Shape, Way};
+use super::device::{self, Buffer, failed, is_logged, return_freed_memory};
 use super::kernels::{Kernels, launch};
-use super::{Buffer, failed, is_logged, rounded};
 use crate::error::{Error, Result};
-use crate::kernel::{Net, Precision, Step, transposed};
+use crate::kernel::net::transposed;
+use crate::kernel::{Net, Precision, Step};
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp1, Layout, Tensor};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
@@ -166,7 +167,7 @@ impl Compiled {
     /// Gives back all memory but that of the weights.
     pub fn release(&mut self) {
         self.space = None;
-        if let Err(problem) = super::return_freed_memory(&self.stream) {
+        if let Err(problem) = return_freed_memory(&self.stream) {
             eprintln!("freed memory of the device stays with this process: {problem}");
         }
     }
@@ -413,7 +414,7 @@ impl Compiled {
         let Some(fused) = fused else { return Ok((plain, String::new())) };
         let space = Buffer::new(&self.stream, plain.workspace)?;
         let seconds = |way: &Convolution| {
-            super::seconds(&self.stream, || {
+            device::seconds(&self.stream, || {
                 way.run(&self.cudnn, operands, &space)?;
                 Ok(self.after_convolution(i, layer, way, operands.y)?)
             })
@@ -592,4 +593,10 @@ impl<F: FnMut(u64, &Arc<CudaStream>) -> candle_core::Result<CudaSlice<f32>>> Cus
         let result = (self.work.borrow_mut())(pointer, &stream)?;
         Ok((CudaStorage::wrap_cuda_slice(result, x.device.clone()), self.shape.clone()))
     }
+}
+
+/// The batch size that `images` are computed as: 2ᵏ or 3·2ᵏ, so at most a third more, and few in all.
+fn rounded(images: usize) -> usize {
+    let power = images.next_power_of_two();
+    if power >= 4 && images <= power / 4 * 3 { power / 4 * 3 } else { power }
 }

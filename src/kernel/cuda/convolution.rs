@@ -1,6 +1,6 @@
 //! 3×3 convolutions by cuDNN, channels last. Which algorithm is measured once for each shape ([`choice`]).
 
-use super::{Buffer, failed};
+use super::device::{Buffer, failed, seconds};
 use crate::error::Result;
 use crate::kernel::Precision;
 use crate::kernel::choice::{self, Math, Record, Status};
@@ -215,7 +215,7 @@ impl Convolution {
     /// Seconds of a run.
     fn measure(&self, cudnn: &Cudnn, operands: Operands) -> Result<f32> {
         let space = Buffer::new(&cudnn.stream, self.workspace)?;
-        super::seconds(&cudnn.stream, || Ok(self.run(cudnn, operands, &space)?))
+        seconds(&cudnn.stream, || Ok(self.run(cudnn, operands, &space)?))
     }
 
     /// What cuDNN asks for its algorithm in its arithmetic.

@@ -1,6 +1,6 @@
 //! Our own kernels: compiled when the engine is made, launched on candle's stream.
 
-use super::failed;
+use super::device::failed;
 use crate::kernel::Precision;
 use candle_core::{Error, Result};
 use cudarc::driver::{CudaFunction, CudaModule, CudaStream};
@@ -145,7 +145,7 @@ macro_rules! run {
         let shape = LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the arguments are those that the kernel declares, and its pointers lead where it expects them to; it
         // reads and writes below its count only
-        unsafe { launch.launch(shape) }.map(|_| ()).map_err($crate::kernel::cuda::failed)
+        unsafe { launch.launch(shape) }.map(|_| ()).map_err($crate::kernel::cuda::device::failed)
     }};
 }
 pub(super) use run;

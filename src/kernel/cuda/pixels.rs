@@ -1,9 +1,9 @@
 //! The kernels of `pixels.cu` on tensors of one device; `kernel/pixels.rs` says what each does, and has checked the sizes.
 
-use super::failed;
+use super::device::failed;
 use super::kernels::{self, THREADS, run};
 use crate::error::Result;
-use crate::kernel::pixels::{Ball, LANES};
+use crate::kernel::ball::{Ball, LANES};
 use candle_core::cuda_backend::CudaDType;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Device, Error, Shape, Storage, Tensor};

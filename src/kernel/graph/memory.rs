@@ -1,10 +1,11 @@
 //! A graph in plain memory, one image at a time; a ReLU behind a convolution is done with it, value by value.
 
-use super::super::window;
 use super::conv::{Geometry, connect, connect_back};
+use super::network::{Graph, Op, Seed};
 use super::pool::Pool;
-use super::{Graph, Op, Seed, lend_values};
 use crate::error::Result;
+use crate::kernel::bus::lend_values;
+use crate::kernel::net::window;
 use candle_core::{Device, Tensor, WithDType};
 use rayon::prelude::*;
 

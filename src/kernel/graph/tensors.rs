@@ -1,9 +1,10 @@
 //! A graph by candle's operations, on any device: the whole batch, operation by operation.
 
 use super::conv::Geometry;
+use super::network::{Graph, Op, Seed};
 use super::pool::Pool;
-use super::{Graph, Op, Seed, averages};
 use crate::error::Result;
+use crate::kernel::net::averages;
 use candle_core::{DType, Device, Tensor};
 
 /// What an operation leaves for its gradient, beside its inputs: 1 where the maximum of each window is, one tensor for
