@@ -3,7 +3,6 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor};
-use foolproof::config::ModelFile;
 use foolproof::explain::{Explainer, Map, correlation};
 use foolproof::kernel::graph::{Graph, Op};
 use foolproof::kernel::{Engine, Precision};
@@ -220,7 +219,7 @@ fn picture(seed: usize, side: usize) -> Vec<u8> {
 fn maps_of_squeezenet_are_pytorchs() {
     let Some(data) = shared_data("maps_of_squeezenet_are_pytorchs") else { return };
     let path = "configs/models/squeezenet1_0-imagenet.toml";
-    let file = ModelFile::parse(Path::new(path), &std::fs::read_to_string(path).unwrap()).unwrap();
+    let file = model::parse(Path::new(path), &std::fs::read_to_string(path).unwrap()).unwrap();
     let weights = data.join("models").join("squeezenet1_0-imagenet.safetensors");
     let Ok(bytes) = std::fs::read(&weights) else {
         return eprintln!("skipped maps_of_squeezenet_are_pytorchs: no weights at {}", weights.display());

@@ -7,7 +7,7 @@ use candle_nn::{BatchNormConfig, Conv2dConfig, VarBuilder};
 use foolproof::config::ModelFile;
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Net};
-use foolproof::model::{Weights, vgg};
+use foolproof::model::{self, Weights, vgg};
 use std::collections::HashMap;
 use std::path::Path;
 use support::{images, number, small_net, stream};
@@ -121,7 +121,7 @@ fn random_vgg(
         "family = \"{family}\"\nhead = \"{head}\"\nwidth = {width}\nside = {side}\nclasses = {classes}\n\
          mean = [0.5, 0.4, 0.3]\nstd = [0.2, 0.3, 0.4]\nweights = \"x\"\n"
     );
-    let file = ModelFile::parse(Path::new("random.toml"), &text).unwrap();
+    let file = model::parse(Path::new("random.toml"), &text).unwrap();
     let layers: &[usize] = match &family[..5] {
         "vgg11" => &[1, 1, 2, 2, 2],
         "vgg13" => &[2, 2, 2, 2, 2],
@@ -201,7 +201,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         _ => &[2, 2, 4, 4, 4],
     };
     for (stage, count) in layers.iter().enumerate() {
-        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.width.unwrap_or(1.0)) as usize;
+        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.number(&vgg::WIDTH)) as usize;
         for _ in 0..*count {
             let config = Conv2dConfig { padding: 1, ..Default::default() };
             let conv =
@@ -224,7 +224,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         index += 1;
     }
     let mut y = y.flatten_from(1).unwrap();
-    let names: &[&str] = if file.head.as_deref() == Some("linear") {
+    let names: &[&str] = if file.word(&vgg::HEAD) == "linear" {
         &["classifier"]
     } else {
         &["classifier.0", "classifier.3", "classifier.6"]

@@ -5,9 +5,8 @@ mod support;
 #[path = "support/vgg.rs"]
 mod vgg;
 
-use foolproof::config::ModelFile;
 use foolproof::kernel::Net;
-use foolproof::model::ModelSource;
+use foolproof::model::{self, ModelSource};
 use foolproof::rng::Stream;
 use std::borrow::Cow;
 use std::io::{Cursor, Write};
@@ -28,7 +27,7 @@ fn saved(name: &str) -> Vec<u8> {
 }
 
 fn load(bytes: Vec<u8>) -> Result<Net<f32>, String> {
-    let file = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
+    let file = model::parse(Path::new("m.toml"), FILE).unwrap();
     ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap().net().map_err(|e| e.to_string())
 }
 

@@ -24,7 +24,7 @@ fn file(side: usize, more: &str) -> ModelFile {
         "family = \"squeezenet1_0\"\nclasses = {CLASSES}\nside = {side}\nmean = [0.48, 0.46, 0.41]\n\
          std = [0.23, 0.22, 0.24]\nweights = \"s.safetensors\"\n{more}"
     );
-    ModelFile::parse(Path::new("s.toml"), &text).unwrap()
+    model::parse(Path::new("s.toml"), &text).unwrap()
 }
 
 /// Name, shape and values.

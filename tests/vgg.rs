@@ -5,8 +5,9 @@ mod support;
 mod vgg;
 
 use candle_core::{Device, Tensor};
-use foolproof::config::ModelFile;
+use foolproof::config::{KeyValue, ModelFile};
 use foolproof::kernel::Precision;
+use foolproof::model::vgg::WIDTH;
 use foolproof::model::{FAMILIES, MODELS, ModelSource};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ fn all_eight_have_pytorchs_logits_under_timms_and_torchvisions_names() {
 fn tensors_of_the_other_naming_are_missing_under_the_one_that_is_asked_for() {
     let tensors = vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(10));
     let mut file = description("vgg16_bn_cifar10");
-    (file.sha256, file.family, file.width) = (None, "vgg11".into(), Some(1.0 / 64.0));
+    (file.sha256, file.family) = (None, "vgg11".into());
+    file.own.insert(WIDTH.name, KeyValue::Number(1.0 / 64.0));
     let net = |file: &ModelFile, tensors: &[Stored]| {
         let bytes = Cow::Owned(vgg::safetensors(tensors));
         ModelSource::new("m".into(), file.clone(), None, bytes).unwrap().net().map_err(|e| e.to_string())
@@ -85,7 +87,8 @@ fn timms_head_on_a_larger_map_is_refused() {
     let mut tensors = vgg::tensors("vgg11", 1.0 / 64.0, Head::Mlp(10));
     vgg::as_timm(&mut tensors);
     let mut file = description("vgg11.tv_in1k");
-    (file.sha256, file.width, file.classes, file.side) = (None, Some(1.0 / 64.0), 10, 256);
+    (file.sha256, file.classes, file.side) = (None, 10, 256);
+    file.own.insert(WIDTH.name, KeyValue::Number(1.0 / 64.0));
     let source = ModelSource::new("m".into(), file, None, Cow::Owned(vgg::safetensors(&tensors))).unwrap();
     let problem = source.net().unwrap_err().to_string();
     assert!(problem.contains("timm's head on a map of side 8") && problem.contains("side = 224"), "{problem}");

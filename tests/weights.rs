@@ -2,7 +2,6 @@
 
 mod support;
 
-use foolproof::config::ModelFile;
 use foolproof::data::{self, Choice, Source};
 use foolproof::error::Error;
 use foolproof::model::{self, ModelSource};
@@ -35,7 +34,7 @@ fn write(tensors: &Tensors) -> Vec<u8> {
 
 /// The error of loading these bytes as the built-in model without its pinned digest.
 fn load(bytes: Vec<u8>) -> Result<foolproof::kernel::Net<f32>, Error> {
-    let mut file = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
+    let mut file = model::parse(Path::new("m.toml"), FILE).unwrap();
     file.sha256 = None;
     ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap().net()
 }
@@ -74,7 +73,7 @@ fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
     let linear = problem(|t| t.get_mut("classifier.weight").unwrap().1 = vec![256, 10]);
     assert_eq!(linear, "weights of `m`: tensor `classifier.weight`: expected shape [10, 256], found [256, 10]");
 
-    let wrong_digest = ModelFile::parse(Path::new("m.toml"), FILE).unwrap();
+    let wrong_digest = model::parse(Path::new("m.toml"), FILE).unwrap();
     let error = ModelSource::new("m".into(), wrong_digest, None, Cow::Borrowed(&BYTES[1..]))
         .map(|_| ())
         .unwrap_err()
@@ -137,7 +136,7 @@ fn a_thousand_damaged_files_load_or_say_why_not() {
 
 #[test]
 fn model_files_report_all_their_errors() {
-    let error = ModelFile::parse(
+    let error = model::parse(
         Path::new("m.toml"),
         "famly = \"vgg11\"\nmean = [1, 2]\nstd = [0.5, 0.5, 0.0]\nclasses = 0\nside = 32\n",
     );
@@ -157,7 +156,7 @@ fn model_files_report_all_their_errors() {
 #[test]
 fn a_published_count_beyond_any_test_set_is_refused() {
     let text = FILE.replace("= 500", "= 999999999999");
-    let error = ModelFile::parse(Path::new("m.toml"), &text).unwrap_err().to_string();
+    let error = model::parse(Path::new("m.toml"), &text).unwrap_err().to_string();
     assert!(error.contains("correct ≤ of ≤ 10000000"), "{error}");
 }
 

@@ -2,12 +2,11 @@
 #![allow(dead_code)] // each bench uses its part
 
 use candle_core::DType;
-use foolproof::config::ModelFile;
 use foolproof::goal::Aim;
 use foolproof::kernel::graph::Graph;
 use foolproof::kernel::{Change, Net, Step};
 use foolproof::loss::log_odds;
-use foolproof::model::{Weights, squeezenet};
+use foolproof::model::{self, Weights, squeezenet};
 use foolproof::rng::{Stream, Streams};
 use std::path::Path;
 
@@ -52,7 +51,7 @@ pub fn squeezenet() -> Graph {
          weights = \"none\"\n",
         SQUEEZENET.0
     );
-    let file = ModelFile::parse(Path::new("bench.toml"), &text).expect("a sound model file");
+    let file = model::parse(Path::new("bench.toml"), &text).expect("a sound model file");
     let mut stream = Streams::new(0, "bench").stream(0, 0, "weights");
     let weights = squeezenet::tensors(file.classes).into_iter().map(|(name, shape)| {
         let bound = (6.0 / shape[1..].iter().product::<usize>().max(100) as f64).sqrt();

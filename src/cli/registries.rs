@@ -24,7 +24,7 @@ pub fn models() -> Result<()> {
         rows.push(vec![
             entry.name.into(),
             f.family.clone(),
-            f.width.map_or_else(String::new, |w| w.to_string()),
+            f.own.get("width").map_or_else(String::new, |w| w.to_string()),
             f.side.to_string(),
             f.classes.to_string(),
             f.sha256.as_deref().unwrap_or(UNPINNED).into(),

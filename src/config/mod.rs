@@ -4,6 +4,8 @@ mod model_file;
 mod reader;
 mod sweep_file;
 
-pub use model_file::{ModelFile, ModelText, Place, PublishedSpec, RepositorySpec, SAFETENSORS, UNPINNED};
+pub use model_file::{
+    FamilyKey, KeyKind, KeyValue, ModelFile, ModelText, Place, PublishedSpec, RepositorySpec, SAFETENSORS, UNPINNED,
+};
 pub use reader::{At, Problems};
 pub use sweep_file::{AttackSpec, Block, DataSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec};

@@ -2,6 +2,8 @@
 
 use super::reader::{self, Problems, Table};
 use crate::error::{Result, hint};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// A model file as written.
@@ -9,10 +11,8 @@ use std::path::Path;
 pub struct ModelFile {
     /// Architecture: `vgg11` … `vgg19`, with `_bn` for batch norm; `squeezenet1_0`.
     pub family: String,
-    /// Channels of the convolutions, as a multiple of the paper's (VGG only).
-    pub width: Option<f64>,
-    /// `linear` (one layer) or `mlp` (ImageNet's three); VGG only.
-    pub head: Option<String>,
+    /// Keys that only some families have, as given: see [`FamilyKey`].
+    pub own: BTreeMap<&'static str, KeyValue>,
     /// Number of classes.
     pub classes: usize,
     /// Height and width of the images in pixels.
@@ -31,6 +31,52 @@ pub struct ModelFile {
     pub sha256: Option<String>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
+}
+
+/// A key that only some families have; a family's registry line declares its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FamilyKey {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: KeyKind,
+    /// One line.
+    pub summary: &'static str,
+}
+
+/// What a [`FamilyKey`] takes, and what counts where it is not given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KeyKind {
+    /// A number; the family says which.
+    Number {
+        /// Where it is not given.
+        default: f64,
+    },
+    /// One of these words.
+    Choice {
+        /// Where it is not given.
+        default: &'static str,
+        /// All of them.
+        known: &'static [&'static str],
+    },
+}
+
+/// A value of a [`FamilyKey`]; as text it stands in cells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeyValue {
+    /// Of [`KeyKind::Number`].
+    Number(f64),
+    /// Of [`KeyKind::Choice`], known or not.
+    Word(String),
+}
+
+impl fmt::Display for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            KeyValue::Number(number) => number.fmt(f),
+            KeyValue::Word(word) => word.fmt(f),
+        }
+    }
 }
 
 /// What a model file may be.
@@ -97,12 +143,12 @@ pub struct PublishedSpec {
 }
 
 impl ModelText {
-    /// Reads a model file; all its problems at once.
-    pub fn parse(path: &Path, text: &str) -> Result<ModelText> {
+    /// Reads a model file, with the keys that families declare; all its problems at once.
+    pub fn parse(path: &Path, text: &str, own: &[FamilyKey]) -> Result<ModelText> {
         let problems = Problems::new(path, text);
         let read = reader::read(&problems, |top| match top.has("hub") && !top.has("family") {
             true => repository(top).map(ModelText::Repository),
-            false => model(top).map(|file| ModelText::Whole(Box::new(file))),
+            false => model(top, own).map(|file| ModelText::Whole(Box::new(file))),
         });
         problems.into_result()?;
         Ok(read.expect("without problems every required key is there"))
@@ -110,19 +156,40 @@ impl ModelText {
 }
 
 impl ModelFile {
-    /// Reads a model file that describes the network; all its problems at once.
-    pub fn parse(path: &Path, text: &str) -> Result<ModelFile> {
+    /// Reads a model file that describes the network, with the keys that families declare; all its problems at once.
+    pub fn parse(path: &Path, text: &str, own: &[FamilyKey]) -> Result<ModelFile> {
         let problems = Problems::new(path, text);
-        let file = reader::read(&problems, model);
+        let file = reader::read(&problems, |top| model(top, own));
         problems.into_result()?;
         Ok(file.expect("without problems every required key is there"))
     }
+
+    /// The value of a family's key: as given, else its default.
+    pub fn value(&self, key: &FamilyKey) -> KeyValue {
+        let default = || match key.kind {
+            KeyKind::Number { default } => KeyValue::Number(default),
+            KeyKind::Choice { default, .. } => KeyValue::Word(default.into()),
+        };
+        self.own.get(key.name).cloned().unwrap_or_else(default)
+    }
+
+    /// The value of a key declared as a number.
+    pub fn number(&self, key: &FamilyKey) -> f64 {
+        match self.value(key) {
+            KeyValue::Number(number) => number,
+            KeyValue::Word(_) => unreachable!("`{}` is no number", key.name),
+        }
+    }
+
+    /// The value of a key declared as a choice.
+    pub fn word(&self, key: &FamilyKey) -> String {
+        self.value(key).to_string()
+    }
 }
 
-fn model(top: &Table) -> Option<ModelFile> {
+fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let family = top.required_text("family");
-    let width = top.number("width").map(|w| w.value);
-    let head = top.text("head").map(|h| h.value);
+    let own = own_values(top, own);
     let (classes, side, resize) = (top.count("classes"), top.count("side"), top.count("resize"));
     let (mean, std) = (triple(top, "mean"), triple(top, "std"));
     if std.iter().any(|s| *s <= 0.0) {
@@ -148,8 +215,7 @@ fn model(top: &Table) -> Option<ModelFile> {
         side: size("side", side, MOST_SIDE),
         resize: resize.map(|r| size("resize", Some(r), MOST_SIDE)),
         family: family?.value,
-        width,
-        head,
+        own,
         mean,
         std,
         keys: keys.map(|k| k.value),
@@ -157,6 +223,15 @@ fn model(top: &Table) -> Option<ModelFile> {
         sha256,
         published,
     })
+}
+
+/// Those of the families' keys that are given.
+fn own_values(top: &Table, own: &[FamilyKey]) -> BTreeMap<&'static str, KeyValue> {
+    let value = |key: &FamilyKey| match key.kind {
+        KeyKind::Number { .. } => top.number(key.name).map(|n| KeyValue::Number(n.value)),
+        KeyKind::Choice { .. } => top.text(key.name).map(|t| KeyValue::Word(t.value)),
+    };
+    own.iter().filter_map(|key| Some((key.name, value(key)?))).collect()
 }
 
 fn repository(top: &Table) -> Option<RepositorySpec> {

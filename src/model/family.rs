@@ -1,7 +1,7 @@
-//! Families of networks: the registry, and what a family gives. A new one is one file and one line in [`FAMILIES`].
+//! What a family of networks gives.
 
-use super::{Weights, squeezenet, vgg};
-use crate::config::ModelFile;
+use super::weights::Weights;
+use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::error::{Result, hint};
 use crate::kernel::Net;
 use crate::kernel::graph::{Graph, Op};
@@ -9,14 +9,16 @@ use candle_core::Device;
 
 /// Networks that one file builds.
 pub struct Family {
+    /// What they are called together.
+    pub title: &'static str,
     /// What `family` of a model file may be.
     pub names: &'static [&'static str],
     /// Whether it builds a [`Network::Sequence`], which a GPU computes in any precision; a graph is computed in f32.
     pub sequential: bool,
-    /// Whether a description makes sense, before any weight is read.
+    /// Keys of the description that only this family has: they decide logits.
+    pub keys: &'static [FamilyKey],
+    /// Whether a description makes sense, before any weight is read; its keys are of the family, its choices known.
     pub check: fn(&ModelFile) -> Result<(), String>,
-    /// Keys of the description that only this family has, as `key=value ` each: they decide logits.
-    pub own_keys: fn(&ModelFile) -> String,
     /// The network of a checked description, every tensor of the file used and of the right shape.
     pub build: fn(&ModelFile, &Weights) -> Result<Network, String>,
 }
@@ -25,20 +27,19 @@ impl Family {
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self, file: &ModelFile) -> String {
         let f = file;
-        let own_keys = (self.own_keys)(f);
-        format!("{} {own_keys}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+        let own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
+        format!("{} {own}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
     }
-}
 
-/// Every family.
-pub const FAMILIES: &[&Family] = &[&vgg::FAMILY, &squeezenet::FAMILY];
-
-/// The family of this name.
-pub fn find(name: &str) -> Result<&'static Family, String> {
-    FAMILIES.iter().copied().find(|f| f.names.contains(&name)).ok_or_else(|| {
-        let known = FAMILIES.iter().flat_map(|f| f.names.iter().copied());
-        format!("unknown family `{name}`{}", hint(name, known))
-    })
+    /// Refuses a word that is none of a key's choices.
+    pub(super) fn check_choices(&self, file: &ModelFile) -> Result<(), String> {
+        self.keys.iter().try_for_each(|key| match (key.kind, file.word(key)) {
+            (KeyKind::Choice { known, .. }, word) if !known.contains(&word.as_str()) => {
+                Err(format!("unknown {} `{word}`{}", key.name, hint(&word, known.iter().copied())))
+            }
+            _ => Ok(()),
+        })
+    }
 }
 
 /// A network in one of the two forms that engines take.

@@ -1,97 +1,13 @@
 //! Where models come from: compiled in, a file of the user's, a repository of the Hub.
 
-use super::repository;
+use super::built_in::{BuiltIn, MODELS};
 use super::source::{Bytes, ModelSource};
+use super::{families, repository};
 use crate::config::{ModelFile, ModelText, Place, RepositorySpec};
-use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::hub::{Hub, Kind, RemoteFile, is_commit};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-/// A model whose description is compiled in, perhaps with its weights.
-pub struct BuiltIn {
-    /// Name in sweep files.
-    pub name: &'static str,
-    /// Its model file.
-    pub(super) text: &'static str,
-    /// Its weight file; `None`: it lies elsewhere.
-    weights: Option<&'static [u8]>,
-    /// SHA-256 of that, computed once a process.
-    digest: OnceLock<String>,
-}
-
-macro_rules! text {
-    ($name:literal) => {
-        include_str!(concat!("../../configs/models/", $name, ".toml"))
-    };
-}
-
-macro_rules! embedded {
-    ($name:literal) => {
-        BuiltIn {
-            name: $name,
-            text: text!($name),
-            weights: Some(include_bytes!(concat!("../../configs/models/", $name, ".safetensors"))),
-            digest: OnceLock::new(),
-        }
-    };
-}
-
-macro_rules! described {
-    ($name:literal) => {
-        BuiltIn { name: $name, text: text!($name), weights: None, digest: OnceLock::new() }
-    };
-}
-
-/// Every model that is known without a file of the user's.
-pub static MODELS: [BuiltIn; 12] = [
-    embedded!("vgg11-half-cifar10"),
-    embedded!("vgg11-half-cifar10-robust"),
-    described!("vgg16_bn_cifar10"),
-    described!("vgg11.tv_in1k"),
-    described!("vgg13.tv_in1k"),
-    described!("vgg16.tv_in1k"),
-    described!("vgg19.tv_in1k"),
-    described!("vgg11_bn.tv_in1k"),
-    described!("vgg13_bn.tv_in1k"),
-    described!("vgg16_bn.tv_in1k"),
-    described!("vgg19_bn.tv_in1k"),
-    described!("squeezenet1_0-imagenet"),
-];
-
-impl BuiltIn {
-    /// What its model file says.
-    pub fn file(&self) -> Result<ModelFile> {
-        ModelFile::parse(Path::new(self.name), self.text)
-    }
-
-    /// Whether its weights are compiled in.
-    pub fn is_embedded(&self) -> bool {
-        self.weights.is_some()
-    }
-
-    /// Its model file with the lines that pin `found`, which was found by its name.
-    pub(super) fn pinned(&self, found: &ModelSource) -> String {
-        let line = |line: &str| match (line.split_whitespace().next(), &found.commit) {
-            (Some("revision"), Some(commit)) => format!("revision   = \"{commit}\""),
-            (Some("sha256"), _) => format!("sha256     = \"{}\"", found.digest),
-            _ => line.to_string(),
-        };
-        // the comments speak of what is not known yet
-        let lines = self.text.lines().filter(|line| !line.starts_with('#')).map(line);
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    /// The model, where its weights are compiled in.
-    pub fn embedded(&self) -> Option<Result<ModelSource>> {
-        let weights = self.weights?;
-        let digest = self.digest.get_or_init(|| digest::sha256(weights)).clone();
-        let bytes = Bytes::Memory(Cow::Borrowed(weights));
-        Some(self.file().and_then(|file| ModelSource::with_digest(self.name.into(), file, None, bytes, digest)))
-    }
-}
 
 /// Folder of model files that a sweep names without a path.
 pub const MODEL_FOLDER: &str = "configs/models";
@@ -134,7 +50,7 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
 /// The model of a model file, whose weights are looked for beside `place`.
 pub(super) fn described(name: String, path: &Path, place: &Path, hub: &Hub) -> Result<ModelSource> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let (file, drifts) = match ModelText::parse(path, &text)? {
+    let (file, drifts) = match families::parse_either(path, &text)? {
         ModelText::Whole(file) => (*file, false),
         ModelText::Repository(spec) => (repository::describe(&spec, hub)?, !is_commit(&spec.revision)),
     };

@@ -1,5 +1,8 @@
 //! Classifiers: the registry of built-in models, models of the user's own and of the Hub, and loading.
 
+mod built_in;
+mod convolution;
+pub mod families;
 pub mod family;
 mod find;
 mod pickle;
@@ -10,8 +13,10 @@ pub mod squeezenet;
 pub mod vgg;
 mod weights;
 
-pub use family::{FAMILIES, Family, Network};
-pub use find::{BuiltIn, MODEL_FOLDER, MODELS, built_in, find};
+pub use built_in::{BuiltIn, MODELS};
+pub use families::{FAMILIES, parse};
+pub use family::{Family, Network};
+pub use find::{MODEL_FOLDER, built_in, find};
 pub use portable::Portable;
 pub use source::ModelSource;
 pub use weights::{Number, Taken, Weights};

@@ -1,9 +1,8 @@
 //! Models that go with a run to another machine.
 
-use super::find::{
-    BuiltIn, DATA_FOLDER, HUB, MODEL_FOLDER, MODELS, described, model_files, weight_file, weight_places,
-};
-use super::{ModelSource, family};
+use super::built_in::{BuiltIn, MODELS};
+use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, described, find, model_files, weight_file, weight_places};
+use super::{ModelSource, families};
 use crate::config::{ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
@@ -65,14 +64,14 @@ impl Portable {
     /// Of a model file whose weights are looked for in `folder`.
     fn read(name: &str, path: &Path, folder: &Path) -> Result<Portable> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        match ModelText::parse(path, &text)? {
+        match families::parse_either(path, &text)? {
             ModelText::Repository(_) => Ok(Portable { text, network: None, weights: None }),
             ModelText::Whole(file) => Portable::described(name, text, &file, folder),
         }
     }
 
     fn described(name: &str, text: String, file: &ModelFile, folder: &Path) -> Result<Portable> {
-        let network = family::find(&file.family).map(|family| family.network(file));
+        let network = families::find(&file.family).map(|family| family.network(file));
         let network = network.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         let weights = match &file.place {
             Place::Hub { .. } => None,
@@ -89,7 +88,7 @@ impl Portable {
         let [description, weights] = Portable::FILES.map(|file| folder.join(file));
         if let Some(known) = MODELS.iter().find(|m| m.name == name) {
             if !weights.exists() {
-                return super::find(name, Path::new("."), hub);
+                return find(name, Path::new("."), hub);
             }
             // what a known name stands for is not for others to say
             let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
@@ -100,7 +99,7 @@ impl Portable {
             return described(name.into(), &description, &place, hub);
         }
         let text = std::fs::read_to_string(&description).map_err(Error::io("read", &description))?;
-        let file = ModelFile::parse(&description, &text)?;
+        let file = families::parse(&description, &text)?;
         let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
         ModelSource::new(name.into(), file, Some(description.display().to_string()), Cow::Owned(bytes))
     }

@@ -1,10 +1,11 @@
 //! A repository of the Hub that describes its network itself, as timm's do: `config.json`.
 
-use super::family;
+use super::families;
 use crate::config::{ModelFile, Place, RepositorySpec, SAFETENSORS};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What timm calls the description.
 const CONFIG: &str = "config.json";
@@ -69,8 +70,8 @@ fn parse(text: &str) -> Result<ModelFile, String> {
     let name = config["architecture"].as_str().ok_or_else(|| missing("architecture"))?;
     // a tag says where the weights are from: vgg16.tv_in1k
     let architecture = name.split('.').next().unwrap_or(name);
-    family::find(architecture).map_err(|_| {
-        let known: Vec<&str> = family::FAMILIES.iter().flat_map(|f| f.names.iter().copied()).collect();
+    families::find(architecture).map_err(|_| {
+        let known: Vec<&str> = families::FAMILIES.iter().flat_map(|f| f.names.iter().copied()).collect();
         format!("architecture `{name}` is none that is built here (known: {})", known.join(", "))
     })?;
     if let Some(other) = get("interpolation").and_then(Value::as_str).filter(|i| *i != "bilinear") {
@@ -99,8 +100,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
     let resize = resize.ok_or_else(|| format!("crop_pct {share}: expected a share above 0 and up to 1"))?;
     Ok(ModelFile {
         family: architecture.into(),
-        width: None,
-        head: None,
+        own: BTreeMap::new(),
         classes,
         side,
         resize: Some(resize),

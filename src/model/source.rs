@@ -1,9 +1,9 @@
 //! A model found: what describes it, and its weights, hashed but not yet unpacked.
 
-use super::family::{self, Family, Network};
-use super::find::MODELS;
+use super::families;
+use super::family::{Family, Network};
 use super::weights::Weights;
-use crate::config::{ModelFile, Place, PublishedSpec};
+use crate::config::{ModelFile, PublishedSpec};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
@@ -69,10 +69,8 @@ impl ModelSource {
             let problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
             return Err(Error::Weights { model: name, problem });
         }
-        let family = family::find(&file.family);
-        let family = family
-            .and_then(|f| (f.check)(&file).map(|()| f))
-            .map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
+        let family = families::checked(&file);
+        let family = family.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         Ok(ModelSource { name, file, origin, digest, commit: None, drifts: false, family, bytes })
     }
 
@@ -89,22 +87,6 @@ impl ModelSource {
     /// Whether the weights are named by their SHA-256, and a description that lies on the Hub by its commit.
     pub fn is_pinned(&self) -> bool {
         self.file.sha256.is_some() && !self.drifts
-    }
-
-    /// The lines of a model file that pin the model as it is; all of them where its description is compiled in.
-    pub fn pin(&self) -> String {
-        if let Some(known) = MODELS.iter().find(|known| self.origin.is_none() && known.name == self.name) {
-            return known.pinned(self);
-        }
-        let mut lines = Vec::new();
-        if let (Place::Hub { repository, .. }, Some(commit)) = (&self.file.place, &self.commit) {
-            if self.origin.as_ref().is_some_and(|o| o.starts_with("hub:")) {
-                lines.push(format!("hub      = \"{repository}\""));
-            }
-            lines.push(format!("revision = \"{commit}\""));
-        }
-        lines.push(format!("sha256   = \"{}\"", self.digest));
-        lines.join("\n")
     }
 
     /// Unpacks and checks the weights.

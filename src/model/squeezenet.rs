@@ -1,6 +1,7 @@
 //! SqueezeNet 1.0 (Iandola et al. 2016, table 1): the network as a data table, torchvision's tensor names. The parts of a
 //! fire module lie side by side, so it runs as a [`Graph`].
 
+use super::convolution::convolution;
 use super::family::{Family, Network};
 use super::{Taken, Weights};
 use crate::config::ModelFile;
@@ -32,10 +33,11 @@ const TABLE: [S; 13] = [
 
 /// SqueezeNet among the families.
 pub const FAMILY: Family = Family {
+    title: "SqueezeNet",
     names: &["squeezenet1_0"],
     sequential: false,
+    keys: &[],
     check,
-    own_keys: |_| String::new(),
     build: |file, weights| build(file, weights),
 };
 
@@ -43,11 +45,6 @@ pub const FAMILY: Family = Family {
 const SMALLEST: usize = 29;
 
 fn check(file: &ModelFile) -> Result<(), String> {
-    for (key, written) in [("width", file.width.is_some()), ("head", file.head.is_some())] {
-        if written {
-            return Err(format!("`{key}` is a key of the VGG families, `{}` has none (hint: remove it)", file.family));
-        }
-    }
     if file.keys.as_deref() == Some("timm") {
         return Err("timm has no SqueezeNet (hint: keys = \"torchvision\")".into());
     }
@@ -134,13 +131,13 @@ impl Builder<'_> {
         kernel: usize,
         stride: usize,
     ) -> Result<usize, String> {
-        let mut tensor = |part: &str, shape: &[usize]| -> Result<Tensor, String> {
-            let values: Vec<f64> = self.taken.take(format!("{name}.{part}"), shape)?;
+        let shape = [outputs, inputs, kernel, kernel];
+        let (weight, bias) = convolution(&mut self.taken, name, None, shape)?;
+        let tensor = |values: Vec<f64>, shape: &[usize]| -> Result<Tensor, String> {
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu).and_then(|t| t.to_dtype(self.dtype));
             tensor.map_err(|e| e.to_string())
         };
-        let weight = tensor("weight", &[outputs, inputs, kernel, kernel])?;
-        let bias = tensor("bias", &[outputs])?;
+        let (weight, bias) = (tensor(weight, &shape)?, tensor(bias, &[outputs])?);
         let padding = if kernel == 3 { 1 } else { 0 };
         Ok(self.graph.push(Op::Conv { weight, bias, stride, padding }, &[value]))
     }

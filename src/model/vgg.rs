@@ -1,10 +1,10 @@
 //! VGG (Simonyan and Zisserman 2015): the networks as data tables, torchvision's and timm's tensor names, batch norm
 //! folded.
 
+use super::convolution::convolution;
 use super::family::{Family, Network};
 use super::{Number, Taken, Weights};
-use crate::config::ModelFile;
-use crate::error::hint;
+use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::kernel::{Net, Step};
 
 /// A step of a table: a 3×3 convolution to so many channels, or a 2×2 max-pool.
@@ -28,18 +28,30 @@ const TABLES: [(&str, &[V]); 4] = [
 
 /// VGG among the families.
 pub const FAMILY: Family = Family {
+    title: "VGG",
     names: &NAMES,
     sequential: true,
+    keys: &[WIDTH, HEAD],
     check,
-    own_keys: |file| format!("width={} head={} ", width(file), head(file)),
     build: |file, weights| Ok(Network::Sequence(build(file, weights)?)),
 };
 
 /// All family names.
 pub const NAMES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
 
-/// Head names: one linear layer (CIFAR), or ImageNet's three.
-pub const HEADS: [&str; 2] = ["linear", "mlp"];
+/// Width of the net.
+pub const WIDTH: FamilyKey = FamilyKey {
+    name: "width",
+    kind: KeyKind::Number { default: 1.0 },
+    summary: "channels of the convolutions, as a multiple of the paper's (in steps of 1/64)",
+};
+
+/// What follows the convolutions.
+pub const HEAD: FamilyKey = FamilyKey {
+    name: "head",
+    kind: KeyKind::Choice { default: "mlp", known: &["linear", "mlp"] },
+    summary: "`linear` (one layer, as for CIFAR) or `mlp` (ImageNet's three)",
+};
 
 /// Side to which torchvision pools before ImageNet's head (`AdaptiveAvgPool2d(7)`).
 const MLP_SIDE: usize = 7;
@@ -47,23 +59,8 @@ const MLP_SIDE: usize = 7;
 /// Width of the hidden layers of ImageNet's head.
 const HIDDEN: usize = 4096;
 
-/// PyTorch's default `eps` of `BatchNorm2d`, also timm's and torchvision's.
-const BATCH_NORM_EPS: f64 = 1e-5;
-
-/// Channels of the convolutions, as a multiple of the paper's.
-fn width(file: &ModelFile) -> f64 {
-    file.width.unwrap_or(1.0)
-}
-
-fn head(file: &ModelFile) -> &str {
-    file.head.as_deref().unwrap_or("mlp")
-}
-
 fn check(file: &ModelFile) -> Result<(), String> {
-    let (head, width) = (head(file), width(file));
-    if !HEADS.contains(&head) {
-        return Err(format!("unknown head `{head}`{}", hint(head, HEADS)));
-    }
+    let width = file.number(&WIDTH);
     if file.side < 32 {
         return Err(format!("side {} leaves nothing after five pools (hint: at least 32)", file.side));
     }
@@ -92,59 +89,24 @@ pub fn build<T: Number>(file: &ModelFile, weights: &Weights) -> Result<Net<T>, S
                 index += 1;
             }
             V::C(paper) => {
-                let outputs = (*paper as f64 * width(file)) as usize;
-                steps.push(convolution(weights, &mut taken, index, batch_norm, channels, outputs)?);
+                let outputs = (*paper as f64 * file.number(&WIDTH)) as usize;
+                let norm = batch_norm.then(|| format!("features.{}", index + 1));
+                let shape = [outputs, channels, 3, 3];
+                let (weight, bias) = convolution(&mut taken, &format!("features.{index}"), norm.as_deref(), shape)?;
+                let [weight, bias] = [weight, bias].map(|values| values.into_iter().map(T::of).collect());
+                steps.push(Step::Conv { inputs: channels, outputs, weight, bias });
                 channels = outputs;
                 index += if batch_norm { 3 } else { 2 };
             }
         }
     }
-    match head(file) {
+    let head = file.word(&HEAD);
+    match head.as_str() {
         "linear" => steps.extend(linear_head(file, weights, &mut taken, channels, side)?),
         _ => steps.extend(mlp_head(file, weights, &mut taken, channels, side)?),
     }
-    taken.nothing_else(&format!("{} with head `{}`", file.family, head(file)))?;
+    taken.nothing_else(&format!("{} with head `{head}`", file.family))?;
     Ok(Net { side: file.side, mean: file.mean.map(T::of), std: file.std.map(T::of), classes: file.classes, steps })
-}
-
-/// Convolution `features.{index}` with its batch norm `features.{index+1}` folded in:
-/// w' = w·γ/√(σ²+ε), b' = (b − μ)·γ/√(σ²+ε) + β.
-fn convolution<T: Number>(
-    weights: &Weights,
-    taken: &mut Taken,
-    index: usize,
-    batch_norm: bool,
-    inputs: usize,
-    outputs: usize,
-) -> Result<Step<T>, String> {
-    let mut get = |name: String, shape: &[usize]| taken.take::<f64>(name, shape);
-    let mut weight = get(format!("features.{index}.weight"), &[outputs, inputs, 3, 3])?;
-    // timm and torchvision keep a bias beside batch norm; a net trained without one has none
-    let bias_name = format!("features.{index}.bias");
-    let mut bias = match batch_norm && !weights.contains(&bias_name) {
-        true => vec![0.0; outputs],
-        false => get(bias_name, &[outputs])?,
-    };
-    if batch_norm {
-        let norm = index + 1;
-        let gamma = get(format!("features.{norm}.weight"), &[outputs])?;
-        let beta = get(format!("features.{norm}.bias"), &[outputs])?;
-        let mean = get(format!("features.{norm}.running_mean"), &[outputs])?;
-        let variance = get(format!("features.{norm}.running_var"), &[outputs])?;
-        if let Some(o) = variance.iter().position(|v| *v < 0.0) {
-            return Err(format!(
-                "tensor `features.{norm}.running_var`: expected variances from 0, found {} at {o}",
-                variance[o]
-            ));
-        }
-        for o in 0..outputs {
-            let scale = gamma[o] / (variance[o] + BATCH_NORM_EPS).sqrt();
-            weight[o * inputs * 9..(o + 1) * inputs * 9].iter_mut().for_each(|w| *w *= scale);
-            bias[o] = (bias[o] - mean[o]) * scale + beta[o];
-        }
-    }
-    let round = |values: Vec<f64>| values.into_iter().map(T::of).collect();
-    Ok(Step::Conv { inputs, outputs, weight: round(weight), bias: round(bias) })
 }
 
 /// One linear layer `classifier` (or `classifier.0`, timm's `head.fc`) over the map averaged to the side its shape

@@ -178,6 +178,11 @@ impl<'a> Taken<'a> {
         Taken { weights, names: Vec::new() }
     }
 
+    /// Whether the file has it.
+    pub fn is_there(&self, name: &str) -> bool {
+        self.weights.contains(name)
+    }
+
     /// Values of a tensor of exactly this shape.
     pub fn take<T: Number>(&mut self, name: String, shape: &[usize]) -> Result<Vec<T>, String> {
         let values = self.weights.values(&name, shape)?;

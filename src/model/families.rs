@@ -1,0 +1,82 @@
+//! The registry of families. A new one is one file and one line in [`FAMILIES`].
+
+use super::family::Family;
+use super::{squeezenet, vgg};
+use crate::config::{FamilyKey, ModelFile, ModelText};
+use crate::error::{Result, hint};
+use std::path::Path;
+
+/// Every family.
+pub const FAMILIES: &[&Family] = &[&vgg::FAMILY, &squeezenet::FAMILY];
+
+/// The family of this name.
+pub fn find(name: &str) -> Result<&'static Family, String> {
+    FAMILIES.iter().copied().find(|f| f.names.contains(&name)).ok_or_else(|| {
+        let known = FAMILIES.iter().flat_map(|f| f.names.iter().copied());
+        format!("unknown family `{name}`{}", hint(name, known))
+    })
+}
+
+/// The family of a description that makes sense, before any weight is read.
+pub fn checked(file: &ModelFile) -> Result<&'static Family, String> {
+    let family = find(&file.family)?;
+    for other in FAMILIES {
+        let foreign =
+            |key: &&FamilyKey| file.own.contains_key(key.name) && family.keys.iter().all(|k| k.name != key.name);
+        if let Some(key) = other.keys.iter().find(foreign) {
+            return Err(format!(
+                "`{}` is a key of the {} families, `{}` has none (hint: remove it)",
+                key.name, other.title, file.family
+            ));
+        }
+    }
+    family.check_choices(file)?;
+    (family.check)(file).map(|()| family)
+}
+
+/// Keys of all families: a file is read before it is known which family it is of. Several may have the same.
+fn keys() -> Vec<FamilyKey> {
+    FAMILIES.iter().flat_map(|f| f.keys).copied().collect()
+}
+
+/// Reads a model file that describes the network; all its problems at once.
+pub fn parse(path: &Path, text: &str) -> Result<ModelFile> {
+    ModelFile::parse(path, text, &keys())
+}
+
+/// Reads a model file of either form; all its problems at once.
+pub fn parse_either(path: &Path, text: &str) -> Result<ModelText> {
+    ModelText::parse(path, text, &keys())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::discriminant;
+
+    /// Every key that is not a family's.
+    const PLAIN: &str = "family = \"f\"\nclasses = 2\nside = 32\nresize = 32\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
+                         hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n";
+
+    #[test]
+    fn keys_of_one_name_are_of_one_kind_and_none_is_a_key_of_every_model() {
+        let keys = keys();
+        for key in &keys {
+            assert!(!PLAIN.lines().any(|line| line.split(' ').next() == Some(key.name)), "{}", key.name);
+            assert!(!key.summary.is_empty(), "{}", key.name);
+            let same = keys.iter().filter(|k| k.name == key.name);
+            assert!(same.into_iter().all(|k| discriminant(&k.kind) == discriminant(&key.kind)), "{}", key.name);
+        }
+        // nobody's key: all the others are known
+        let unknown = ModelFile::parse(Path::new("m.toml"), PLAIN, &[]).unwrap_err().to_string();
+        assert!(!unknown.contains("unknown key"), "{unknown}");
+        let known = ModelFile::parse(Path::new("m.toml"), &(PLAIN.to_string() + "zzzzzzzzz = 1\n"), &[]).unwrap_err();
+        let known = known.to_string();
+        let listed =
+            known.lines().find_map(|l| l.split_once("(known: ")).map_or("", |(_, rest)| rest.trim_end_matches(')'));
+        assert!(!listed.is_empty(), "{known}");
+        for name in listed.split(", ").filter(|name| *name != "weights") {
+            assert!(PLAIN.lines().any(|line| line.split(' ').next() == Some(name)), "{name}");
+        }
+    }
+}
