@@ -129,20 +129,10 @@ pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String 
     }
 }
 
-/// Levenshtein distance over characters, with names longer than 64 characters cut off.
+/// Levenshtein distance over characters, with names longer than 64 characters cut off: it takes time as their product.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let head = |name: &str| name.chars().take(64).collect::<String>();
+    strsim::levenshtein(&head(a), &head(b))
 }
 
 #[cfg(test)]

@@ -3,14 +3,7 @@
 
 use super::view::{self, Labels};
 use super::{Comparison, Pace, Verdict};
-
-/// One test case.
-struct Case {
-    class: String,
-    name: String,
-    /// Element and type of what is wrong, with a message; and more lines.
-    problem: Option<(&'static str, &'static str, Vec<String>)>,
-}
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 /// What `--junit` writes.
 pub fn junit(c: &Comparison) -> String {
@@ -18,110 +11,122 @@ pub fn junit(c: &Comparison) -> String {
     let cells = c.cells.iter().map(|cell| {
         let mut lines = vec![view::cell_row(cell, &labels.label(&cell.cell)).join("  ")];
         lines.extend(view::cell_details(cell));
-        Case {
-            class: format!("{} {}", cell.cell.model.name, cell.cell.data.text()),
-            name: format!("{} ({})", labels.label(&cell.cell), cell.id),
-            problem: problem(cell.verdict, lines),
-        }
+        let class = format!("{} {}", cell.cell.model.name, cell.cell.data.text());
+        let name = format!("{} ({})", labels.label(&cell.cell), cell.id);
+        case(&class, &name, status(cell.verdict, &lines))
     });
     let clean = c.clean.iter().map(|clean| {
         let mut lines = vec![view::clean_row(clean).join("  ")];
         lines.extend(view::clean_details(clean));
-        Case {
-            class: "clean accuracy".into(),
-            name: format!("{}, {}", clean.model, clean.data),
-            problem: problem(clean.verdict, lines),
-        }
+        let name = format!("{}, {}", clean.model, clean.data);
+        case("clean accuracy", &name, status(clean.verdict, &lines))
     });
     let speed = c.speed.iter().map(|s| {
         let line = format!("{:.3} times as long; {}", s.ratio, s.note.clone().unwrap_or_default());
-        Case { class: "speed".into(), name: s.what.clone(), problem: problem_of_pace(s.pace, line) }
+        case("speed", &s.what, status_of_pace(s.pace, line))
     });
     let benches = c.benches.iter().map(|b| {
         let line = b.ratio.map_or(String::new(), |ratio| format!("{ratio:.3} times as long"));
-        Case { class: "bench".into(), name: b.name.clone(), problem: problem_of_pace(b.pace, line) }
+        case("bench", &b.name, status_of_pace(b.pace, line))
     });
-    let suites: [(&str, Vec<Case>); 4] = [
-        ("cells", cells.collect()),
+    let mut report = Report::new(text(&c.run.name));
+    for (name, cases) in [
+        ("cells", cells.collect::<Vec<_>>()),
         ("clean accuracy", clean.collect()),
         ("speed", speed.collect()),
         ("benches", benches.collect()),
-    ];
-    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let all: Vec<&Case> = suites.iter().flat_map(|(_, cases)| cases).collect();
-    out += &format!("<testsuites name=\"{}\"{}>\n", escaped(&c.run.name), totals(&all));
-    for (name, cases) in suites.iter().filter(|(_, cases)| !cases.is_empty()) {
-        out += &format!("  <testsuite name=\"{name}\"{}>\n", totals(&cases.iter().collect::<Vec<_>>()));
-        cases.iter().for_each(|case| out += &case.text());
-        out += "  </testsuite>\n";
+    ] {
+        if !cases.is_empty() {
+            report.add_test_suite(suite(name, cases));
+        }
     }
-    out + "</testsuites>\n"
+    report.to_string().expect("a string can be written to")
 }
 
-fn problem(verdict: Verdict, lines: Vec<String>) -> Option<(&'static str, &'static str, Vec<String>)> {
+fn suite(name: &str, cases: Vec<TestCase>) -> TestSuite {
+    let mut suite = TestSuite::new(name);
+    let skipped = cases.iter().filter(|case| matches!(case.status, TestCaseStatus::Skipped { .. })).count();
+    suite.add_test_cases(cases);
+    // the crate counts them as `disabled` alone; most readers know this name
+    suite.extra.insert("skipped".into(), skipped.to_string().into());
+    suite
+}
+
+fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(text(name), status);
+    case.set_classname(text(class));
+    case
+}
+
+fn status(verdict: Verdict, lines: &[String]) -> TestCaseStatus {
+    let (kind, first) = (verdict.name(), lines.first().map_or("", |line| line));
     match verdict {
-        Verdict::Same | Verdict::Steady | Verdict::Recovered => None,
-        Verdict::New | Verdict::StillFailed => Some(("skipped", verdict.name(), lines)),
-        Verdict::Failed | Verdict::Missing => Some(("error", verdict.name(), lines)),
+        Verdict::Same | Verdict::Steady | Verdict::Recovered => TestCaseStatus::success(),
+        Verdict::New | Verdict::StillFailed => skipped(kind, first),
+        Verdict::Failed | Verdict::Missing => alarm(NonSuccessKind::Error, kind, lines),
         Verdict::Regressed | Verdict::Weakened | Verdict::Improved | Verdict::Changed => {
-            Some(("failure", verdict.name(), lines))
+            alarm(NonSuccessKind::Failure, kind, lines)
         }
     }
 }
 
-fn problem_of_pace(pace: Pace, line: String) -> Option<(&'static str, &'static str, Vec<String>)> {
+fn status_of_pace(pace: Pace, line: String) -> TestCaseStatus {
     match pace {
-        Pace::Steady | Pace::Faster => None,
-        Pace::Slower => Some(("failure", pace.name(), vec![line])),
-        Pace::Inconclusive | Pace::Missing | Pace::New => Some(("skipped", pace.name(), vec![line])),
+        Pace::Steady | Pace::Faster => TestCaseStatus::success(),
+        Pace::Slower => alarm(NonSuccessKind::Failure, pace.name(), &[line]),
+        Pace::Inconclusive | Pace::Missing | Pace::New => skipped(pace.name(), &line),
     }
 }
 
-fn totals(cases: &[&Case]) -> String {
-    let count = |element: &str| cases.iter().filter(|c| c.problem.as_ref().is_some_and(|p| p.0 == element)).count();
-    format!(
-        " tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\"",
-        cases.len(),
-        count("failure"),
-        count("error"),
-        count("skipped")
-    )
+/// `skipped` may carry a message alone.
+fn skipped(kind: &str, line: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(text(&format!("{kind}: {line}")));
+    status
 }
 
-impl Case {
-    fn text(&self) -> String {
-        let head = format!("    <testcase classname=\"{}\" name=\"{}\"", escaped(&self.class), escaped(&self.name));
-        let Some((element, kind, lines)) = &self.problem else {
-            return format!("{head}/>\n");
+fn alarm(element: NonSuccessKind, kind: &str, lines: &[String]) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(element);
+    status.set_message(text(&format!("{kind}: {}", lines.first().map_or("", |line| line))));
+    status.set_type(kind).set_description(text(&lines.join("\n")));
+    status
+}
+
+/// What XML 1.0 does not allow becomes U+FFFD; the crate would drop some of it, and leave the rest.
+fn text(text: &str) -> String {
+    let readable = |c: char| match c {
+        '\t' | '\r' => ' ',
+        '\n' => c,
+        '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(readable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nasty_text_reads_back() {
+        let nasty = "<a> & \"b\" 'c'\u{1b}[1m\u{1}\u{ffff} é ]]>\nsecond";
+        let expected = "<a> & \"b\" 'c'\u{fffd}[1m\u{fffd}\u{fffd} é ]]>\nsecond";
+        let lines = [nasty.to_string()];
+        let cases = vec![case(nasty, nasty, status(Verdict::Changed, &lines)), case("c", "n", skipped("new", nasty))];
+        let mut report = Report::new(text(nasty));
+        report.add_test_suite(suite("cells", cases));
+        let xml = report.to_string().unwrap();
+        let document = roxmltree::Document::parse(&xml).unwrap();
+        let of = |element: &str| document.descendants().find(|n| n.has_tag_name(element)).unwrap();
+        let attributes = |element: &str, names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| of(element).attribute(*name).unwrap_or("none").to_string()).collect()
         };
-        let message = format!("{kind}: {}", lines.first().map_or("", |line| line));
-        // `skipped` may carry a message alone
-        let body = match *element {
-            "skipped" => format!("<skipped message=\"{}\"/>", escaped(&message)),
-            _ => format!(
-                "<{element} type=\"{kind}\" message=\"{}\">{}</{element}>",
-                escaped(&message),
-                escaped(&lines.join("\n"))
-            ),
-        };
-        format!("{head}>\n      {body}\n    </testcase>\n")
+        assert_eq!(attributes("testsuites", &["name", "tests", "failures", "errors"]), [expected, "2", "1", "0"]);
+        assert_eq!(attributes("testsuite", &["tests", "failures", "errors", "skipped"]), ["2", "1", "0", "1"]);
+        assert_eq!(attributes("testcase", &["classname", "name"]), [expected, expected]);
+        let message = format!("changed: {expected}");
+        assert_eq!(attributes("failure", &["type", "message"]), ["changed", &message]);
+        assert_eq!(of("failure").text(), Some(expected));
+        assert_eq!(attributes("skipped", &["message", "type"]), [&format!("new: {expected}"), "none"]);
     }
-}
-
-/// A text as content or attribute; characters that XML 1.0 does not allow become U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\n' => out += "&#10;",
-            '\t' | '\r' => out.push(' '),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }
