@@ -2,6 +2,7 @@
 
 mod support;
 
+use foolproof::attack::State;
 use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::store::Store;
@@ -83,6 +84,44 @@ fn the_fit_of_a_patch_goes_on_from_where_it_was_stopped() {
     assert!(steps <= 20, "{steps} steps were left");
     assert_eq!(states(folder.path()), 0, "and dropped when the work is done");
     assert!(results(folder.path()) == uninterrupted(PATCH));
+}
+
+/// The only state that is kept: id of the work, and bytes.
+fn kept(folder: &Path) -> (String, Vec<u8>) {
+    let entry = fs::read_dir(folder.join("checkpoints")).unwrap().next().unwrap().unwrap();
+    let id = entry.file_name().into_string().unwrap();
+    let state = Store::open(folder).unwrap().read_checkpoint(&id, 0).unwrap();
+    (id, state)
+}
+
+#[test]
+fn a_fit_whose_state_is_none_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let halted = |at: f64| {
+        let stop = AtomicBool::new(false);
+        let halt = &mut |event| {
+            if matches!(event, Event::Fitted(share) if share >= at) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        assert!(matches!(attempt(PATCH, folder.path(), &stop, halt), Err(Error::Interrupted)));
+    };
+    halted(0.5);
+    let (id, state) = kept(folder.path());
+    let put = |bytes: &[u8]| Store::create(folder.path()).unwrap().put_checkpoint(&id, 0, bytes).unwrap();
+    // as written before safetensors: the length of the curve, a header, settings, numbers
+    let old = [&0u64.to_le_bytes()[..], b"foolproof patch fit 1\n16\n", &[0; 8 + 8 * 3 * 16 * 16]].concat();
+    // a curve that belongs to no fit here
+    let foreign = State::new("painting").with_curve(&[(0, 9.9f64)]).with("step", &[30u64]).to_bytes();
+    for bytes in [&old, &state[..state.len() - 4].to_vec(), &foreign] {
+        put(bytes);
+        halted(0.25);
+        let anew = State::parse(&kept(folder.path()).1).unwrap();
+        assert_eq!(anew.number("step"), Some(10u64), "it began at 0, and was stopped at a quarter");
+    }
+    put(&foreign);
+    attempt(PATCH, folder.path(), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert!(results(folder.path()) == uninterrupted(PATCH), "and its curve is its own");
 }
 
 #[test]

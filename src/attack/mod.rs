@@ -13,6 +13,7 @@ mod params;
 mod paste;
 pub mod patch;
 mod pgd;
+mod state;
 mod workshop;
 
 use crate::data::Batch;
@@ -24,6 +25,7 @@ use crate::rng::Streams;
 use crate::threat::{Norm, Threat};
 
 pub use params::{Kind, Param, Params};
+pub use state::State;
 pub use workshop::{Checkpoint, NoCheckpoint, Workshop};
 
 /// Searches the threat set of each image of a batch.

@@ -1,6 +1,7 @@
 //! Where pictures to be pasted are made, before any image is attacked: training images, training nets, and a place to leave
 //! the state of long work.
 
+use super::State;
 use crate::data::Subset;
 use crate::error::{Error, Result};
 use crate::goal::Goal;
@@ -69,31 +70,19 @@ pub struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
-    /// The state kept last, after which [`Workshop::curve`] is as it was then.
-    pub fn resume(&mut self) -> Option<Vec<u8>> {
-        let bytes = self.checkpoint.load(0)?;
-        let (n, rest) = bytes.split_first_chunk::<8>()?;
-        let (curve, state) = rest.split_at_checked(16 * u64::from_le_bytes(*n) as usize)?;
-        let point = |b: &[u8; 16]| {
-            let (step, value) = b.split_at(8);
-            let number = |b: &[u8]| <[u8; 8]>::try_from(b).expect("8 bytes");
-            (u64::from_le_bytes(number(step)) as usize, f64::from_le_bytes(number(value)))
-        };
-        self.curve = curve.as_chunks::<16>().0.iter().map(point).collect();
-        Some(state.to_vec())
+    /// The work as it was kept last, if `restore` makes it of its state; [`Workshop::curve`] is then as it was.
+    pub fn resume<T>(&mut self, restore: impl FnOnce(&State) -> Option<T>) -> Option<T> {
+        let state = State::parse(&self.checkpoint.load(0)?)?;
+        let (curve, work) = (state.curve()?, restore(&state)?);
+        self.curve = curve;
+        Some(work)
     }
 
     /// To be called between steps: keeps the state when it is time, and ends the work on Ctrl-C.
-    pub fn pause(&mut self, state: impl FnOnce() -> Vec<u8>) -> Result<()> {
+    pub fn pause(&mut self, state: impl FnOnce() -> State) -> Result<()> {
         let stopped = self.stop.load(Ordering::Relaxed);
         if stopped || self.checkpoint.is_due() {
-            let mut bytes = (self.curve.len() as u64).to_le_bytes().to_vec();
-            for (step, value) in &self.curve {
-                bytes.extend((*step as u64).to_le_bytes());
-                bytes.extend(value.to_le_bytes());
-            }
-            bytes.extend(state());
-            self.checkpoint.save(0, &bytes)?;
+            self.checkpoint.save(0, &state().with_curve(&self.curve).to_bytes())?;
         }
         if stopped { Err(Error::Interrupted) } else { Ok(()) }
     }

@@ -1,7 +1,7 @@
 //! Class maximisation as an attack: every image of the batch, best a blank canvas, becomes a painting of the target.
 
 use super::{OBJECTIVES, Objective, Painting, RECIPES, Recipe, Settings};
-use crate::attack::{Attack, Entry, Kind, Param, Params, STEPS, Task};
+use crate::attack::{Attack, Entry, Kind, Param, Params, STEPS, State, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::{Aim, Goal};
@@ -161,7 +161,7 @@ impl ClassMax {
             let places = vec![Place { restart: 0, step }; of.len()];
             if task.checkpoint.is_due() {
                 for (row, work) in rows.iter().zip(&works) {
-                    task.checkpoint.save(batch.example(*row), &work.state(oracle.noticed(*row)))?;
+                    task.checkpoint.save(batch.example(*row), &work.state(oracle.noticed(*row)).to_bytes())?;
                 }
             }
             let pass = oracle.climb(&of, &views.to_device(x.device())?, &places, &slope)?;
@@ -213,23 +213,20 @@ impl Work {
         points.join(" ")
     }
 
-    /// The note, a byte of what was noticed (1: a gradient of zero, 2: a faint one), then the painting.
-    fn state(&self, [zero, faint]: [bool; 2]) -> Vec<u8> {
-        [self.note().as_bytes(), &[u8::from(zero) | u8::from(faint) << 1], &self.painting.save()].concat()
+    /// The painting, its curve, and what was noticed.
+    fn state(&self, noticed: [bool; 2]) -> State {
+        self.painting.save().with_curve(&self.curve).with(NOTICED, &noticed.map(u64::from))
     }
 }
 
+/// 1 each where a gradient of zero was met, and a faint one.
+const NOTICED: &str = "noticed";
+
 /// Takes up a painting where it was left: its curve, and what was noticed.
-fn resume(painting: &mut Painting, state: &[u8]) -> Option<(Vec<(usize, f32)>, [bool; 2])> {
-    // no byte of a note is below 32
-    let end = state.iter().position(|b| *b <= 3)?;
-    let note = std::str::from_utf8(&state[..end]).ok()?;
-    let point = |word: &str| {
-        let (step, z) = word.split_once(':')?;
-        Some((step.parse().ok()?, z.parse().ok()?))
-    };
-    let curve = note.split_terminator(' ').map(point).collect::<Option<_>>()?;
-    painting.restore(&state[end + 1..]).ok().map(|()| (curve, [state[end] & 1 != 0, state[end] & 2 != 0]))
+fn resume(painting: &mut Painting, bytes: &[u8]) -> Option<(Vec<(usize, f32)>, [bool; 2])> {
+    let state = State::parse(bytes)?;
+    let (curve, noticed) = (state.curve()?, <[u64; 2]>::try_from(state.list::<u64>(NOTICED)?).ok()?);
+    painting.restore(&state).ok().map(|()| (curve, noticed.map(|n| n == 1)))
 }
 
 #[cfg(test)]
@@ -251,7 +248,7 @@ mod tests {
                 painting.climb(&canvas);
                 let work = Work { painting, curve, noticed: [false; 2] };
                 let mut resumed = begin();
-                let state = work.state(noticed);
+                let state = work.state(noticed).to_bytes();
                 assert_eq!(resume(&mut resumed, &state), Some((work.curve.clone(), noticed)));
                 assert_eq!((resumed.step(), resumed.picture()), (1, work.painting.picture()));
                 assert_eq!(resume(&mut begin(), &state[..state.len() - 1]), None);

@@ -13,7 +13,7 @@ mod spectrum;
 mod variation;
 mod warp;
 
-use crate::attack::adam;
+use crate::attack::{State, adam};
 use crate::rng::Stream;
 use spectrum::Spectrum;
 use warp::Warp;
@@ -130,45 +130,46 @@ impl Painting {
         self.step
     }
 
-    /// Its whole state: the step, then the parameters, then the optimiser's memory, little-endian. Random numbers belong to
-    /// the step's number, so none need be kept.
-    pub fn save(&self) -> Vec<u8> {
-        let mut bytes = (self.step as u64).to_le_bytes().to_vec();
-        let mut put = |values: &[f32]| bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    /// Its whole state: the step, the parameters, the optimiser's memory. Random numbers belong to the step's number, so none
+    /// need be kept.
+    pub fn save(&self) -> State {
+        let state = State::new("painting").with("step", &[self.step as u64]);
         match &self.parameters {
-            Parameters::Pixels => put(&self.picture),
+            Parameters::Pixels => state.with("picture", &self.picture),
             Parameters::Fourier { coefficients, moments, .. } => {
-                [coefficients, moments].into_iter().for_each(|v| put(v))
+                state.with("coefficients", coefficients).with("moments", moments)
             }
         }
-        bytes
     }
 
     /// Goes on from a saved state of a painting of the same recipe, settings, canvas and stream: bit for bit.
     ///
     /// # Errors
-    /// Where the bytes are not such a state; the painting is then as it was.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Where it is none; the painting is then as it was.
+    pub fn restore(&mut self, state: &State) -> Result<(), String> {
         let n = self.picture.len();
-        let parts = if matches!(self.parameters, Parameters::Pixels) { 1 } else { 3 };
-        let expected = 8 + 4 * n * parts;
-        if bytes.len() != expected {
-            return Err(format!("a painting's state has {expected} bytes here, found {}", bytes.len()));
-        }
-        let (step, values) = bytes.split_at(8);
-        let values: Vec<f32> = values.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(format!("a painting's state has {} at {i}", values[i]));
-        }
+        let numbers = |name: &str, n: usize| -> Result<Vec<f32>, String> {
+            let values: Vec<f32> = state
+                .list(name)
+                .filter(|v: &Vec<f32>| v.len() == n)
+                .ok_or_else(|| format!("a painting's state has {n} numbers in `{name}` here"))?;
+            match values.iter().position(|v| !v.is_finite()) {
+                Some(i) => Err(format!("a painting's state has {} at {i} of `{name}`", values[i])),
+                None => Ok(values),
+            }
+        };
+        let step = state.number::<u64>("step").ok_or("a painting's state has no `step`")?;
         match &mut self.parameters {
-            Parameters::Pixels => self.picture = values,
+            _ if !state.is_of("painting") => return Err("the state of something else".into()),
+            Parameters::Pixels => self.picture = numbers("picture", n)?,
             Parameters::Fourier { spectrum, coefficients, moments } => {
-                coefficients.copy_from_slice(&values[..n]);
-                moments.copy_from_slice(&values[n..]);
+                let remembered = numbers("moments", moments.len())?;
+                *coefficients = numbers("coefficients", n)?;
+                *moments = remembered;
                 self.picture = spectrum.picture(coefficients);
             }
         }
-        self.step = u64::from_le_bytes(step.try_into().expect("8 bytes")) as usize;
+        self.step = step as usize;
         Ok(())
     }
 

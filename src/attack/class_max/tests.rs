@@ -86,10 +86,14 @@ fn a_state_that_is_none_changes_nothing() {
         let mut painting = painting(*recipe, 0);
         climb(&mut painting, 2);
         let before = painting.save();
-        let mut nan = before.clone();
-        nan[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
-        for bytes in [&before[1..], &[before.clone(), vec![0]].concat(), &[], &nan] {
-            assert!(painting.restore(bytes).is_err(), "{name}");
+        let list = if *recipe == Recipe::Fourier { "square" } else { "picture" };
+        let values: Vec<f32> = before.list(list).unwrap();
+        let short = before.clone().with(list, &values[1..]);
+        let nan = before.clone().with(list, &[&[f32::NAN], &values[1..]].concat());
+        let no_step = before.clone().with("step", &[1.0f32]);
+        let foreign = State::new("patch fit").with("step", &[2u64]).with("picture", &values);
+        for state in [&short, &nan, &no_step, &State::new("painting"), &foreign] {
+            assert!(painting.restore(state).is_err(), "{name}");
             assert_eq!(painting.save(), before, "{name}");
         }
     }

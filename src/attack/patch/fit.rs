@@ -2,7 +2,7 @@
 //! the net computes the gradients in between.
 
 use super::Rule;
-use crate::error::{Error, Result};
+use crate::attack::State;
 use crate::placement::{Footprint, Mask, Placement};
 use crate::rng::Streams;
 
@@ -71,9 +71,6 @@ pub struct PatchFit {
     /// Whether the gradient of a step was zero everywhere.
     blind: bool,
 }
-
-/// First line of a saved fit.
-const HEADER: &str = "foolproof patch fit 2";
 
 impl PatchFit {
     /// A mid grey patch of `picture_side` pixels.
@@ -158,32 +155,25 @@ impl PatchFit {
     }
 
     /// Everything that the next step needs: a fit that is restored goes on bit for bit.
-    pub fn save(&self) -> Vec<u8> {
-        let mut bytes = self.described().into_bytes();
-        bytes.extend_from_slice(&(self.step as u64).to_le_bytes());
-        bytes.push(u8::from(self.blind));
-        bytes.extend(self.pixels.iter().chain(&self.moments).flat_map(|v| v.to_le_bytes()));
-        bytes
+    pub fn save(&self) -> State {
+        let state =
+            State::new(self.described()).with("step", &[self.step as u64]).with("blind", &[u64::from(self.blind)]);
+        state.with("pixels", &self.pixels).with("moments", &self.moments)
     }
 
-    /// A fit that [`PatchFit::save`] wrote, of the same settings and picture side.
-    pub fn restore(settings: &FitSettings, picture_side: usize, bytes: &[u8]) -> Result<PatchFit> {
+    /// A fit that [`PatchFit::save`] made, of the same settings and picture side; `None`: it is none.
+    pub fn restore(settings: &FitSettings, picture_side: usize, state: &State) -> Option<PatchFit> {
         let mut fit = PatchFit::new(settings, picture_side);
-        let values = fit.pixels.len() + fit.moments.len();
-        let rest = bytes.strip_prefix(fit.described().as_bytes()).filter(|rest| rest.len() == 9 + 4 * values);
-        let Some((step, [blind, floats @ ..])) = rest.and_then(<[u8]>::split_first_chunk::<8>) else {
-            return Err(Error::Store("a saved patch is damaged, or of other settings".into()));
-        };
-        (fit.step, fit.blind) = (u64::from_le_bytes(*step) as usize, *blind != 0);
-        let (floats, _) = floats.as_chunks::<4>();
-        for (value, bytes) in fit.pixels.iter_mut().chain(&mut fit.moments).zip(floats) {
-            *value = f32::from_le_bytes(*bytes);
-        }
-        Ok(fit)
+        let (pixels, moments) = (state.list::<f32>("pixels")?, state.list::<f32>("moments")?);
+        let fits =
+            state.is_of(&fit.described()) && (pixels.len(), moments.len()) == (fit.pixels.len(), fit.moments.len());
+        (fit.step, fit.pixels, fit.moments) = (state.number::<u64>("step")? as usize, pixels, moments);
+        fit.blind = state.number::<u64>("blind")? == 1;
+        fits.then_some(fit)
     }
 
-    /// Header of a saved fit: two fits with the same one may go on from each other.
+    /// Fits that are described alike may go on from each other.
     fn described(&self) -> String {
-        format!("{HEADER}\n{}\n{:?}\n", self.side, self.settings)
+        format!("patch fit\n{}\n{:?}", self.side, self.settings)
     }
 }

@@ -156,7 +156,7 @@ impl Attack for Patch {
         }
         let side = train.side;
         let resolution = self.resolution.unwrap_or_else(|| fit::picture_side(side));
-        let kept = workshop.resume().and_then(|state| PatchFit::restore(&self.settings, resolution, &state).ok());
+        let kept = workshop.resume(|state| PatchFit::restore(&self.settings, resolution, state));
         let mut fit = kept.unwrap_or_else(|| PatchFit::new(&self.settings, resolution));
         while !fit.is_done() {
             workshop.pause(|| fit.save())?;
