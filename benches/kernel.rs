@@ -241,6 +241,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         data_path: None,
         data_table: None,
         data_files: Vec::new(),
+        notes: Vec::new(),
         device: "cpu".into(),
         machine: None,
         threads: 1,

@@ -120,13 +120,23 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
-/// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near.
+/// Names of a longer list are not read by anybody.
+const MOST_NAMES: usize = 20;
+/// So many of such a list are named.
+const NAMES: usize = 10;
+
+/// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near: of a long one the nearest.
 pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    match nearest(name, known.iter().copied()) {
-        Some(k) => format!(" (hint: did you mean `{k}`?)"),
-        None => format!(" (known: {})", known.join(", ")),
+    let mut known: Vec<&str> = known.into_iter().collect();
+    if let Some(k) = nearest(name, known.iter().copied()) {
+        return format!(" (hint: did you mean `{k}`?)");
     }
+    let count = known.len();
+    if count <= MOST_NAMES {
+        return format!(" (known: {})", known.join(", "));
+    }
+    known.sort_by_cached_key(|k| edit_distance(name, k));
+    format!(" (known: {}, … {count} in all)", known[..NAMES].join(", "))
 }
 
 /// Levenshtein distance over characters, with names longer than 64 characters cut off: it takes time as their product.
@@ -146,5 +156,15 @@ mod tests {
         assert_eq!(nearest("step", keys), Some("steps"));
         assert_eq!(nearest("randomstart", keys), Some("random_start"));
         assert_eq!(nearest("zzzzzz", keys), None);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let many: Vec<String> = (0..1000).map(|i| format!("class {i}")).collect();
+        let text = hint("n01443537", many.iter().map(String::as_str));
+        assert!(text.len() < 200 && text.ends_with(", … 1000 in all)"), "{text}");
+        assert_eq!(text.matches("class").count(), NAMES);
+        let few = hint("n01443537", many[..MOST_NAMES].iter().map(String::as_str));
+        assert_eq!(few.matches("class").count(), MOST_NAMES);
     }
 }

@@ -41,6 +41,27 @@ impl Ratio {
         }
     }
 
+    /// Why [`Ratio::parse`] does not read what is a number: it has more digits than are kept. `None`: it reads it, or it is no
+    /// number.
+    pub fn refusal(text: &str) -> Option<String> {
+        let parts: Vec<&str> = text.split('/').map(str::trim).collect();
+        let sound = parts.len() <= 2 && parts.iter().all(|part| digits(part).is_some());
+        if !sound || Ratio::parse(text).is_some() || parts.get(1).is_some_and(|d| d.trim_matches(['0', '.']).is_empty())
+        {
+            return None;
+        }
+        let number = |part: &&str| part.parse().unwrap_or(f64::INFINITY);
+        let value: f64 = number(&parts[0]) / parts.get(1).map_or(1.0, number);
+        let levels = (value * 255.0).round();
+        let hint = match (value - levels / 255.0).abs() < 1e-15 && (1.0..255.0).contains(&levels) {
+            true => format!("\"{levels}/255\", which this is not quite"),
+            false => "a fraction as \"8/255\", or 11 digits at most".into(),
+        };
+        Some(format!(
+            "more digits than are kept: budgets stay exact, as fractions with numbers below 10^12 (hint: {hint})"
+        ))
+    }
+
     /// Numerator in lowest terms.
     pub fn num(self) -> u64 {
         self.num
@@ -92,13 +113,22 @@ impl fmt::Display for Ratio {
     }
 }
 
-/// Digits with at most one point, at most 12 places.
+/// A decimal number whose lowest terms are below the limit, however many digits it has.
 fn decimal(text: &str) -> Option<Ratio> {
+    let (whole, part) = digits(text)?;
+    let (whole, part) = (whole.trim_start_matches('0'), part.trim_end_matches('0'));
+    // more places than a u128 has are more than any terms below the limit have
+    if part.len() > 36 {
+        return None;
+    }
+    Ratio::new(format!("0{whole}{part}").parse().ok()?, 10u128.pow(part.len() as u32))
+}
+
+/// Digits before and after at most one point.
+fn digits(text: &str) -> Option<(&str, &str)> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = format!("{whole}{part}");
-    let sound =
-        !digits.is_empty() && digits.len() <= 24 && part.len() <= 12 && digits.bytes().all(|b| b.is_ascii_digit());
-    Ratio::new(digits.parse().ok().filter(|_| sound)?, 10u128.pow(part.len() as u32))
+    let are_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    (are_digits(whole) && are_digits(part) && whole.len() + part.len() > 0).then_some((whole, part))
 }
 
 fn gcd(a: u128, b: u128) -> u128 {
@@ -131,6 +161,45 @@ mod tests {
     fn refuses_what_is_no_number() {
         for text in ["", "/", "8/0", "-1", "1e3", "nan", "8/255/2", ".", "1.2.3", "9999999999999999999999999", "٣"] {
             assert_eq!(Ratio::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_that_change_nothing_are_no_hindrance() {
+        for (text, same) in [
+            ("0.50000000000000000000000000000000000000000000", "1/2"),
+            ("000000000000000000000000000000000000000000.25", "1/4"),
+            ("0.0009765625", "1/1024"),
+            // 2^-17 has 17 places
+            ("0.00000762939453125", "1/131072"),
+            ("8.0000000000000000/255.000000000000", "8/255"),
+        ] {
+            assert_eq!((Ratio::parse(text), Ratio::refusal(text)), (Ratio::parse(same), None), "{text}");
+        }
+    }
+
+    /// Every multiple of 1/255 as Python prints it is refused with what was meant, none read as a little less.
+    #[test]
+    fn a_number_as_python_prints_it_is_refused_with_what_was_meant() {
+        for levels in (1..255).filter(|levels| levels % 51 != 0) {
+            // the shortest digits that give the same f64, as Python's repr
+            let text = (f64::from(levels) / 255.0).to_string();
+            assert_eq!(Ratio::parse(&text), None, "{text}");
+            let refusal = Ratio::refusal(&text).unwrap();
+            assert!(refusal.contains("10^12") && refusal.contains(&format!("\"{levels}/255\"")), "{text}: {refusal}");
+        }
+        for text in [
+            "0.1234567890123456",
+            "1234567890123",
+            "0.1234567890123456/255",
+            "1/1234567890123",
+            "9".repeat(400).as_str(),
+        ] {
+            let refusal = Ratio::refusal(text).unwrap();
+            assert!(refusal.contains("a fraction as"), "{text}: {refusal}");
+        }
+        for text in ["", "/", "8/0", "0.1234567890123456/0", "-1", "1e3", "nan", "8/255/2", ".", "1.2.3", "8/255"] {
+            assert_eq!(Ratio::refusal(text), None, "{text}");
         }
     }
 }

@@ -528,6 +528,10 @@ pub struct Provenance {
     /// Files of the Hub that the images were read from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_files: Vec<HubFile>,
+    /// What was said of the input: what lies among the pictures and was not read, pictures that were enlarged a lot, paths of
+    /// the sweep file that lead to two places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// `cpu` or `cuda:0`.
     pub device: String,
     /// Kind of machine: architecture, system and processor. The search is the same to the bit on machines of one kind

@@ -169,7 +169,7 @@ const SWEEP: &str = r#"
 name = "own"
 [[sweep]]
 models  = ["vgg11-half-cifar10"]
-data    = { name = "folder", path = "PATH", resize = 32, first = 1, every = 2, take = 9 }
+data    = { name = "folder", path = "PATH", resize = 32, first = 1, every = 2, take = 9, allow_empty = true }
 goals   = ["untargeted", "target:next"]
 threats = [{ norm = "linf", eps = ["8/255"] }]
 attacks = [{ name = "fgsm" }]

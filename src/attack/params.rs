@@ -117,6 +117,9 @@ impl Params {
     }
 }
 
+/// Expected in place of a number that cannot be kept exactly.
+const FEWER_DIGITS: &str = "a number of 11 digits at most, or a fraction as \"1/3\"";
+
 impl Kind {
     /// The value in normal form, or what was expected.
     fn normal(self, text: &str) -> Result<String, String> {
@@ -138,6 +141,7 @@ impl Kind {
             Kind::Auto => Kind::Number.normal(text).map_err(|expected| format!("\"auto\" or {expected}")),
             Kind::Number => match Ratio::parse(text).filter(|n| n.to_f64() <= MOST as f64) {
                 Some(n) => Ok(n.to_string()),
+                None if Ratio::refusal(text).is_some() => Err(FEWER_DIGITS.into()),
                 None => Err(format!("a number from 0 to {MOST}, as \"0.05\" or \"1/3\"")),
             },
             Kind::StepSize => {
@@ -146,6 +150,9 @@ impl Kind {
                 let sound = product(&text, |word| if ["eps", "steps"].contains(&word) { one } else { None });
                 match sound.filter(|v| v.num() > 0) {
                     Some(_) => Ok(text),
+                    None if text.split(['*', '/']).any(|word| Ratio::refusal(word).is_some()) => {
+                        Err(FEWER_DIGITS.into())
+                    }
                     None => Err("a product as \"2/255\" or \"2.5*eps/steps\"".into()),
                 }
             }

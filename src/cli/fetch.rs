@@ -1,7 +1,7 @@
 //! `fetch CONFIG` and `cache`.
 
 use super::registries::{print, print_csv};
-use super::run::warn_of_unpinned;
+use super::run::{say_what_is_read, warn_of_unpinned};
 use super::{Options, transfer};
 use crate::error::{Error, Result};
 use crate::hub::cache::State;
@@ -22,7 +22,9 @@ pub fn fetch(config: &Path, options: &Options) -> Result<()> {
     // what came before an error is worth saying, too
     let lines: String = source.hub.fetched().iter().map(|(f, l, downloaded)| line(f, l, *downloaded)).collect();
     print(lines.as_bytes())?;
-    warn_of_unpinned(&plan?, options.quiet);
+    let plan = plan?;
+    say_what_is_read(&plan, options.quiet);
+    warn_of_unpinned(&plan, options.quiet);
     Ok(())
 }
 

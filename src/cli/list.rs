@@ -1,5 +1,6 @@
 //! `list CONFIG`: the plan as CSV.
 
+use super::run::say_what_is_read;
 use super::{Options, registries};
 use crate::error::Result;
 use crate::store::{State, Store};
@@ -9,6 +10,7 @@ use std::path::Path;
 /// Prints one row a cell, with what the store has of it.
 pub fn list(config: &Path, options: &Options) -> Result<()> {
     let plan = plan::load(config, &options.source())?;
+    say_what_is_read(&plan, options.quiet);
     let store = Store::open(&options.out.join(&plan.name)).ok();
     let state = |id: &str| store.as_ref().map_or(Ok(State::Missing), |s| s.state(id));
     let mut rows = Vec::new();

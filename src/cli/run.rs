@@ -58,6 +58,7 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let mut plan = plan::load(config, &options.source())?;
     plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
+    say_what_is_read(&plan, options.quiet);
     warn_of_unpinned(&plan, options.quiet);
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
@@ -65,6 +66,18 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     let done = run::run(&plan, &store, &machine, &stop, &mut |event| progress.tell(event));
     progress.finish();
     Ok((store, done?))
+}
+
+/// Says where pictures lie whose path a sweep names relative to somewhere; and, however quiet, what was dropped or bent.
+pub fn say_what_is_read(plan: &Plan, quiet: bool) {
+    for data in plan.data.iter().filter(|_| !quiet) {
+        let table = data.choice.table.as_ref().and_then(|table| table.path.as_ref());
+        let path = data.choice.path.as_deref().or(table.map(Path::new)).filter(|path| path.is_relative());
+        if let Some(whole) = path.and_then(|path| path.canonicalize().ok()) {
+            eprintln!("dataset `{}` is read from {}", data.dataset.name, whole.display());
+        }
+    }
+    plan.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 /// Says which models and data nothing pins, and the lines that would.

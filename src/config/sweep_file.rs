@@ -92,7 +92,7 @@ pub struct TrainSpec {
     pub data: DataSpec,
 }
 
-/// `data = { name, split, first, every, take, shuffle, indices, path, resize }`, and the keys of a [`TableSpec`].
+/// `data = { name, split, first, every, take, shuffle, indices, path, resize, allow_empty }`, and the keys of a [`TableSpec`].
 #[derive(Debug, Clone)]
 pub struct DataSpec {
     /// Name in the registry.
@@ -113,6 +113,8 @@ pub struct DataSpec {
     pub path: Option<At<String>>,
     /// Length of the pictures' short side before they are cut.
     pub resize: Option<At<usize>>,
+    /// Whether a class folder without pictures is a class all the same.
+    pub allow_empty: Option<At<bool>>,
     /// For the dataset of parquet files.
     pub table: TableSpec,
 }
@@ -317,6 +319,7 @@ impl DataSpec {
             indices: indices.map(|all| all.into_iter().map(size).collect()),
             path,
             resize: resize.map(|n| At { value: size(n.value), line: n.line }),
+            allow_empty: table.flag("allow_empty"),
             table: TableSpec {
                 repository: table.text("repository"),
                 revision: table.text("revision"),

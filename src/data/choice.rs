@@ -27,6 +27,8 @@ pub struct Choice {
     pub table: Option<TableRecord>,
     /// Of a dataset whose pictures are prepared.
     pub preparation: Option<Preparation>,
+    /// Whether a class folder without pictures is a class all the same.
+    pub allow_empty: bool,
 }
 
 impl Choice {
@@ -42,6 +44,7 @@ impl Choice {
             path: None,
             table: None,
             preparation: None,
+            allow_empty: false,
         }
     }
 
@@ -54,6 +57,7 @@ impl Choice {
             path: path.map(PathBuf::from),
             table: table.cloned(),
             preparation: Preparation::parse(&record.prepared),
+            allow_empty: true, // the digest decides
             ..Choice::new(&record.split, record.first, Some(record.take))
         }
     }

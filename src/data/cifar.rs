@@ -40,6 +40,10 @@ impl Cifar {
                 let (labels, pixels) = parsed.map_err(|problem| {
                     Error::usage(format!("dataset `{}`: {}: {problem}", self.name, path.display()))
                 })?;
+                let is_table = |path: &str| path.ends_with(".parquet") && table::is_of_split(path, split);
+                if let Some(TableFile::Local(table)) = table::below(place, &folder, is_table)?.first() {
+                    place.note(format!("{} is read, and not {}", path.display(), table.display()));
+                }
                 Ok(content(self.classes, labels, pixels))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -1,8 +1,10 @@
-//! Any pictures, one folder a class: the sorted names of the folders are the classes.
+//! Any pictures, one folder a class, as torchvision's `ImageFolder` has them: the sorted names of the folders are the classes,
+//! and folders in them are looked into.
 
+use super::walk::{self, Unread};
 use super::{Content, Dataset, Folder, Pictures, Place, Split, picture};
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub const DATASET: Dataset = Dataset {
     name: "folder",
@@ -38,39 +40,56 @@ impl Listing {
 
 fn load(place: &Place) -> Result<Content> {
     let folder = &place.folder;
-    let (mut classes, mut listing) = (Vec::new(), Listing::default());
-    for class_folder in entries(folder)?.into_iter().filter(|e| e.is_dir()) {
+    let (mut classes, mut listing, mut empty) = (Vec::new(), Listing::default(), Vec::new());
+    let mut unread = Unread::default();
+    let here = walk::contents_of_pictures(folder, &mut unread)?;
+    here.files.iter().for_each(|file| unread.add("outside the folders of the classes", file));
+    for class_folder in here.folders {
         let name = class_folder.file_name().and_then(|n| n.to_str()).filter(|n| !n.contains(char::is_control));
         let name = name.ok_or_else(|| {
             Error::usage(format!("folder {}: its name is no plain text (hint: rename it)", class_folder.display()))
         })?;
-        pictures(&class_folder)?.into_iter().for_each(|picture| listing.push(picture, classes.len()));
+        let pictures = walk::pictures(&class_folder, &mut unread)?;
+        if pictures.is_empty() {
+            empty.push(name.to_string());
+        }
+        pictures.into_iter().for_each(|picture| listing.push(picture, classes.len()));
         classes.push(name.to_string());
     }
-    match listing.is_empty() {
-        true => Err(Error::usage(format!(
+    if listing.is_empty() {
+        return Err(Error::usage(format!(
             "dataset `folder`: no picture in the folders of {} (hint: one folder a class, with files named as {})",
             folder.display(),
-            picture::ENDINGS.map(|e| format!("*.{e}")).join(", ")
-        ))),
-        false => Ok(listing.into_content(classes)),
+            picture_names()
+        )));
     }
+    refuse_empty(place, &empty)?;
+    unread.text(folder).into_iter().for_each(|text| place.note(text));
+    Ok(listing.into_content(classes))
 }
 
-/// What lies in a folder, sorted by name, but for what is hidden.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io("read folder", folder))? {
-        let entry = entry.map_err(Error::io("read folder", folder))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            entries.push(entry.path());
+/// A class that has no picture is one whose pictures are lost, unless the sweep says otherwise.
+pub(super) fn refuse_empty(place: &Place, empty: &[String]) -> Result<()> {
+    let named: Vec<&str> = empty.iter().take(MOST_NAMED).map(String::as_str).collect();
+    let more = if empty.len() > MOST_NAMED { format!(", … ({} in all)", empty.len()) } else { String::new() };
+    let text = format!("no picture in the class folders `{}`{more} of {}", named.join("`, `"), place.folder.display());
+    match empty.is_empty() {
+        true => Ok(()),
+        false if place.allow_empty => {
+            place.note(text);
+            Ok(())
         }
+        false => Err(Error::usage(format!(
+            "dataset `{}`: {text} (hint: pictures are named as {}; take the folders out, or say `allow_empty = true`)",
+            place.dataset,
+            picture_names()
+        ))),
     }
-    entries.sort();
-    Ok(entries)
 }
 
-/// The picture files of a folder, sorted by name.
-pub(super) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|e| e.is_file() && picture::is_picture(e)).collect())
+/// More names are a list nobody reads.
+const MOST_NAMED: usize = 10;
+
+fn picture_names() -> String {
+    picture::ENDINGS.map(|ending| format!("*.{ending}")).join(", ")
 }

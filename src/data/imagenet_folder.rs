@@ -1,10 +1,12 @@
 //! Pictures of the 1,000 ImageNet classes (Deng et al. 2009; the classes of ILSVRC 2012): with a labels file, in
 //! folders named by wnid, or with names that begin with one. A label is a place among the sorted wnids.
 
-use super::folder::{Listing, entries, pictures};
-use super::{Content, Dataset, Folder, Place};
+use super::folder::{Listing, refuse_empty};
+use super::walk::{self, Contents, Unread};
+use super::{Content, Dataset, Folder, Place, picture};
 use crate::error::{Error, Result};
-use std::path::{Component, Path};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 pub const DATASET: Dataset = Dataset {
@@ -30,10 +32,12 @@ const LABELS: &str = "labels.csv";
 fn load(place: &Place) -> Result<Content> {
     let folder = &place.folder;
     let labels = folder.join(LABELS);
-    let listing = match labels.is_file() {
-        true => by_labels_file(folder, &labels)?,
-        false => by_name(folder)?,
+    let mut unread = Unread::default();
+    let listing = match walk::follow(&labels)? {
+        Some(_) => by_labels_file(folder, &labels, &mut unread)?,
+        None => by_name(place, &mut unread)?,
     };
+    unread.text(folder).into_iter().for_each(|text| place.note(text));
     Ok(listing.into_content(class_names()))
 }
 
@@ -58,8 +62,8 @@ fn class_of(name: &str) -> Option<Result<usize, &str>> {
     Some(CLASSES.binary_search_by_key(&wnid, |(wnid, _)| wnid).map_err(|_| wnid))
 }
 
-/// Columns `file` and `label`; others are let be. Pictures in the order of the lines.
-fn by_labels_file(folder: &Path, path: &Path) -> Result<Listing> {
+/// Columns `file` and `label`; others are let be. Pictures in the order of the lines; those that no line names are counted.
+fn by_labels_file(folder: &Path, path: &Path, unread: &mut Unread) -> Result<Listing> {
     let wrong = |line: u64, problem: String| Error::usage(format!("{}:{line}: {problem}", path.display()));
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
@@ -69,7 +73,7 @@ fn by_labels_file(folder: &Path, path: &Path) -> Result<Listing> {
         found.ok_or_else(|| wrong(1, format!("no column `{name}` (hint: the columns are file,label,name)")))
     };
     let (file, label) = (column("file")?, column("label")?);
-    let mut listing = Listing::default();
+    let (mut listing, mut lines) = (Listing::default(), BTreeMap::new());
     for record in reader.records() {
         let record = record.map_err(|e| wrong(e.position().map_or(0, |p| p.line()), e.to_string()))?;
         let line = record.position().map_or(0, |p| p.line());
@@ -83,7 +87,14 @@ fn by_labels_file(folder: &Path, path: &Path) -> Result<Listing> {
         if let Some(Ok(named)) = class_of(file).filter(|named| *named != Ok(class)) {
             return Err(wrong(line, format!("`{file}` has label {class}, but its name says {named}")));
         }
+        if let Some(earlier) = lines.insert(folder.join(file), line) {
+            return Err(wrong(line, format!("`{file}` stands on line {earlier} already")));
+        }
         listing.push(folder.join(file), class);
+    }
+    // what else lies there, but for the file itself
+    for picture in walk::pictures(folder, &mut Unread::default())?.iter().filter(|p| !lines.contains_key(*p)) {
+        unread.add("pictures that no line of labels.csv names", picture);
     }
     match listing.is_empty() {
         true => Err(wrong(1, "no line names a picture".into())),
@@ -92,39 +103,67 @@ fn by_labels_file(folder: &Path, path: &Path) -> Result<Listing> {
 }
 
 /// wnid folders where there are any, else files whose names begin with a wnid.
-fn by_name(folder: &Path) -> Result<Listing> {
-    let class = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        class_of(&name).map(|c| c.map_err(str::to_string)).transpose().map_err(|wnid| {
-            Error::usage(format!("{}: {wnid} is none of ImageNet's 1,000 classes (hint: take it out)", path.display()))
-        })
-    };
-    let mut listing = Listing::default();
-    for class_folder in entries(folder)?.into_iter().filter(|e| e.is_dir()) {
-        if let Some(class) = class(&class_folder)? {
-            pictures(&class_folder)?.into_iter().for_each(|picture| listing.push(picture, class));
+fn by_name(place: &Place, unread: &mut Unread) -> Result<Listing> {
+    let Contents { folders, files } = walk::contents_of_pictures(&place.folder, unread)?;
+    let (mut listing, mut empty, mut others) = (Listing::default(), Vec::new(), Vec::new());
+    for class_folder in folders {
+        let Some(class) = class_of_path(&class_folder)? else {
+            others.push(class_folder);
+            continue;
+        };
+        let pictures = walk::pictures(&class_folder, unread)?;
+        if pictures.is_empty() {
+            empty.push(class_folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }
+        pictures.into_iter().for_each(|picture| listing.push(picture, class));
     }
-    if !listing.is_empty() {
-        return Ok(listing);
+    others.iter().for_each(|other| unread.add("folders that no wnid names", other));
+    if listing.is_empty() && empty.is_empty() {
+        return by_file_name(place, files, unread);
     }
-    for picture in pictures(folder)? {
-        let class = class(&picture)?.ok_or_else(|| {
-            Error::usage(format!(
-                "{}: the name does not begin with a wnid as n01440764 (hint: write {LABELS} with columns file,label)",
-                picture.display()
-            ))
-        })?;
-        listing.push(picture, class);
-    }
+    refuse_empty(place, &empty)?;
+    files.iter().for_each(|file| unread.add("outside the folders of the classes", file));
     match listing.is_empty() {
-        true => Err(Error::usage(format!(
-            "dataset `imagenet-folder`: no picture in {} (hint: {LABELS} with columns file,label, folders named \
-             n01440764 and so on, or files named n01440764_1.JPEG)",
-            folder.display()
-        ))),
+        true => Err(no_picture(&place.folder)),
         false => Ok(listing),
     }
+}
+
+fn by_file_name(place: &Place, files: Vec<PathBuf>, unread: &mut Unread) -> Result<Listing> {
+    let mut listing = Listing::default();
+    for file in files {
+        if !picture::is_picture(&file) {
+            unread.add("no pictures by their names", &file);
+            continue;
+        }
+        let class = class_of_path(&file)?.ok_or_else(|| {
+            Error::usage(format!(
+                "{}: the name does not begin with a wnid as n01440764 (hint: write {LABELS} with columns file,label)",
+                file.display()
+            ))
+        })?;
+        listing.push(file, class);
+    }
+    match listing.is_empty() {
+        true => Err(no_picture(&place.folder)),
+        false => Ok(listing),
+    }
+}
+
+/// The class that the name of a file or folder begins with, if it begins with a wnid.
+fn class_of_path(path: &Path) -> Result<Option<usize>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    class_of(&name).map(|c| c.map_err(str::to_string)).transpose().map_err(|wnid| {
+        Error::usage(format!("{}: {wnid} is none of ImageNet's 1,000 classes (hint: take it out)", path.display()))
+    })
+}
+
+fn no_picture(folder: &Path) -> Error {
+    Error::usage(format!(
+        "dataset `imagenet-folder`: no picture in {} (hint: {LABELS} with columns file,label, folders named n01440764 and \
+         so on, or files named n01440764_1.JPEG)",
+        folder.display()
+    ))
 }
 
 #[cfg(test)]

@@ -7,28 +7,34 @@ mod cifar10;
 mod cifar100;
 mod cifar10_sample;
 mod folder;
+mod gif;
 mod imagenet_1k;
 mod imagenet_folder;
 mod imagenette;
 mod mini_imagenet;
+mod name;
 mod parquet;
+mod path;
 pub mod picture;
 mod prepare;
 pub mod resize;
 mod shard;
 mod table;
+mod walk;
 
 use crate::digest;
 use crate::error::{Error, Result, hint};
 use crate::hub::Hub;
 use crate::kernel::bus::up;
 use crate::kernel::pixels::to_unit;
-use crate::placement::Picture;
 use crate::record::{DataRecord, HubFile, Inputs, TableRecord};
 use candle_core::{Device, Tensor};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 pub use choice::Choice;
+pub use name::find_class;
+pub use path::{Located, find_folder, find_model_file, find_path, find_picture};
 pub use prepare::Preparation;
 
 /// A dataset a sweep can name. To add one: a file, a `mod` line, a line in [`DATASETS`].
@@ -122,6 +128,10 @@ struct Place<'a> {
     table: Option<&'a TableRecord>,
     /// For messages.
     dataset: &'static str,
+    /// Whether a class may have no picture.
+    allow_empty: bool,
+    /// What has to be said of what lies there.
+    notes: RefCell<Vec<String>>,
 }
 
 /// What a dataset has in a split.
@@ -168,6 +178,10 @@ pub struct Subset {
     pub labelled: bool,
     /// Files of the Hub that it was read from.
     pub sources: Vec<HubFile>,
+    /// What was done to its pictures; `None`: they are stored as networks take them.
+    pub preparation: Option<Preparation>,
+    /// What has to be said of it: what lies among its pictures and was not read, pictures that were enlarged a lot.
+    pub notes: Vec<String>,
 }
 
 /// The dataset of this name.
@@ -177,39 +191,6 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
         .copied()
         .find(|d| d.name == name)
         .ok_or_else(|| Error::usage(format!("unknown dataset `{name}`{}", hint(name, DATASETS.iter().map(|d| d.name)))))
-}
-
-/// The folder that a sweep names: taken from the current folder, then from that of the sweep file, then from the data
-/// source.
-pub fn find_folder(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
-    look_for(path, beside, source, Path::is_dir)
-        .map_err(|looked| Error::usage(format!("no folder {looked} (hint: `path` names the folder of the pictures)")))
-}
-
-/// A file or folder: looked for as [`find_folder`] does.
-pub fn find_path(path: &str, beside: &Path, source: &Source) -> Result<PathBuf> {
-    look_for(path, beside, source, Path::exists)
-        .map_err(|looked| Error::usage(format!("no file or folder {looked} (hint: `path` names the parquet files)")))
-}
-
-/// The first of the places where a path of a sweep may lead; `Err`: all of them, in words.
-fn look_for(path: &str, beside: &Path, source: &Source, is_it: fn(&Path) -> bool) -> Result<PathBuf, String> {
-    let candidates = [PathBuf::from(path), beside.join(path), source.folder.join(path)];
-    candidates.iter().find(|c| is_it(c)).cloned().ok_or_else(|| {
-        let mut looked: Vec<String> = candidates.iter().map(|c| c.display().to_string()).collect();
-        looked.dedup();
-        looked.join(", nor ")
-    })
-}
-
-/// A picture to be pasted, and the SHA-256 of its file: looked for as [`find_folder`] does.
-pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(String, Picture)> {
-    let found =
-        look_for(path, beside, source, Path::is_file).map_err(|looked| Error::usage(format!("no picture {looked}")))?;
-    let pixels = picture::read_rgba(&found)?;
-    let bytes = std::fs::read(&found).map_err(Error::io("read", &found))?;
-    let picture = Picture::from_rgba_u8(pixels.width() as usize, pixels.height() as usize, pixels.as_raw())?;
-    Ok((digest::sha256(&bytes), picture.at_most(MOST_PASTED)?))
 }
 
 /// Bytes of the pixels of a subset, which lie in memory; ImageNet's 50,000 of side 299 take 12.5 GiB.
@@ -247,12 +228,20 @@ impl Dataset {
             return Err(Error::usage(format!("dataset `{}` has no split `{split}`{known}", self.name)));
         }
         let folder = self.place(source, choice)?;
-        let place = Place { source, split, folder, table: choice.table.as_ref(), dataset: self.name };
+        let place = Place {
+            source,
+            split,
+            folder,
+            table: choice.table.as_ref(),
+            dataset: self.name,
+            allow_empty: choice.allow_empty,
+            notes: RefCell::default(),
+        };
         let subset = match (self.load)(&place)? {
             Content::Split(content) => content.subset(&place, choice),
             Content::Table(table) => table.subset(&place, choice),
         }?;
-        Ok(Subset { labelled: self.labelled, ..subset })
+        Ok(Subset { labelled: self.labelled, notes: place.notes.into_inner(), ..subset })
     }
 
     /// The folder of a dataset that is one; no other dataset looks at it.
@@ -260,7 +249,7 @@ impl Dataset {
         let Some(folder) = &self.folder else { return Ok(PathBuf::new()) };
         let path = choice.path.clone().or(folder.default.map(|name| source.folder.join(name)));
         let path = path.ok_or_else(|| Error::usage(format!("dataset `{}` needs `path`, its folder", self.name)))?;
-        match path.is_dir() {
+        match walk::is_folder(&path)? {
             true => Ok(path),
             false => Err(Error::Absent(format!(
                 "dataset `{}`: no folder {} (hint: name it by `path`, or the folder above in FOOLPROOF_DATA)",
@@ -278,13 +267,19 @@ impl Split {
         if let Some(Preparation { crop, .. }) = choice.preparation {
             place.room(examples.len(), crop)?;
         }
+        let mut preparation = choice.preparation;
         let (side, pixels) = match (pictures, choice.preparation) {
             (Pictures::Pixels { side, pixels }, _) => {
                 let values = 3 * side * side;
                 (side, examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
             }
-            (Pictures::Files(files), Some(preparation)) => {
-                (preparation.crop, preparation.read_all(examples.iter().map(|i| files[*i].as_path()))?)
+            (Pictures::Files(files), Some(asked)) => {
+                let asked = asked.settled(|| picture::read_size(&files[0]))?;
+                let wanted: Vec<&Path> = examples.iter().map(|i| files[*i].as_path()).collect();
+                let (pixels, note) = asked.read_all(&wanted)?;
+                note.into_iter().for_each(|note| place.note(note));
+                preparation = Some(asked);
+                (asked.crop, pixels)
             }
             (Pictures::Canvases, Some(Preparation { crop, .. })) => {
                 (crop, vec![blank::GREY; examples.len() * 3 * crop * crop])
@@ -292,11 +287,16 @@ impl Split {
             (Pictures::Files(_) | Pictures::Canvases, None) => return Err(place.without_size()),
         };
         let labels = examples.iter().map(|i| labels[*i]).collect();
-        Ok(Subset::new(examples, labels, pixels, side, classes))
+        Ok(Subset { preparation, ..Subset::new(examples, labels, pixels, side, classes) })
     }
 }
 
 impl Place<'_> {
+    /// Keeps what has to be said.
+    fn note(&self, text: impl std::fmt::Display) {
+        self.notes.borrow_mut().push(format!("dataset `{}`: {text}", self.dataset));
+    }
+
     /// The error of a choice that does not fit `n` images.
     fn misfit(&self, n: usize, problem: &str) -> Error {
         Error::usage(format!("dataset `{}` has {n} images in split `{}`: {problem}", self.dataset, self.split))
@@ -338,6 +338,8 @@ impl Subset {
             classes,
             labelled: true,
             sources: Vec::new(),
+            preparation: None,
+            notes: Vec::new(),
         }
     }
 

@@ -26,7 +26,7 @@ fn load(place: &Place) -> Result<Content> {
         )));
     }
     let files = match (&named.path, &named.repository) {
-        (Some(path), None) => here(path, place.split, named)?,
+        (Some(path), None) => here(place, path, named)?,
         (None, Some(repository)) => on_hub(place, repository, named)?,
         _ => return Err(Error::usage("dataset `parquet` needs either `path` or `repository` (as \"owner/name\")")),
     };
@@ -42,8 +42,8 @@ fn is_meant(path: &str, split: &str, named: &TableRecord) -> bool {
     }
 }
 
-fn here(path: &str, split: &str, named: &TableRecord) -> Result<Vec<TableFile>> {
-    let path = std::path::Path::new(path);
+fn here(place: &Place, path: &str, named: &TableRecord) -> Result<Vec<TableFile>> {
+    let (path, split) = (std::path::Path::new(path), place.split);
     if path.is_file() && named.files.is_some() {
         let path = path.display();
         return Err(Error::usage(format!("`path` is the file {path}, so `files` chooses none (hint: leave it out)")));
@@ -51,7 +51,7 @@ fn here(path: &str, split: &str, named: &TableRecord) -> Result<Vec<TableFile>> 
     if path.is_file() {
         return Ok(vec![TableFile::Local(path.to_path_buf())]);
     }
-    let files = table::below(path, |file| is_meant(file, split, named))?;
+    let files = table::below(place, path, |file| is_meant(file, split, named))?;
     match files.is_empty() {
         true => Err(Error::usage(format!(
             "dataset `parquet`: no parquet file of split `{split}` in {} (hint: `files` names them, as \"test-*.parquet\")",

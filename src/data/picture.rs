@@ -1,9 +1,12 @@
 //! Picture files: JPEG, PNG, GIF (its first frame), BMP, WebP, TIFF and PNM, told apart by their content.
 //!
+//! Around a first frame that is smaller than its GIF is what Pillow shows there ([`super::gif`]).
+//!
 //! Colours become 8-bit RGB as Pillow's `convert("RGB")` makes them: transparency is dropped, not blended; grey is
 //! repeated; of 16 bits the upper 8 count (of 16-bit grey Pillow would make white). As in torchvision, a turn that a
 //! camera noted (EXIF orientation) is ignored.
 
+use super::gif;
 use crate::error::{Error, Result};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
 use std::fs::{self, File};
@@ -38,6 +41,17 @@ pub fn read_rgb(path: &Path) -> Result<Result<RgbImage, String>> {
 /// The same from the bytes of a file.
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, String> {
     decode(bytes).and_then(to_rgb)
+}
+
+/// Width and height of a picture, from its header.
+pub fn read_size(path: &Path) -> Result<(u32, u32)> {
+    let problem = |problem| Error::usage(format!("{}: {problem}{HINT}", name(path)));
+    bytes(path)?.and_then(|bytes| size(&bytes)).map_err(problem)
+}
+
+/// The same from the bytes of a file.
+pub fn size(bytes: &[u8]) -> Result<(u32, u32), String> {
+    decoder(bytes).map(|(_, decoder)| decoder.dimensions())
 }
 
 /// As it stands in messages.
@@ -77,6 +91,16 @@ fn bytes(path: &Path) -> Result<Result<Vec<u8>, String>> {
 
 /// Decodes within the bounds.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
+    let (format, decoder) = decoder(bytes)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    if let (ImageFormat::Gif, DynamicImage::ImageRgba8(pixels)) = (format, &mut picture) {
+        gif::fill_around(bytes, pixels)?;
+    }
+    Ok(picture)
+}
+
+/// What has read the header of a picture, if that is within the bounds.
+fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), String> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("the file is larger than {} MiB", MOST_BYTES >> 20));
     }
@@ -102,7 +126,7 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     if width == 0 || height == 0 {
         return Err("it has no pixel".into());
     }
-    DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())
+    Ok((format, decoder))
 }
 
 /// Whether the end mark is there. The decoder fills up what is missing with grey, without a word.

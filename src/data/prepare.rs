@@ -9,17 +9,32 @@ use std::path::Path;
 /// How pictures are prepared; part of the cell, as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preparation {
-    /// Length that the short side is brought to.
-    pub resize: usize,
+    /// What is done to their size.
+    pub size: Size,
     /// Side of the square that is cut from the middle.
     pub crop: usize,
+}
+
+/// What is done to the size of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Their short side is brought to this.
+    Resized(usize),
+    /// Nothing: they have the side of the square.
+    AsStored,
+    /// Nothing where the first picture of the split has the side of the square, else their short side is brought to this.
+    /// Nobody asked for it, so pictures that were made for the network are left alone.
+    Usual(usize),
 }
 
 /// A side above this is a slip of the pen.
 const MOST_RESIZE: usize = 4096;
 
+/// A picture that is enlarged so many times or more shows a network little but the interpolation.
+const MUCH: usize = 4;
+
 impl Preparation {
-    /// `Err` says what cannot be.
+    /// Pictures whose short side is brought to `resize`. `Err` says what cannot be.
     pub fn new(resize: usize, crop: usize) -> Result<Preparation, String> {
         match resize {
             0 => Err("`resize` is the length of the short side: 1 at least".into()),
@@ -28,14 +43,33 @@ impl Preparation {
                 "`resize` is {r}, less than the side of {crop} that the models take: pictures would need padding \
                  (hint: resize = {crop} or more)"
             )),
-            _ => Ok(Preparation { resize, crop }),
+            _ => Ok(Preparation { size: Size::Resized(resize), crop }),
         }
+    }
+
+    /// The same where the sweep does not ask for it ([`Size::Usual`]).
+    pub fn usual(resize: usize, crop: usize) -> Result<Preparation, String> {
+        Preparation::new(resize, crop).map(|asked| Preparation { size: Size::Usual(resize), ..asked })
+    }
+
+    /// What is done in the end: the size of the first picture of the split, width and height, decides where nothing is asked
+    /// for. Which pictures are taken does not, so a picture becomes the same image in every subset.
+    pub fn settled(self, first: impl FnOnce() -> Result<(u32, u32)>) -> Result<Preparation> {
+        let Size::Usual(resize) = self.size else { return Ok(self) };
+        let side = self.crop as u32;
+        let size = if first()? == (side, side) { Size::AsStored } else { Size::Resized(resize) };
+        Ok(Preparation { size, ..self })
     }
 
     /// As it stands in a cell.
     pub fn text(&self) -> String {
-        let Preparation { resize, crop } = self;
-        format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
+        let crop = self.crop;
+        match self.size {
+            Size::AsStored => format!("side={crop} as stored decoder={}", picture::DECODER),
+            Size::Resized(resize) | Size::Usual(resize) => {
+                format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
+            }
+        }
     }
 
     /// As it stands in a cell whose images are made for the network, not read.
@@ -45,33 +79,104 @@ impl Preparation {
 
     /// From [`Preparation::text`], of whatever decoder, or [`Preparation::side_text`].
     pub fn parse(text: &str) -> Option<Preparation> {
-        if let Some(side) = text.strip_prefix("side=").and_then(|side| side.parse().ok()) {
-            return Preparation::new(side, side).ok();
+        if let Some(side) = text.strip_prefix("side=") {
+            let (side, stored) = side.split_once(" as stored decoder=").map_or((side, false), |(side, _)| (side, true));
+            let made = side.parse().ok().and_then(|side| Preparation::new(side, side).ok())?;
+            return Some(if stored { Preparation { size: Size::AsStored, ..made } } else { made });
         }
         let (sizes, _) = text.split_once(" bilinear (Pillow) decoder=")?;
         let (resize, crop) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
         Preparation::new(resize.parse().ok()?, crop.parse().ok()?).ok()
     }
 
-    /// The square of one picture, 3×crop×crop.
-    pub fn square(&self, picture: &RgbImage) -> Vec<u8> {
-        planes(&resize::short_side_and_centre(picture, self.resize, self.crop))
+    /// The square of one picture, 3×crop×crop. `Err` says why it has none.
+    pub fn square(&self, picture: &RgbImage) -> Result<Vec<u8>, String> {
+        let crop = self.crop;
+        match self.size {
+            Size::Resized(resize) | Size::Usual(resize) => {
+                Ok(planes(&resize::short_side_and_centre(picture, resize, crop)))
+            }
+            Size::AsStored if picture.dimensions() == (crop as u32, crop as u32) => Ok(planes(picture.as_raw())),
+            Size::AsStored => Err(format!(
+                "{}×{} pixels, where the first picture of the dataset has the models' {crop}×{crop} (hint: `resize = \
+                 {crop}` brings all to one size)",
+                picture.width(),
+                picture.height()
+            )),
+        }
     }
 
-    /// The squares of many files, decoded in parallel; those that cannot be read are the error.
-    pub fn read_all<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<Vec<u8>> {
-        let paths: Vec<&Path> = paths.collect();
-        let read = |path: &&Path| Ok(picture::read_rgb(path)?.map(|picture| self.square(&picture)));
-        let squares: Vec<Result<Result<Vec<u8>, String>>> = paths.par_iter().map(read).collect();
+    /// The squares of many files, decoded in parallel, and what has to be said of them; those that cannot be read are the
+    /// error.
+    pub fn read_all(&self, paths: &[&Path]) -> Result<(Vec<u8>, Option<String>)> {
+        let read = |path: &&Path| {
+            let picture = picture::read_rgb(path)?;
+            Ok(picture.and_then(|picture| Ok((picture.dimensions(), self.square(&picture)?))))
+        };
+        let squares: Vec<Result<Result<Square, String>>> = paths.par_iter().map(read).collect();
         let (mut pixels, mut unreadable) = (Vec::with_capacity(paths.len() * 3 * self.crop * self.crop), Vec::new());
+        let mut enlarged = Enlarged::by(self);
         for (path, square) in paths.iter().zip(squares) {
             match square? {
-                Ok(square) => pixels.extend(square),
+                Ok((size, square)) => {
+                    enlarged.see(size, || picture::name(path));
+                    pixels.extend(square);
+                }
                 Err(problem) => unreadable.push((picture::name(path), problem)),
             }
         }
         all_read(&unreadable)?;
-        Ok(pixels)
+        Ok((pixels, enlarged.text()))
+    }
+}
+
+/// Width and height of a picture, and its square.
+pub type Square = ((u32, u32), Vec<u8>);
+
+/// Pictures that are enlarged [`MUCH`].
+pub struct Enlarged {
+    /// 0: none is resized.
+    resize: usize,
+    crop: usize,
+    seen: usize,
+    count: usize,
+    /// The smallest of them, its width and height.
+    least: Option<(String, (u32, u32))>,
+}
+
+impl Enlarged {
+    /// None so far.
+    pub fn by(preparation: &Preparation) -> Enlarged {
+        let resize = match preparation.size {
+            Size::AsStored => 0,
+            Size::Resized(resize) | Size::Usual(resize) => resize,
+        };
+        Enlarged { resize, crop: preparation.crop, seen: 0, count: 0, least: None }
+    }
+
+    /// Looks at a picture of this width and height.
+    pub fn see(&mut self, size: (u32, u32), name: impl FnOnce() -> String) {
+        let short = |size: (u32, u32)| size.0.min(size.1);
+        self.seen += 1;
+        if self.resize < MUCH * short(size) as usize {
+            return;
+        }
+        self.count += 1;
+        if self.least.as_ref().is_none_or(|(_, least)| short(size) < short(*least)) {
+            self.least = Some((name(), size));
+        }
+    }
+
+    /// How many, and the smallest; `None`: none.
+    pub fn text(&self) -> Option<String> {
+        let (name, (width, height)) = self.least.as_ref()?;
+        let Enlarged { resize, crop, seen, count, .. } = self;
+        let times = *resize as f64 / f64::from(*width.min(height));
+        Some(format!(
+            "resize = {resize} enlarges {count} of {seen} pictures {MUCH} times or more, at most {times:.1} times ({name}: \
+             {width}×{height} pixels), and the models see the middle {crop}×{crop} of that (hint: pictures as large as \
+             the models take, or another `resize`)"
+        ))
     }
 }
 
@@ -105,8 +210,21 @@ mod tests {
         let preparation = Preparation::new(256, 227).unwrap();
         assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
         assert_eq!(Preparation::parse("side=32"), Preparation::new(32, 32).ok());
+        let stored = Preparation { size: Size::AsStored, crop: 32 };
+        assert_eq!(Preparation::parse(&stored.text()), Some(stored));
         assert_eq!(Preparation::parse(""), None);
         assert_eq!(Preparation::parse("resize=9 crop=10 bilinear (Pillow) decoder=x"), None);
+    }
+
+    #[test]
+    fn the_first_picture_decides_where_nothing_is_asked_for() {
+        let usual = Preparation::usual(256, 32).unwrap();
+        let settled = |size| usual.settled(|| Ok(size)).unwrap();
+        assert_eq!(settled((32, 32)), Preparation { size: Size::AsStored, crop: 32 });
+        assert_eq!(settled((32, 33)), Preparation::new(256, 32).unwrap());
+        let asked = Preparation::new(256, 32).unwrap();
+        assert_eq!(asked.settled(|| unreachable!("it is asked for")).unwrap(), asked);
+        assert_eq!(usual.text(), asked.text());
     }
 
     #[test]

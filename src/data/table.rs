@@ -1,8 +1,10 @@
 //! Datasets that are published as tables: parquet files, here or on the Hub, with a picture and a label a row. Files are
 //! opened in order, and fetched, until the images that are wanted are among them.
 
+use super::prepare::Enlarged;
 use super::shard::{Row, Shard};
-use super::{Choice, Content, Place, Subset, imagenet_folder, picture, prepare};
+use super::walk::{self, Unread};
+use super::{Choice, Content, Place, Preparation, Subset, imagenet_folder, picture, prepare};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
 use crate::record::HubFile;
@@ -169,31 +171,26 @@ pub fn local_first(
     remote: impl FnOnce() -> Result<Vec<TableFile>>,
 ) -> Result<Vec<TableFile>> {
     let fits = |path: &str| path.starts_with(prefix) && is_of_split(path, place.split);
-    let local = below(&place.source.folder.join(name), fits)?;
+    let local = below(place, &place.source.folder.join(name), fits)?;
     if local.is_empty() { remote() } else { Ok(local) }
 }
 
-/// The parquet files in a folder and its folders whose paths, from it, `fit`; none where there is no folder.
-pub fn below(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<TableFile>> {
-    fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
-        for entry in super::folder::entries(folder)? {
-            if entry.is_dir() && depth < MOST_FOLDERS {
-                walk(&entry, depth + 1, found)?;
-            } else if entry.extension().is_some_and(|e| e == "parquet") {
-                found.push(entry);
-            }
-        }
-        Ok(())
-    }
-    let mut found = Vec::new();
-    if folder.is_dir() {
-        walk(folder, 0, &mut found)?;
+/// The parquet files in a folder and its folders whose paths, from it, `fit`; none where there is no folder. Other files
+/// that fit are noted.
+pub fn below(place: &Place, folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<TableFile>> {
+    let (mut found, mut unread) = (Vec::new(), Unread::default());
+    if walk::is_folder(folder)? {
+        files_below(folder, 0, &mut unread, &mut found)?;
     }
     let from_here = |path: &Path| {
         let parts = path.strip_prefix(folder).unwrap_or(path).components();
         parts.map(|p| p.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
     };
     found.retain(|path| fits(&from_here(path)));
+    let others;
+    (found, others) = found.into_iter().partition(|path: &PathBuf| is_parquet(path));
+    others.iter().for_each(|other| unread.add("no parquet files by their names", other));
+    unread.text(folder).into_iter().for_each(|text| place.note(text));
     let paths: Vec<String> = found.iter().map(|path| from_here(path)).collect();
     let missing = missing(&paths, fits).map_err(|problem| Error::usage(format!("{}: {problem}", folder.display())))?;
     let missing = missing.into_iter().map(|Shardless { path, .. }| {
@@ -209,6 +206,22 @@ pub fn below(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<TableFile
         found.into_iter().map(|path| (path.clone(), TableFile::Local(path))).chain(missing).collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files.into_iter().map(|(_, file)| file).collect())
+}
+
+/// By its name.
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
+/// All files in a folder and its folders.
+fn files_below(folder: &Path, depth: usize, unread: &mut Unread, found: &mut Vec<PathBuf>) -> Result<()> {
+    if depth > MOST_FOLDERS {
+        unread.add("folders deeper than is looked", folder);
+        return Ok(());
+    }
+    let here = walk::contents(folder, is_parquet, unread)?;
+    found.extend(here.files);
+    here.folders.iter().try_for_each(|inner| files_below(inner, depth + 1, unread, found))
 }
 
 /// Rows of the files of a table that are opened: they are numbered in memory. ImageNet's training set has 1.3 million.
@@ -259,6 +272,15 @@ struct Part<'a> {
 }
 
 impl Opened {
+    /// Width and height of the picture of the first row.
+    fn first_size(&self) -> Result<(u32, u32)> {
+        let (_, shard) = self.shards.iter().find(|(_, shard)| shard.len() > 0).ok_or_else(|| Error::usage("no row"))?;
+        let group = shard.groups().position(|group| !group.is_empty()).unwrap_or(0);
+        let rows = shard.read(group, &[0])?;
+        let size = rows.first().ok_or("it is not there".into()).and_then(|row| picture::size(&row.picture));
+        size.map_err(|problem| Error::usage(format!("{}: {problem}", shard.picture_name(0))))
+    }
+
     /// The groups that hold these rows.
     fn parts(&self, examples: &[usize]) -> Vec<Part<'_>> {
         let mut order: Vec<usize> = (0..examples.len()).collect();
@@ -288,31 +310,41 @@ impl Table {
             return Err(other.wrong("its classes have other names than those of the first file"));
         }
         let meaning = self.meaning(names.map(Vec::as_slice))?;
-        let side = self.side.or(choice.preparation.map(|p| p.crop));
+        let preparation = choice.preparation.filter(|_| self.side.is_none());
+        let preparation: Option<Preparation> = preparation.map(|p| p.settled(|| opened.first_size())).transpose()?;
+        let side = self.side.or(preparation.map(|p| p.crop));
         let side = side.ok_or_else(|| place.without_size())?;
-        let square = |picture: &RgbImage| match (self.side, choice.preparation) {
-            (None, Some(preparation)) => Ok(preparation.square(picture)),
-            _ if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
-            _ => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
+        let square = |picture: &RgbImage| match preparation {
+            Some(preparation) => preparation.square(picture),
+            None if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
+            None => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
         };
+        let mut enlarged = preparation.as_ref().map(Enlarged::by);
         let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; place.room(examples.len(), side)?]);
         let mut unreadable = Vec::new();
         for part in opened.parts(&examples) {
             let rows = part.shard.read(part.group, &part.rows)?;
-            let decode = |row: &Row| picture::decode_rgb(&row.picture).and_then(|picture| square(&picture));
-            let squares: Vec<Result<Vec<u8>, String>> = rows.par_iter().map(decode).collect();
+            let decode = |row: &Row| {
+                let picture = picture::decode_rgb(&row.picture)?;
+                Ok((picture.dimensions(), square(&picture)?))
+            };
+            let squares: Vec<Result<prepare::Square, String>> = rows.par_iter().map(decode).collect();
             for ((k, row), made) in part.places.iter().zip(&rows).zip(squares) {
                 let wrong = |problem| part.shard.wrong(format!("row {}: {problem}", row.row));
                 labels[*k] = meaning.class(row.label).map_err(wrong)?;
                 match made {
-                    Ok(made) => pixels[k * made.len()..(k + 1) * made.len()].copy_from_slice(&made),
+                    Ok((size, made)) => {
+                        pixels[k * made.len()..(k + 1) * made.len()].copy_from_slice(&made);
+                        enlarged.iter_mut().for_each(|e| e.see(size, || part.shard.picture_name(row.row)));
+                    }
                     Err(problem) => unreadable.push((part.shard.picture_name(row.row), problem)),
                 }
             }
         }
         prepare::all_read(&unreadable)?;
         let subset = Subset::new(examples, labels, pixels, side, meaning.classes);
-        Ok(Subset { sources: opened.sources, ..subset })
+        enlarged.and_then(|e| e.text()).into_iter().for_each(|text| place.note(text));
+        Ok(Subset { sources: opened.sources, preparation, ..subset })
     }
 
     /// Opens files until there are so many rows; `None`: all.

@@ -12,8 +12,8 @@ use crate::record::{
     AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, PublishedRecord, SCHEMA,
     TableRecord, TrainRecord,
 };
-use crate::terms::Ratio;
-use crate::terms::{Goal, Mode, Norm, Precision, Threat, WitnessKind};
+use crate::terms::{Goal, Mode, Norm, Precision, Ratio, Threat, WitnessKind};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -29,6 +29,8 @@ pub struct Plan {
     pub cells: Vec<PlannedCell>,
     /// What its figures look like.
     pub figures: Vec<FigureRecord>,
+    /// What has to be said of the paths in its file: those that lead to two places.
+    pub notes: Vec<String>,
 }
 
 /// A subset with its dataset.
@@ -110,7 +112,8 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let problems = Problems::new(path, text);
     let file = SweepFile::parse(&problems);
     let beside = path.parent().unwrap_or(Path::new("."));
-    let mut resolver = Resolver { problems: &problems, source, beside, models: Vec::new(), data: Vec::new() };
+    let (models, data, notes) = Default::default();
+    let mut resolver = Resolver { problems: &problems, source, beside, models, data, notes };
     let mut cells = Vec::new();
     let mut seen = BTreeSet::new();
     for block in &file.blocks {
@@ -120,13 +123,27 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
             }
         }
     }
-    let Resolver { models, data, .. } = resolver;
+    let Resolver { models, data, notes, .. } = resolver;
     let figures = figures::resolve(&file.figures, &cells, &problems);
     problems.into_result()?;
-    Ok(Plan { name: file.name, models: models.into_iter().map(|(_, m)| m).collect(), data, cells, figures })
+    let models = models.into_iter().map(|(_, m)| m).collect();
+    Ok(Plan { name: file.name, models, data, cells, figures, notes: notes.into_inner() })
 }
 
 impl Plan {
+    /// What was dropped or bent without being asked for: everything that has to be said of the input.
+    pub fn warnings(&self) -> Vec<&str> {
+        let of_data = self.data.iter().flat_map(|data| &data.subset.notes);
+        self.notes.iter().chain(of_data).map(String::as_str).collect()
+    }
+
+    /// The same of the input of one cell, its training images among it.
+    pub fn notes_of(&self, cell: &PlannedCell) -> Vec<String> {
+        let data = [Some(cell.data), cell.fit.as_ref().and_then(|fit| fit.data)];
+        let of_data = data.iter().flatten().flat_map(|data| &self.data[*data].subset.notes);
+        self.notes.iter().chain(of_data).cloned().collect()
+    }
+
     /// What is not as sure as it could be: files of data that no hash pins, each with the hash it has now.
     pub fn unpinned_data(&self) -> Vec<String> {
         let of = |data: &LoadedData| {
@@ -203,6 +220,28 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
+/// The goal to reach the class of this name. `Err`: what follows the goal's name in a message.
+fn goal_named(class: &str, names: &[String]) -> Result<Goal, String> {
+    data::find_class(names, class).map(Goal::Class).map_err(|problem| match problem {
+        Some(problem) => format!(": {problem}"),
+        None => hint(class, names.iter().map(String::as_str)),
+    })
+}
+
+/// What has to be said of a radius that somebody rounded: 8-bit images inside it change by a grey level less than was meant.
+fn just_below_a_grey_level(eps: Ratio) -> Option<String> {
+    let levels = eps.to_f64() * 255.0;
+    let meant = levels.ceil();
+    let short = meant - levels;
+    // a radius that was meant as a whole number of grey levels is nearer to it than this, as 0.0314 or 0.03137
+    (short > 0.0 && short < 0.01 && 255 % eps.den() != 0).then(|| {
+        format!(
+            "eps {eps} is a little less than {meant}/255, so no 8-bit image inside it changes by {meant} grey levels \
+             (hint: \"{meant}/255\")"
+        )
+    })
+}
+
 /// What is wrong with parameters, each with the index into those given.
 type ParamProblems = Vec<(usize, String)>;
 
@@ -212,6 +251,7 @@ struct Resolver<'a> {
     beside: &'a Path,
     models: Vec<(String, ModelSource)>,
     data: Vec<LoadedData>,
+    notes: RefCell<Vec<String>>,
 }
 
 /// An attack of a block: its registry line, complete parameters, line in the file.
@@ -233,6 +273,13 @@ struct ResolvedTrain {
 impl Resolver<'_> {
     fn problem(&self, line: usize, problem: impl Into<String>) {
         self.problems.add(line, problem);
+    }
+
+    /// Keeps what has to be said of a path, once.
+    fn note(&self, note: Option<String>) {
+        let mut notes = self.notes.borrow_mut();
+        let new = note.filter(|note| !notes.contains(note));
+        notes.extend(new);
     }
 
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
@@ -373,7 +420,7 @@ impl Resolver<'_> {
             take: data.subset.len(),
             shuffle: data.choice.shuffle,
             indices: data.choice.indices.clone(),
-            prepared: match (data.choice.preparation, data.dataset.prepared) {
+            prepared: match (data.subset.preparation, data.dataset.prepared) {
                 (Some(p), true) => p.text(),
                 (Some(p), false) => p.side_text(),
                 (None, _) => String::new(),
@@ -457,6 +504,7 @@ impl Resolver<'_> {
             every: spec.every,
             shuffle: spec.shuffle,
             indices: spec.indices.clone(),
+            allow_empty: spec.allow_empty.as_ref().is_some_and(|a| a.value),
             ..Choice::new(split, spec.first, spec.take)
         };
         self.refuse_keys_of_others(spec, dataset);
@@ -470,7 +518,9 @@ impl Resolver<'_> {
         }
         if let Some(path) = spec.path.as_ref().filter(|_| dataset.folder.is_some()) {
             let found = data::find_folder(&path.value, self.beside, self.source);
-            choice.path = Some(self.or_problem(path.line, found)?);
+            let found = self.or_problem(path.line, found)?;
+            self.note(found.note);
+            choice.path = Some(found.path);
         }
         if dataset.table {
             choice.table = Some(self.table(spec)?);
@@ -496,6 +546,7 @@ impl Resolver<'_> {
             }
         };
         spec.path.iter().for_each(|path| refuse("path", path.line, |d| d.folder.is_some() || d.table));
+        spec.allow_empty.iter().for_each(|empty| refuse("allow_empty", empty.line, |d| d.folder.is_some()));
         spec.resize.iter().for_each(|resize| refuse("resize", resize.line, |d| d.prepared));
         spec.table.given().into_iter().for_each(|(key, line)| refuse(key, line, |d| d.table));
     }
@@ -506,7 +557,8 @@ impl Resolver<'_> {
         let path = match &spec.path {
             Some(path) => {
                 let found = self.or_problem(path.line, data::find_path(&path.value, self.beside, self.source))?;
-                Some(found.display().to_string())
+                self.note(found.note);
+                Some(found.path.display().to_string())
             }
             None => None,
         };
@@ -527,7 +579,7 @@ impl Resolver<'_> {
     }
 
     /// Pictures are cut to the side of the models, so there must be one; and resized as the models say, unless the sweep
-    /// says otherwise.
+    /// says otherwise, or they have that side already.
     fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
         let Takes { side, resize } = *takes.first()?; // else no model was found, which is reported there
         let line = spec.name.line;
@@ -552,15 +604,19 @@ impl Resolver<'_> {
             );
             return None;
         }
-        let (resize, line) = spec.resize.as_ref().map_or((resize, line), |r| (r.value, r.line));
-        Preparation::new(resize, side).map_err(|problem| self.problem(line, problem)).ok()
+        let (made, line) = match &spec.resize {
+            Some(asked) => (Preparation::new(asked.value, side), asked.line),
+            None => (Preparation::usual(resize, side), line),
+        };
+        made.map_err(|problem| self.problem(line, problem)).ok()
     }
 
     fn model(&mut self, name: &At<String>) -> Option<usize> {
         if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
             return Some(known);
         }
-        let model = self.or_problem(name.line, model::find(&name.value, self.beside, &self.source.hub))?;
+        let named = self.model_file(name)?;
+        let model = self.or_problem(name.line, model::find(&named, self.beside, &self.source.hub))?;
         if model.file.classes < 2 {
             let hint = "hint: attacks ask for a wrong class, so there must be two";
             self.problem(name.line, format!("model `{}` has {} class ({hint})", model.name, model.file.classes));
@@ -571,6 +627,17 @@ impl Resolver<'_> {
         }
         self.models.push((name.value.clone(), model));
         Some(self.models.len() - 1)
+    }
+
+    /// The path of the model file that is named, if one is; else the name of the model.
+    fn model_file(&self, name: &At<String>) -> Option<String> {
+        if !name.value.ends_with(".toml") {
+            return Some(name.value.clone());
+        }
+        let found = self.or_problem(name.line, data::find_model_file(&name.value, self.beside))?;
+        let Some(found) = found else { return Some(name.value.clone()) };
+        self.note(found.note);
+        Some(found.path.to_str().map_or_else(|| name.value.clone(), String::from))
     }
 
     /// Whether the model takes these images and knows their classes; a problem where it does not.
@@ -601,25 +668,22 @@ impl Resolver<'_> {
         if wanted == Some("all") {
             return (0..classes.min(names.len())).map(|class| at(Goal::Class(class))).collect();
         }
-        let named = |wanted: &str| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)).map(Goal::Class);
-        match Goal::parse(&text.value).or_else(|| named(wanted?)) {
+        let goal = Goal::parse(&text.value).ok_or(wanted);
+        match goal.or_else(|wanted| wanted.ok_or_else(String::new).and_then(|class| goal_named(class, names))) {
             // without data no class has a name, and why there is none is said already
-            None if wanted.is_some() && names.is_empty() => Vec::new(),
-            None => {
+            Err(_) if wanted.is_some() && names.is_empty() => Vec::new(),
+            Err(problem) => {
                 let rules =
                     ["untargeted", "target:all", "target:next", "target:least-likely", "target:random", "target:0"];
-                let hint = match wanted {
-                    Some(class) if !names.is_empty() => hint(class, names.iter().map(String::as_str)),
-                    _ => hint(&text.value, rules),
-                };
-                self.problem(text.line, format!("unknown goal `{}`{hint}", text.value));
+                let problem = if wanted.is_some() { problem } else { hint(&text.value, rules) };
+                self.problem(text.line, format!("unknown goal `{}`{problem}", text.value));
                 Vec::new()
             }
-            Some(Goal::Class(class)) if class >= classes => {
+            Ok(Goal::Class(class)) if class >= classes => {
                 self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
                 Vec::new()
             }
-            Some(goal) => vec![at(goal)],
+            Ok(goal) => vec![at(goal)],
         }
     }
 
@@ -660,8 +724,16 @@ impl Resolver<'_> {
 
     fn budget(&self, norm: Norm, text: &At<String>) -> Option<Ratio> {
         let (key, value) = (norm.budget_key().unwrap_or("eps"), &text.value);
-        let expected = |expected| self.problem(text.line, format!("{key} `{value}`: expected {expected}"));
-        norm.budget(value).map_err(expected).ok()
+        let budget = norm.budget(value).map_err(|expected| {
+            let number = value.trim_end().strip_suffix('%').unwrap_or(value);
+            let problem = Ratio::refusal(number).unwrap_or_else(|| format!("expected {expected}"));
+            self.problem(text.line, format!("{key} `{value}`: {problem}"));
+        });
+        let budget = budget.ok()?;
+        if norm == Norm::Linf {
+            self.note(just_below_a_grey_level(budget));
+        }
+        Some(budget)
     }
 
     /// The attack with every combination of its parameters' values, the last parameter's running fastest.
@@ -702,8 +774,9 @@ impl Resolver<'_> {
         let Some(i) = given.iter().position(|(key, path)| names_a_picture(key) && !path.is_empty()) else {
             return Ok((Params::resolve(entry.params, given)?, None));
         };
-        let (digest, picture) =
+        let (digest, picture, note) =
             data::find_picture(given[i].1, self.beside, self.source).map_err(|e| vec![(i, e.to_string())])?;
+        self.note(note);
         let mut given = given.to_vec();
         given[i].1 = &digest;
         Ok((Params::resolve(entry.params, &given)?, Some(picture)))

@@ -328,6 +328,7 @@ impl Runner<'_> {
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             data_table: self.plan.data[cell.data].choice.table.clone(),
             data_files: self.plan.data[cell.data].subset.sources.clone(),
+            notes: self.plan.notes_of(cell),
             device: self.machine.device_name.clone(),
             machine: Some(kind_of_machine(self.machine.device.is_cpu())),
             threads: self.machine.threads,

@@ -80,6 +80,7 @@ pub fn provenance() -> Provenance {
         data_path: None,
         data_table: None,
         data_files: Vec::new(),
+        notes: Vec::new(),
         device: "cpu".into(),
         machine: Some("one".into()),
         threads: 2,
