@@ -99,21 +99,36 @@ impl Pickle {
         self.op(b"c").op(module.as_bytes()).op(b"\n").op(name.as_bytes()).op(b"\n")
     }
 
-    /// What `torch.save` writes for a tensor.
+    /// What `torch.save` writes for a tensor of 27 numbers.
     fn tensor(self, storage: &str, class: &str, offset: i32, shape: &[i32], strides: &[i32]) -> Pickle {
-        self.class("torch._utils", "_rebuild_tensor_v2")
+        self.described(storage, class, 27, offset, shape, strides, |p| p.op(b"\x89N"))
+    }
+
+    /// The same of so many numbers; `rest` pushes what follows the strides.
+    #[allow(clippy::too_many_arguments)] // PyTorch's are as many
+    fn described(
+        self,
+        storage: &str,
+        class: &str,
+        numbers: i32,
+        offset: i32,
+        shape: &[i32],
+        strides: &[i32],
+        rest: impl FnOnce(Pickle) -> Pickle,
+    ) -> Pickle {
+        let arguments = self
+            .class("torch._utils", "_rebuild_tensor_v2")
             .op(b"((")
             .text("storage")
             .class("torch", class)
             .text(storage)
             .text("cpu")
-            .number(1)
+            .number(numbers)
             .op(b"tQ")
             .number(offset)
             .numbers(shape)
-            .numbers(strides)
-            .op(b"\x89Nt")
-            .op(b"R")
+            .numbers(strides);
+        rest(arguments).op(b"tR")
     }
 
     /// A dictionary of one entry, from what `value` pushes.
@@ -162,7 +177,7 @@ fn nothing_that_a_pickle_names_is_called() {
             .text("b")
             .class("os", "system")
             .op(b")Ru")
-            .file(&[("0", &[0; 4])]),
+            .file(&[("0", &[0; 108])]),
     ];
     let problems: Vec<String> = files.into_iter().map(|file| load(file).unwrap_err()).collect();
     assert!(!mark.exists());
@@ -221,9 +236,13 @@ fn descriptions_that_are_wrong_or_too_large_are_refused() {
         ),
         ("negative", tensor("0", "FloatStorage", -1, &[1], &[1]), "sizes that are no whole numbers"),
         ("strides", tensor("0", "FloatStorage", 0, &[1, 1], &[1]), "2 sizes and 1 strides"),
-        ("elsewhere", tensor("../../0", "FloatStorage", 0, &[1], &[1]), "`archive/data/../../0` in the archive"),
+        ("elsewhere", tensor("../../0", "FloatStorage", 0, &[1], &[1]), "no `archive/data/../../0` in the archive"),
         ("complex", tensor("0", "ComplexFloatStorage", 0, &[1], &[1]), "numbers in `torch.ComplexFloatStorage`"),
-        ("double", tensor("0", "DoubleStorage", 0, &[1, 3, 1, 3], &[0, 0, 0, 1]), "expected shape"),
+        (
+            "double",
+            tensor("0", "DoubleStorage", 0, &[1, 3, 1, 3], &[0, 0, 0, 1]),
+            "108 bytes in storage `0`, not as many",
+        ),
         ("no arguments", rebuild(&|p| p), "a description of another form"),
         (
             "no storage",
@@ -232,16 +251,20 @@ fn descriptions_that_are_wrong_or_too_large_are_refused() {
         ),
         (
             "short storage",
-            rebuild(&|p| p.op(b"(t").op(b"Q").number(0).numbers(&[1]).numbers(&[1])),
+            rebuild(&|p| p.op(b"(t").op(b"Q").number(0).numbers(&[1]).numbers(&[1]).op(b"\x89N")),
             "a storage of another form",
         ),
-        ("laughs", laughs, "the pickle makes too many objects"),
-        ("deep", deep, "the pickle nests too deep"),
-        ("wide", wide, "the pickle makes too many objects"),
-        ("a text of 4 GiB", Pickle::new().op(b"X\xff\xff\xff\xff").file(&[]), "a text in the pickle is cut off"),
-        ("a number of 255 bytes", Pickle::new().op(b"\x8a\xff").op(&[1; 255]).file(&[]), "a number of 255 bytes"),
+        ("laughs", laughs, "a whole pickled object, no state dict"),
+        ("deep", deep, "the pickle makes too many objects"),
+        ("wide", wide, "no tensor in it (hint:"),
+        ("a text of 4 GiB", Pickle::new().op(b"X\xff\xff\xff\xff").file(&[]), "the pickle is cut off"),
+        (
+            "a number of 255 bytes",
+            Pickle::new().op(b"\x8a\xff").op(&[1; 255]).file(&[]),
+            "a whole pickled object, no state dict",
+        ),
         ("no end", archive([("archive/data.pkl", &b"\x80\x02"[..])]), "no sound PyTorch file"),
-        ("no opcode", archive([("archive/data.pkl", &b"\xff"[..])]), "unknown op-code 255"),
+        ("no opcode", archive([("archive/data.pkl", &b"\xff"[..])]), "the pickle has op-code 255, which is not read"),
         ("a number alone", Pickle::new().number(1).file(&[]), "a whole pickled object"),
         ("nothing", Pickle::new().op(b"}").file(&[]), "no tensor in it (hint:"),
         ("no pickle", archive([("readme.txt", &b"hello"[..])]), "0 entries `data.pkl`"),
@@ -253,6 +276,285 @@ fn descriptions_that_are_wrong_or_too_large_are_refused() {
         let problem = load(file).unwrap_err();
         assert!(problem.contains(expected), "{what}: {expected}\nin {problem}");
     }
+}
+
+/// A state dict of one tensor, whose description ends in what `rest` pushes.
+fn one_tensor(rest: impl FnOnce(Pickle) -> Pickle) -> Vec<u8> {
+    let described = |p: Pickle| p.described("0", "FloatStorage", 27, 0, &[1, 3, 3, 3], &[27, 9, 3, 1], rest);
+    Pickle::new().dictionary("features.0.weight", described).file(&[("0", &[0; 108])])
+}
+
+#[test]
+fn no_field_of_a_tensor_is_left_unseen() {
+    let read = "tensor `features.0.bias` is missing";
+    let metadata = |p: Pickle, key: &str, value: &[u8]| p.op(b"\x89N}").text(key).op(value).op(b"s");
+    let parameter = |inner: fn(Pickle) -> Pickle, rest: &'static [u8]| {
+        Pickle::new()
+            .dictionary("features.0.weight", |p| {
+                inner(p.class("torch._utils", "_rebuild_parameter").op(b"(")).op(rest).op(b"tR")
+            })
+            .file(&[("0", &[0; 108])])
+    };
+    let plain = |p: Pickle| p.tensor("0", "FloatStorage", 0, &[1, 3, 3, 3], &[27, 9, 3, 1]);
+    let hooks = |p: Pickle| p.class("collections", "OrderedDict").op(b")R");
+    for (what, file, expected) in [
+        ("no gradient", one_tensor(|p| p.op(b"\x89N")), read),
+        ("a gradient", one_tensor(|p| hooks(p.op(b"\x88"))), read),
+        ("no metadata", one_tensor(|p| p.op(b"\x89NN")), read),
+        ("negative", one_tensor(|p| metadata(p, "neg", b"\x88")), read),
+        ("not conjugate", one_tensor(|p| metadata(p, "conj", b"\x89")), read),
+        ("conjugate", one_tensor(|p| metadata(p, "conj", b"\x88")), "its `conj` is not read (hint:"),
+        ("of tomorrow", one_tensor(|p| metadata(p, "halved", b"\x88")), "its `halved` is not read (hint:"),
+        ("odd", one_tensor(|p| metadata(p, "neg", b"K\x01")), "its `neg` is not read (hint:"),
+        ("hooks", one_tensor(|p| p.op(b"\x89}").text("a").op(b"Ns")), "it has backward hooks, which are not read"),
+        ("no flag", one_tensor(|p| p.op(b"K\x01N")), "a description of another form"),
+        ("too many", one_tensor(|p| p.op(b"\x89NNN")), "a description of 8 fields, of which 7 are read"),
+        ("too few", one_tensor(|p| p.op(b"\x89")), "a description of another form"),
+        ("a parameter", parameter(plain, b"\x88N"), read),
+        ("with more", parameter(plain, b"\x88NN"), "a description of another form"),
+        (
+            "of a parameter",
+            parameter(|p| p.class("torch._utils", "_rebuild_parameter").op(b")R"), b"\x88N"),
+            "a parameter made by `torch._utils._rebuild_parameter`, which is not read",
+        ),
+        (
+            "a state",
+            {
+                let state = |p: Pickle| plain(p).op(b"}").text("scale").op(b"K\x02sb");
+                Pickle::new().dictionary("features.0.weight", state).file(&[("0", &[0; 108])])
+            },
+            "stored by `torch._utils._rebuild_tensor_v2` with a state of its own, which is not read",
+        ),
+    ] {
+        let problem = load(file).unwrap_err();
+        assert!(problem.contains(expected), "{what}: {expected}\nin {problem}");
+    }
+    for maker in ["_rebuild_sparse_tensor", "_rebuild_qtensor", "_rebuild_tensor_v3", "_rebuild_parameter_with_state"] {
+        let made = |p: Pickle| p.class("torch._utils", maker).op(b")R");
+        let problem = load(Pickle::new().dictionary("features.0.weight", made).file(&[])).unwrap_err();
+        assert!(problem.contains(&format!("stored by `torch._utils.{maker}`, which is not read (hint:")), "{problem}");
+    }
+    // what is beside the tensors, too
+    let data: &[u8] = b"\x80\x02}.";
+    for (entry, bytes, expected) in [
+        ("a/version", &b"11\n"[..], "version 11 of PyTorch's format, newer than 10"),
+        ("a/version", b"new", "`a/version` in the archive is no number"),
+        ("a/constants.pkl", data, "a program of TorchScript"),
+        ("a/byteorder", b"middle", "another byte order"),
+    ] {
+        let problem = load(archive([("a/data.pkl", data), (entry, bytes)])).unwrap_err();
+        assert!(problem.contains(expected), "{expected}\nin {problem}");
+    }
+}
+
+/// A state dict of the little network, its tensors as a builder pushes them, named by `name`.
+fn checkpoint(push: impl FnOnce(Pickle, &dyn Fn(Pickle, &str, bool) -> Pickle) -> Pickle) -> Vec<u8> {
+    let tensors = vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(10));
+    let dictionary = |mut p: Pickle, before: &str, negated: bool| {
+        p = p.op(b"}(");
+        for (i, (name, shape, values)) in tensors.iter().enumerate() {
+            let ints: Vec<i32> = shape.iter().map(|n| *n as i32).collect();
+            let strides: Vec<i32> = (0..ints.len()).map(|a| ints[a + 1..].iter().product()).collect();
+            let (number, storage) = (values.len() as i32 / 4, i.to_string());
+            // the first tensor is stored with the other sign, and says so
+            let rest = |p: Pickle| match negated && i == 0 {
+                true => p.op(b"\x89N}").text("neg").op(b"\x88s"),
+                false => p.op(b"\x89N"),
+            };
+            p = p.text(&named(before, name));
+            let storage = if negated && i == 0 { "negated".into() } else { storage };
+            p = p.described(&storage, "FloatStorage", number, 0, &ints, &strides, rest);
+        }
+        p.op(b"u")
+    };
+    let pickle = push(Pickle::new(), &dictionary);
+    let negated: Vec<u8> =
+        tensors[0].2.as_chunks::<4>().0.iter().flat_map(|b| (-f32::from_le_bytes(*b)).to_le_bytes()).collect();
+    let numbered = tensors.iter().enumerate().map(|(i, (_, _, values))| (i.to_string(), values.clone()));
+    let storages: Vec<(String, Vec<u8>)> = numbered.chain([("negated".to_string(), negated)]).collect();
+    let storages: Vec<(&str, &[u8])> = storages.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+    pickle.file(&storages)
+}
+
+/// `before` may have a place inside the name: `features.module.`.
+fn named(before: &str, name: &str) -> String {
+    match before.strip_prefix("features.") {
+        Some(inside) => name.replace("features.", &format!("features.{inside}")),
+        None => format!("{before}{name}"),
+    }
+}
+
+/// The network, and what is said of how it was read.
+fn load_noting(bytes: Vec<u8>, keys: &str) -> Result<(Net<f32>, Vec<String>), String> {
+    let file = model::parse(Path::new("m.toml"), &format!("{FILE}{keys}")).unwrap();
+    let source = ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap();
+    let net = source.net().map_err(|e| e.to_string())?;
+    Ok((net, source.notes().to_vec()))
+}
+
+#[test]
+fn the_negative_bit_changes_the_sign() {
+    let file = checkpoint(|p, dictionary| dictionary(p, "", true));
+    assert!(load(file).unwrap() == load(safetensors()).unwrap());
+}
+
+#[test]
+fn the_usual_names_of_a_state_dict_come_before_tensors_beside_it() {
+    let expected = load(safetensors()).unwrap();
+    for key in ["state_dict", "model_state_dict", "model", "net"] {
+        let file = checkpoint(|p, dictionary| {
+            let accuracy = p.op(b"}(").text("acc").described("0", "FloatStorage", 27, 0, &[], &[], |p| p.op(b"\x89N"));
+            dictionary(accuracy.text(key), "", false).op(b"u")
+        });
+        assert!(load_noting(file, "").unwrap() == (expected.clone(), vec![]), "{key}");
+    }
+}
+
+#[test]
+fn what_no_tensor_needs_is_skipped() {
+    let marks = tempfile::tempdir().unwrap();
+    let mark = marks.path().join("executed");
+    let expected = load(safetensors()).unwrap();
+    let file = checkpoint(|p, dictionary| {
+        let p = dictionary(p.op(b"}(").text("model"), "", false);
+        // NumPy's state of 128 bits, a call with a state, a set, a long text of bytes
+        p.text("rng")
+            .op(b"\x8a\x10")
+            .op(&[0x7f; 16])
+            .text("numpy")
+            .class("numpy.core.multiarray", "_reconstruct")
+            .op(b"(N")
+            .op(b"tRN")
+            .op(b"b")
+            .text("bytes")
+            .op(b"B\x03\x00\x00\x00abc")
+            .text("called")
+            .class("posix", "system")
+            .op(b"(")
+            .text(&format!("touch {}", mark.display()))
+            .op(b"tR")
+            .op(b"u")
+    });
+    assert!(load_noting(file, "").unwrap() == (expected, vec![]));
+    assert!(!mark.exists());
+}
+
+#[test]
+fn names_are_taken_out_of_their_wrappers_and_it_is_said() {
+    let expected = load(safetensors()).unwrap();
+    for (before, said) in [
+        ("_orig_mod.", "`_orig_mod.` before all names"),
+        ("_orig_mod.module.", "`_orig_mod.module.` before all names"),
+        ("model.", "`model.` before all names"),
+        ("features.module.", "`module.` inside names"),
+    ] {
+        let (net, notes) = load_noting(checkpoint(|p, dictionary| dictionary(p, before, false)), "").unwrap();
+        assert!(net == expected, "{before}");
+        assert_eq!(notes, [format!("of the names of tensors {said} is left out")]);
+    }
+}
+
+#[test]
+fn a_key_chooses_among_several_state_dicts_and_is_part_of_the_network() {
+    let two = || {
+        checkpoint(|p, dictionary| {
+            let p = dictionary(p.op(b"}(").text("state_dict"), "", false);
+            // the other one has another first tensor
+            let p = p.text("state_dict_ema").op(b"}(").text("features.0.weight");
+            p.tensor("0", "FloatStorage", 0, &[1, 3, 3, 3], &[27, 9, 3, 1]).op(b"uu")
+        })
+    };
+    let (net, notes) = load_noting(two(), "").unwrap();
+    assert!(net == load(safetensors()).unwrap());
+    assert_eq!(
+        notes,
+        ["of several state dicts in the file `state_dict` is taken, and left `state_dict_ema` (hint: `state_dict = \
+          \"state_dict_ema\"` in the model file takes that)"]
+    );
+    let chosen = load_noting(two(), "state_dict = \"state_dict\"\n").unwrap();
+    assert!(chosen == (net, vec![]));
+    let other = load_noting(two(), "state_dict = \"state_dict_ema\"\n").unwrap_err();
+    assert!(
+        other.contains("tensor `features.0.bias` is missing (expected shape [1]); the file has `features.0.weight`"),
+        "{other}"
+    );
+    let none = load_noting(two(), "state_dict = \"ema\"\n").unwrap_err();
+    assert!(none.contains("no state dict `ema` in it (there is `state_dict`, `state_dict_ema`)"), "{none}");
+    let flat = load_noting(saved("flat"), "state_dict = \"ema\"\n").unwrap_err();
+    assert!(flat.contains("(hint: leave `state_dict` out of the model file)"), "{flat}");
+    let safe = load_noting(safetensors(), "state_dict = \"ema\"\n").unwrap_err();
+    assert!(safe.contains("a safetensors file is one state dict (hint: leave"), "{safe}");
+    let unusual = checkpoint(|p, dictionary| dictionary(p.op(b"}(").text("params"), "", false).op(b"u"));
+    let problem = load(unusual.clone()).unwrap_err();
+    assert!(
+        problem.contains("not looked for, `params` (hint: `state_dict = \"params\"` in the model file)"),
+        "{problem}"
+    );
+    assert!(load_noting(unusual, "state_dict = \"params\"\n").is_ok());
+    // another choice is another network, and no choice is the one it always was
+    let network = |keys: &str| {
+        let file = model::parse(Path::new("m.toml"), &format!("{FILE}{keys}")).unwrap();
+        ModelSource::new("m".into(), file, None, Cow::Borrowed(b"")).unwrap().network()
+    };
+    let (without, with) = (network(""), network("state_dict = \"ema\"\n"));
+    assert!(!without.contains("state_dict") && with.contains(" state_dict=\"ema\" classes=10"), "{with}");
+}
+
+#[test]
+fn protocol_4_is_read() {
+    // as CPython writes it: frames, short texts, classes by the stack, a memo without numbers
+    let short = |text: &str| [&[0x8c, text.len() as u8][..], text.as_bytes(), b"\x94"].concat();
+    let class = |module: &str, name: &str| [short(module), short(name), b"\x93\x94".to_vec()].concat();
+    let pickle = [
+        b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00}\x94(".to_vec(),
+        short("features.0.weight"),
+        class("torch._utils", "_rebuild_tensor_v2"),
+        b"((".to_vec(),
+        short("storage"),
+        class("torch", "FloatStorage"),
+        short("0"),
+        short("cpu"),
+        b"K\x1bt\x94QK\x00(K\x01K\x03K\x03K\x03t\x94(K\x1bK\x09K\x03K\x01t\x94\x89".to_vec(),
+        class("collections", "OrderedDict"),
+        b")R\x94t\x94R\x94u.".to_vec(),
+    ]
+    .concat();
+    let problem = load(archive([("a/data.pkl", pickle.as_slice()), ("a/data/0", &[0; 108])])).unwrap_err();
+    assert!(
+        problem.contains("tensor `features.0.bias` is missing (expected shape [1]); the file has `features.0.weight`"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn what_is_no_weight_file_is_named_for_what_it_is() {
+    for (bytes, expected) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"[..],
+            "a pointer of git-lfs, in place of the file (hint: run `git lfs pull`)",
+        ),
+        (b"<!DOCTYPE html><html></html>", "a page of the web"),
+        (b"", "the file is empty"),
+        (b"\x1f\x8b\x08\x00", "gunzip"),
+    ] {
+        let problem = load(bytes.to_vec()).unwrap_err();
+        assert!(problem.contains(expected), "{expected}\nin {problem}");
+        // before anything is said of a hash that cannot fit
+        let pinned = format!("{FILE}sha256 = \"{}\"\n", "0".repeat(64));
+        let file = model::parse(Path::new("m.toml"), &pinned).unwrap();
+        let problem = ModelSource::new("m".into(), file, None, Cow::Owned(bytes.to_vec())).err().unwrap().to_string();
+        assert!(problem.contains(expected) && problem.contains("the model file pins 000"), "{problem}");
+    }
+    // nothing of what a library says of it
+    let mut cut = safetensors();
+    cut.truncate(cut.len() - 1);
+    let problem = load(cut).unwrap_err();
+    assert!(
+        problem.ends_with(
+            "no sound safetensors file: it is shorter or longer than its header says (hint: download or save it again)"
+        ),
+        "{problem}"
+    );
 }
 
 /// One change to a file: a bit, a byte, a cut, a piece doubled, moved or overwritten.

@@ -48,7 +48,11 @@ fn problem(change: impl Fn(&mut Tensors)) -> String {
 #[test]
 fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
     let missing = problem(|t| drop(t.remove("features.8.weight")));
-    assert_eq!(missing, "weights of `m`: tensor `features.8.weight` is missing (expected shape [128, 64, 3, 3])");
+    assert_eq!(
+        missing,
+        "weights of `m`: tensor `features.8.weight` is missing (expected shape [128, 64, 3, 3]); the file has \
+         `classifier.bias`, `classifier.weight`, `features.0.bias`, `features.0.weight`, … 49 in all"
+    );
 
     let extra = problem(|t| drop(t.insert("features.99.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))));
     assert_eq!(extra, "weights of `m`: tensor `features.99.weight` [1] has no place in vgg11_bn with head `linear`");
@@ -79,6 +83,22 @@ fn the_error_names_the_tensor_what_was_expected_and_what_was_found() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("the model file pins af837e7c"), "{error}");
+}
+
+#[test]
+fn tensors_of_another_framework_are_refused_by_its_name() {
+    let with = |key: &str, value: &str| {
+        let all = tensors();
+        let views: BTreeMap<&str, TensorView> =
+            all.iter().map(|(n, (d, s, b))| (n.as_str(), TensorView::new(*d, s.clone(), b).unwrap())).collect();
+        load(safetensors::serialize(views, Some([(key.to_string(), value.to_string())].into())).unwrap())
+    };
+    assert!(with("format", "pt").is_ok() && with("format", "np").is_ok() && with("licence", "mit").is_ok());
+    let problem = with("format", "flax").unwrap_err().to_string();
+    assert!(
+        problem.contains("tensors of the format `flax`, which is not read (hint: save them from PyTorch)"),
+        "{problem}"
+    );
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct ModelFile {
     pub std: [f64; 3],
     /// How the tensors are named: `timm` or `torchvision`; not given: as the file shows.
     pub keys: Option<String>,
+    /// Key of the state dict in a weight file of PyTorch's that holds several; not given: one of the usual names.
+    pub state_dict: Option<String>,
     /// Where the weights are.
     pub place: Place,
     /// SHA-256 of the weight file; `None`: unpinned, any file is taken.
@@ -99,6 +101,8 @@ pub struct RepositorySpec {
     pub file: Option<String>,
     /// Of the weight file; `None`: unpinned.
     pub sha256: Option<String>,
+    /// Key of the state dict in the weight file.
+    pub state_dict: Option<String>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
 }
@@ -109,7 +113,8 @@ impl RepositorySpec {
         let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let (repository, revision) = (repository.to_string(), revision.to_string());
         let sound = is_repository(&repository) && !revision.is_empty();
-        sound.then_some(RepositorySpec { repository, revision, file: None, sha256: None, published: None })
+        let spec = RepositorySpec { repository, revision, file: None, sha256: None, state_dict: None, published: None };
+        sound.then_some(spec)
     }
 }
 
@@ -199,6 +204,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     if let Some(keys) = keys.as_ref().filter(|k| !KEYS.contains(&k.value.as_str())) {
         top.problem(keys.line, format!("unknown `keys` `{}`{}", keys.value, hint(&keys.value, KEYS)));
     }
+    let state_dict = top.text("state_dict").map(|key| key.value);
     let place = place(top);
     let sha256 = sha256(top);
     let published = published(top);
@@ -219,6 +225,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         mean,
         std,
         keys: keys.map(|k| k.value),
+        state_dict,
         place: place?,
         sha256,
         published,
@@ -236,9 +243,11 @@ fn own_values(top: &Table, own: &[FamilyKey]) -> BTreeMap<&'static str, KeyValue
 
 fn repository(top: &Table) -> Option<RepositorySpec> {
     let (repository, revision, file) = (hub(top), top.text("revision"), top.text("file"));
+    let state_dict = top.text("state_dict").map(|key| key.value);
     let (sha256, published) = (sha256(top), published(top));
     let revision = revision.map_or(MAIN.into(), |r| r.value);
-    Some(RepositorySpec { repository: repository?, revision, file: file.map(|f| f.value), sha256, published })
+    let file = file.map(|f| f.value);
+    Some(RepositorySpec { repository: repository?, revision, file, sha256, state_dict, published })
 }
 
 fn triple(top: &Table, key: &'static str) -> [f64; 3] {

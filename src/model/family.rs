@@ -27,7 +27,9 @@ impl Family {
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self, file: &ModelFile) -> String {
         let f = file;
-        let own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
+        let mut own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
+        // a file may hold other weights, too
+        own += &f.state_dict.as_ref().map_or(String::new(), |key| format!("state_dict={key:?} "));
         format!("{} {own}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
     }
 

@@ -5,11 +5,14 @@ mod convolution;
 pub mod families;
 pub mod family;
 mod find;
+mod format;
+mod naming;
 mod pickle;
 mod portable;
 mod repository;
 mod source;
 pub mod squeezenet;
+mod unpickle;
 pub mod vgg;
 mod weights;
 

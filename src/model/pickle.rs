@@ -1,8 +1,9 @@
-//! PyTorch's weight files (`torch.save`): a zip archive of a pickle that describes the tensors, and of their bytes. candle's
-//! interpreter reads the pickle: it calls nothing, whatever the pickle names. It was not made for hostile files, though, so
-//! before and after each of its steps we look at what it has, and take the tensors out of its objects ourselves.
+//! PyTorch's weight files (`torch.save`): a zip archive of a pickle that describes the tensors, and of their bytes. The pickle
+//! is read by an interpreter that calls nothing (`unpickle.rs`), and the tensors are taken out of its objects here. Every field
+//! of a tensor's description is looked at: what is not understood is refused by its name.
 
-use candle_core::pickle::{Object, Stack};
+use super::format::CONVERT;
+use super::unpickle::{Id, Object, Objects};
 use safetensors::Dtype;
 use std::io::Cursor;
 use zip::{CompressionMethod, ZipArchive};
@@ -17,15 +18,11 @@ pub struct Tensor<'a> {
     pub shape: Vec<usize>,
     /// Numbers from one place to the next along each axis.
     pub strides: Vec<usize>,
+    /// Whether its numbers are those stored with the other sign (PyTorch's negative bit).
+    pub negated: bool,
     /// From its first number to its last, every place inside.
     pub bytes: &'a [u8],
 }
-
-/// First bytes of a zip archive.
-const ZIP: &[u8] = b"PK\x03\x04";
-
-/// First bytes of what PyTorch wrote before 1.6: a pickle of protocol 2 that begins with a number of ten bytes.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// Largest pickle that is read: that of a network of a thousand layers has 300 kB. Each of its bytes may make an object.
 const MOST_PICKLE: usize = 4 << 20;
@@ -33,45 +30,34 @@ const MOST_PICKLE: usize = 4 << 20;
 /// A file holds a handful of entries, and one a tensor.
 const MOST_ENTRIES: usize = 100_000;
 
-/// What may be nested in each other: a tensor in a state dict in a checkpoint has 8 levels.
-const MOST_DEPTH: usize = 64;
-
-/// Objects that the memo may copy, those within others too: VGG-19 takes some ten thousand.
-const MOST_COPIES: usize = 1_000_000;
-
-/// Objects that we look at in all, some of them often.
-const MOST_LOOKS: usize = 100_000_000;
+/// Newest version of the archive (`kMaxSupportedFileFormatVersion` of PyTorch 2.9).
+const NEWEST: u32 = 10;
 
 /// Where a checkpoint may keep its state dict.
 const STATE_DICTS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
-/// How to get a file that is read.
-const CONVERT: &str = "hint: in Python, `torch.save(model.state_dict(), file)`, or save_file of safetensors.torch";
+/// Names that an error lists.
+const MOST_LISTED: usize = 6;
 
-/// Whether this is a file of PyTorch's; an error if it is one of a kind that is not read.
-pub fn is_pytorch(bytes: &[u8]) -> Result<bool, String> {
-    if bytes.starts_with(LEGACY) {
-        return Err(format!("PyTorch's format from before version 1.6 is not read ({CONVERT}, of a newer one)"));
-    }
-    Ok(bytes.starts_with(ZIP))
-}
-
-/// The tensors of a file's state dict: at least one.
-pub fn tensors(bytes: &[u8]) -> Result<Vec<Tensor<'_>>, String> {
+/// The tensors of a file's state dict, at least one; and what the user is to know of the choice, where there was one. `wanted`:
+/// the key of the state dict in the file.
+///
+/// # Errors
+/// A file that is damaged, that holds no such state dict, or whose tensors are described in a way that is not understood.
+pub fn tensors<'a>(bytes: &'a [u8], wanted: Option<&str>) -> Result<(Vec<Tensor<'a>>, Option<String>), String> {
     let mut archive = Archive::open(bytes)?;
-    let root = interpret(archive.pickle)?;
+    let objects = Objects::read(archive.pickle).map_err(|problem| format!("no sound PyTorch file: {problem}"))?;
+    let (entries, note) = state_dict(&objects, wanted)?;
     let mut tensors = Vec::new();
-    for (name, value) in state_dict(root)? {
-        // what is no tensor (a version, an epoch) is nothing we need
-        if let (Object::Unicode(name), Object::Reduce { callable, args }) = (name, value) {
-            let wrong = |problem| format!("tensor `{name}`: {problem}");
-            tensors.push(archive.tensor(name.clone(), &callable, &args).map_err(wrong)?);
-        }
+    for (key, value) in entries {
+        let Object::Call { .. } = objects.get(*value) else {
+            continue; // a version, an epoch: no tensor
+        };
+        let name = objects.text(*key).ok_or("a tensor in it has a name that is no text")?;
+        let wrong = |problem| format!("tensor `{name}`: {problem}");
+        tensors.push(archive.tensor(&objects, name, *value).map_err(wrong)?);
     }
-    match tensors.is_empty() {
-        true => Err(format!("no tensor in it ({CONVERT})")),
-        false => Ok(tensors),
-    }
+    Ok((tensors, note))
 }
 
 /// The archive, with every entry as a slice of the file.
@@ -85,7 +71,9 @@ struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     fn open(bytes: &'a [u8]) -> Result<Archive<'a>, String> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(unsound)?;
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|_| {
+            "no sound PyTorch file: the directory at its end is missing or damaged (hint: download or save it again)"
+        })?;
         if zip.len() > MOST_ENTRIES {
             return Err(format!("{} entries in the archive, more than {MOST_ENTRIES}", zip.len()));
         }
@@ -101,16 +89,42 @@ impl<'a> Archive<'a> {
         if archive.pickle.len() > MOST_PICKLE {
             return Err(format!("a pickle of {} bytes, more than {MOST_PICKLE}", archive.pickle.len()));
         }
-        let order = format!("{}byteorder", archive.folder);
-        if archive.zip.index_for_name(&order).is_some() && archive.entry(&order)? != b"little" {
+        archive.check_kind()?;
+        Ok(archive)
+    }
+
+    /// Refuses what lies beside the tensors and makes something else of them.
+    fn check_kind(&mut self) -> Result<(), String> {
+        if self.optional("byteorder")?.is_some_and(|order| order != b"little") {
             return Err(format!("numbers of another byte order ({CONVERT}, on this machine)"));
         }
-        Ok(archive)
+        if self.optional("constants.pkl")?.is_some() {
+            return Err(format!("a program of TorchScript, no state dict ({CONVERT})"));
+        }
+        let version = self.optional("version")?.map_or(Ok("1"), |text| std::str::from_utf8(text));
+        let version = version.ok().and_then(|text| text.trim().parse::<u32>().ok());
+        match version {
+            Some(1..=NEWEST) => Ok(()),
+            Some(other) => Err(format!("version {other} of PyTorch's format, newer than {NEWEST} ({CONVERT})")),
+            None => Err(format!("`{}version` in the archive is no number ({CONVERT})", self.folder)),
+        }
+    }
+
+    /// An entry's bytes, if it is there.
+    fn optional(&mut self, name: &str) -> Result<Option<&'a [u8]>, String> {
+        let name = format!("{}{name}", self.folder);
+        match self.zip.index_for_name(&name) {
+            Some(_) => self.entry(&name).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// An entry's bytes. PyTorch compresses nothing, so they are those of the file, and cannot be more.
     fn entry(&mut self, name: &str) -> Result<&'a [u8], String> {
-        let entry = self.zip.by_name(name).map_err(|e| format!("`{name}` in the archive: {e}"))?;
+        if self.zip.index_for_name(name).is_none() {
+            return Err(format!("no `{name}` in the archive"));
+        }
+        let entry = self.zip.by_name(name).map_err(|_| format!("`{name}` in the archive is damaged"))?;
         if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
             return Err(format!("`{name}` in the archive is compressed, which PyTorch never does ({CONVERT})"));
         }
@@ -120,40 +134,45 @@ impl<'a> Archive<'a> {
         range.and_then(|range| self.bytes.get(range)).ok_or_else(|| format!("`{name}` in the archive is cut off"))
     }
 
-    /// `_rebuild_tensor_v2(storage, offset, size, stride, …)`, perhaps within what makes a parameter of it.
-    fn tensor(&mut self, name: String, callable: &Object, args: &Object) -> Result<Tensor<'a>, String> {
-        let Object::Tuple(args) = args else {
-            return Err("a description of another form".into());
-        };
-        match (class(callable).as_str(), args.as_slice()) {
-            ("torch._utils._rebuild_tensor_v2", args) => self.plain_tensor(name, args),
-            ("torch._utils._rebuild_parameter", [Object::Reduce { callable, args }, ..]) => {
-                self.tensor(name, callable, args)
+    /// `_rebuild_tensor_v2(…)`, perhaps within the `_rebuild_parameter(tensor, requires_grad, hooks)` that makes a parameter of
+    /// it. Whether a gradient is wanted of it decides no number.
+    fn tensor(&mut self, objects: &Objects, name: &str, id: Id) -> Result<Tensor<'a>, String> {
+        let (callable, args) = call(objects, id)?;
+        match (objects.class(callable).as_str(), args) {
+            ("torch._utils._rebuild_tensor_v2", args) => self.plain_tensor(objects, name, args),
+            ("torch._utils._rebuild_parameter", [inner, requires_grad, hooks]) => {
+                no_hooks(objects, *requires_grad, *hooks)?;
+                match call(objects, *inner)? {
+                    (callable, args) if objects.class(callable) == "torch._utils._rebuild_tensor_v2" => {
+                        self.plain_tensor(objects, name, args)
+                    }
+                    (other, _) => Err(format!(
+                        "a parameter made by `{}`, which is not read ({CONVERT})",
+                        cut(&objects.class(other))
+                    )),
+                }
             }
-            (other, _) => Err(format!("stored by `{other}`, which is not read ({CONVERT})")),
+            ("torch._utils._rebuild_parameter", _) => Err("a description of another form".into()),
+            (other, _) => Err(format!("stored by `{}`, which is not read ({CONVERT})", cut(other))),
         }
     }
 
-    fn plain_tensor(&mut self, name: String, args: &[Object]) -> Result<Tensor<'a>, String> {
-        let [Object::PersistentLoad(storage), offset, Object::Tuple(shape), Object::Tuple(strides), ..] = args else {
-            return Err("a description of another form".into());
+    /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)` of `torch/_utils.py`.
+    fn plain_tensor(&mut self, objects: &Objects, name: &str, args: &[Id]) -> Result<Tensor<'a>, String> {
+        let ([storage, offset, size, stride, requires_grad, hooks], rest) =
+            args.split_first_chunk::<6>().ok_or("a description of another form")?;
+        no_hooks(objects, *requires_grad, *hooks)?;
+        let negated = match rest {
+            [] => false,
+            [metadata] => is_negated(objects, *metadata)?,
+            _ => return Err(format!("a description of {} fields, of which 7 are read ({CONVERT})", args.len())),
         };
-        let Object::Tuple(storage) = storage.as_ref() else {
-            return Err("a storage of another form".into());
+        let (dtype, bytes) = self.storage(objects, *storage)?;
+        let whole = |id: Id| match objects.get(id) {
+            Object::Tuple(all) => all.iter().map(|n| count(objects, *n)).collect::<Option<Vec<usize>>>(),
+            _ => None,
         };
-        let [Object::Unicode(kind), class_of_storage, Object::Unicode(key), ..] = storage.as_slice() else {
-            return Err("a storage of another form".into());
-        };
-        let dtype = match (kind.as_str(), class(class_of_storage).as_str()) {
-            ("storage", "torch.FloatStorage") => Dtype::F32,
-            ("storage", "torch.HalfStorage") => Dtype::F16,
-            ("storage", "torch.BFloat16Storage") => Dtype::BF16,
-            ("storage", "torch.DoubleStorage") => Dtype::F64,
-            ("storage", "torch.LongStorage") => Dtype::I64,
-            (_, other) => return Err(format!("numbers in `{other}`, which is not read ({CONVERT}, in float32)")),
-        };
-        let whole = |objects: &[Object]| objects.iter().map(count).collect::<Option<Vec<usize>>>();
-        let place = (count(offset), whole(shape), whole(strides));
+        let place = (count(objects, *offset), whole(*size), whole(*stride));
         let (Some(offset), Some(shape), Some(strides)) = place else {
             return Err("sizes that are no whole numbers".into());
         };
@@ -161,7 +180,6 @@ impl<'a> Archive<'a> {
             return Err(format!("{} sizes and {} strides", shape.len(), strides.len()));
         }
         let size = dtype.bitsize() / 8;
-        let bytes = self.entry(&format!("{}data/{key}", self.folder))?;
         let range = span(&shape, &strides)
             .and_then(|n| Some(offset.checked_mul(size)?..offset.checked_add(n)?.checked_mul(size)?));
         let bytes = range.and_then(|range| bytes.get(range)).ok_or_else(|| {
@@ -170,8 +188,77 @@ impl<'a> Archive<'a> {
                 bytes.len()
             )
         })?;
-        Ok(Tensor { name, dtype, shape, strides, bytes })
+        Ok(Tensor { name: name.into(), dtype, shape, strides, negated, bytes })
     }
+
+    /// `("storage", class, key, device, numbers)`: the type of its numbers, and its bytes. On which device it was does not matter.
+    fn storage(&mut self, objects: &Objects, id: Id) -> Result<(Dtype, &'a [u8]), String> {
+        let form = || "a storage of another form".to_string();
+        let Object::Persistent(id) = objects.get(id) else { return Err(form()) };
+        let Object::Tuple(parts) = objects.get(*id) else { return Err(form()) };
+        let [kind, class, key, device, numbers] = parts.as_slice() else { return Err(form()) };
+        let (Some("storage"), Some(key), Some(_)) = (objects.text(*kind), objects.text(*key), objects.text(*device))
+        else {
+            return Err(form());
+        };
+        let dtype = match objects.class(*class).as_str() {
+            "torch.FloatStorage" => Dtype::F32,
+            "torch.HalfStorage" => Dtype::F16,
+            "torch.BFloat16Storage" => Dtype::BF16,
+            "torch.DoubleStorage" => Dtype::F64,
+            "torch.LongStorage" => Dtype::I64,
+            other => return Err(format!("numbers in `{}`, which is not read ({CONVERT}, in float32)", cut(other))),
+        };
+        let bytes = self.entry(&format!("{}data/{}", self.folder, cut(key)))?;
+        let said = count(objects, *numbers).and_then(|n| n.checked_mul(dtype.bitsize() / 8));
+        match said == Some(bytes.len()) {
+            true => Ok((dtype, bytes)),
+            false => Err(format!("{} bytes in storage `{}`, not as many as it says", bytes.len(), cut(key))),
+        }
+    }
+}
+
+/// What an object calls, and with what.
+fn call<'o>(objects: &'o Objects, id: Id) -> Result<(Id, &'o [Id]), String> {
+    match objects.get(id) {
+        Object::Call { callable, args, changed: false } => match objects.get(*args) {
+            Object::Tuple(args) => Ok((*callable, args)),
+            _ => Err("a description of another form".into()),
+        },
+        Object::Call { callable, .. } => Err(format!(
+            "stored by `{}` with a state of its own, which is not read ({CONVERT})",
+            cut(&objects.class(*callable))
+        )),
+        _ => Err("a description of another form".into()),
+    }
+}
+
+/// Refuses hooks, which would compute something.
+fn no_hooks(objects: &Objects, requires_grad: Id, hooks: Id) -> Result<(), String> {
+    match (objects.get(requires_grad), objects.get(hooks)) {
+        (Object::Bool(_), Object::None) => Ok(()),
+        (Object::Bool(_), Object::Dict(hooks)) if hooks.is_empty() => Ok(()),
+        (Object::Bool(_), _) => Err(format!("it has backward hooks, which are not read ({CONVERT})")),
+        _ => Err("a description of another form".into()),
+    }
+}
+
+/// The bits of `torch/_utils.py`, `set_tensor_metadata`: of those only the negative one has a meaning for real numbers.
+fn is_negated(objects: &Objects, metadata: Id) -> Result<bool, String> {
+    let entries = match objects.get(metadata) {
+        Object::None => return Ok(false),
+        Object::Dict(entries) => entries,
+        _ => return Err("a description of another form".into()),
+    };
+    let mut negated = false;
+    for (key, value) in entries {
+        match (objects.text(*key), objects.get(*value)) {
+            (Some("neg"), Object::Bool(set)) => negated = *set,
+            (Some("conj"), Object::Bool(false)) => {}
+            (key, _) => return Err(format!("its `{}` is not read ({CONVERT})", cut(key.unwrap_or("metadata")))),
+        }
+    }
+    Ok(negated)
 }
 
 /// Numbers from the first place of a tensor to its last; `None` where that is too large to say.
@@ -182,108 +269,101 @@ fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
     shape.iter().zip(strides).try_fold(1usize, |span, (n, stride)| span.checked_add((n - 1).checked_mul(*stride)?))
 }
 
-fn count(object: &Object) -> Option<usize> {
-    match object {
+fn count(objects: &Objects, id: Id) -> Option<usize> {
+    match objects.get(id) {
         Object::Int(n) => usize::try_from(*n).ok(),
-        Object::Long(n) => usize::try_from(*n).ok(),
         _ => None,
     }
 }
 
-/// `module.name`, empty where it is no class.
-fn class(object: &Object) -> String {
-    match object {
-        Object::Class { module_name, class_name } => format!("{module_name}.{class_name}"),
-        _ => String::new(),
-    }
+/// A name of the file, which may be of any length.
+fn cut(name: &str) -> String {
+    name.chars().take(80).collect()
 }
 
-/// Interprets a pickle step by step.
-fn interpret(mut pickle: &[u8]) -> Result<Object, String> {
-    let mut stack = Stack::empty();
-    let (mut copies, mut looks) = (MOST_COPIES, MOST_LOOKS);
-    loop {
-        look_ahead(pickle)?;
-        // to the memo, and from it
-        let copied = matches!(pickle.first(), Some(b'q' | b'r' | b'h' | b'j'));
-        let done = stack.read(&mut pickle).map_err(unsound)?;
-        // a step makes, copies or changes the last object alone
-        if let Some(last) = stack.stack().last() {
-            let size = size(last, MOST_DEPTH, &mut looks)?;
-            if copied {
-                copies = copies.checked_sub(size).ok_or(TOO_MANY)?;
-            }
-        }
-        if done {
-            return stack.finalize().map_err(unsound);
-        }
+/// Names, the first few of them.
+fn listed(names: &[&str]) -> String {
+    let mut list: Vec<String> = names.iter().take(MOST_LISTED).map(|name| format!("`{}`", cut(name))).collect();
+    if names.len() > MOST_LISTED {
+        list.push(format!("… {} in all", names.len()));
     }
+    list.join(", ")
 }
 
-/// Refuses a text longer than the file, which would be allocated, and a number beyond 64 bits.
-fn look_ahead(pickle: &[u8]) -> Result<(), String> {
-    const TEXT: u8 = b'X';
-    const LONG: u8 = 0x8a;
-    match pickle {
-        [TEXT, a, b, c, d, rest @ ..] if u32::from_le_bytes([*a, *b, *c, *d]) as usize > rest.len() => {
-            Err("a text in the pickle is cut off".into())
-        }
-        [LONG, bytes, ..] if *bytes > 8 => Err(format!("a number of {bytes} bytes in the pickle")),
-        _ => Ok(()),
-    }
-}
+type Entries = [(Id, Id)];
 
-/// Objects within one, itself too, a long text counting for several; not so deep that freeing them overflows the stack.
-fn size(object: &Object, depth: usize, looks: &mut usize) -> Result<usize, String> {
-    *looks = looks.checked_sub(1).ok_or(TOO_MANY)?;
-    let depth = depth.checked_sub(1).ok_or("the pickle nests too deep")?;
-    let mut sum = 1;
-    let mut add = |object: &Object| -> Result<(), String> {
-        sum += size(object, depth, looks)?;
-        Ok(())
-    };
-    match object {
-        Object::Tuple(all) | Object::List(all) => all.iter().try_for_each(add)?,
-        Object::Dict(all) => all.iter().try_for_each(|(key, value)| add(key).and_then(|()| add(value)))?,
-        Object::Reduce { callable, args } | Object::Build { callable, args } => {
-            add(callable.as_ref())?;
-            add(args.as_ref())?;
-        }
-        Object::PersistentLoad(id) => add(id.as_ref())?,
-        Object::Unicode(text) => sum += text.len() / 64,
-        Object::Class { module_name, class_name } => sum += (module_name.len() + class_name.len()) / 64,
-        _ => {}
-    }
-    Ok(sum)
-}
-
-const TOO_MANY: &str = "the pickle makes too many objects";
-
-/// The state dict: what was saved, or what a checkpoint keeps under one of the usual names.
-fn state_dict(root: Object) -> Result<Vec<(Object, Object)>, String> {
-    let Object::Dict(entries) = root else {
+/// The state dict: what `wanted` names; else what a checkpoint keeps under one of the usual names; else what was saved.
+fn state_dict<'o>(objects: &'o Objects, wanted: Option<&str>) -> Result<(&'o Entries, Option<String>), String> {
+    let Object::Dict(root) = objects.root() else {
         return Err(format!("a whole pickled object, no state dict ({CONVERT})"));
     };
-    if entries.iter().any(|(_, value)| is_tensor(value)) {
-        return Ok(entries);
+    let named = |key: &str| root.iter().find(|(k, _)| objects.text(*k) == Some(key)).map(|(_, value)| *value);
+    let dicts: Vec<(&str, &Entries)> = root
+        .iter()
+        .filter_map(|(key, value)| match objects.get(*value) {
+            Object::Dict(entries) if has_tensor(objects, entries) => Some((objects.text(*key)?, entries.as_slice())),
+            _ => None,
+        })
+        .collect();
+    let keys: Vec<&str> = dicts.iter().map(|(key, _)| *key).collect();
+    if let Some(wanted) = wanted {
+        let found = dicts.iter().find(|(key, _)| *key == wanted);
+        return found.map(|(_, entries)| (*entries, None)).ok_or_else(|| absent(objects, root, &keys, wanted));
     }
-    for wanted in STATE_DICTS {
-        let found = entries.iter().find(|(key, _)| matches!(key, Object::Unicode(key) if key == wanted));
-        match found {
-            Some((_, Object::Dict(inner))) => return Ok(inner.clone()),
-            Some(_) => return Err(format!("`{wanted}` in it is a whole pickled object, no state dict ({CONVERT})")),
-            None => {}
+    if let Some((key, entries)) = STATE_DICTS.iter().find_map(|usual| dicts.iter().find(|(key, _)| key == usual)) {
+        return Ok((entries, said_of_others(&format!("`{key}`"), key, &keys)));
+    }
+    if let Some(usual) = STATE_DICTS.iter().find(|key| named(key).is_some_and(|value| is_object(objects, value))) {
+        return Err(format!("`{usual}` in it is a whole pickled object, no state dict ({CONVERT})"));
+    }
+    match has_tensor(objects, root) {
+        true => Ok((root, said_of_others("the tensors beside them", "", &keys))),
+        false => Err(no_tensor(objects, root, &keys)),
+    }
+}
+
+/// Says which of several state dicts was taken.
+fn said_of_others(taken: &str, key: &str, keys: &[&str]) -> Option<String> {
+    let others: Vec<&str> = keys.iter().copied().filter(|other| *other != key).collect();
+    let first = cut(others.first()?);
+    Some(format!(
+        "of several state dicts in the file {taken} is taken, and left {} (hint: `state_dict = \"{first}\"` in the model file \
+         takes that)",
+        listed(&others)
+    ))
+}
+
+fn absent(objects: &Objects, root: &Entries, keys: &[&str], wanted: &str) -> String {
+    match keys {
+        [] if has_tensor(objects, root) => {
+            format!("no `{wanted}` in it: it is one state dict (hint: leave `state_dict` out of the model file)")
         }
+        [] => no_tensor(objects, root, keys),
+        _ => format!("no state dict `{wanted}` in it (there is {})", listed(keys)),
     }
-    Ok(Vec::new())
 }
 
-fn is_tensor(object: &Object) -> bool {
-    matches!(object, Object::Reduce { callable, .. } if class(callable).starts_with("torch._utils._rebuild_"))
+fn no_tensor(objects: &Objects, root: &Entries, keys: &[&str]) -> String {
+    if let Some(first) = keys.first() {
+        let hint = format!("hint: `state_dict = \"{}\"` in the model file", cut(first));
+        return format!("state dicts in it have names that are not looked for, {} ({hint})", listed(keys));
+    }
+    let found: Vec<&str> = root.iter().filter_map(|(key, _)| objects.text(*key)).collect();
+    let found = if found.is_empty() { String::new() } else { format!(", which has {}", listed(&found)) };
+    format!("no tensor in it{found} ({CONVERT})")
 }
 
-/// What the archive's or the interpreter's reader says. Its objects may be long.
-fn unsound(problem: impl std::fmt::Display) -> String {
-    let text = problem.to_string();
-    format!("no sound PyTorch file: {}", text.chars().take(200).collect::<String>())
+fn has_tensor(objects: &Objects, entries: &Entries) -> bool {
+    entries.iter().any(|(key, value)| objects.text(*key).is_some() && is_tensor(objects, *value))
+}
+
+/// Whether something makes a tensor, in a way that is read or in another.
+fn is_tensor(objects: &Objects, id: Id) -> bool {
+    let Object::Call { callable, .. } = objects.get(id) else { return false };
+    let class = objects.class(*callable);
+    class.starts_with("torch._utils._rebuild_") || class.starts_with("torch._tensor._rebuild_")
+}
+
+fn is_object(objects: &Objects, id: Id) -> bool {
+    matches!(objects.get(id), Object::Call { .. }) && !is_tensor(objects, id)
 }

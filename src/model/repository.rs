@@ -38,6 +38,7 @@ pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
     file.place = Place::Hub { repository: repository.clone(), revision: local.commit, file: weights };
     file.sha256 = spec.sha256.clone();
     file.published = spec.published.clone();
+    file.state_dict = spec.state_dict.clone();
     Ok(file)
 }
 
@@ -107,6 +108,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         mean,
         std,
         keys: None,
+        state_dict: None,
         place: Place::File(String::new()),
         sha256: None,
         published: None,

@@ -2,6 +2,7 @@
 
 use super::families;
 use super::family::{Family, Network};
+use super::format::mistaken;
 use super::weights::Weights;
 use crate::config::{ModelFile, PublishedSpec};
 use crate::digest;
@@ -17,6 +18,7 @@ use crate::record::ModelRecord;
 use crate::statistics::{GATE, tails};
 use candle_core::Device;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 /// A model as described, its weights hashed but not yet unpacked.
 pub struct ModelSource {
@@ -34,6 +36,7 @@ pub struct ModelSource {
     pub(super) drifts: bool,
     family: &'static Family,
     bytes: Bytes,
+    notes: OnceLock<Vec<String>>,
 }
 
 /// Where the bytes of a weight file are.
@@ -66,12 +69,25 @@ impl ModelSource {
         digest: String,
     ) -> Result<ModelSource> {
         if let Some(pinned) = file.sha256.as_ref().filter(|p| **p != digest) {
-            let problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
+            let mut problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
+            if let Some(what) = bytes.read().ok().and_then(|bytes| mistaken(&bytes)) {
+                problem = format!("{what}: {problem}");
+            }
             return Err(Error::Weights { model: name, problem });
         }
         let family = families::checked(&file);
         let family = family.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
-        Ok(ModelSource { name, file, origin, digest, commit: None, drifts: false, family, bytes })
+        Ok(ModelSource {
+            name,
+            file,
+            origin,
+            digest,
+            commit: None,
+            drifts: false,
+            family,
+            bytes,
+            notes: OnceLock::new(),
+        })
     }
 
     /// As it stands in a cell.
@@ -92,8 +108,14 @@ impl ModelSource {
     /// Unpacks and checks the weights.
     pub fn load(&self) -> Result<Network> {
         let bytes = self.bytes.read()?;
-        let weights = Weights::parse(&bytes);
-        weights.and_then(|w| (self.family.build)(&self.file, &w)).map_err(|problem| self.weights_error(problem))
+        let weights = Weights::parse(&bytes, self.file.state_dict.as_deref()).map_err(|p| self.weights_error(p))?;
+        self.notes.get_or_init(|| weights.notes().to_vec());
+        (self.family.build)(&self.file, &weights).map_err(|problem| self.weights_error(problem))
+    }
+
+    /// What the user is to know of how the weights were read, a line each; empty before they are.
+    pub fn notes(&self) -> &[String] {
+        self.notes.get().map_or(&[], Vec::as_slice)
     }
 
     /// [`ModelSource::load`] of a family of sequential nets.

@@ -1,21 +1,25 @@
 //! Reads weight files from memory: safetensors and PyTorch's, tensors in F32, F16 or BF16. Numbers are converted when they
 //! are taken, so a file of any size costs its own bytes and the network it becomes. Every number is checked for being finite.
 
-use super::pickle;
+use super::format::{Format, format_of};
+use super::{naming, pickle};
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::collections::BTreeMap;
 
 /// Named tensors of a file.
 pub struct Weights<'a> {
     tensors: BTreeMap<String, Stored<'a>>,
+    notes: Vec<String>,
 }
 
 /// A tensor as it lies in the file.
 struct Stored<'a> {
     shape: Vec<usize>,
     values: Values<'a>,
+    /// Whether the numbers are those with the other sign.
+    negated: bool,
 }
 
 /// Where the numbers are.
@@ -46,28 +50,45 @@ impl Number for f64 {
     }
 }
 
-/// Before every name in files that were saved from several GPUs (`torch.nn.DataParallel`).
-const PARALLEL: &str = "module.";
+/// Names that an error lists.
+const MOST_LISTED: usize = 4;
 
 impl<'a> Weights<'a> {
-    /// Parses a weight file: what it is, its first bytes say. The error says what is wrong and how.
-    pub fn parse(bytes: &'a [u8]) -> Result<Weights<'a>, String> {
-        let mut tensors = match pickle::is_pytorch(bytes)? {
-            true => pytorch(bytes)?,
-            false => safetensors(bytes)?,
-        };
+    /// Parses a weight file: what it is, its first bytes say. `state_dict`: key of the state dict, in a checkpoint of PyTorch's
+    /// that has several. The error says what is wrong and how.
+    pub fn parse(bytes: &'a [u8], state_dict: Option<&str>) -> Result<Weights<'a>, String> {
+        let (mut tensors, mut notes) = (BTreeMap::new(), Vec::new());
+        match format_of(bytes)? {
+            Format::PyTorch => {
+                let (found, note) = pickle::tensors(bytes, state_dict)?;
+                tensors = pytorch(found)?;
+                notes.extend(note);
+            }
+            Format::Safetensors if state_dict.is_some() => {
+                return Err(
+                    "a safetensors file is one state dict (hint: leave `state_dict` out of the model file)".into()
+                );
+            }
+            Format::Safetensors => tensors.extend(safetensors(bytes)?),
+        }
         // counters of the training, not used in inference
         tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
-        if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(PARALLEL)) {
-            tensors = tensors.into_iter().map(|(name, t)| (name[PARALLEL.len()..].to_string(), t)).collect();
+        if let Some((names, note)) = naming::unwrapped(&tensors.keys().map(String::as_str).collect::<Vec<_>>()) {
+            tensors = names.into_iter().zip(tensors.into_values()).collect();
+            notes.push(note);
         }
-        Ok(Weights { tensors })
+        Ok(Weights { tensors, notes })
+    }
+
+    /// What the user is to know of how the file was read, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Tensors made elsewhere: name, shape, values.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f64>)>) -> Weights<'a> {
-        let stored = |(name, shape, values)| (name, Stored { shape, values: Values::Numbers(values) });
-        Weights { tensors: tensors.into_iter().map(stored).collect() }
+        let stored = |(name, shape, values)| (name, Stored { shape, values: Values::Numbers(values), negated: false });
+        Weights { tensors: tensors.into_iter().map(stored).collect(), notes: Vec::new() }
     }
 
     /// Whether there is a tensor of this name.
@@ -82,39 +103,76 @@ impl<'a> Weights<'a> {
 
     /// Shape of a tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], String> {
-        self.tensors.get(name).map(|t| t.shape.as_slice()).ok_or_else(|| format!("tensor `{name}` is missing"))
+        self.tensors.get(name).map(|t| t.shape.as_slice()).ok_or_else(|| self.missing(name, ""))
+    }
+
+    /// Says that a tensor is missing, and what there is.
+    fn missing(&self, name: &str, expected: &str) -> String {
+        let cut = |name: &str| format!("`{}`", name.chars().take(80).collect::<String>());
+        let mut listed: Vec<String> = self.names().take(MOST_LISTED).map(cut).collect();
+        if self.tensors.len() > MOST_LISTED {
+            listed.push(format!("… {} in all", self.tensors.len()));
+        }
+        let found = if listed.is_empty() { "nothing".into() } else { listed.join(", ") };
+        format!("tensor `{name}` is missing{expected}; the file has {found}")
     }
 
     /// The values of a tensor of exactly this shape.
     fn values<T: Number>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, String> {
         let stored = match self.tensors.get(name) {
-            None => return Err(format!("tensor `{name}` is missing (expected shape {shape:?})")),
+            None => return Err(self.missing(name, &format!(" (expected shape {shape:?})"))),
             Some(t) if t.shape != shape => {
                 return Err(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", t.shape));
             }
             Some(stored) => stored,
         };
-        stored.values.convert(shape).map_err(|problem| format!("tensor `{name}`: {problem}"))
+        let sign = if stored.negated { -1.0 } else { 1.0 };
+        stored.values.convert(shape, sign).map_err(|problem| format!("tensor `{name}`: {problem}"))
     }
 }
 
 fn safetensors<'a>(bytes: &'a [u8]) -> Result<BTreeMap<String, Stored<'a>>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| format!("no sound safetensors file: {e}"))?;
+    let unsound = |problem| format!("no sound safetensors file: {} (hint: download or save it again)", reason(problem));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(unsound)?;
+    // the rest of the metadata is text for people; tensors of another framework lie in another order
+    let framework = header.metadata().as_ref().and_then(|texts| texts.get("format"));
+    if let Some(other) = framework.filter(|f| !["pt", "np"].contains(&f.as_str())) {
+        let other: String = other.chars().take(80).collect();
+        return Err(format!("tensors of the format `{other}`, which is not read (hint: save them from PyTorch)"));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(unsound)?;
     let stored = |(name, view): (String, TensorView<'a>)| {
-        (name, Stored { shape: view.shape().to_vec(), values: Values::Bytes(view.dtype(), view.data()) })
+        let values = Values::Bytes(view.dtype(), view.data());
+        (name, Stored { shape: view.shape().to_vec(), values, negated: false })
     };
     Ok(file.tensors().into_iter().map(stored).collect())
 }
 
-fn pytorch(bytes: &[u8]) -> Result<BTreeMap<String, Stored<'_>>, String> {
+/// What is wrong with a safetensors file, in our words.
+fn reason(problem: SafeTensorError) -> String {
+    use SafeTensorError as E;
+    match problem {
+        E::HeaderTooSmall | E::HeaderTooLarge | E::InvalidHeaderLength => {
+            "its header is longer than the file, which may be cut off".into()
+        }
+        E::InvalidHeader(_) | E::InvalidHeaderDeserialization(_) | E::JsonError(_) => "its header is damaged".into(),
+        E::MetadataIncompleteBuffer => "it is shorter or longer than its header says".into(),
+        E::InvalidOffset(name) => {
+            format!("tensor `{}` lies where it cannot", name.chars().take(80).collect::<String>())
+        }
+        _ => "a tensor in it has not as many bytes as its shape asks for".into(),
+    }
+}
+
+fn pytorch(found: Vec<pickle::Tensor<'_>>) -> Result<BTreeMap<String, Stored<'_>>, String> {
     let mut tensors = BTreeMap::new();
-    for tensor in pickle::tensors(bytes)? {
-        let pickle::Tensor { name, dtype, shape, strides, bytes } = tensor;
+    for tensor in found {
+        let pickle::Tensor { name, dtype, shape, strides, negated, bytes } = tensor;
         let values = match strides == contiguous(&shape) {
             true => Values::Bytes(dtype, bytes),
             false => Values::Strided(dtype, bytes, strides),
         };
-        if tensors.insert(name.clone(), Stored { shape, values }).is_some() {
+        if tensors.insert(name.clone(), Stored { shape, values, negated }).is_some() {
             return Err(format!("tensor `{name}` is there twice"));
         }
     }
@@ -131,17 +189,18 @@ pub(super) fn contiguous(shape: &[usize]) -> Vec<usize> {
 }
 
 impl Values<'_> {
-    fn convert<T: Number>(&self, shape: &[usize]) -> Result<Vec<T>, String> {
+    /// The numbers times `sign`, which is 1 or -1.
+    fn convert<T: Number>(&self, shape: &[usize], sign: f64) -> Result<Vec<T>, String> {
         match self {
-            Values::Bytes(dtype, bytes) => numbers(*dtype, bytes),
-            Values::Strided(dtype, bytes, strides) => Ok(gather(&numbers(*dtype, bytes)?, shape, strides)),
-            Values::Numbers(values) => Ok(values.iter().map(|v| T::of(*v)).collect()),
+            Values::Bytes(dtype, bytes) => numbers(*dtype, bytes, sign),
+            Values::Strided(dtype, bytes, strides) => Ok(gather(&numbers(*dtype, bytes, sign)?, shape, strides)),
+            Values::Numbers(values) => Ok(values.iter().map(|v| T::of(sign * *v)).collect()),
         }
     }
 }
 
 /// Numbers that lie one after the other.
-fn numbers<T: Number>(dtype: Dtype, bytes: &[u8]) -> Result<Vec<T>, String> {
+fn numbers<T: Number>(dtype: Dtype, bytes: &[u8], sign: f64) -> Result<Vec<T>, String> {
     fn read<const N: usize, T: Number>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Result<Vec<T>, String> {
         let (numbers, _) = bytes.as_chunks::<N>();
         match numbers.iter().position(|b| !number(*b).is_finite()) {
@@ -150,9 +209,9 @@ fn numbers<T: Number>(dtype: Dtype, bytes: &[u8]) -> Result<Vec<T>, String> {
         }
     }
     match dtype {
-        Dtype::F32 => read(bytes, |b| f64::from(f32::from_le_bytes(b))),
-        Dtype::F16 => read(bytes, |b| f16::from_le_bytes(b).to_f64()),
-        Dtype::BF16 => read(bytes, |b| bf16::from_le_bytes(b).to_f64()),
+        Dtype::F32 => read(bytes, |b| sign * f64::from(f32::from_le_bytes(b))),
+        Dtype::F16 => read(bytes, |b| sign * f16::from_le_bytes(b).to_f64()),
+        Dtype::BF16 => read(bytes, |b| sign * bf16::from_le_bytes(b).to_f64()),
         other => Err(format!("expected F32, F16 or BF16, found {other:?}")),
     }
 }
