@@ -5,6 +5,7 @@
 
 mod canvas;
 mod class_max;
+pub mod columns;
 mod confusion;
 mod cost;
 mod curves;

@@ -1,0 +1,249 @@
+//! What each column of each table says, in a line: the manual's tables of columns are written from this, and a test holds
+//! it to the headings that a run writes (`tests/docs.rs`). Those of `outcomes.csv` stand at
+//! [`Outcome`](crate::record::Outcome).
+
+/// A table with a line for each of its columns.
+pub struct Described {
+    /// Path below the run (or its export) without extension.
+    pub table: &'static str,
+    /// When it is written, and what a row is.
+    pub rows: &'static str,
+    /// Columns in order, each with what it says.
+    pub columns: &'static [(&'static str, &'static str)],
+}
+
+/// Every table of a report.
+pub const TABLES: &[Described] = &[SUMMARY, IMAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY];
+
+const CELL: (&str, &str) = ("cell", "id of the cell: the name of its folder below `cells/`");
+const MODEL: (&str, &str) = ("model", "the attacked network");
+const DATASET: (&str, &str) = ("dataset", "dataset, split and images: `cifar10:test[0..1000]`");
+const ATTACK: (&str, &str) = ("attack", "the attack");
+const PARAMS: (&str, &str) = ("params", "all its parameters: `steps=10;step_size=2.5*eps/steps`");
+const NORM: (&str, &str) = ("norm", "`linf`, `l2`, `pixels`, `patch` or `any`");
+const EPS: (&str, &str) = ("eps", "the budget, exact, as the sweep file has it");
+const GOAL: (&str, &str) = ("goal", "`untargeted` or `target:…`");
+const MODE: (&str, &str) = ("mode", "`at` or `within`");
+const WITNESS: (&str, &str) = ("witness", "`u8`: the 8-bit image was judged; `f32`: the float image was");
+const PRECISION: (&str, &str) = ("precision", "number format of the gradients");
+const EXAMPLE: (&str, &str) = ("example", "index of the image in its split");
+const WEIGHTS_PINNED: (&str, &str) = (
+    "weights_pinned",
+    "`no` where no model file names the weights by their SHA-256, or where it leaves the description to a repository without naming a commit",
+);
+const DATA_PINNED: (&str, &str) =
+    ("data_pinned", "`no` where nothing names the files of the Hub that the images come from by their SHA-256");
+
+const SUMMARY: Described = Described {
+    table: "tables/summary",
+    rows: "One row a cell.",
+    columns: &[
+        CELL,
+        MODEL,
+        DATASET,
+        ("n", "images; those whose label is the target already are left out"),
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        GOAL,
+        MODE,
+        WITNESS,
+        PRECISION,
+        ("status", "`ok`; `failed`: `error` says why, and there are no rates; `missing`: not computed yet"),
+        ("clean_correct", "images that were right before the attack"),
+        ("robust_correct", "images that were right before the attack and not fooled"),
+        ("clean_accuracy", "`clean_correct` of `n`"),
+        ("robust_accuracy", "`robust_correct` of `n`"),
+        ("robust_low", "95 % Wilson interval of `robust_accuracy`, lower bound"),
+        ("robust_high", "the same, upper bound"),
+        ("attack_success_rate", "fooled images, of `clean_correct`"),
+        ("error_rate", "images that are wrong after the attack, of `n`, whatever the prediction was before"),
+        ("median_linf_255", "median over the fooled images of the largest change, in grey levels"),
+        ("median_l2", "median over the fooled images of the Euclidean length of the change, with pixels in [0,1]"),
+        ("forwards", "mean forward passes an attacked image, those of the judge's tests included"),
+        ("backwards", "mean gradient passes an attacked image"),
+        (
+            "zero_gradient",
+            "share of the attacked images that met a gradient of zero everywhere: a warning that the attack was blind",
+        ),
+        WEIGHTS_PINNED,
+        DATA_PINNED,
+        ("error", "why the cell failed"),
+    ],
+};
+
+const IMAGES: Described = Described {
+    table: "tables/images",
+    rows: "One row an image and cell.",
+    columns: &[
+        CELL,
+        EXAMPLE,
+        ("label", "true class; empty for a blank canvas"),
+        ("clean_prediction", "class predicted before the attack"),
+        ("adversarial_prediction", "class predicted for the witness"),
+        ("success", "whether the image was right before and fooled after"),
+        ("linf_255", "largest change in grey levels"),
+        ("l2", "Euclidean length of the change, with pixels in [0,1]"),
+        ("margin_clean", "the label's logit minus the best other, clean image"),
+        ("margin_adversarial", "the same, witness"),
+        ("step", "iteration that gave the witness, from 1; 0: the clean image stands"),
+        ("restart", "restart that gave the witness, from 0"),
+        ("forwards", "forward passes spent on the image, those of the judge's tests included"),
+        ("backwards", "gradient passes spent on the image"),
+        ("flags", "separated by spaces: see the table of flags"),
+        WEIGHTS_PINNED,
+        DATA_PINNED,
+    ],
+};
+
+const TARGETS: Described = Described {
+    table: "tables/targets",
+    rows: "One row a targeted cell; written where there are some.",
+    columns: &[
+        CELL,
+        MODEL,
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        GOAL,
+        ("n", "images whose label is not the target"),
+        ("target_rate_before", "share for which the target is predicted, clean images"),
+        ("target_rate_after", "the same, witnesses"),
+        ("target_top5_before", "share for which the target is among the five best, clean images"),
+        ("target_top5_after", "the same, witnesses"),
+        ("target_low", "95 % Wilson interval of `target_rate_after`, lower bound"),
+        ("target_high", "the same, upper bound"),
+        ("target_top5_low", "95 % Wilson interval of `target_top5_after`, lower bound"),
+        ("target_top5_high", "the same, upper bound"),
+        ("label_probability_before", "mean probability of the label, clean images"),
+        ("label_probability_after", "the same, witnesses"),
+        ("target_probability_before", "mean probability of the target, clean images"),
+        ("target_probability_after", "the same, witnesses"),
+        ("fitted_to", "networks that a universal attack was fitted to"),
+    ],
+};
+
+const CONFUSION: Described = Described {
+    table: "tables/confusion",
+    rows: "Which classes the clean network confuses: one row for each label and prediction that occur together.",
+    columns: &[
+        MODEL,
+        DATASET,
+        ("label", "number of the true class"),
+        ("label_name", "its name"),
+        ("prediction", "number of the predicted class; empty where the logits are not finite"),
+        ("prediction_name", "its name"),
+        ("count", "images of this label with this prediction"),
+        ("of_label", "images of this label"),
+    ],
+};
+
+const CLASS_MAX: Described = Described {
+    table: "tables/class-max",
+    rows: "One row a painting of `class-max`, and second network that was asked about it.",
+    columns: &[
+        CELL,
+        MODEL,
+        ("class", "number of the painted class"),
+        ("name", "its name"),
+        ("recipe", "what keeps the picture from being noise"),
+        ("objective", "what was maximised"),
+        PARAMS,
+        ("seed", "seed of the sweep"),
+        ("canvas", "number of the start"),
+        ("steps", "steps of the run"),
+        ("logit", "logit of the class"),
+        ("probability", "probability of the class"),
+        ("rank", "number of classes that score higher"),
+        ("second_model", "another network that was asked (`transfer_to`)"),
+        ("second_probability", "probability of the class there"),
+        ("second_rank", "number of classes that score higher there"),
+        ("objective_curve", "the objective on the way, as `step:value`"),
+    ],
+};
+
+const TRANSFER: Described = Described {
+    table: "tables/transfer",
+    rows: "One row a cell and other network that is shown its witnesses; written with `transfer_to`.",
+    columns: &[
+        CELL,
+        MODEL,
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        GOAL,
+        ("transfer_to", "the other network"),
+        ("n", "images"),
+        ("clean_accuracy", "clean images that the other network has right, of `n`"),
+        ("accuracy", "witnesses that it has right, of `n`"),
+        ("target_rate", "witnesses that it takes for the target, of `n`"),
+        ("label_probability", "mean probability of the label there, witnesses"),
+        ("target_probability", "mean probability of the target there, witnesses"),
+    ],
+};
+
+const EXPLAIN: Described = Described {
+    table: "tables/explain",
+    rows: "One row an image whose predictions are explained; written with `explain`.",
+    columns: &[
+        CELL,
+        EXAMPLE,
+        ("maximum_clean", "largest value of the clean image's Grad-CAM map"),
+        ("maximum_adversarial", "largest value of the witness's map"),
+        ("correlation", "Pearson's correlation of the two maps; empty where one is constant"),
+        ("share_clean", "share of the clean map's mass on the pixels that the attack changed"),
+        ("share_adversarial", "share of the mass of the witness's map on them"),
+    ],
+};
+
+const SANITY: Described = Described {
+    table: "tables/sanity",
+    rows: "One row a relation and pair of cells.",
+    columns: &[
+        ("relation", "what must hold"),
+        ("verdict", "`ok`, `suspicious` or `violated`"),
+        MODEL,
+        ("cell", "id of the cell that is to be no stronger, or that is looked at alone"),
+        ("against", "id of the cell that is to be no weaker; empty where the relation is about one cell"),
+        ("n", "images compared"),
+        ("count", "of these, the images that count in `cell`: fooled, or what `why` says"),
+        ("against_count", "the same in `against`"),
+        ("only", "images that count in `cell` alone"),
+        ("only_against", "images that count in `against` alone"),
+        (
+            "p",
+            "chance of a result as bad as this where the relation just holds; empty where no chance is involved",
+        ),
+        ("p_holm", "the same, corrected for all relations of the run (Holm 1979)"),
+        ("why", "one sentence"),
+    ],
+};
+
+/// What describes the cell in every row of `export --format parquet`; the columns of an outcome follow.
+pub const EXPORT: Described = Described {
+    table: "export",
+    rows: "One row an image and cell.",
+    columns: &[
+        ("run", "id of the run: the digest of the ids of its cells"),
+        CELL,
+        MODEL,
+        ("network", "all but the weights that decides a logit: architecture, side, normalisation"),
+        ("weights", "SHA-256 of the weight file"),
+        DATASET,
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        ("eps_value", "the budget as a number"),
+        GOAL,
+        MODE,
+        WITNESS,
+        PRECISION,
+        ("seed", "seed of every random choice"),
+        WEIGHTS_PINNED,
+        DATA_PINNED,
+    ],
+};
