@@ -166,12 +166,12 @@ fn attacks_by_norm() -> String {
 
 fn attacks() -> String {
     let one = |a: &&Entry| {
-        let head = format!("### `{}`\n\n{}. Norms: {}.", a.name, capital(a.summary), codes(a.norms.iter().map(|n| n.name())));
+        let head =
+            format!("### `{}`\n\n{}. Norms: {}.", a.name, capital(a.summary), codes(a.norms.iter().map(|n| n.name())));
         if a.params.is_empty() {
             return format!("{head} No parameters.\n");
         }
-        let rows =
-            a.params.iter().map(|p| vec![code(p.name), values(p.kind), code(p.default), p.summary.to_string()]);
+        let rows = a.params.iter().map(|p| vec![code(p.name), values(p.kind), code(p.default), p.summary.to_string()]);
         format!("{head}\n\n{}", table(&["parameter", "values", "default", "meaning"], rows))
     };
     ATTACKS.iter().map(one).collect::<Vec<_>>().join("\n")
@@ -233,7 +233,8 @@ fn verbs() -> String {
         let about = verb.get_about().map_or(String::new(), |a| a.to_string());
         vec![format!("`foolproof {}{arguments}`", verb.get_name()), about]
     };
-    let whole = vec!["`foolproof --config FILE`".to_string(), "Run a sweep, then write its tables, figures and page".into()];
+    let whole =
+        vec!["`foolproof --config FILE`".to_string(), "Run a sweep, then write its tables, figures and page".into()];
     table(&["call", "what it does"], [whole].into_iter().chain(command.get_subcommands().map(row)))
 }
 
@@ -304,7 +305,7 @@ fn all_columns() -> String {
     let mut sections: Vec<String> = columns::TABLES.iter().map(one).collect();
     let rows = outcome_columns().into_iter().map(|(name, says)| vec![code(&name), says]);
     sections.push(format!(
-        "### `cells/<id>/outcomes.csv`\n\nOne row an image of the cell; `tables/images` has a selection of it.\n\n{}",
+        "### `cells/<id>/outcomes.csv`\n\nOne row per image of the cell; `tables/images` has a selection of it.\n\n{}",
         table(&["column", "what it says"], rows)
     ));
     sections.join("\n")
@@ -343,7 +344,8 @@ fn rust_below(folder: &Path, found: &mut Vec<PathBuf>) {
 fn first_run() -> String {
     let out = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
-        let done = foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out.path()).output().unwrap();
+        let done =
+            foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out.path()).output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     };
@@ -401,7 +403,12 @@ fn described_columns_are_those_that_are_written() {
     let outcome: Vec<String> = outcome_columns().into_iter().map(|(name, _)| name).collect();
     assert_eq!(outcome, Outcome::COLUMNS);
     let export = out.path().join("export");
-    run(&["export", "all", "--format", "parquet", "--to"].map(Path::new).iter().copied().chain([export.as_path()]).collect::<Vec<_>>());
+    run(&["export", "all", "--format", "parquet", "--to"]
+        .map(Path::new)
+        .iter()
+        .copied()
+        .chain([export.as_path()])
+        .collect::<Vec<_>>());
     let file = SerializedFileReader::new(File::open(export.join("all.parquet")).unwrap()).unwrap();
     let schema = file.metadata().file_metadata().schema_descr();
     let exported: Vec<String> = schema.columns().iter().map(|c| c.name().to_string()).collect();
@@ -463,7 +470,10 @@ fn links_lead_somewhere() {
             if !to.exists() {
                 dead.push(format!("{}: no file {link}", page.display()));
             } else if in_book && !to.starts_with("docs") {
-                dead.push(format!("{}: {link} is not in the book (hint: name the file, without a link)", page.display()));
+                dead.push(format!(
+                    "{}: {link} is not in the book (hint: name the file, without a link)",
+                    page.display()
+                ));
             } else if !anchor.is_empty() && !anchors(&read(&to)).contains(anchor) {
                 dead.push(format!("{}: no heading {link}", page.display()));
             }
@@ -554,7 +564,11 @@ fn every_key_is_in_the_manual() {
         let text = read(Path::new(source));
         for opening in ["(\"", "(top, \"", "[\""] {
             let literals = text.split(opening).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_string()));
-            keys.extend(literals.filter(|l| !l.is_empty() && l.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))));
+            keys.extend(
+                literals.filter(|l| {
+                    !l.is_empty() && l.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+                }),
+            );
         }
     }
     assert!(keys.len() > 40 && keys.contains("sha256") && keys.contains("transfer_to"), "{keys:?}");

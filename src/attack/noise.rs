@@ -25,7 +25,7 @@ pub const ENTRY: Entry = Entry {
             name: "draws",
             kind: Kind::Count,
             default: "1",
-            summary: "tries an image; an attack that asks the net often should be compared with as many",
+            summary: "tries per image; an attack that asks the net often should be compared with as many",
         },
     ],
     build: |params, _| {

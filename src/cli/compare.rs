@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub struct Arguments {
     /// A baseline file, a run (its name below --out, or path), or a folder of criterion
     baseline: PathBuf,
-    /// Likewise
+    /// What is compared with it: any of the same three
     run: PathBuf,
     /// Exit with 3 on: regressed, changed, slower=10% (a list, or several times)
     #[arg(long, value_name = "RULES", value_delimiter = ',', value_parser = fail_on)]
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// Write a page for a pull request
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Write JUnit XML, a test case a cell
+    /// Write JUnit XML, one test case per cell
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Write everything that was found

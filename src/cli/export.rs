@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 pub struct Arguments {
     /// Name below --out, or path
     pub run: PathBuf,
-    /// Form of what is written
+    /// Format
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     format: String,
-    /// Folder of what is written [default: export/ and the run's name]
+    /// Folder to write to [default: export/ and the run's name]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// A bundle without the weights that only this machine has

@@ -44,16 +44,16 @@ struct Options {
     /// Threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Widest instructions of the CPU kernels: avx512, avx2 or portable; for measurements, results are the same
+    /// Widest CPU instructions to use: avx512, avx2 or portable; results are the same, only the speed differs
     #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(INSTRUCTIONS.iter().map(|(name, _)| *name)))]
     instructions: Option<String>,
-    /// Images a batch [default: as many as 1 GiB holds, on a GPU 2 GiB, at most 512]
+    /// Images per batch [default: as many as 1 GiB holds, on a GPU 2 GiB, at most 512]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Folder of all runs
     #[arg(long, global = true, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Explain every prediction of a run by a map of where the net looked (Grad-CAM)
+    /// Make a Grad-CAM map of every prediction of a run: where the network looked
     #[arg(long, global = true)]
     explain: bool,
     /// Exit status 3 where a relation of the sanity ladder is violated
@@ -88,18 +88,18 @@ enum Verb {
     },
     /// Write a run in the form of other tools, or as a bundle that others verify
     Export(export::Arguments),
-    /// Bring all that a sweep needs from the Hub, and print what it is
+    /// Download all that a sweep needs from the Hub, and list it
     Fetch {
         /// Sweep file
         config: PathBuf,
     },
     /// Print the files in the Hub's cache as CSV
     Cache {
-        /// Read every file and hold it against its hash
+        /// Read every file and compare it with its hash
         #[arg(long)]
         verify: bool,
     },
-    /// Hold a run against a baseline: outcomes image by image, bits, speed
+    /// Compare a run with a baseline: outcomes image by image, bits, speed
     Compare(compare::Arguments),
     /// Write the baseline of a run: a small file to commit
     Bless {

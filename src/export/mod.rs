@@ -48,22 +48,22 @@ pub struct Written {
 pub const FORMATS: [Format; 4] = [
     Format {
         name: "robustbench-json",
-        summary: "one entry of RobustBench's model_info a model, dataset, norm and eps",
+        summary: "one entry in RobustBench's model_info form per model, dataset, norm and eps",
         write: robustbench_json::write,
     },
     Format {
         name: "autoattack-log",
-        summary: "one log in AutoAttack's sentences a model, dataset, norm and eps",
+        summary: "one log in AutoAttack's words per model, dataset, norm and eps",
         write: autoattack_log::write,
     },
     Format {
         name: "parquet",
-        summary: "one table, a row an image and cell with all that is known of both",
+        summary: "one table with a row per image and cell, and all that is known of both",
         write: table::write,
     },
     Format {
         name: "tar",
-        summary: "the run as a bundle that anybody verifies, with the models that only this machine has",
+        summary: "the run as a bundle that anybody can verify, with the models that only this machine has",
         write: tar::write,
     },
 ];

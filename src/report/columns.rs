@@ -1,4 +1,4 @@
-//! What each column of each table says, in a line: the manual's tables of columns are written from this, and a test holds
+//! What each column of each table says, in one line: the manual's tables of columns are written from this, and a test holds
 //! it to the headings that a run writes (`tests/docs.rs`). Those of `outcomes.csv` stand at
 //! [`Outcome`](crate::record::Outcome).
 
@@ -36,12 +36,12 @@ const DATA_PINNED: (&str, &str) =
 
 const SUMMARY: Described = Described {
     table: "tables/summary",
-    rows: "One row a cell.",
+    rows: "One row per cell.",
     columns: &[
         CELL,
         MODEL,
         DATASET,
-        ("n", "images; those whose label is the target already are left out"),
+        ("n", "number of images; those whose label is already the target are left out"),
         ATTACK,
         PARAMS,
         NORM,
@@ -61,11 +61,11 @@ const SUMMARY: Described = Described {
         ("error_rate", "images that are wrong after the attack, of `n`, whatever the prediction was before"),
         ("median_linf_255", "median over the fooled images of the largest change, in grey levels"),
         ("median_l2", "median over the fooled images of the Euclidean length of the change, with pixels in [0,1]"),
-        ("forwards", "mean forward passes an attacked image, those of the judge's tests included"),
-        ("backwards", "mean gradient passes an attacked image"),
+        ("forwards", "mean number of forward passes per attacked image, including those of the judge"),
+        ("backwards", "mean number of gradient passes per attacked image"),
         (
             "zero_gradient",
-            "share of the attacked images that met a gradient of zero everywhere: a warning that the attack was blind",
+            "share of the attacked images for which a gradient was zero everywhere: a warning that the attack was blind",
         ),
         WEIGHTS_PINNED,
         DATA_PINNED,
@@ -75,7 +75,7 @@ const SUMMARY: Described = Described {
 
 const IMAGES: Described = Described {
     table: "tables/images",
-    rows: "One row an image and cell.",
+    rows: "One row per image and cell.",
     columns: &[
         CELL,
         EXAMPLE,
@@ -89,7 +89,7 @@ const IMAGES: Described = Described {
         ("margin_adversarial", "the same, witness"),
         ("step", "iteration that gave the witness, from 1; 0: the clean image stands"),
         ("restart", "restart that gave the witness, from 0"),
-        ("forwards", "forward passes spent on the image, those of the judge's tests included"),
+        ("forwards", "forward passes spent on the image, including those of the judge"),
         ("backwards", "gradient passes spent on the image"),
         ("flags", "separated by spaces: see the table of flags"),
         WEIGHTS_PINNED,
@@ -99,7 +99,7 @@ const IMAGES: Described = Described {
 
 const TARGETS: Described = Described {
     table: "tables/targets",
-    rows: "One row a targeted cell; written where there are some.",
+    rows: "One row per targeted cell; written only if there are any.",
     columns: &[
         CELL,
         MODEL,
@@ -142,7 +142,7 @@ const CONFUSION: Described = Described {
 
 const CLASS_MAX: Described = Described {
     table: "tables/class-max",
-    rows: "One row a painting of `class-max`, and second network that was asked about it.",
+    rows: "One row per painting of `class-max` and second network that was asked about it.",
     columns: &[
         CELL,
         MODEL,
@@ -166,7 +166,7 @@ const CLASS_MAX: Described = Described {
 
 const TRANSFER: Described = Described {
     table: "tables/transfer",
-    rows: "One row a cell and other network that is shown its witnesses; written with `transfer_to`.",
+    rows: "One row per cell and other network that is shown its witnesses; written with `transfer_to`.",
     columns: &[
         CELL,
         MODEL,
@@ -187,7 +187,7 @@ const TRANSFER: Described = Described {
 
 const EXPLAIN: Described = Described {
     table: "tables/explain",
-    rows: "One row an image whose predictions are explained; written with `explain`.",
+    rows: "One row per image whose predictions are explained; written with `explain`.",
     columns: &[
         CELL,
         EXAMPLE,
@@ -201,7 +201,7 @@ const EXPLAIN: Described = Described {
 
 const SANITY: Described = Described {
     table: "tables/sanity",
-    rows: "One row a relation and pair of cells.",
+    rows: "One row per relation and pair of cells.",
     columns: &[
         ("relation", "what must hold"),
         ("verdict", "`ok`, `suspicious` or `violated`"),
@@ -213,10 +213,7 @@ const SANITY: Described = Described {
         ("against_count", "the same in `against`"),
         ("only", "images that count in `cell` alone"),
         ("only_against", "images that count in `against` alone"),
-        (
-            "p",
-            "chance of a result as bad as this where the relation just holds; empty where no chance is involved",
-        ),
+        ("p", "chance of a result as bad as this where the relation just holds; empty where no chance is involved"),
         ("p_holm", "the same, corrected for all relations of the run (Holm 1979)"),
         ("why", "one sentence"),
     ],
@@ -225,7 +222,7 @@ const SANITY: Described = Described {
 /// What describes the cell in every row of `export --format parquet`; the columns of an outcome follow.
 pub const EXPORT: Described = Described {
     table: "export",
-    rows: "One row an image and cell.",
+    rows: "One row per image and cell.",
     columns: &[
         ("run", "id of the run: the digest of the ids of its cells"),
         CELL,
