@@ -601,7 +601,16 @@ fn hostile_headers_and_trees_are_refused() {
         let bench = Bench::new();
         let tree = serde_json::json!([{ "type": "file", "path": name, "oid": "0", "size": 1 }]).to_string();
         bench.server.order(Host::Hub, "GET", Fault::Status(200, Vec::new(), tree.into_bytes()), 1);
-        assert!(bench.hub().list(Kind::Model, REPOSITORY, "main", "").unwrap().is_empty(), "{name:?}");
+        let told = Arc::new(Mutex::new(String::new()));
+        let ear = told.clone();
+        let hub = bench.hub().with_progress(move |event| {
+            if let Event::Note(text) = event {
+                ear.lock().unwrap().push_str(text);
+            }
+        });
+        assert!(hub.list(Kind::Model, REPOSITORY, "main", "").unwrap().is_empty(), "{name:?}");
+        let told = told.lock().unwrap().clone();
+        assert!(told.contains(&format!("1 files are left out, whose names lead nowhere, as {name:?}")), "{told}");
     }
     // an odd name spoils no list
     let entry = |path: &str, oid: &str| serde_json::json!({ "type": "file", "path": path, "oid": "0", "size": 1, "lfs": { "oid": oid } });

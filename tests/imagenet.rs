@@ -268,7 +268,7 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
         ),
         (cifar, "dataset `cifar10-sample` has no `resize`"),
         (good.replace("PATH", "x").replacen("path", "paths", 1), "needs `path`"),
-        (SWEEP.to_string(), "no folder PATH, nor "),
+        (SWEEP.to_string(), "PATH, nor PATH, nor nowhere/PATH"),
         (good.replace("\"folder\"", "\"imagenet-folder\""), "no picture in"),
     ] {
         assert!(problems(&text).contains(expected), "{expected}\nin {}", problems(&text));

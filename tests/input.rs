@@ -98,7 +98,7 @@ fn a_folder_that_cannot_be_read_is_an_error() {
     assert!(text.contains("up: a link to a folder that it lies in"), "{text}");
 }
 
-/// Order: that of torchvision 0.26's `ImageFolder` on the same tree (`sorted(os.walk(root, followlinks=True))`).
+/// Order: that of torchvision's `ImageFolder` on the same tree (`sorted(os.walk(root, followlinks=True))`).
 #[test]
 fn folders_in_folders_are_read_in_torchvisions_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,6 +269,50 @@ fn pictures_of_the_models_side_are_left_alone() {
     assert_eq!(table.data[0].subset.digest, cifar.digest);
 }
 
+/// Of the files of a table: other files that fit, hidden ones, ones too deep, names of classes that are none, a number of
+/// classes that is not theirs.
+#[test]
+fn what_a_table_does_not_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    sample(folder.path());
+    let at = folder.path().join("table");
+    fs::create_dir_all(at.join("a")).unwrap();
+    let rows = [(tables::png(&[7; 3 * 64], 8), 0)];
+    let write = |name: &str, classes: &[&str]| {
+        let codec = parquet::basic::Compression::SNAPPY;
+        fs::write(at.join(name), tables::table(&rows, ["img", "label"], classes, codec, 7)).unwrap();
+    };
+    let read = || {
+        let path = Some(at.display().to_string());
+        let table = foolproof::record::TableRecord { path, classes: Some(3), ..Default::default() };
+        let choice = Choice { path: None, table: Some(table), ..asked(folder.path()) };
+        data::find("parquet").unwrap().subset(&Source::new("nowhere"), &choice)
+    };
+    write("a/x.PARQUET", &["one", "two", "three"]);
+    assert!(read().unwrap().notes.is_empty());
+    write("a/x.PARQUET", &["one", "two"]);
+    fs::create_dir_all(at.join("a/b/c/d")).unwrap();
+    for name in [".hidden.parquet", "a/b/c/d/deep.parquet"] {
+        write(name, &["one", "two"]);
+    }
+    fs::write(at.join("a/part.arrow"), "another format").unwrap();
+    let notes = read().unwrap().notes.join("\n");
+    for part in [
+        "1 folders deeper than is looked (as a/b/c/d)",
+        "1 hidden (as .hidden.parquet)",
+        "1 no parquet files by their names (as a/part.arrow)",
+        "`classes` is 3, but the files name 2, which count",
+    ] {
+        assert!(notes.contains(part), "{part}: {notes}");
+    }
+    // names that are no texts
+    let bytes = fs::read(at.join("a/x.PARQUET")).unwrap();
+    let place = bytes.windows(5).position(|w| w == b"\"one\"").unwrap();
+    fs::write(at.join("a/x.PARQUET"), [&bytes[..place], b"11111", &bytes[place + 5..]].concat()).unwrap();
+    let text = read().unwrap_err().to_string();
+    assert!(text.contains("the names of the classes of `label` are no texts"), "{text}");
+}
+
 /// The first picture of the split decides, whichever are taken; a mixture is refused or resized, never read both ways.
 #[test]
 fn a_mixture_of_sizes_is_decided_by_the_first_picture() {
@@ -289,7 +333,7 @@ fn a_mixture_of_sizes_is_decided_by_the_first_picture() {
     write(&folder.path().join("pics"), "airplane/000.png", 7, 40);
     let plan = planned(&text.replace("path =", "first = 1, path ="), folder.path()).unwrap();
     assert!(plan.cells[0].cell.data.prepared.starts_with("resize=256 crop=32 bilinear (Pillow)"));
-    assert!(plan.warnings()[0].contains("enlarges 21 of 21 pictures"), "{:?}", plan.warnings());
+    assert!(plan.warnings()[1].contains("enlarges 21 of 21 pictures"), "{:?}", plan.warnings());
 }
 
 #[test]
@@ -390,6 +434,13 @@ fn a_wnid_is_the_name_of_a_class_and_long_lists_are_cut() {
     for (name, expected) in [("goldfish", "target:9"), ("n01443537", "target:9"), ("MUFFIN 3", "target:3")] {
         let plan = planned(&own.replace("untargeted", &format!("target:{name}")), folder.path()).unwrap();
         assert_eq!(plan.cells[0].cell.goal.name(), expected, "{name}");
+    }
+    // where names are numbers, a number is one of a class all the same, and that is said
+    fs::remove_dir_all(folder.path().join("pics")).unwrap();
+    (1..11).for_each(|class| write(&folder.path().join("pics"), &format!("{class}/a.png"), 1, 32));
+    for (goal, expected) in [("target:1", "`target:1` is class 1, `10`; class `1` is target:0"), ("target:2", "")] {
+        let plan = planned(&own.replace("untargeted", goal), folder.path()).unwrap();
+        assert_eq!((plan.cells[0].cell.goal.as_str(), plan.warnings().concat().as_str()), (goal, expected));
     }
     // the net has ten classes, which is said; the name is known all the same
     let imagenet = SWEEP

@@ -343,7 +343,7 @@ fn keys_that_make_no_sense_are_refused_with_the_way_out() {
     };
     assert_eq!(problems(&good), "");
     for (text, expected) in [
-        (good.replace("own.parquet", "none.parquet"), "no file or folder none.parquet"),
+        (good.replace("own.parquet", "none.parquet"), "none.parquet, nor none.parquet, nor nowhere/none.parquet"),
         (
             good.replace("take = 2", "indices = [1], take = 2"),
             "`indices` says which images there are: it goes without `take`",

@@ -310,6 +310,11 @@ impl Table {
             return Err(other.wrong("its classes have other names than those of the first file"));
         }
         let meaning = self.meaning(names.map(Vec::as_slice))?;
+        if let (Labels::AsWritten(Some(said)), Some(names)) = (&self.labels, names)
+            && *said != names.len()
+        {
+            place.note(format!("`classes` is {said}, but the files name {}, which count", names.len()));
+        }
         let preparation = choice.preparation.filter(|_| self.side.is_none());
         let preparation: Option<Preparation> = preparation.map(|p| p.settled(|| opened.first_size())).transpose()?;
         let side = self.side.or(preparation.map(|p| p.crop));

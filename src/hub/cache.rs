@@ -470,13 +470,15 @@ fn walk(folder: &Path, mut tell: impl FnMut(&str, io::Result<()>) -> Result<()>)
     Ok(())
 }
 
-/// Names in a folder that are Unicode, in order; none where it is no folder.
+/// Names in a folder, in order; none where it is no folder. One that is not Unicode is changed: it leads nowhere, and is told
+/// of as a broken link.
 fn names_in(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if is_missing(&e) => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = entries.map(name).collect::<io::Result<_>>()?;
     names.sort();
     Ok(names)
 }

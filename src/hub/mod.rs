@@ -230,7 +230,7 @@ impl Hub {
 
     /// The files of a repository at a revision whose paths begin with `prefix`, in order of their paths, as the Hub's
     /// tree lists them; `sha256` is filled in where the Hub says it (LFS files). Files whose names [`Hub::get`] refuses are
-    /// left out.
+    /// left out, and told of.
     ///
     /// The list of a commit is kept in the cache and needs no network any more. Offline, and where no list was kept, these
     /// are the files *that the cache has*, which need not be all: whoever must have all has to check that by their names.
@@ -276,7 +276,7 @@ impl Hub {
         let revision = names::encode(asked.revision, false);
         let first = format!("/api/{kind}/{}/tree/{revision}?recursive=true", asked.repository);
         let mut all = Vec::new();
-        let mut commits = Vec::new();
+        let (mut commits, mut odd) = (Vec::new(), Vec::new());
         let (mut pages, mut entries) = (0, 0);
         let mut next = Some(inner.wire.at(&first)?);
         while let Some(url) = next.take() {
@@ -291,8 +291,13 @@ impl Hub {
                 )));
             }
             all.extend(page.files);
+            odd.extend(page.odd);
             commits.push(page.commit);
             next = page.next;
+        }
+        if let Some(first) = odd.first() {
+            let what = asked.text();
+            self.note(&format!("{what}: {} files are left out, whose names lead nowhere, as {first:?}", odd.len()));
         }
         commits.dedup();
         let said = commits.pop().flatten().filter(|_| commits.is_empty());
@@ -369,6 +374,8 @@ const MOST_PAGES: usize = 2000;
 struct Page {
     /// Those with sound names.
     files: Vec<Listed>,
+    /// Names of the others.
+    odd: Vec<String>,
     /// Files and folders, whatever their names.
     entries: usize,
     next: Option<url::Url>,
@@ -398,15 +405,17 @@ fn page(wire: &Wire, url: &url::Url, asked: Asked) -> Result<Page, Fault> {
         Fault::Lasting(format!("the tree is not as the Hub writes it: {:?} at {}", e.classify(), e.line()))
     })?;
     let count = entries.len();
-    let mut files = Vec::new();
-    for Entry { path, lfs, .. } in
-        entries.into_iter().filter(|e| e.kind == "file" && names::check_path(&e.path).is_ok())
-    {
+    let (mut files, mut odd) = (Vec::new(), Vec::new());
+    for Entry { path, lfs, .. } in entries.into_iter().filter(|e| e.kind == "file") {
+        if names::check_path(&path).is_err() {
+            odd.push(path);
+            continue;
+        }
         if lfs.as_ref().is_some_and(|l| names::Etag::parse(&l.oid).is_none_or(|e| !e.is_sha256() || e.text() != l.oid))
         {
             return Err(Fault::Lasting("the tree has a malformed SHA-256, and was refused".into()));
         }
         files.push(Listed { path, sha256: lfs.map(|l| l.oid) });
     }
-    Ok(Page { files, entries: count, next: next.transpose()?, commit })
+    Ok(Page { files, odd, entries: count, next: next.transpose()?, commit })
 }

@@ -228,6 +228,14 @@ fn goal_named(class: &str, names: &[String]) -> Result<Goal, String> {
     })
 }
 
+/// What has to be said of a number that another class has as its name, as folders may.
+fn number_and_name(goal: Goal, wanted: &str, names: &[String]) -> Option<String> {
+    let Goal::Class(class) = goal else { return None };
+    let (own, other) = (names.get(class)?, names.iter().position(|name| name == wanted)?);
+    let is_number = wanted.parse() == Ok(class) && own != wanted;
+    is_number.then(|| format!("`target:{wanted}` is class {class}, `{own}`; class `{wanted}` is target:{other}"))
+}
+
 /// What has to be said of a radius that somebody rounded: 8-bit images inside it change by a grey level less than was meant.
 fn just_below_a_grey_level(eps: Ratio) -> Option<String> {
     let levels = eps.to_f64() * 255.0;
@@ -683,7 +691,10 @@ impl Resolver<'_> {
                 self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
                 Vec::new()
             }
-            Ok(goal) => vec![at(goal)],
+            Ok(goal) => {
+                self.note(wanted.and_then(|wanted| number_and_name(goal, wanted, names)));
+                vec![at(goal)]
+            }
         }
     }
 

@@ -84,7 +84,7 @@ impl Shard {
             physical != Physical::Bytes && path == [name]
         })?;
         check_rows(&metadata, file.length)?;
-        let names = class_names(&metadata, &label.name);
+        let names = class_names(&metadata, &label.name)?;
         Ok(Shard { path: path.to_path_buf(), file, metadata, image, label, names })
     }
 
@@ -221,13 +221,18 @@ fn check_rows(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
     }
 }
 
-/// What Python's `datasets` writes beside the schema: `info.features.LABEL.names`.
-fn class_names(metadata: &ParquetMetaData, label: &str) -> Option<Vec<String>> {
-    let keys = metadata.file_metadata().key_value_metadata()?;
-    let text = keys.iter().find(|k| k.key == "huggingface")?.value.as_deref()?;
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let names = value.pointer("/info/features")?.get(label)?.get("names")?.as_array()?;
-    names.iter().map(|name| name.as_str().map(String::from)).collect()
+/// What Python's `datasets` writes beside the schema: `info.features.LABEL.names`. `Err`: it is there, and not as it writes it.
+fn class_names(metadata: &ParquetMetaData, label: &str) -> Result<Option<Vec<String>>, String> {
+    let keys = metadata.file_metadata().key_value_metadata();
+    let text = keys.and_then(|keys| keys.iter().find(|k| k.key == "huggingface")?.value.as_deref());
+    let Some(text) = text else { return Ok(None) };
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| "its metadata of Python's `datasets` is no JSON")?;
+    let names = value.pointer("/info/features").and_then(|features| features.get(label)?.get("names"));
+    let Some(names) = names.filter(|names| !names.is_null()) else { return Ok(None) };
+    let texts: Option<Vec<String>> =
+        names.as_array().and_then(|names| names.iter().map(|name| name.as_str().map(String::from)).collect());
+    texts.map(Some).ok_or_else(|| format!("the names of the classes of `{label}` are no texts"))
 }
 
 /// A file that hands out page headers only when they make sense.
