@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::map::{Buffer, Layout, padded};
 use super::table::Table;
 use super::winograd::{Form, Kernels};
-use super::workspace::{Patches, Pool, Scratch, Workspace};
+use super::workspace::{Idle, Patches, Scratch, Workspace};
 use crate::kernel::net::transposed;
 use crate::kernel::{Net, Step};
 use std::sync::OnceLock;
@@ -29,9 +29,9 @@ pub struct Cpu {
     /// Side after averaging.
     pub(super) average: usize,
     pub(super) linears: Vec<Linear>,
-    pub(super) workspaces: Pool<Workspace>,
-    pub(super) scratches: Pool<Scratch>,
-    pub(super) patches: Pool<Patches>,
+    pub(super) workspaces: Idle<Workspace>,
+    pub(super) scratches: Idle<Scratch>,
+    pub(super) patches: Idle<Patches>,
 }
 
 impl Cpu {
@@ -104,9 +104,9 @@ impl Cpu {
             chunks,
             maps,
             linears,
-            workspaces: Pool::new(),
-            scratches: Pool::new(),
-            patches: Pool::new(),
+            workspaces: Idle::new(),
+            scratches: Idle::new(),
+            patches: Idle::new(),
         })
     }
 

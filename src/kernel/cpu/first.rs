@@ -4,7 +4,7 @@
 use super::finish::Target;
 use super::lanes::LANES;
 use super::map::{Buffer, Layout, padded};
-use super::product::{Kernel, PANEL, Product, Shape};
+use super::product::{Depth, Kernel, PANEL, Product};
 use std::ops::Range;
 
 /// Values of a window.
@@ -122,7 +122,7 @@ pub unsafe fn forward<K: Kernel>(f: &Forward, scratch: &mut Scratch) {
                         let from = f.layout.corner(f.image) + (y + row) * f.layout.row + x * 3;
                         K::multiply(&Product {
                             rows: pixels,
-                            shape: Shape::Windows,
+                            shape: Depth::Windows,
                             blocks: 3,
                             a: f.source.add(from),
                             block_stride: f.layout.row,
@@ -157,7 +157,7 @@ pub unsafe fn forward<K: Kernel>(f: &Forward, scratch: &mut Scratch) {
 pub unsafe fn backward<K: Kernel>(b: &Backward, scratch: &mut Scratch, put: &mut Put) {
     let side = b.layout.side;
     assert!(b.layout.channels == b.first.outputs && b.rows.end <= side && scratch.row.len() == (side + 2) * 3);
-    let shape = Shape::of(b.first.outputs);
+    let shape = Depth::of(b.first.outputs);
     let block = shape.block();
     // output row o reads pixel rows o-1, o, o+1: pixel row y needs output rows y-1, y, y+1
     for o in b.rows.start.saturating_sub(1)..(b.rows.end + 1) {

@@ -18,7 +18,7 @@ use super::layer::Layer;
 use super::map::{Buffer, Layout, TILE};
 use super::reach::Reach;
 use super::wave::Wave;
-use super::workspace::{Patches, Place, Workspace};
+use super::workspace::{Corner, Patches, Workspace};
 use crate::kernel::Change;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -182,13 +182,13 @@ impl<'a> Clean<'a> {
 /// A square part of a map, whose corner is given in a map with a border of one.
 struct Area<'a> {
     values: &'a mut [f32],
-    corner: Place,
+    corner: Corner,
     side: usize,
 }
 
 impl Patches {
     /// Puts together what layer `i` reads for these tiles: clean, and over it what the layer before made.
-    fn gather(&mut self, clean: &Clean, i: usize, edits: &[Edit], tiles: Vec<(usize, Place)>) {
+    fn gather(&mut self, clean: &Clean, i: usize, edits: &[Edit], tiles: Vec<(usize, Corner)>) {
         let (from, layout) = clean.before(i);
         let stored = layout.row / layout.channels;
         let of_patch = PATCH * PATCH * layout.channels;

@@ -9,12 +9,12 @@ use super::lanes::Lanes;
 pub const PANEL: usize = 32;
 
 /// Rows × panel. Row r, depth d of the left side lies at
-/// `a + (d / block) * block_stride + r * row_stride + d % block`; see [`Shape`] for block and row stride.
+/// `a + (d / block) * block_stride + r * row_stride + d % block`; see [`Depth`] for block and row stride.
 pub struct Product {
     /// Rows.
     pub rows: usize,
     /// How the left side lies.
-    pub shape: Shape,
+    pub shape: Depth,
     /// Blocks of depth.
     pub blocks: usize,
     /// Left side.
@@ -31,9 +31,9 @@ pub struct Product {
     pub next: *const f32,
 }
 
-/// Layouts of the left side that have a kernel of their own: with the strides known, a factor is one instruction.
+/// Depths, as layouts of the left side that have a kernel of their own: with the strides known, a factor is one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum Depth {
     /// Blocks of 64 in rows of 64.
     Deep,
     /// Blocks of 32 in rows of 32.
@@ -44,23 +44,23 @@ pub enum Shape {
     Windows,
 }
 
-impl Shape {
+impl Depth {
     /// For a depth that is a multiple of 16.
-    pub fn of(depth: usize) -> Shape {
+    pub fn of(depth: usize) -> Depth {
         match depth {
-            d if d % 64 == 0 => Shape::Deep,
-            d if d % 32 == 0 => Shape::Middle,
-            _ => Shape::Shallow,
+            d if d % 64 == 0 => Depth::Deep,
+            d if d % 32 == 0 => Depth::Middle,
+            _ => Depth::Shallow,
         }
     }
 
     /// Depth of a block.
     pub fn block(self) -> usize {
         match self {
-            Shape::Deep => 64,
-            Shape::Middle => 32,
-            Shape::Shallow => 16,
-            Shape::Windows => 9,
+            Depth::Deep => 64,
+            Depth::Middle => 32,
+            Depth::Shallow => 16,
+            Depth::Windows => 9,
         }
     }
 }
@@ -74,10 +74,10 @@ pub unsafe fn multiply<L: Lanes>(p: &Product) {
     // SAFETY: passed on
     unsafe {
         match p.shape {
-            Shape::Deep => all_rows::<L, 64, 64>(p),
-            Shape::Middle => all_rows::<L, 32, 32>(p),
-            Shape::Shallow => all_rows::<L, 16, 16>(p),
-            Shape::Windows => all_rows::<L, 3, 9>(p),
+            Depth::Deep => all_rows::<L, 64, 64>(p),
+            Depth::Middle => all_rows::<L, 32, 32>(p),
+            Depth::Shallow => all_rows::<L, 16, 16>(p),
+            Depth::Windows => all_rows::<L, 3, 9>(p),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::first::WINDOW;
 use super::layer::Layer;
 use super::map::TILE;
 use super::winograd::Form;
-use super::workspace::Place;
+use super::workspace::Corner;
 use crate::kernel::Change;
 use std::ops::Range;
 
@@ -73,7 +73,7 @@ impl Reach {
     }
 
     /// Tiles of the layer's outputs that it reaches, in order; after which it stands in the map behind the layer.
-    pub fn through(&mut self, layer: &Layer) -> Vec<Place> {
+    pub fn through(&mut self, layer: &Layer) -> Vec<Corner> {
         let mut tiles = Vec::new();
         for window in &mut self.0 {
             for along in window.iter_mut() {

@@ -7,7 +7,7 @@
 
 use super::lanes::Lanes;
 use super::map::{Buffer, padded};
-use super::product::{PANEL, Shape};
+use super::product::{Depth, PANEL};
 use rayon::prelude::*;
 
 /// How a convolution is computed. Decided by the side of the map alone, so an image's result depends on nothing else.
@@ -101,8 +101,8 @@ impl Kernels {
     }
 
     /// How transformed inputs lie for the product.
-    pub fn shape(&self) -> Shape {
-        Shape::of(self.inputs)
+    pub fn shape(&self) -> Depth {
+        Depth::of(self.inputs)
     }
 }
 

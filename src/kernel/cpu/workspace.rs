@@ -21,12 +21,12 @@ pub struct Scratch {
 }
 
 /// Row and column of the first pixel of a tile.
-pub type Place = (usize, usize);
+pub type Corner = (usize, usize);
 
 /// The tiles of one layer that some changes reach, and what the layer made of them.
 pub struct Patches {
     /// Number of the edit and place, in order.
-    pub tiles: Vec<(usize, Place)>,
+    pub tiles: Vec<(usize, Corner)>,
     /// The tiles with what surrounds them, as the layer reads them.
     pub read: Buffer,
     /// Outputs.
@@ -40,11 +40,11 @@ impl Patches {
 }
 
 /// Things made once and used by one thread at a time.
-pub struct Pool<T>(Mutex<Vec<T>>);
+pub struct Idle<T>(Mutex<Vec<T>>);
 
-impl<T> Pool<T> {
-    pub fn new() -> Pool<T> {
-        Pool(Mutex::new(Vec::new()))
+impl<T> Idle<T> {
+    pub fn new() -> Idle<T> {
+        Idle(Mutex::new(Vec::new()))
     }
 
     pub fn take(&self, make: impl FnOnce() -> T) -> T {
