@@ -8,14 +8,14 @@ mod support;
 use clap::{Arg, Command, CommandFactory};
 use foolproof::attack::{ATTACKS, Entry, Kind};
 use foolproof::cli::Cli;
-use foolproof::config::{ModelText, Place, Problems, SweepFile, UNPINNED};
+use foolproof::config::{Place, Problems, SweepFile, UNPINNED};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
-use foolproof::model::{FAMILIES, MODELS};
+use foolproof::model::{self, FAMILIES, MODELS};
 use foolproof::record::Outcome;
 use foolproof::report::columns::{self, Described};
 use foolproof::sweep::plan;
-use foolproof::threat::NORMS;
+use foolproof::terms::Norm;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -153,11 +153,11 @@ fn codes<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn attacks_by_norm() -> String {
-    let norms: Vec<&str> = NORMS.iter().map(|(name, _)| *name).collect();
+    let norms: Vec<&str> = Norm::all().map(Norm::name).collect();
     let heading = [vec!["attack"], norms, vec!["what it is"]].concat();
     let row = |a: &&Entry| {
         let mut row = vec![code(a.name)];
-        row.extend(NORMS.iter().map(|(_, norm)| if a.norms.contains(norm) { "✓".into() } else { String::new() }));
+        row.extend(Norm::all().map(|norm| if a.norms.contains(&norm) { "✓".into() } else { String::new() }));
         row.push(a.summary.to_string());
         row
     };
@@ -257,7 +257,7 @@ fn options_of_verbs() -> String {
 fn models() -> String {
     let rows = MODELS.iter().map(|entry| {
         let f = entry.file().unwrap();
-        let width = f.width.map_or(String::new(), |w| format!(", width {w}"));
+        let width = f.own.get("width").map_or(String::new(), |w| format!(", width {w}"));
         let place = match &f.place {
             Place::Hub { repository, .. } => format!("Hub: `{repository}`"),
             Place::File(_) if entry.is_embedded() => "compiled in".into(),
@@ -529,7 +529,7 @@ fn try_example(text: &str) -> Result<(), String> {
         return planned(text);
     }
     if has("family") {
-        return ModelText::parse(path, text).map(|_| ()).map_err(|e| e.to_string());
+        return model::parse_either(path, text).map(|_| ()).map_err(|e| e.to_string());
     }
     let rest = REST.iter().filter(|(key, _)| !has(key)).map(|(key, value)| format!("{key} = {value}\n"));
     let sweep = format!("name = \"example\"\n[[sweep]]\n{}{text}", rest.collect::<String>());
