@@ -8,7 +8,7 @@ mod support;
 use clap::{Arg, Command, CommandFactory};
 use foolproof::attack::{ATTACKS, Entry, Kind};
 use foolproof::cli::Cli;
-use foolproof::config::{Place, Problems, SweepFile, UNPINNED};
+use foolproof::config::{Place, Problems, SweepFile};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
 use foolproof::model::{self, FAMILIES, MODELS};
@@ -259,24 +259,26 @@ fn models() -> String {
         let f = entry.file().unwrap();
         let width = f.own.get("width").map_or(String::new(), |w| format!(", width {w}"));
         let place = match &f.place {
-            Place::Hub { repository, .. } => format!("Hub: `{repository}`"),
+            Place::Hub { repository, .. } => code(repository),
             Place::File(_) if entry.is_embedded() => "compiled in".into(),
-            Place::File(file) => format!("file `{file}`"),
+            Place::File(_) => "a file".into(),
         };
-        let pinned = f.sha256.as_ref().map_or(UNPINNED, |_| "pinned");
-        let accuracy = f.published.as_ref().map_or("–".into(), |p| {
-            format!("{:.1} % of {} ({})", 100.0 * p.correct as f64 / p.of as f64, p.of, p.population)
-        });
+        let pinned = f.sha256.as_ref().map_or("no", |_| "yes");
+        let accuracy = f
+            .published
+            .as_ref()
+            .map_or("–".into(), |p| format!("{:.1} % of {}", 100.0 * p.correct as f64 / p.of as f64, p.of));
         vec![
             code(entry.name),
             format!("{}{width}", f.family),
             f.side.to_string(),
             f.classes.to_string(),
-            format!("{place}, {pinned}"),
+            place,
+            pinned.into(),
             accuracy,
         ]
     });
-    table(&["model", "network", "side", "classes", "weights", "clean accuracy published"], rows)
+    table(&["model", "network", "side", "classes", "weights", "pinned", "clean accuracy"], rows)
 }
 
 fn families() -> String {

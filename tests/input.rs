@@ -440,7 +440,7 @@ fn a_wnid_is_the_name_of_a_class_and_long_lists_are_cut() {
     (1..11).for_each(|class| write(&folder.path().join("pics"), &format!("{class}/a.png"), 1, 32));
     for (goal, expected) in [("target:1", "`target:1` is class 1, `10`; class `1` is target:0"), ("target:2", "")] {
         let plan = planned(&own.replace("untargeted", goal), folder.path()).unwrap();
-        assert_eq!((plan.cells[0].cell.goal.as_str(), plan.warnings().concat().as_str()), (goal, expected));
+        assert_eq!((plan.cells[0].cell.goal.name().as_str(), plan.warnings().concat().as_str()), (goal, expected));
     }
     // the net has ten classes, which is said; the name is known all the same
     let imagenet = SWEEP
