@@ -14,7 +14,7 @@ use foolproof::judge::{Judging, Trial, WitnessKind, predict};
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::{Engine, Net, Precision, Step};
 use foolproof::model;
-use foolproof::oracle::{Memo, Oracle, Place, Proposal};
+use foolproof::oracle::{Mark, Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Provenance, SCHEMA, Witnesses};
 use foolproof::rng::Streams;
@@ -198,6 +198,7 @@ fn judge_and_store(criterion: &mut Criterion) {
     let tensor = data::to_tensor(&subset.pixels, subset.side, &Device::Cpu).expect("images");
     let clean = predict(&cpu, &tensor).expect("logits");
     let stop = AtomicBool::new(false);
+    let threat = Threat::within(Norm::Linf, Ratio::parse("8/255").expect("a number"));
     let trial = Trial {
         engine: &cpu,
         attacked_through: (&cpu, Precision::F32),
@@ -209,13 +210,12 @@ fn judge_and_store(criterion: &mut Criterion) {
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
         on_device: false,
-        marks: &[usize::MAX],
+        marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
         every_image: false,
         batch: 512,
         stop: &stop,
     };
-    let threat = Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").expect("a number") };
     let task = Task::new(threat, Streams::new(0, "bench"));
     let judge = |times: usize| {
         let memo = Memo::new(subset.len());

@@ -5,6 +5,7 @@ use crate::goal::Aim;
 use crate::kernel::bus::{down, down_rows};
 use crate::kernel::{Loss, changed, lend};
 use crate::loss;
+use crate::terms::{Budget, Threat};
 use candle_core::{D, DType, Tensor, TensorId};
 use rayon::prelude::*;
 use std::cell::OnceCell;
@@ -30,38 +31,77 @@ pub struct Ruling {
     pub settled: bool,
 }
 
-/// The numbers of iterations that one run serves. A run of 40 begins as one of 10 does, so it passes the mark of a cell
-/// with 10 on its way, and gives that cell the rows, and the costs, that it would have had alone.
+/// One cell that a run serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Iterations of a run that ends here; `usize::MAX` for an attack that does not count them.
+    pub end: usize,
+    /// The images that count here.
+    pub threat: Threat,
+}
+
+/// The cells that one run serves. A run of 40 iterations begins as one of 10 does, so it passes the mark of a cell with 10 on
+/// its way; a run that looks for the nearest image passes through the balls of many budgets. Each cell gets the rows, and the
+/// costs, that it would have had alone.
 pub struct Marks {
-    /// Iterations, ascending; `usize::MAX` for an attack that does not count them.
-    ends: Vec<usize>,
+    /// By ascending end.
+    marks: Vec<Mark>,
     /// By mark, then by row.
     open: Vec<Vec<bool>>,
+    /// Passes that the attack itself has asked for, by mark, then by row.
+    passes: Vec<Vec<u64>>,
 }
 
 impl Marks {
-    fn new(ends: &[usize], rows: usize) -> Marks {
-        Marks { ends: ends.to_vec(), open: vec![vec![true; rows]; ends.len()] }
+    fn new(marks: &[Mark], rows: usize) -> Marks {
+        let (open, passes) = (vec![vec![true; rows]; marks.len()], vec![vec![0; rows]; marks.len()]);
+        Marks { marks: marks.to_vec(), open, passes }
     }
 
     /// Iterations of a run that ends at this mark.
     pub fn end(&self, mark: usize) -> usize {
-        self.ends[mark]
+        self.marks[mark].end
+    }
+
+    /// The images that count at this mark.
+    pub fn threat(&self, mark: usize) -> Threat {
+        self.marks[mark].threat
+    }
+
+    /// All threats, each once.
+    pub fn threats(&self) -> Vec<Threat> {
+        let mut threats: Vec<Threat> = Vec::new();
+        for mark in &self.marks {
+            if !threats.contains(&mark.threat) {
+                threats.push(mark.threat);
+            }
+        }
+        threats
+    }
+
+    /// Passes that the attack has asked for on the row, forward and back each counted as one.
+    pub fn passes(&self, mark: usize, row: usize) -> u64 {
+        self.passes[mark][row]
     }
 
     /// Whether so many iterations are at most half of a run that ends at this mark. Without a count there is no half.
     pub fn is_first_half(&self, mark: usize, step: usize) -> bool {
-        self.ends[mark] != usize::MAX && step <= self.ends[mark] / 2
+        self.end(mark) != usize::MAX && step <= self.end(mark) / 2
     }
 
     /// Marks for which the row is not settled and which `step` iterations have not passed.
     pub fn ahead(&self, row: usize, step: usize) -> impl Iterator<Item = usize> {
-        (0..self.ends.len()).filter(move |m| self.open[*m][row] && step <= self.ends[*m])
+        (0..self.marks.len()).filter(move |m| self.open[*m][row] && step <= self.end(*m))
     }
 
     /// Iterations that a run of this row is still good for; 0: it is settled.
     fn wanted(&self, row: usize) -> usize {
-        (0..self.ends.len()).filter(|m| self.open[*m][row]).map(|m| self.ends[m]).max().unwrap_or(0)
+        (0..self.marks.len()).filter(|m| self.open[*m][row]).map(|m| self.end(m)).max().unwrap_or(0)
+    }
+
+    /// Whether the passes of a minimal threat are used up.
+    fn is_spent(&self, mark: usize, row: usize) -> bool {
+        matches!(self.threat(mark).eps, Budget::Minimal { passes } if self.passes[mark][row] >= passes)
     }
 }
 
@@ -189,23 +229,52 @@ pub struct Oracle<'a> {
     marks: Marks,
     /// By mark, then by row.
     spent: Vec<Vec<Spent>>,
+    /// Where the rows that the attack speaks of stand among all; `None`: they are all ([`Oracle::for_rows`]).
+    narrowed: Option<Vec<usize>>,
 }
 
 impl<'a> Oracle<'a> {
     /// An oracle over the images that `aims` speaks of, row by row; `slots` are their indices in `memo`. `marks` are the
-    /// numbers of iterations that the attack serves, ascending.
+    /// cells that the attack serves, by ascending end.
     pub fn new(
         engine: &'a dyn Engine,
         aims: &'a [Aim],
         referee: &'a mut dyn Referee,
         (memo, slots): (&'a Memo, &'a [usize]),
-        marks: &[usize],
+        marks: &[Mark],
         stop: &'a AtomicBool,
         done: &'a mut dyn FnMut(usize),
     ) -> Oracle<'a> {
         let spent = vec![vec![Spent::default(); aims.len()]; marks.len()];
         let marks = Marks::new(marks, aims.len());
-        Oracle { engine, aims, referee, memo, slots, stop, done, marks, spent }
+        Oracle { engine, aims, referee, memo, slots, stop, done, marks, spent, narrowed: None }
+    }
+
+    /// Lets `work` speak of these rows alone, as rows 0, 1, …: what a stage of an attack gets, whose batch is narrowed alike
+    /// (`Batch::only`).
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn for_rows<T>(&mut self, rows: &[usize], work: impl FnOnce(&mut Oracle<'a>) -> Result<T>) -> Result<T> {
+        let narrowed = self.among_all(rows);
+        let before = self.narrowed.replace(narrowed);
+        let done = work(self);
+        self.narrowed = before;
+        done
+    }
+
+    /// Whether work on a row can go on: it is neither broken for all cells, nor at fault, nor are its passes used up.
+    pub fn stands(&self, row: usize) -> bool {
+        self.marks.wanted(self.at(row)) > 0
+    }
+
+    /// Where a row that the attack speaks of stands among all.
+    fn at(&self, row: usize) -> usize {
+        self.narrowed.as_ref().map_or(row, |rows| rows[row])
+    }
+
+    fn among_all(&self, rows: &[usize]) -> Vec<usize> {
+        rows.iter().map(|row| self.at(*row)).collect()
     }
 
     /// Logits and gradient at one image for each of `rows`, which stands at its of `places`. Where `at_clean` says that an
@@ -213,6 +282,7 @@ impl<'a> Oracle<'a> {
     /// computed here: a cell's row does not depend on its neighbours.
     pub fn pass(&mut self, rows: &[usize], images: &Tensor, places: &[Place], at_clean: &[bool]) -> Result<Pass> {
         self.check_stop()?;
+        let rows = &self.among_all(rows)[..];
         let memo = self.memo;
         let slot = |i: usize| memo.0.get(self.slots[rows[i]]).filter(|_| at_clean[i]);
         let known = |i: usize| slot(i).and_then(|s| s.get());
@@ -247,6 +317,7 @@ impl<'a> Oracle<'a> {
     /// [`Oracle::pass`] for another objective than the log-odds, given by its slope, at any images.
     pub fn climb(&mut self, rows: &[usize], images: &Tensor, places: &[Place], slope: &Slope) -> Result<Pass> {
         self.check_stop()?;
+        let rows = &self.among_all(rows)[..];
         let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, slope)?;
         self.account(rows, places, &pass.gradient)?;
         Ok(pass)
@@ -260,6 +331,7 @@ impl<'a> Oracle<'a> {
 
     /// Whether a gradient of a row was zero everywhere, and whether one was faint.
     pub fn noticed(&self, row: usize) -> [bool; 2] {
+        let row = self.at(row);
         let any = |of: fn(&Spent) -> bool| self.spent.iter().any(|spent| of(&spent[row]));
         [any(|s| s.zero_gradient), any(|s| s.faint_gradient)]
     }
@@ -267,11 +339,14 @@ impl<'a> Oracle<'a> {
     /// Notes of a row that an attack had no slope to follow: where it looks at a part of the gradient alone, or at gradients
     /// of other images.
     pub fn met_zero_gradient(&mut self, row: usize) {
+        let row = self.at(row);
         self.spent.iter_mut().for_each(|spent| spent[row].zero_gradient = true);
     }
 
     /// Counts the passes that a row cost before its run was stopped and taken up again, and recalls what was noticed.
     pub fn resume(&mut self, row: usize, passes: usize, [zero_gradient, faint_gradient]: [bool; 2]) {
+        let row = self.at(row);
+        self.marks.passes.iter_mut().for_each(|of_mark| of_mark[row] += 2 * passes as u64);
         for spent in &mut self.spent {
             spent[row].forwards += passes as u64;
             spent[row].backwards += passes as u64;
@@ -282,7 +357,7 @@ impl<'a> Oracle<'a> {
 
     /// What the attack is to do with a row.
     pub fn aim(&self, row: usize) -> Aim {
-        self.aims[row]
+        self.aims[self.at(row)]
     }
 
     /// Logits of the clean images `base` of `rows`, N×3×H×W, with some pixels changed: one row a change, whose `image`
@@ -298,12 +373,14 @@ impl<'a> Oracle<'a> {
         places: &[Place],
     ) -> Result<(Vec<Vec<f32>>, Vec<usize>)> {
         self.check_stop()?;
+        let rows = &self.among_all(rows)[..];
         let logits = down_rows(&self.engine.logits_of_changes(base, changes)?)?;
         let mut nearest: Vec<Option<(f32, usize)>> = vec![None; rows.len()];
         for (k, (change, logits)) in changes.iter().zip(&logits).enumerate() {
             let (row, place) = (rows[change.image], places[change.image]);
-            for mark in self.marks.ahead(row, place.step) {
+            for mark in self.marks.ahead(row, place.step).collect::<Vec<_>>() {
                 self.spent[mark][row].forwards += 1;
+                self.marks.passes[mark][row] += 1;
             }
             let distance = self.aims[row].distance(logits);
             let best = &mut nearest[change.image];
@@ -326,7 +403,7 @@ impl<'a> Oracle<'a> {
         // the images are 8-bit already
         let evidence = Some(Evidence { of: images.id(), logits: &known, gradient: None });
         let proposal = Proposal { images: &images, gradient: None, evidence, places: &places, notes: &[] };
-        for ((i, _), still) in chosen.iter().zip(self.propose(&of, &proposal)?) {
+        for ((i, _), still) in chosen.iter().zip(self.hand_on(&of, &proposal)?) {
             wanted[*i] = still;
         }
         Ok((logits, wanted))
@@ -339,6 +416,10 @@ impl<'a> Oracle<'a> {
     /// Those of the referee; evidence of other images than those proposed.
     pub fn propose(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         self.check_stop()?;
+        self.hand_on(&self.among_all(rows), proposal)
+    }
+
+    fn hand_on(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         if proposal.evidence.is_some_and(|e| e.of != proposal.images.id() || e.logits.len() != rows.len()) {
             return Err(Error::usage("an attack handed on what the net said of other images than it proposes"));
         }
@@ -347,7 +428,7 @@ impl<'a> Oracle<'a> {
             for Ruling { mark, judged, settled } in rulings {
                 let spent = &mut self.spent[mark][*row];
                 spent.forwards += u64::from(judged);
-                self.marks.open[mark][*row] = !(settled || spent.not_finite);
+                self.marks.open[mark][*row] = !(settled || spent.not_finite || self.marks.is_spent(mark, *row));
             }
         }
         Ok(rows.iter().map(|row| self.marks.wanted(*row)).collect())
@@ -368,7 +449,10 @@ impl<'a> Oracle<'a> {
     fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor) -> Result<()> {
         for ((row, place), most) in rows.iter().zip(places).zip(largest(gradient)?) {
             // a run that ends here asks for no gradient any more
-            for mark in self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)) {
+            let ahead: Vec<usize> =
+                self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)).collect();
+            for mark in ahead {
+                self.marks.passes[mark][*row] += 2;
                 let spent = &mut self.spent[mark][*row];
                 spent.forwards += 1;
                 spent.backwards += 1;

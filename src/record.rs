@@ -682,7 +682,7 @@ pub(crate) mod tests {
                 revision: 1,
                 params: [("steps", "10"), ("restarts", "1")].map(|(k, v)| (k.into(), v.into())).into(),
             },
-            threat: Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").unwrap() },
+            threat: Threat::within(Norm::Linf, Ratio::parse("8/255").unwrap()),
             goal: Goal::Untargeted,
             mode: Mode::At,
             witness: WitnessKind::U8,

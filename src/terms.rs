@@ -138,22 +138,72 @@ impl Norm {
     }
 }
 
+/// How far an attack may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// So far: a radius in units of [0,1] pixels; a number of pixels; a share of the image; 1 where every image is allowed.
+    Within(Ratio),
+    /// As far as it must. The *nearest* image that is fooled counts, of those found before so many passes of the net were
+    /// spent on it, forward and back each counted as one.
+    Minimal {
+        /// Passes that the attack may ask for; those of the judge's tests do not count.
+        passes: u64,
+    },
+}
+
+impl Budget {
+    /// Nothing may change.
+    pub const ZERO: Budget = Budget::Within(Ratio::ZERO);
+
+    /// The radius; `None`: there is none.
+    pub fn radius(self) -> Option<Ratio> {
+        match self {
+            Budget::Within(radius) => Some(radius),
+            Budget::Minimal { .. } => None,
+        }
+    }
+
+    /// The nearest `f64` to the radius; infinite where there is none.
+    pub fn to_f64(self) -> f64 {
+        self.radius().map_or(f64::INFINITY, Ratio::to_f64)
+    }
+
+    /// Whether the nearest image counts, not the first.
+    pub fn is_minimal(self) -> bool {
+        self.radius().is_none()
+    }
+}
+
 /// The images that an attack may return: those within `eps` of the clean image in this norm, and inside [0,1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StoredThreat", into = "StoredThreat")]
 pub struct Threat {
     /// How distance is measured.
     pub norm: Norm,
-    /// Radius in units of [0,1] pixels; number of pixels; share of the image; 1 where every image is allowed.
-    pub eps: Ratio,
+    /// How far from the clean image.
+    pub eps: Budget,
 }
 
 impl Threat {
-    /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number.
+    /// All images within a radius.
+    pub fn within(norm: Norm, radius: Ratio) -> Threat {
+        Threat { norm, eps: Budget::Within(radius) }
+    }
+
+    /// The radius.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn radius(&self) -> Result<Ratio, String> {
+        self.eps.radius().ok_or_else(|| "needs a budget, not a minimal threat".into())
+    }
+
+    /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number; `minimal, 2000 passes`.
     pub fn eps_text(&self) -> String {
-        match self.norm {
-            Norm::Linf => self.eps.in_grey_levels(),
-            _ => self.eps.to_string(),
+        match (self.eps, self.norm) {
+            (Budget::Within(radius), Norm::Linf) => radius.in_grey_levels(),
+            (Budget::Within(radius), _) => radius.to_string(),
+            (Budget::Minimal { passes }, _) => format!("{MINIMAL}, {passes} passes"),
         }
     }
 
@@ -175,26 +225,37 @@ impl Threat {
     }
 }
 
+/// What stands in the place of a radius where there is none.
+const MINIMAL: &str = "minimal";
+
 /// A threat on disk.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredThreat {
     norm: Norm,
     eps: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passes: Option<u64>,
 }
 
 impl From<Threat> for StoredThreat {
     fn from(threat: Threat) -> StoredThreat {
-        StoredThreat { norm: threat.norm, eps: threat.eps_text() }
+        match threat.eps {
+            Budget::Within(_) => StoredThreat { norm: threat.norm, eps: threat.eps_text(), passes: None },
+            Budget::Minimal { passes } => StoredThreat { norm: threat.norm, eps: MINIMAL.into(), passes: Some(passes) },
+        }
     }
 }
 
 impl TryFrom<StoredThreat> for Threat {
     type Error = String;
 
-    fn try_from(StoredThreat { norm, eps }: StoredThreat) -> Result<Threat, String> {
-        let eps = Ratio::parse(&eps).ok_or_else(|| format!("eps `{eps}` is no number"))?;
-        Ok(Threat { norm, eps })
+    fn try_from(StoredThreat { norm, eps, passes }: StoredThreat) -> Result<Threat, String> {
+        match (passes, Ratio::parse(&eps)) {
+            (Some(passes), None) if eps == MINIMAL => Ok(Threat { norm, eps: Budget::Minimal { passes } }),
+            (None, Some(radius)) => Ok(Threat::within(norm, radius)),
+            _ => Err(format!("eps `{eps}` is no number")),
+        }
     }
 }
 
@@ -301,7 +362,7 @@ impl Mode {
     /// As it is stored: `at`, or `within 1/255 2/255`.
     pub fn text(&self, norm: Norm) -> String {
         let smaller: &[Ratio] = if let Mode::Within(smaller) = self { smaller } else { &[] };
-        let texts = smaller.iter().map(|eps| Threat { norm, eps: *eps }.eps_text());
+        let texts = smaller.iter().map(|radius| Threat::within(norm, *radius).eps_text());
         [self.name().to_string()].into_iter().chain(texts).collect::<Vec<_>>().join(" ")
     }
 
@@ -406,9 +467,10 @@ mod tests {
         for norm in Norm::all() {
             assert_eq!(stored(&norm), format!("\"{}\"", norm.name()));
             for eps in ["8/255", "0.5", "3", "1/3"] {
-                let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
+                let radius = Ratio::parse(eps).unwrap();
+                let threat = Threat::within(norm, radius);
                 assert_eq!(serde_json::from_str::<Threat>(&stored(&threat)).unwrap(), threat);
-                let mode = Mode::Within(vec![threat.eps; 2]);
+                let mode = Mode::Within(vec![radius; 2]);
                 assert_eq!(Mode::parse(&mode.text(norm)), Some(mode));
             }
         }
@@ -432,8 +494,14 @@ mod tests {
 
     #[test]
     fn grey_levels_are_told_as_such() {
-        let threat = |norm, eps: &str| Threat { norm, eps: Ratio::parse(eps).unwrap() };
+        let threat = |norm, eps: &str| Threat::within(norm, Ratio::parse(eps).unwrap());
         assert_eq!(stored(&threat(Norm::Linf, "1/51")), r#"{"norm":"linf","eps":"5/255"}"#);
+        let minimal = Threat { norm: Norm::L2, eps: Budget::Minimal { passes: 2000 } };
+        assert_eq!(stored(&minimal), r#"{"norm":"l2","eps":"minimal","passes":2000}"#);
+        assert_eq!(serde_json::from_str::<Threat>(&stored(&minimal)).unwrap(), minimal);
+        for damaged in [r#"{"norm":"l2","eps":"minimal"}"#, r#"{"norm":"l2","eps":"0.5","passes":2000}"#] {
+            assert!(serde_json::from_str::<Threat>(damaged).is_err(), "{damaged}");
+        }
         assert_eq!(threat(Norm::Linf, "1/51").caption(), "Linf 5/255");
         assert_eq!(threat(Norm::L2, "1/2").caption(), "L2 0.5");
         assert_eq!(threat(Norm::Pixels, "1").caption(), "1 pixel");

@@ -147,7 +147,8 @@ impl Threat {
     /// [`Norm::Patch`] rounded down, else all.
     pub fn pixels(&self, values: usize) -> usize {
         let all = values / 3;
-        let whole = |share: usize| (self.eps.num() as u128 * share as u128 / u128::from(self.eps.den())) as usize;
+        let Some(share) = self.eps.radius() else { return all };
+        let whole = |of: usize| (share.num() as u128 * of as u128 / u128::from(share.den())) as usize;
         match self.norm {
             Norm::Pixels => whole(1).min(all),
             Norm::Patch => whole(all).min(all),
@@ -171,12 +172,13 @@ impl Threat {
 
     /// Largest whole number of grey levels a pixel may change under Linf.
     fn grey_levels(&self) -> u64 {
-        (255 * u128::from(self.eps.num()) / u128::from(self.eps.den())).min(255) as u64
+        self.eps.radius().map_or(255, |eps| (255 * u128::from(eps.num()) / u128::from(eps.den())).min(255) as u64)
     }
 
     /// Largest sum of squared grey-level changes in the L2 ball: Σd²/255² ≤ num²/den².
     fn largest_square(&self) -> u64 {
-        let (n, d) = (u128::from(self.eps.num()), u128::from(self.eps.den()));
+        let Some(eps) = self.eps.radius() else { return u64::MAX };
+        let (n, d) = (u128::from(eps.num()), u128::from(eps.den()));
         u64::try_from(255 * 255 * n * n / (d * d)).unwrap_or(u64::MAX)
     }
 
@@ -288,7 +290,7 @@ mod tests {
         // a quarter of the gradients are 0
         let gradient = gradient.maximum(&gradient.affine(0.5, 0.0).unwrap().maximum(0.0).unwrap()).unwrap();
         for (eps, step_size) in [("8/255", 2.0 / 255.0), ("1/255", 1.0 / 4080.0), ("16/255", 0.3)] {
-            let threat = Threat { norm: Norm::Linf, eps: Ratio::parse(eps).unwrap() };
+            let threat = Threat::within(Norm::Linf, Ratio::parse(eps).unwrap());
             let x_adv = threat.project(&(&x + &change).unwrap(), &x).unwrap();
             let moved = (&x_adv + (threat.steepest(&gradient).unwrap() * step_size).unwrap()).unwrap();
             let tensors = threat.project(&moved, &x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -298,7 +300,7 @@ mod tests {
         }
         // sums in another order: the last bits may differ
         for (eps, step_size) in [("0.5", 0.1), ("20", 3.0), ("1/255", 2.0)] {
-            let threat = Threat { norm: Norm::L2, eps: Ratio::parse(eps).unwrap() };
+            let threat = Threat::within(Norm::L2, Ratio::parse(eps).unwrap());
             let x_adv = threat.project(&(&x + &change).unwrap(), &x).unwrap();
             let tensors = threat.step(&x_adv, &gradient, step_size, &x).unwrap();
             let fused = pixels::step_l2(&x_adv, &gradient, &x, step_size as f32, threat.eps.to_f64()).unwrap();
@@ -314,7 +316,7 @@ mod tests {
         let mut stream = crate::rng::Streams::new(0, "size").stream(0, 0, "values");
         let g: Vec<f32> = (0..3072).map(|_| 2.0 * stream.uniform() - 1.0).collect();
         let of = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let threat = Threat { norm: Norm::L2, eps: Ratio::parse("0.5").unwrap() };
+        let threat = Threat::within(Norm::L2, Ratio::parse("0.5").unwrap());
         let x = Tensor::full(0.5f32, (1, 3, 32, 32), &Device::Cpu).unwrap();
         let at = |power: i32| {
             let g: Vec<f32> = g.iter().map(|g| (f64::from(*g) * 2f64.powi(power)) as f32).collect();
@@ -340,8 +342,9 @@ mod tests {
     #[test]
     fn the_largest_square_is_the_last_that_is_held() {
         for eps in ["0", "0.5", "1/255", "128/255", "0.123456789", "3", "999999999999", "1/999999999999"] {
-            let threat = Threat { norm: Norm::L2, eps: Ratio::parse(eps).unwrap() };
-            let (n, d) = (u128::from(threat.eps.num()), u128::from(threat.eps.den()));
+            let threat = Threat::within(Norm::L2, Ratio::parse(eps).unwrap());
+            let eps = threat.eps.radius().unwrap();
+            let (n, d) = (u128::from(eps.num()), u128::from(eps.den()));
             // what would wrap is outside
             let holds = |sum: u64| (d * d).checked_mul(u128::from(sum)).is_some_and(|left| left <= 255 * 255 * n * n);
             let largest = threat.largest_square();

@@ -9,7 +9,7 @@ use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, Verdict, WitnessKind};
 use foolproof::kernel::bus::{Crossed, crossed};
 use foolproof::kernel::{Engine, Loss, Precision};
-use foolproof::oracle::Memo;
+use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::rng::Streams;
 use foolproof::threat::{Norm, Threat};
@@ -58,7 +58,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
     let subset = Subset::new((0..IMAGES).collect(), vec![0; IMAGES], pixels, SIDE, vec!["zero".into(); CLASSES]);
     let engine = Counting { asked: Mutex::new(Vec::new()) };
     let verdict = Verdict { logits: vec![1.0; CLASSES], prediction: Some(0) };
-    let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
+    let threat = Threat::within(norm, Ratio::parse(eps).unwrap());
     let entry = attack::find("pgd").unwrap();
     let attack = entry.build(&Params::resolve(entry.params, &[("steps", "6")]).unwrap(), &threat).unwrap();
     let trial = Trial {
@@ -72,7 +72,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
         on_device,
-        marks: &[6],
+        marks: &[Mark { end: 6, threat }],
         earlier: None,
         every_image: false,
         batch: IMAGES,

@@ -11,10 +11,11 @@ use foolproof::goal::{Aim, Goal};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::{Engine, Loss, Precision};
 use foolproof::loss::logit_difference;
-use foolproof::oracle::{Memo, Oracle, Place, Proposal};
+use foolproof::oracle::{Mark, Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
 use foolproof::rng::Streams;
+use foolproof::terms::Budget;
 use foolproof::threat::{Norm, Threat};
 use std::sync::atomic::AtomicBool;
 use support::{number, stream};
@@ -97,7 +98,7 @@ fn judge(
             let task = Task::new(threat, Streams::new(0, "toy"));
             trial.run(attack, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0)
         };
-        with_trial(model, subset, &|t| trial(Trial { witness, goal, on_device, ..t }))
+        with_trial(model, subset, threat, &|t| trial(Trial { witness, goal, on_device, ..t }))
     };
     let (in_memory, on_device) = (judge(false), judge(true));
     assert_eq!(in_memory, on_device, "looked at in memory and by the kernels' operations");
@@ -105,7 +106,7 @@ fn judge(
 }
 
 /// A trial of 8-bit images, without a goal of its own, judged where it matters.
-fn with_trial<T>(model: &Linear, subset: &Subset, work: &dyn Fn(Trial) -> T) -> T {
+fn with_trial<T>(model: &Linear, subset: &Subset, threat: Threat, work: &dyn Fn(Trial) -> T) -> T {
     let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 16).unwrap();
     work(Trial {
         engine: model,
@@ -118,7 +119,7 @@ fn with_trial<T>(model: &Linear, subset: &Subset, work: &dyn Fn(Trial) -> T) -> 
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
         on_device: false,
-        marks: &[usize::MAX],
+        marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
         every_image: false,
         batch: 16,
@@ -127,7 +128,7 @@ fn with_trial<T>(model: &Linear, subset: &Subset, work: &dyn Fn(Trial) -> T) -> 
 }
 
 fn threat(norm: Norm, eps: &str) -> Threat {
-    Threat { norm, eps: Ratio::parse(eps).unwrap() }
+    Threat::within(norm, Ratio::parse(eps).unwrap())
 }
 
 /// Whether success is exactly where theory says, apart from images within `thin` of the boundary.
@@ -376,7 +377,7 @@ fn evidence_of_another_loss_than_the_cross_entropy_loses_no_success() {
     for levels in 1..=12 {
         let threat = threat(Norm::Linf, &format!("{levels}/255"));
         let run = |judging, on_device| {
-            with_trial(&model, &subset, &|t| {
+            with_trial(&model, &subset, threat, &|t| {
                 let task = Task::new(threat, Streams::new(0, "toy"));
                 let trial = Trial { judging, on_device, ..t };
                 trial.run(&FlatMargin { levels }, &task, &Memo::default(), &mut |_| {}).unwrap().remove(0).0
@@ -421,9 +422,83 @@ impl Attack for Forger {
 fn evidence_of_other_images_is_refused() {
     let (model, subset) = toy();
     let threat = threat(Norm::Linf, "8/255");
-    let problem = with_trial(&model, &subset, &|trial| {
+    let problem = with_trial(&model, &subset, threat, &|trial| {
         let task = Task::new(threat, Streams::new(0, "toy"));
         trial.run(&Forger, &task, &Memo::default(), &mut |_| {}).unwrap_err().to_string()
     });
     assert!(problem.contains("of other images than it proposes"), "{problem}");
+}
+
+#[test]
+fn ddn_finds_the_distance_to_the_plane() {
+    let (model, subset) = toy();
+    let minimal = |passes| Threat { norm: Norm::L2, eps: Budget::Minimal { passes } };
+    let given = [("steps", "200"), ("quantise", "false")];
+    let (outcomes, _) = run(&model, &subset, "ddn", &given, minimal(400), WitnessKind::F32);
+    let length: f64 = model.w.iter().map(|w| f64::from(*w) * f64::from(*w)).sum::<f64>().sqrt();
+    for o in &outcomes {
+        let least = model.margin(&floats(subset.image(o.example))) / length;
+        let found = o.l2.unwrap();
+        assert_eq!(o.success, Some(true), "{o:?}");
+        // below by the rounding of f32 alone
+        assert!(found >= least * (1.0 - 1e-4) - 1e-6 && found <= least * 1.01 + 1e-4, "{found} for {least}: {o:?}");
+        let pass: u64 = o.note.strip_prefix("pass=").unwrap().parse().unwrap();
+        assert_eq!(pass, (2 * (o.step as u64 + 1)).min(400), "the pass at the iterate itself found it: {o:?}");
+        assert_eq!(o.backwards, 200);
+    }
+    // fewer passes, no nearer
+    let (fewer, _) = run(&model, &subset, "ddn", &given, minimal(40), WitnessKind::F32);
+    assert!(fewer.iter().all(|o| o.backwards == 20));
+    let mean = |o: &[Outcome]| o.iter().map(|o| o.l2.unwrap()).sum::<f64>() / o.len() as f64;
+    assert!(mean(&fewer) > 1.02 * mean(&outcomes), "{} {}", mean(&fewer), mean(&outcomes));
+}
+
+/// An attack in two stages: the second gets what the first leaves, as a batch of its own.
+struct Stages {
+    first: Box<dyn Attack>,
+    second: Box<dyn Attack>,
+}
+
+impl Attack for Stages {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        self.first.perturb(oracle, batch, task)?;
+        let standing: Vec<usize> = (0..batch.len()).filter(|row| oracle.stands(*row)).collect();
+        assert!(!standing.is_empty() && standing.len() < batch.len(), "both stages have work");
+        oracle.for_rows(&standing, |oracle| {
+            let aims: Vec<usize> = (0..standing.len()).map(|row| oracle.aim(row).label).collect();
+            assert_eq!(aims, vec![0; standing.len()]);
+            batch.only(&standing, |batch| self.second.perturb(oracle, batch, task))
+        })
+    }
+
+    fn cost(&self) -> u64 {
+        self.first.cost() + self.second.cost()
+    }
+}
+
+#[test]
+fn a_second_stage_gets_what_the_first_leaves() {
+    let (model, subset) = toy();
+    let build = |name: &str, given: &[(&str, &str)], threat: &Threat| {
+        let entry = attack::find(name).unwrap();
+        entry.build(&Params::resolve(entry.params, given).unwrap(), threat).unwrap()
+    };
+    let small = threat(Norm::Linf, "8/255");
+    let pgd = [("steps", "5"), ("step_size", "8/255"), ("random_start", "false")];
+    let stages = Stages {
+        // noise breaks only images next to the plane
+        first: build("noise", &[("draws", "20")], &small),
+        second: build("pgd", &pgd, &small),
+    };
+    let judge = |attack: &dyn Attack| judge(&model, &subset, attack, small, WitnessKind::U8, Goal::Untargeted).0;
+    let (both, first, second) = (judge(&stages), judge(stages.first.as_ref()), judge(stages.second.as_ref()));
+    for ((both, first), second) in both.iter().zip(&first).zip(&second) {
+        assert_eq!(both.success, Some(first.success == Some(true) || second.success == Some(true)));
+        if first.success == Some(true) {
+            assert_eq!(both, first, "what the first stage broke is left alone");
+        } else {
+            assert_eq!(both.forwards, first.forwards + second.forwards);
+            assert_eq!(both.backwards, second.backwards);
+        }
+    }
 }

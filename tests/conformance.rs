@@ -19,7 +19,7 @@ const SHORT: [(&str, &str); 4] = [("steps", "3"), ("generations", "2"), ("popula
 /// Whether the attack, with these parameters, serves the goal at all.
 fn serves(entry: &Entry, given: &[(&str, &str)], norm: Norm, goal: &str) -> bool {
     let params = Params::resolve(entry.params, given).unwrap();
-    let built = entry.build(&params, &Threat { norm, eps: Ratio::new(1, 10).unwrap() }).unwrap();
+    let built = entry.build(&params, &Threat::within(norm, Ratio::new(1, 10).unwrap())).unwrap();
     let goal = Goal::parse(goal).unwrap();
     built.check_goal(&goal).is_ok()
 }

@@ -15,7 +15,7 @@ use foolproof::kernel::halving::{self, Halving};
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Loss, Net, Precision, Step, pixels};
 use foolproof::model;
-use foolproof::oracle::Memo;
+use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::record::Witnesses;
 use foolproof::rng::Streams;
@@ -288,7 +288,7 @@ fn what_step_and_judge_do_on_the_device_is_what_they_do_in_memory() {
     for eps in ["0", "1/2550", "8/255", "0.5", "3"] {
         let eps = Ratio::parse(eps).unwrap();
         for (x_adv, norm) in [&x_adv, &near].into_iter().flat_map(|x| [(x, Norm::Linf), (x, Norm::L2)]) {
-            let threat = Threat { norm, eps };
+            let threat = Threat::within(norm, eps);
             let (step, radius) = (0.01, eps.to_f64());
             let moved = |x_adv: &Tensor, g: &Tensor, x: &Tensor| match norm {
                 Norm::Linf => pixels::step_linf(x_adv, g, x, step, radius as f32).unwrap(),
@@ -332,7 +332,7 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
         (Precision::Bf16, Norm::L2, "0.25"),
     ] {
         let asked = engine(precision);
-        let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
+        let threat = Threat::within(norm, Ratio::parse(eps).unwrap());
         let entry = attack::find("pgd").unwrap();
         let attack = entry.build(&Params::resolve(entry.params, &[("steps", "7")]).unwrap(), &threat).unwrap();
         let run = |on_device| {
@@ -347,7 +347,7 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
                 witness: WitnessKind::U8,
                 judging: Judging::WhereItMatters,
                 on_device,
-                marks: &[7],
+                marks: &[Mark { end: 7, threat }],
                 earlier: None,
                 every_image: false,
                 batch: 5,

@@ -531,7 +531,7 @@ fn try_example(text: &str) -> Result<(), String> {
         return planned(text);
     }
     if has("family") {
-        return model::parse_either(path, text).map(|_| ()).map_err(|e| e.to_string());
+        return model::parse(path, text).map(|_| ()).map_err(|e| e.to_string());
     }
     let rest = REST.iter().filter(|(key, _)| !has(key)).map(|(key, value)| format!("{key} = {value}\n"));
     let sweep = format!("name = \"example\"\n[[sweep]]\n{}{text}", rest.collect::<String>());

@@ -12,7 +12,7 @@ use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::loss::{log_odds, log_share_of_others};
 use foolproof::model::{self, MODELS};
-use foolproof::oracle::Memo;
+use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
 use foolproof::report::summary::Summary;
@@ -256,7 +256,7 @@ fn skipping_judgements_loses_no_success() {
             let pixels = Witnesses::U8(subset.pixels.clone());
             let clean = predict_stored(engine.as_ref(), &pixels, 32, &Device::Cpu, 512).unwrap();
             for eps in budgets {
-                let threat = Threat { norm: *norm, eps: Ratio::parse(eps).unwrap() };
+                let threat = Threat::within(*norm, Ratio::parse(eps).unwrap());
                 let attack = attack::find("pgd").unwrap().build(params, &threat).unwrap();
                 let run = |judging, on_device| {
                     let trial = Trial {
@@ -270,7 +270,7 @@ fn skipping_judgements_loses_no_success() {
                         witness: *witness,
                         judging,
                         on_device,
-                        marks: &[usize::MAX],
+                        marks: &[Mark { end: usize::MAX, threat }],
                         earlier: None,
                         every_image: false,
                         batch: 512,

@@ -211,7 +211,7 @@ fn rounding_membership_and_bound_are_the_same_to_the_bit() {
     let mut seen = Vec::new();
     for (kind, eps, values) in cases() {
         for norm in [Norm::Linf, Norm::L2] {
-            let threat = Threat { norm, eps };
+            let threat = Threat::within(norm, eps);
             let ball = threat.ball().unwrap();
             let (clean, _, images) = images(kind, eps.to_f64() as f32, values, &mut s);
             let g = gradient(kind, values, &mut s);

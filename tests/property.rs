@@ -13,7 +13,7 @@ const VALUES: usize = 3 * 5 * 5;
 fn threats() -> impl Strategy<Value = Threat> {
     let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2)];
     (norm, 0u128..600, prop_oneof![Just(255u128), Just(1000), Just(100), Just(7)])
-        .prop_map(|(norm, num, den)| Threat { norm, eps: Ratio::new(num, den).unwrap() })
+        .prop_map(|(norm, num, den)| Threat::within(norm, Ratio::new(num, den).unwrap()))
 }
 
 fn floats(v: &[u8]) -> Vec<f32> {
@@ -92,10 +92,10 @@ proptest! {
     #[test]
     fn steepest_ascent_has_length_one(gradient in proptest::collection::vec(-1.0f32..1.0, VALUES)) {
         let one = Ratio::new(1, 1).unwrap();
-        let l2 = values(&Threat { norm: Norm::L2, eps: one }.steepest(&tensor(&gradient)).unwrap());
+        let l2 = values(&Threat::within(Norm::L2, one).steepest(&tensor(&gradient)).unwrap());
         let length = l2.iter().map(|v| v * v).sum::<f32>().sqrt();
         prop_assert!((length - 1.0).abs() < 1e-4);
-        let linf = values(&Threat { norm: Norm::Linf, eps: one }.steepest(&tensor(&gradient)).unwrap());
+        let linf = values(&Threat::within(Norm::Linf, one).steepest(&tensor(&gradient)).unwrap());
         for (s, g) in linf.iter().zip(&gradient) {
             prop_assert_eq!(*s, if *g > 0.0 { 1.0 } else if *g < 0.0 { -1.0 } else { 0.0 });
         }
@@ -118,7 +118,7 @@ proptest! {
 fn sign_of_zero_is_zero() {
     let zeros = tensor(&[0.0; VALUES]);
     for norm in [Norm::Linf, Norm::L2] {
-        let threat = Threat { norm, eps: Ratio::new(8, 255).unwrap() };
+        let threat = Threat::within(norm, Ratio::new(8, 255).unwrap());
         assert!(values(&threat.steepest(&zeros).unwrap()).iter().all(|v| *v == 0.0));
         let negative = tensor(&[-0.0; VALUES]);
         assert!(values(&threat.steepest(&negative).unwrap()).iter().all(|v| *v == 0.0));
@@ -127,7 +127,7 @@ fn sign_of_zero_is_zero() {
 
 #[test]
 fn nan_is_in_no_threat_set() {
-    let threat = Threat { norm: Norm::L2, eps: Ratio::new(100, 1).unwrap() };
+    let threat = Threat::within(Norm::L2, Ratio::new(100, 1).unwrap());
     let mut x_adv = vec![0.5; VALUES];
     x_adv[3] = f32::NAN;
     assert!(!threat.contains(&x_adv, &[0.5; VALUES]));
@@ -139,7 +139,7 @@ fn float_additions_leave_the_ball_that_integers_keep() {
     let eps = 8.0f32 / 255.0;
     let out = (0..=247u8).filter(|v| (f32::from(*v) / 255.0 + eps) - f32::from(*v) / 255.0 > eps).count();
     assert!(out > 0);
-    let threat = Threat { norm: Norm::Linf, eps: Ratio::parse("8/255").unwrap() };
+    let threat = Threat::within(Norm::Linf, Ratio::parse("8/255").unwrap());
     for v in 0..=247u8 {
         assert!(threat.contains_u8(&[v + 8], &[v]));
         assert!(v == 247 || !threat.contains_u8(&[v + 9], &[v]));

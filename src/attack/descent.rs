@@ -4,6 +4,7 @@ use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::oracle::{Evidence, Oracle, Place, Proposal, index, select, up};
+use crate::terms::Budget;
 use crate::threat::{Norm, Threat};
 use candle_core::Tensor;
 
@@ -110,7 +111,7 @@ impl Descent {
 /// pixels has 2.6e-7 a value.
 pub fn check_step(threat: &Threat, step_size: f64) -> std::result::Result<(), String> {
     let least = if threat.norm == Norm::Linf { 1e-6 } else { 1e-4 };
-    match threat.eps.num() > 0 && step_size < least {
+    match threat.eps != Budget::ZERO && step_size < least {
         true => Err(format!("a step of {step_size:.1e} is lost where pixels are rounded: {least} at least")),
         false => Ok(()),
     }

@@ -5,6 +5,7 @@
 
 mod adam;
 pub mod class_max;
+mod ddn;
 mod descent;
 mod fgsm;
 mod noise;
@@ -46,6 +47,12 @@ pub trait Attack: Send + Sync {
     /// Whether a run of fewer iterations is the beginning of this one, and nothing else depends on their number: the
     /// longest of several then serves them all.
     fn serves_fewer(&self) -> bool {
+        false
+    }
+
+    /// Whether it looks for the nearest image that is fooled, whatever the budget: it then serves minimal threats, and all
+    /// budgets of a norm in one run.
+    fn seeks_nearest(&self) -> bool {
         false
     }
 
@@ -138,8 +145,16 @@ pub struct Entry {
 type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
-pub const ATTACKS: &[&Entry] =
-    &[&noise::ENTRY, &fgsm::ENTRY, &pgd::ENTRY, &one_pixel::ENTRY, &patch::ENTRY, &paste::ENTRY, &class_max::ENTRY];
+pub const ATTACKS: &[&Entry] = &[
+    &noise::ENTRY,
+    &fgsm::ENTRY,
+    &pgd::ENTRY,
+    &ddn::ENTRY,
+    &one_pixel::ENTRY,
+    &patch::ENTRY,
+    &paste::ENTRY,
+    &class_max::ENTRY,
+];
 
 /// The attack of this name.
 pub fn find(name: &str) -> Result<&'static Entry> {
@@ -162,6 +177,13 @@ impl Entry {
                 norms.join(" or ")
             ));
         }
-        (self.build)(params, threat).map_err(|problem| format!("attack `{}`: {problem}", self.name))
+        let built = (self.build)(params, threat).map_err(|problem| format!("attack `{}`: {problem}", self.name))?;
+        if threat.eps.is_minimal() && !built.seeks_nearest() {
+            return Err(format!(
+                "attack `{}` looks for no least distance (hint: use `ddn`, or give a budget)",
+                self.name
+            ));
+        }
+        Ok(built)
     }
 }

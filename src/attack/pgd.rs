@@ -40,7 +40,7 @@ pub const ENTRY: Entry = Entry {
         if restarts > 1 && !random_start {
             return Err("restarts above 1 repeat the same run without random_start = true".into());
         }
-        let step_size = params.step_size("step_size", threat.eps, steps)?.to_f64();
+        let step_size = params.step_size("step_size", threat.radius()?, steps)?.to_f64();
         check_step(threat, step_size)
             .map_err(|e| format!("`step_size`: {e} (hint: fewer `steps`, or a longer one)"))?;
         let descent = Descent { steps, step_size, random_start, warm_start: true, restarts };

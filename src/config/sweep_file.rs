@@ -161,6 +161,8 @@ pub struct ThreatSpec {
     pub norm: At<String>,
     /// Key and exact budgets, as text; `None`: no budget is given.
     pub budgets: Option<(&'static str, Vec<At<String>>)>,
+    /// `minimal = true, passes = 2000`: passes of the net in which the least distance is looked for.
+    pub minimal: Option<At<u64>>,
 }
 
 /// What budgets are called: radius, number of pixels, share of the image.
@@ -197,6 +199,26 @@ impl SweepFile {
     }
 }
 
+/// Passes of a minimal threat: 2000 where it names none (AttackBench, Cinà et al. 2025).
+fn minimal(t: &Table) -> Option<At<u64>> {
+    const PASSES: u64 = 2000;
+    let minimal = t.flag("minimal").map(|flag| flag.value);
+    let passes = t.count("passes");
+    match (minimal, passes) {
+        (Some(true), Some(passes)) if passes.value < 2 => {
+            t.problem(passes.line, "`passes` is less than one forward and one back (hint: passes = 2000)");
+            None
+        }
+        (Some(true), Some(passes)) => Some(passes),
+        (Some(true), None) => Some(At { value: PASSES, line: t.line }),
+        (_, Some(passes)) => {
+            t.problem(passes.line, "`passes` belongs to a minimal threat (hint: minimal = true)");
+            None
+        }
+        (_, None) => None,
+    }
+}
+
 impl Block {
     fn parse(table: &Table) -> Block {
         let or = |key, default: &str| table.text(key).unwrap_or(At { value: default.into(), line: table.line });
@@ -207,9 +229,10 @@ impl Block {
             if given.len() > 1 {
                 t.problem(t.line, format!("a threat has one kind of budget, not `{}`", given.join("` and `")));
             }
+            let minimal = minimal(t);
             let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
             let budgets = given.first().map(|key| (*key, read(key)));
-            threats.extend(norm.map(|norm| ThreatSpec { norm, budgets }));
+            threats.extend(norm.map(|norm| ThreatSpec { norm, budgets, minimal }));
         });
         let mut attacks = Vec::new();
         table.tables("attacks", |t| {

@@ -412,6 +412,12 @@ impl<'a> Batch<'a> {
         Batch { subset, rows, starts, device, window }
     }
 
+    /// These rows alone, as rows 0, 1, …: what `work` of a stage of an attack gets.
+    pub fn only<T>(&self, rows: &[usize], work: impl FnOnce(&Batch) -> T) -> T {
+        let rows: Vec<usize> = rows.iter().map(|row| self.rows[*row]).collect();
+        work(&Batch { rows: &rows, subset: self.subset, starts: self.starts, device: self.device, window: self.window })
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -1,12 +1,15 @@
 //! The judge at work on one cell: looks at iterates, has those judged that may count, and keeps the best of each image.
 
 use super::on_device::OnDevice;
-use super::{BOUNDARY_MARGIN, Judging, Pixels, Trial, Verdict, WitnessKind, join, predict_stored, to_floats};
+use super::{
+    BOUNDARY_MARGIN, Judging, Pixels, Trial, Verdict, WitnessKind, distances, join, predict_stored, to_floats,
+};
 use crate::error::Result;
 use crate::goal::Aim;
 use crate::kernel::lend;
 use crate::oracle::{Evidence, Marks, Place, Proposal, Referee, Ruling};
 use crate::record::{NOT_FINITE, OUTSIDE};
+use crate::terms::{Budget, Norm};
 use crate::threat::Threat;
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -14,7 +17,8 @@ use rayon::prelude::*;
 /// The judge at work on one cell.
 pub(super) struct Bench<'a> {
     pub(super) trial: &'a Trial<'a>,
-    pub(super) threat: Threat,
+    /// Whether the attack looks for the nearest image: one outside a budget does not count there, and is no fault.
+    pub(super) seeks_nearest: bool,
     pub(super) aims: &'a [Aim],
     pub(super) clean: Vec<&'a [u8]>,
     /// By mark, then by row.
@@ -27,7 +31,10 @@ pub(super) struct Bench<'a> {
 pub(super) struct Best {
     pub(super) pixels: Pixels,
     pub(super) verdict: Option<Verdict>,
+    /// From success, in logits.
     pub(super) distance: f32,
+    /// From the clean image, in the norm of the threat where it is minimal; else 0.
+    pub(super) size: f64,
     pub(super) reached: bool,
     pub(super) step: usize,
     pub(super) restart: usize,
@@ -44,9 +51,21 @@ pub(super) struct Sheet {
     /// Least distance from success in the first half of the iterations, of what the net was asked about; `None`: there was
     /// none, or it settled the image.
     pub(super) midway: Option<f32>,
+    /// Whether the nearest success counts, not the first.
+    minimal: bool,
 }
 
 impl Sheet {
+    /// For a mark of this threat.
+    pub(super) fn of(threat: &Threat) -> Sheet {
+        Sheet { minimal: threat.eps.is_minimal(), ..Sheet::default() }
+    }
+
+    /// Whether a success so far from the clean image would count.
+    fn would_count(&self, size: f64) -> bool {
+        !self.minimal || self.best.as_ref().is_none_or(|b| !b.reached || size < b.size)
+    }
+
     /// An iterate of the first half, and its distance from success; `None`: it settles the image.
     fn pass(&mut self, distance: Option<f32>) {
         self.midway = distance.map(|d| self.midway.map_or(d, |least| least.min(d)));
@@ -54,7 +73,7 @@ impl Sheet {
 
     /// Whether nothing that is found later counts.
     pub(super) fn is_settled(&self) -> bool {
-        self.best.as_ref().is_some_and(|b| b.reached || b.fault.is_some())
+        self.best.as_ref().is_some_and(|b| b.reached && !self.minimal || b.fault.is_some())
     }
 }
 
@@ -65,6 +84,7 @@ pub(super) struct Candidate {
     pub(super) pixels: Option<Pixels>,
     /// Of the unrounded iterate.
     distance: f32,
+    size: f64,
     place: Place,
     note: String,
 }
@@ -75,6 +95,8 @@ pub(super) struct Look {
     pub(super) fault: Option<&'static str>,
     /// How far the unrounded image is from success, where it stands so firmly that judging it is worth no pass.
     pub(super) firm: Option<f32>,
+    /// How far the rounded image is from the clean one, where the threat is minimal; else 0.
+    pub(super) size: f64,
 }
 
 /// The images of a proposal as they would be stored.
@@ -95,20 +117,56 @@ const FIRST_ORDER_SAFETY: f32 = 2.0;
 
 impl Referee for Bench<'_> {
     fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>> {
+        let mut rulings = vec![Vec::new(); rows.len()];
+        for threat in marks.threats() {
+            let within = self.judge_within(&threat, rows, proposal, marks)?;
+            rulings.iter_mut().zip(within).for_each(|(all, within)| all.extend(within));
+        }
+        Ok(rulings)
+    }
+}
+
+impl Bench<'_> {
+    /// Rules for the marks of one threat: inside it an image is rounded.
+    fn judge_within(
+        &mut self,
+        threat: &Threat,
+        rows: &[usize],
+        proposal: &Proposal,
+        marks: &Marks,
+    ) -> Result<Vec<Vec<Ruling>>> {
         let evidence = proposal.evidence.filter(|_| self.trial.judging == Judging::WhereItMatters);
-        let (looks, rounded) = match self.looks_on_device() {
-            true => self.look_on_device(rows, proposal, evidence)?,
-            false => self.look_in_memory(rows, proposal, evidence)?,
+        let (looks, rounded) = match self.looks_on_device(threat) {
+            true => self.look_on_device(threat, rows, proposal, evidence)?,
+            false => self.look_in_memory(threat, rows, proposal, evidence)?,
         };
+        let ahead = |row: usize, step: usize| marks.ahead(row, step).filter(|mark| marks.threat(*mark) == *threat);
         let note = |k: usize| proposal.notes.get(k).cloned().unwrap_or_default();
         // a run that ends here has its last iterate judged, however firmly it stands
         let judged_at = |look: &Look, mark: usize, step: usize| look.firm.is_none() || marks.end(mark) == step;
+        // what lies outside a budget that the attack does not keep to, or no nearer than what is found, costs no pass
+        let counts = |look: &Look, mark: usize, row: usize| {
+            let outside = self.seeks_nearest && !threat.eps.is_minimal() && look.fault == Some(OUTSIDE);
+            !outside && (look.fault.is_some() || self.sheets[mark][row].would_count(look.size))
+        };
         let is_asked = |k: &usize| {
             let step = proposal.places[*k].step;
             let sound = looks[*k].as_ref().filter(|look| look.fault.is_none());
-            sound.is_some_and(|look| marks.ahead(rows[*k], step).any(|mark| judged_at(look, mark, step)))
+            sound.is_some_and(|look| {
+                ahead(rows[*k], step).any(|mark| counts(look, mark, rows[*k]) && judged_at(look, mark, step))
+            })
         };
         let asked: Vec<usize> = (0..rows.len()).filter(is_asked).collect();
+        let counting: Vec<Vec<usize>> = looks
+            .iter()
+            .zip(rows)
+            .zip(proposal.places)
+            .map(|((look, row), place)| {
+                ahead(*row, place.step)
+                    .filter(|mark| look.as_ref().is_some_and(|look| counts(look, *mark, *row)))
+                    .collect()
+            })
+            .collect();
         let mut judged: Vec<Option<(Pixels, Verdict)>> = vec![None; rows.len()];
         asked.iter().zip(self.ask(&rounded, &asked)?).for_each(|(k, found)| judged[*k] = Some(found));
 
@@ -116,14 +174,20 @@ impl Referee for Bench<'_> {
         for (k, (look, row)) in looks.iter().zip(rows).enumerate() {
             let (row, place) = (*row, proposal.places[k]);
             let rule = |mark: usize| match look {
+                Some(_) if !counting[k].contains(&mark) => Ruling { mark, judged: false, settled: false },
                 None => Ruling { mark, judged: false, settled: false },
                 Some(look) if judged_at(look, mark, place.step) => {
                     let found = match look.fault {
                         Some(fault) => Err(fault),
                         None => Ok(judged[k].as_ref().expect("sound iterates that are judged were asked about")),
                     };
-                    let settled = self.enter(mark, row, found, place, note(k));
-                    if marks.is_first_half(mark, place.step) {
+                    let note = match (threat.eps, found) {
+                        // of a least distance the pass that found it is told
+                        (Budget::Minimal { .. }, Ok(_)) => found_at(marks.passes(mark, row), note(k)),
+                        _ => note(k),
+                    };
+                    let settled = self.enter(mark, row, found, look.size, place, note);
+                    if marks.is_first_half(mark, place.step) && !threat.eps.is_minimal() {
                         let stands = found.ok().filter(|_| !settled);
                         let distance = stands.map(|(_, verdict)| self.aims[row].distance(&verdict.logits));
                         self.sheets[mark][row].pass(distance);
@@ -141,15 +205,15 @@ impl Referee for Bench<'_> {
                                 None
                             }
                         };
-                        sheet.closest = Some(Candidate { pixels, distance, place, note: note(k) });
+                        sheet.closest = Some(Candidate { pixels, distance, size: look.size, place, note: note(k) });
                     }
-                    if marks.is_first_half(mark, place.step) {
+                    if marks.is_first_half(mark, place.step) && !threat.eps.is_minimal() {
                         sheet.pass(Some(distance));
                     }
                     Ruling { mark, judged: false, settled: false }
                 }
             };
-            rulings.push(marks.ahead(row, place.step).map(rule).collect());
+            rulings.push(ahead(row, place.step).map(rule).collect());
         }
         if let Rounded::OnDevice(images) = &rounded {
             self.keep_on_device(images, &kept, rows)?;
@@ -168,10 +232,16 @@ fn lend_some<T>(tensor: Option<&Tensor>, look: impl FnOnce(Option<&[f32]>) -> T)
 
 impl Bench<'_> {
     /// Looks at all iterates of a proposal in this machine's memory.
-    fn look_in_memory(&self, rows: &[usize], proposal: &Proposal, evidence: Option<Evidence>) -> Result<Looks> {
+    fn look_in_memory(
+        &self,
+        threat: &Threat,
+        rows: &[usize],
+        proposal: &Proposal,
+        evidence: Option<Evidence>,
+    ) -> Result<Looks> {
         let values = self.trial.subset.values();
         // rounding asks for the gradient that led here in the L2 ball alone
-        let led = proposal.gradient.filter(|_| self.threat.spares_gradient());
+        let led = proposal.gradient.filter(|_| threat.spares_gradient());
         let looks: Vec<Option<(Look, Option<Pixels>)>> = lend(proposal.images, |images| {
             lend_some(led, |led| {
                 lend_some(evidence.and_then(|e| e.gradient()), |slopes| {
@@ -181,7 +251,7 @@ impl Bench<'_> {
                         let slope = slopes.map(|s| &s[k * values..][..values]);
                         let known = evidence.map(|e| (e.logits()[k].as_slice(), slope));
                         // a start is no proposal
-                        (proposal.places[k].step > 0).then(|| self.look(*row, image, led, known))
+                        (proposal.places[k].step > 0).then(|| self.look(threat, *row, image, led, known))
                     };
                     rows.par_iter().enumerate().map(look).collect()
                 })
@@ -194,17 +264,19 @@ impl Bench<'_> {
     /// A look at one iterate: `led` is the gradient that led here, `known` logits and gradient of the unrounded image.
     fn look(
         &self,
+        threat: &Threat,
         row: usize,
         image: &[f32],
         led: Option<&[f32]>,
         known: Option<(&[f32], Option<&[f32]>)>,
     ) -> (Look, Option<Pixels>) {
-        let pixels = match self.round(row, image, led) {
+        let pixels = match self.round(threat, row, image, led) {
             Ok(pixels) => pixels,
-            Err(fault) => return (Look { fault: Some(fault), firm: None }, None),
+            Err(fault) => return (Look { fault: Some(fault), firm: None, size: 0.0 }, None),
         };
+        let size = if threat.eps.is_minimal() { size(threat.norm, &pixels, self.clean[row]) } else { 0.0 };
         let firm = known.and_then(|(logits, slope)| self.firm(row, logits, moved(image, &pixels, slope)));
-        (Look { fault: None, firm }, Some(pixels))
+        (Look { fault: None, firm, size }, Some(pixels))
     }
 
     /// What is stored of rounded images, and what the net says of them.
@@ -266,25 +338,31 @@ impl Bench<'_> {
             found.iter_mut().map(|(_, c)| c.pixels.take().expect("fetched from the device, if it was there")).collect();
         let verdicts = self.verdicts(pixels.clone())?;
         for (((mark, row), candidate), judged) in found.iter().zip(pixels.into_iter().zip(verdicts)) {
-            self.enter(*mark, *row, Ok(&judged), candidate.place, candidate.note.clone());
+            self.enter(*mark, *row, Ok(&judged), candidate.size, candidate.place, candidate.note.clone());
         }
         Ok(found.into_iter().map(|(at, _)| at).collect())
     }
 
     /// An iterate as it would be stored, or the fault that makes it an error row.
-    fn round(&self, row: usize, image: &[f32], gradient: Option<&[f32]>) -> std::result::Result<Pixels, &'static str> {
+    fn round(
+        &self,
+        threat: &Threat,
+        row: usize,
+        image: &[f32],
+        gradient: Option<&[f32]>,
+    ) -> std::result::Result<Pixels, &'static str> {
         let clean = self.clean[row];
         if image.iter().any(|v| !v.is_finite()) {
             return Err(NOT_FINITE);
         }
-        if !self.threat.contains(image, &to_floats(clean)) {
+        if !threat.contains(image, &to_floats(clean)) {
             return Err(OUTSIDE);
         }
         match self.trial.witness {
             WitnessKind::F32 => Ok(Pixels::F32(image.to_vec())),
             WitnessKind::U8 => {
-                let rounded = self.threat.quantise(image, clean, gradient);
-                if self.threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
+                let rounded = threat.quantise(image, clean, gradient);
+                if threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
             }
         }
     }
@@ -295,6 +373,7 @@ impl Bench<'_> {
         mark: usize,
         row: usize,
         judged: std::result::Result<&(Pixels, Verdict), &'static str>,
+        size: f64,
         Place { restart, step }: Place,
         note: String,
     ) -> bool {
@@ -312,18 +391,34 @@ impl Bench<'_> {
                     WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
                 };
                 let (verdict, fault) = (None, Some(fault));
-                sheet.best = Some(Best { pixels, verdict, distance: 0.0, reached: false, step, restart, fault, note });
+                let (distance, reached) = (0.0, false);
+                sheet.best = Some(Best { pixels, verdict, distance, size, reached, step, restart, fault, note });
                 return true;
             }
         };
         let aim = &self.aims[row];
         let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
-        if reached || sheet.best.as_ref().is_none_or(|b| distance < b.distance) {
+        let closer = sheet.best.as_ref().is_none_or(|b| !b.reached && distance < b.distance);
+        if reached && sheet.would_count(size) || closer {
             let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
-            sheet.best = Some(Best { pixels, verdict, distance, reached, step, restart, fault: None, note });
+            sheet.best = Some(Best { pixels, verdict, distance, size, reached, step, restart, fault: None, note });
         }
-        reached
+        sheet.is_settled()
     }
+}
+
+/// The distance of an image as it is stored from its clean image, as rows and `verify` have it.
+fn size(norm: Norm, pixels: &Pixels, clean: &[u8]) -> f64 {
+    let (linf_255, l2) = distances(pixels, clean);
+    match norm {
+        Norm::Linf => linf_255 / 255.0,
+        _ => l2,
+    }
+}
+
+/// What is noted of a least distance: `pass=120`, the passes that were spent when it was found.
+fn found_at(passes: u64, note: String) -> String {
+    format!("pass={passes} {note}").trim_end().to_string()
 }
 
 /// Share of the largest in the softmax of all logits but that of `class`.

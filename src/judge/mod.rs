@@ -15,7 +15,7 @@ use crate::goal::{Aim, Goal, argmax, margin};
 use crate::kernel::bus;
 use crate::kernel::{Engine, Precision};
 use crate::loss::probability;
-use crate::oracle::{Memo, Oracle, Spent};
+use crate::oracle::{Mark, Memo, Oracle, Spent};
 use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
 use bench::{Bench, Best, Sheet};
 use candle_core::{Device, Tensor};
@@ -117,8 +117,8 @@ pub struct Trial<'a> {
     pub judging: Judging,
     /// Whether iterates are looked at by kernels, on [`Trial::device`], instead of in this machine's memory.
     pub on_device: bool,
-    /// Numbers of iterations that the attack serves, ascending: one cell each.
-    pub marks: &'a [usize],
+    /// The cells that the attack serves, by ascending number of iterations.
+    pub marks: &'a [Mark],
     /// What a smaller budget left, for cells that go on from there.
     pub earlier: Option<&'a Earlier>,
     /// Whether images that are wrong before the attack are changed too ([`Attack::changes_every_image`]).
@@ -270,10 +270,10 @@ impl Trial<'_> {
         let batch = Batch::new(self.subset, images, starts.as_deref(), self.device, self.batch);
         let mut bench = Bench {
             trial: self,
-            threat: task.threat,
+            seeks_nearest: attack.seeks_nearest(),
             aims: &aims,
             clean: images.iter().map(|i| self.subset.image(*i)).collect(),
-            sheets: vec![vec![Sheet::default(); images.len()]; self.marks.len()],
+            sheets: self.marks.iter().map(|mark| vec![Sheet::of(&mark.threat); images.len()]).collect(),
             device: OnDevice::default(),
         };
         let mut left = images.len();
@@ -313,6 +313,7 @@ impl Trial<'_> {
             fault: verdict.prediction.is_none().then_some(NOT_FINITE),
             verdict: Some(verdict),
             distance: f32::INFINITY,
+            size: 0.0,
             reached: false,
             step: 0,
             restart: 0,

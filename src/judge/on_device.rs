@@ -8,6 +8,7 @@ use crate::kernel::bus::{down, select, up};
 use crate::kernel::pixels::{self, Place};
 use crate::oracle::{Evidence, Proposal};
 use crate::record::{NOT_FINITE, OUTSIDE};
+use crate::threat::Threat;
 use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -23,13 +24,17 @@ pub(super) struct OnDevice {
 
 impl Bench<'_> {
     /// Whether iterates are looked at where they lie: where there are kernels for it.
-    pub(super) fn looks_on_device(&self) -> bool {
-        self.trial.on_device && self.threat.ball().is_some() && self.trial.witness == WitnessKind::U8
+    pub(super) fn looks_on_device(&self, threat: &Threat) -> bool {
+        self.trial.on_device
+            && threat.ball().is_some()
+            && !threat.eps.is_minimal()
+            && self.trial.witness == WitnessKind::U8
     }
 
     /// Looks at all iterates of a proposal on the device.
     pub(super) fn look_on_device(
         &mut self,
+        threat: &Threat,
         rows: &[usize],
         proposal: &Proposal,
         evidence: Option<Evidence>,
@@ -39,13 +44,13 @@ impl Bench<'_> {
         if (0..rows.len()).all(is_start) {
             return Ok((rows.iter().map(|_| None).collect(), Rounded::InMemory(vec![None; rows.len()])));
         }
-        let (ball, images) = (self.threat.ball().expect("asked before"), proposal.images);
+        let (ball, images) = (threat.ball().expect("asked before"), proposal.images);
         let clean = self.clean_on_device(rows)?;
         let rounded = pixels::round_in_ball(images, &clean, ball.most)?;
         let mut found = pixels::membership(images, &clean, &rounded, &ball)?;
         let outside = |k: &usize| found[*k] == Place::RoundedOutside && !is_start(*k);
         let outside: Vec<usize> = (0..rows.len()).filter(outside).collect();
-        let rounded = self.shorten(&outside, rows, &rounded, proposal.gradient, &mut found)?;
+        let rounded = self.shorten(threat, &outside, rows, &rounded, proposal.gradient, &mut found)?;
         let moved = match evidence.map(|e| e.gradient()) {
             Some(Some(gradient)) => pixels::first_order(gradient, images, &rounded)?.into_iter().map(Some).collect(),
             // an image that rounding leaves as it is, is moved by 0
@@ -63,7 +68,7 @@ impl Bench<'_> {
             };
             let known = evidence.filter(|_| fault.is_none() && !is_start(k));
             let firm = known.and_then(|e| self.firm(*row, &e.logits()[k], moved[k]));
-            (!is_start(k)).then_some(Look { fault, firm })
+            (!is_start(k)).then_some(Look { fault, firm, size: 0.0 })
         };
         Ok((rows.iter().enumerate().map(look).collect(), Rounded::OnDevice(rounded)))
     }
@@ -72,6 +77,7 @@ impl Bench<'_> {
     /// are `which` of the proposal, which `led` led to.
     fn shorten(
         &self,
+        threat: &Threat,
         which: &[usize],
         rows: &[usize],
         rounded: &Tensor,
@@ -86,11 +92,11 @@ impl Bench<'_> {
         let led = led.map(|led| select(led, which).and_then(|led| down::<f32>(&led))).transpose()?;
         let shorter = |(i, k): (usize, &usize)| {
             let led = led.as_ref().map(|led| &led[i * values..][..values]);
-            self.threat.requantise(&nearest[i * values..][..values], self.clean[rows[*k]], led)
+            threat.requantise(&nearest[i * values..][..values], self.clean[rows[*k]], led)
         };
         let shorter: Vec<Vec<u8>> = which.par_iter().enumerate().map(shorter).collect();
         for (k, image) in which.iter().zip(&shorter) {
-            if self.threat.contains_u8(image, self.clean[rows[*k]]) {
+            if threat.contains_u8(image, self.clean[rows[*k]]) {
                 found[*k] = Place::Inside;
             }
         }

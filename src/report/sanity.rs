@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 use crate::record::{Cell, Outcome, PublishedRecord, Transfer};
 use crate::statistics::{GATE, holm, mcnemar, tails, wilson};
-use crate::terms::{Mode, Norm, Ratio};
+use crate::terms::{Budget, Mode, Norm};
 use std::collections::BTreeMap;
 
 /// Columns of `sanity.csv`, normative.
@@ -297,7 +297,7 @@ fn no_budget(s: &Summary) -> Option<Row> {
 /// A larger budget allows all that a smaller one does.
 fn falls_with_the_budget(cells: &[&Summary]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for mut group in grouped(cells, |s| but_for(s, |cell| cell.threat.eps = Ratio::ZERO)) {
+    for mut group in grouped(cells, |s| but_for(s, |cell| cell.threat.eps = Budget::ZERO)) {
         group.retain(|s| s.cell.threat.norm != Norm::Any && !is(s, PASTE));
         group.sort_by(|a, b| eps(a).total_cmp(&eps(b)));
         for two in group.windows(2) {

@@ -46,12 +46,12 @@ fn chance(first: &Summary, second: &Summary, counts: Counts) -> f64 {
 mod tests {
     use super::super::sanity::tests::summary;
     use super::*;
-    use crate::terms::Norm;
+    use crate::terms::{Budget, Norm};
 
     const FOOLED: Counts = |v| v.fooled;
 
     fn cell(eps: &str, fooled: std::ops::Range<u32>) -> Summary {
-        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = Norm::Linf.budget(eps).unwrap())
+        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = Budget::Within(Norm::Linf.budget(eps).unwrap()))
     }
 
     fn bold(cells: &[Summary]) -> Vec<bool> {
@@ -114,7 +114,9 @@ mod tests {
                 for eps in ["1", "2", "4"] {
                     for _ in 0..attacks {
                         let fooled: Vec<u32> = (0..200u32).filter(|i| uniform() > hard[*i as usize]).collect();
-                        cells.push(summary(200, &fooled, |c| c.threat.eps = Norm::Linf.budget(eps).unwrap()));
+                        cells.push(summary(200, &fooled, |c| {
+                            c.threat.eps = Budget::Within(Norm::Linf.budget(eps).unwrap())
+                        }));
                     }
                 }
                 wrong += usize::from(bold(&cells).contains(&true));

@@ -90,7 +90,9 @@ impl Resolver<'_> {
 
     /// A budget as cells write it.
     fn eps(&self, given: &At<String>) -> String {
-        let same = |c: &&PlannedCell| Some(c.cell.threat.eps) == Ratio::of_share(&given.value);
+        let same = |c: &&PlannedCell| {
+            c.cell.threat.eps.radius().is_some() && c.cell.threat.eps.radius() == Ratio::of_share(&given.value)
+        };
         let found = self.cells.iter().find(same).map(|c| c.cell.threat.eps_text());
         if found.is_none() && !self.cells.is_empty() {
             let known: BTreeSet<String> = self.cells.iter().map(|c| c.cell.threat.eps_text()).collect();

@@ -6,4 +6,5 @@ mod figures;
 mod fits;
 pub mod plan;
 pub mod run;
+mod units;
 pub mod verify;

@@ -2,7 +2,7 @@
 
 use super::figures;
 use crate::attack::{self, Attack, Kind, Params, Training};
-use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, TrainSpec};
+use crate::config::{At, AttackSpec, Block, DataSpec, Problems, SweepFile, ThreatSpec, TrainSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source, Subset};
 use crate::error::{Error, Result, hint};
 use crate::figure::FigureRecord;
@@ -12,7 +12,7 @@ use crate::record::{
     AttackRecord, Cell, CellId, DataRecord, FitRecord, HubFile, ModelRecord, PlanRecord, PublishedRecord, SCHEMA,
     TableRecord, TrainRecord,
 };
-use crate::terms::{Goal, Mode, Norm, Precision, Ratio, Threat, WitnessKind};
+use crate::terms::{Budget, Goal, Mode, Norm, Precision, Ratio, Threat, WitnessKind};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -203,10 +203,10 @@ impl LoadedData {
 }
 
 /// Budgets in the order in which they are attacked.
-fn rungs(within: bool, budgets: &[Ratio]) -> Vec<Ratio> {
+fn rungs(within: bool, budgets: &[Threat]) -> Vec<Threat> {
     let mut rungs = budgets.to_vec();
     if within {
-        rungs.sort_by(|a, b| a.to_f64().total_cmp(&b.to_f64()));
+        rungs.sort_by(|a, b| a.eps.to_f64().total_cmp(&b.eps.to_f64()));
         rungs.dedup();
     }
     rungs
@@ -319,7 +319,7 @@ impl Resolver<'_> {
             return Vec::new();
         };
         let within = mode == "within";
-        let budgets: usize = threats.iter().map(|(_, eps)| eps.len()).sum();
+        let budgets: usize = threats.iter().map(Vec::len).sum();
         let product =
             [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
@@ -329,11 +329,10 @@ impl Resolver<'_> {
         let mut cells = Vec::new();
         for &model in &models {
             for At { value: goal, line: goal_line } in &goals {
-                for (norm, budgets) in &threats {
+                for budgets in &threats {
                     for attack in &attacks {
                         let (mut earlier, mut smaller) = (None, Vec::new());
-                        for eps in rungs(within, budgets) {
-                            let threat = Threat { norm: *norm, eps };
+                        for threat in rungs(within, budgets) {
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
                                     let labelled = self.data[data].subset.labelled;
@@ -367,9 +366,9 @@ impl Resolver<'_> {
                                     let id = cell.id();
                                     let before = earlier.clone();
                                     if within {
-                                        smaller.push(eps);
+                                        smaller.extend(threat.eps.radius());
                                         // where nothing may change there were no runs to go on from
-                                        earlier = Some(id.clone()).filter(|_| threat.eps.num() > 0);
+                                        earlier = Some(id.clone()).filter(|_| threat.eps != Budget::ZERO);
                                     }
                                     cells.push(PlannedCell {
                                         cell,
@@ -698,7 +697,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn threats(&self, block: &Block) -> Vec<(Norm, Vec<Ratio>)> {
+    fn threats(&self, block: &Block) -> Vec<Vec<Threat>> {
         let mut threats = Vec::new();
         for spec in &block.threats {
             let Some(norm) = self.choose(&spec.norm, "norm", Norm::all(), Norm::name) else {
@@ -709,11 +708,16 @@ impl Resolver<'_> {
                 continue;
             };
             let name = norm.name();
+            if let Some(minimal) = &spec.minimal {
+                threats.extend(self.minimal(norm, spec, minimal, &block.mode).map(|threat| vec![threat]));
+                continue;
+            }
             match (&spec.budgets, norm.budget_key()) {
                 (Some((given, texts)), Some(key)) if *given == key => {
-                    threats.push((norm, texts.iter().filter_map(|text| self.budget(norm, text)).collect()));
+                    let radii = texts.iter().filter_map(|text| self.budget(norm, text));
+                    threats.push(radii.map(|radius| Threat::within(norm, radius)).collect());
                 }
-                (None, None) => threats.extend(Ratio::new(1, 1).map(|all| (norm, vec![all]))),
+                (None, None) => threats.extend(Ratio::new(1, 1).map(|all| vec![Threat::within(norm, all)])),
                 (_, Some(key)) => self.problem(spec.norm.line, format!("threat `{name}`: missing key `{key}`")),
                 (Some((given, _)), None) => {
                     self.problem(spec.norm.line, format!("threat `{name}` allows every image: it has no `{given}`"));
@@ -724,13 +728,25 @@ impl Resolver<'_> {
     }
 
     /// An 8-bit image cannot change by less than a grey level: every attack would look weak, none would be.
-    fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[(Norm, Vec<Ratio>)]) {
-        for eps in threats.iter().filter(|(norm, _)| norm.is_ball()).flat_map(|(_, budgets)| budgets) {
+    fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[Vec<Threat>]) {
+        for eps in threats.iter().flatten().filter(|t| t.norm.is_ball()).filter_map(|t| t.eps.radius()) {
             if eps.num() > 0 && eps.to_f64() * 255.0 < 1.0 {
                 let text = format!("eps {eps} is less than one grey level, 1/255 (hint: `witness = \"f32\"`)");
                 self.problem(block.threats.first().map_or(block.line, |t| t.norm.line), text);
             }
         }
+    }
+
+    /// A threat without a radius, of a norm that measures a distance.
+    fn minimal(&self, norm: Norm, spec: &ThreatSpec, passes: &At<u64>, mode: &At<String>) -> Option<Threat> {
+        let problem = match &spec.budgets {
+            Some((key, _)) => format!("a minimal threat has no `{key}`: what counts is the least distance"),
+            None if !norm.is_ball() => format!("threat `{}` measures no distance that could be minimal", norm.name()),
+            None if mode.value != Mode::At.name() => "a minimal threat has no smaller budgets to go on from".into(),
+            None => return Some(Threat { norm, eps: Budget::Minimal { passes: passes.value } }),
+        };
+        self.problem(spec.norm.line, problem);
+        None
     }
 
     fn budget(&self, norm: Norm, text: &At<String>) -> Option<Ratio> {

@@ -3,7 +3,8 @@
 use super::afterwards;
 use super::fits::{self, Kept};
 use super::plan::{Plan, PlannedCell};
-use crate::attack::{STEPS, Task, Training};
+use super::units::{Unit, units};
+use crate::attack::{Task, Training};
 use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
@@ -148,14 +149,14 @@ pub fn run(
             cell.cell.precision.name()
         )));
     }
-    let runs = runs(missing);
-    let work = runs.iter().map(|run| run[0].cell.data.take as u64 * longest(run).attack.cost()).sum();
+    let units = units(missing);
+    let work = units.iter().map(Unit::work).sum();
     tell(Event::Begin { cells: plan.cells.len(), cached, work });
     let mut done = Done { cached, ..Done::default() };
     // what would stop the run stops it before hours are spent: weights that do not load, a clean accuracy that is wrong,
     // no training picture of the class that is to be pasted
     let mut tried: Vec<(usize, usize)> = Vec::new();
-    for cell in runs.iter().flatten() {
+    for cell in units.iter().flat_map(|unit| &unit.cells) {
         if !tried.contains(&(cell.model, cell.data)) {
             tried.push((cell.model, cell.data));
             runner.prepare(cell)?;
@@ -165,28 +166,28 @@ pub fn run(
         }
     }
     let mut prepared: Option<Prepared> = None;
-    for run in &runs {
+    for unit in &units {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let cell = longest(run);
+        let cell = unit.longest();
         let ready = match prepared.take().filter(|p| (p.model, p.data) == (cell.model, cell.data)) {
             Some(same) => prepared.insert(same),
             None => prepared.insert(runner.prepare(cell)?),
         };
         ready.turn_to(cell, &runner)?;
-        match runner.compute(run, ready, tell) {
+        match runner.compute(unit, ready, tell) {
             Ok(()) => {
-                done.computed += run.len();
-                run.iter().for_each(|_| tell(Event::Stored));
+                done.computed += unit.cells.len();
+                unit.cells.iter().for_each(|_| tell(Event::Stored));
             }
             Err(problem @ (Error::Tensor(_) | Error::Rung(_))) => {
                 let text = problem.to_string();
-                for cell in run {
+                for cell in &unit.cells {
                     store.put_failed(&cell.cell, runner.provenance(cell, Instant::now(), Some(text.clone())))?;
                     tell(Event::Failed(format!("cell {} ({}): {text}", cell.id, cell.cell.attack.name)));
                 }
-                done.failed += run.len();
+                done.failed += unit.cells.len();
             }
             Err(fatal) => return Err(fatal),
         }
@@ -195,28 +196,6 @@ pub fn run(
     afterwards::transfer(&runner, tell)?;
     afterwards::explain(&runner, tell)?;
     Ok(done)
-}
-
-/// Cells that one run serves, by ascending number of iterations: those that differ in it alone, where a shorter run is the
-/// beginning of a longer one.
-fn runs(cells: Vec<&PlannedCell>) -> Vec<Vec<&PlannedCell>> {
-    let mut runs: Vec<Vec<&PlannedCell>> = Vec::new();
-    let mut families: BTreeMap<String, usize> = BTreeMap::new();
-    for cell in cells {
-        // cells that go on from a smaller budget begin where their own attack left off there
-        let shares = cell.attack.serves_fewer() && cell.earlier.is_none();
-        match shares.then(|| *families.entry(cell.cell.family(STEPS)).or_insert(runs.len())) {
-            Some(family) if family < runs.len() => runs[family].push(cell),
-            _ => runs.push(vec![cell]),
-        }
-    }
-    runs.iter_mut().for_each(|run| run.sort_by_key(|c| c.attack.iterations()));
-    runs
-}
-
-/// The cell whose attack serves the whole run.
-fn longest<'a>(run: &[&'a PlannedCell]) -> &'a PlannedCell {
-    run.last().expect("a run has cells")
 }
 
 pub(super) struct Runner<'a> {
@@ -259,11 +238,11 @@ impl Runner<'_> {
         })
     }
 
-    fn compute(&self, run: &[&PlannedCell], ready: &Prepared, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        let cell = longest(run);
+    fn compute(&self, unit: &Unit, ready: &Prepared, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let cell = unit.longest();
         let subset = &self.plan.data[cell.data].subset;
-        let earlier = cell.earlier.as_ref().map(|id| self.earlier(id)).transpose()?;
-        let marks: Vec<usize> = run.iter().map(|c| c.attack.iterations().unwrap_or(usize::MAX)).collect();
+        let earlier = unit.after().map(|id| self.earlier(id)).transpose()?;
+        let marks = unit.marks();
         let trial = Trial {
             engine: ready.engine.as_ref(),
             attacked_through: ready.attacked_through(),
@@ -281,12 +260,12 @@ impl Runner<'_> {
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,
         };
-        let (pictures, blind) = match &cell.fit {
+        let (pictures, blind) = match unit.fit() {
             Some(fit) => fits::pictures(self, cell, fit, tell)?,
             None => (Vec::new(), false),
         };
         let kept = Kept::new(self.store, &cell.id, self.stop);
-        let streams = Streams::new(cell.cell.seed, cell.cell.family(STEPS));
+        let streams = Streams::new(cell.cell.seed, unit.streams());
         let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, blind, checkpoint: &kept };
         let began = Instant::now();
         let cost = cell.attack.cost();
@@ -295,7 +274,7 @@ impl Runner<'_> {
         let found = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled);
         [trial.engine, trial.attacked_through.0].iter().filter_map(|e| e.shrunk()).for_each(|n| tell(Event::Shrunk(n)));
         let found = found?;
-        for (served, (outcomes, witnesses)) in run.iter().zip(found) {
+        for (served, (outcomes, witnesses)) in unit.cells.iter().zip(found) {
             let mut provenance = self.provenance(served, began, None);
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
             self.store.put(&served.cell, &outcomes, &witnesses, subset.side, provenance)?;

@@ -33,7 +33,7 @@ pub fn cell() -> Cell {
 
 /// A budget as sweep files write it.
 pub fn threat(norm: Norm, eps: &str) -> Threat {
-    Threat { norm, eps: Ratio::parse(eps).unwrap() }
+    Threat::within(norm, Ratio::parse(eps).unwrap())
 }
 
 /// An image of this class that was right, was attacked, and stands.

@@ -40,8 +40,8 @@ pub(in super::super) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut C
     }
 }
 
-fn ratio(text: &str) -> Ratio {
-    Ratio::parse(text).unwrap()
+fn ratio(text: &str) -> Budget {
+    Budget::Within(Norm::L2.budget(text).unwrap())
 }
 
 fn set(cell: &mut Cell, attack: &str, params: &[(&str, &str)]) {
@@ -351,7 +351,7 @@ fn a_loss_that_still_rises_is_suspicious() {
     // too short to say, and too short beside what smaller budgets brought
     assert_eq!(judge(&mix(40, 0), |c| set(c, "pgd", &[("steps", "3")])), []);
     assert_eq!(judge(&mix(40, 0), |c| c.mode = Mode::Within(Vec::new())), [Suspicious]);
-    assert_eq!(judge(&mix(40, 0), |c| c.mode = Mode::Within(vec![ratio("1/255")])), []);
+    assert_eq!(judge(&mix(40, 0), |c| c.mode = Mode::Within(ratio("1/255").radius().into_iter().collect())), []);
 }
 
 /// Holm's correction speaks for the whole run: among many sound pairs the odd one is chance.

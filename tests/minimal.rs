@@ -1,0 +1,134 @@
+//! Attacks that look for the nearest image: one run for all budgets, the budget of passes, and the authors' numbers.
+
+mod support;
+
+use foolproof::data::Source;
+use foolproof::record::Outcome;
+use foolproof::store::Store;
+use foolproof::sweep::verify::verify;
+use foolproof::sweep::{plan, run};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use support::{machine, shared_reference, stored, sweep};
+
+fn text(data: &str, threats: &str, attacks: &str, more: &str) -> String {
+    format!(
+        "name = \"minimal\"\nseed = 3\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\", \"vgg11-half-cifar10-robust\"]\n\
+         data = {data}\ngoals = [\"untargeted\"]\nthreats = [{threats}]\nattacks = [{attacks}]\n{more}"
+    )
+}
+
+const SAMPLE: &str = "{ name = \"cifar10-sample\" }";
+const MINIMAL: &str = "{ norm = \"l2\", minimal = true, passes = 60 }";
+
+/// Rows by cell, and which cell each was served by; verified.
+fn outcomes(text: &str) -> BTreeMap<String, (Vec<Outcome>, Option<String>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan::parse(Path::new("test.toml"), text, &Source::new("nowhere")).unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    run::run(&plan, &store, &machine(None), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let findings = verify(&store, &Source::new("nowhere"), &machine(None)).unwrap();
+    assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+    let read = |id: &String| store.read(id).map(|cell| (cell.outcomes, cell.provenance.served_by)).unwrap();
+    plan.cells.iter().map(|c| (c.id.clone(), read(&c.id))).collect()
+}
+
+#[test]
+fn one_run_serves_every_budget_as_if_it_were_alone() {
+    let budgets = "{ norm = \"l2\", eps = [\"0.25\", \"0.5\", \"1\"] }";
+    let ddn = "{ name = \"ddn\", steps = 40 }";
+    let together = outcomes(&text(SAMPLE, &format!("{budgets}, {MINIMAL}"), ddn, ""));
+    assert_eq!(together.len(), 8);
+    assert_eq!(together.values().filter(|(_, served_by)| served_by.is_some()).count(), 6);
+    let mut fooled = [0; 2];
+    let alone = [
+        "{ norm = \"l2\", eps = \"0.25\" }",
+        "{ norm = \"l2\", eps = \"0.5\" }",
+        "{ norm = \"l2\", eps = \"1\" }",
+        MINIMAL,
+    ];
+    for threat in alone {
+        for (id, (rows, served_by)) in outcomes(&text(SAMPLE, threat, ddn, "")) {
+            assert_eq!((&together[&id].0, served_by), (&rows, None), "{threat}");
+            fooled[usize::from(threat == MINIMAL)] += rows.iter().filter(|o| o.success == Some(true)).count();
+        }
+    }
+    // the least distance lies within a budget if and only if something within the budget was found
+    assert!(fooled[0] > 20 && fooled[1] > 25, "{fooled:?}");
+}
+
+#[test]
+fn the_passes_are_kept_to_and_more_of_them_find_no_farther() {
+    let mut before: Option<Vec<f64>> = None;
+    for passes in [20, 40, 80] {
+        let threat = format!("{{ norm = \"l2\", minimal = true, passes = {passes} }}");
+        let found = outcomes(&text(SAMPLE, &threat, "{ name = \"ddn\", steps = 60 }", "witness = \"f32\"\n"));
+        let rows: Vec<&Outcome> = found.values().flat_map(|(rows, _)| rows).collect();
+        for o in rows.iter().filter(|o| o.backwards > 0) {
+            assert_eq!(o.backwards, passes / 2, "{o:?}");
+            if o.success == Some(true) {
+                let pass: u64 = o.note.strip_prefix("pass=").unwrap().parse().unwrap();
+                assert!(pass <= passes, "{o:?}");
+            }
+        }
+        let l2 = |o: &&Outcome| if o.success == Some(true) { o.l2.unwrap() } else { f64::INFINITY };
+        let mut distances: Vec<f64> = rows.iter().filter(|o| o.backwards > 0).map(l2).collect();
+        distances.sort_by(f64::total_cmp);
+        if let Some(before) = before {
+            assert!(distances.iter().zip(&before).all(|(now, before)| now <= before), "{distances:?} {before:?}");
+        }
+        before = Some(distances);
+    }
+}
+
+#[test]
+fn what_cannot_be_minimal_is_refused() {
+    let refused = |threats: &str, attack: &str, more: &str| {
+        let text = text(SAMPLE, threats, attack, more);
+        plan::parse(Path::new("test.toml"), &text, &Source::new("nowhere")).err().expect("refused").to_string()
+    };
+    let ddn = "{ name = \"ddn\" }";
+    for (threats, attack, more, said) in [
+        (MINIMAL, "{ name = \"fgsm\" }", "", "attack `fgsm` looks for no least distance"),
+        ("{ norm = \"l2\", eps = \"1\", minimal = true }", ddn, "", "a minimal threat has no `eps`"),
+        ("{ norm = \"l2\", eps = \"1\", passes = 3 }", ddn, "", "`passes` belongs to a minimal threat"),
+        ("{ norm = \"l2\", minimal = true, passes = 1 }", ddn, "", "less than one forward and one back"),
+        ("{ norm = \"pixels\", minimal = true }", ddn, "", "measures no distance"),
+        ("{ norm = \"linf\", minimal = true }", ddn, "", "attack `ddn` does not support threat `linf`"),
+        (MINIMAL, ddn, "mode = \"within\"\n", "no smaller budgets to go on from"),
+    ] {
+        let problem = refused(threats, attack, more);
+        assert!(problem.contains(said), "{threats}: {problem}");
+    }
+}
+
+/// Quartiles of the distances of the images that were right, as `reference/strong.py` takes them.
+fn quartiles(rows: &[Outcome]) -> [f64; 3] {
+    let distance = |o: &Outcome| if o.success == Some(true) { o.l2.unwrap() } else { f64::INFINITY };
+    let mut distances: Vec<f64> = rows.iter().filter(|o| o.is_right_before()).map(distance).collect();
+    distances.sort_by(f64::total_cmp);
+    [0.25, 0.5, 0.75].map(|share| distances[(distances.len() as f64 * share) as usize])
+}
+
+/// Against adversarial-library's DDN of 100 steps, its defaults.
+#[test]
+fn ddn_is_as_near_as_the_authors() {
+    let Some((folder, reference)) = shared_reference("ddn_is_as_near_as_the_authors") else { return };
+    let strong: Value = serde_json::from_str(&std::fs::read_to_string(reference.join("strong.json")).unwrap()).unwrap();
+    let data = "{ name = \"cifar10\", split = \"test\", first = 0, take = 100 }";
+    let threat = "{ norm = \"l2\", minimal = true, passes = 2000 }";
+    for witness in ["f32", "u8"] {
+        let text = text(data, threat, "{ name = \"ddn\" }", &format!("witness = \"{witness}\"\n"));
+        let (results, cells) = sweep(&text, &Source::new(&folder), None);
+        for (s, stored) in cells.iter().zip(stored(results.path(), &cells)) {
+            let theirs = &strong["models"][&s.cell.model.name];
+            assert_eq!(stored.outcomes.iter().filter(|o| o.is_right_before()).count() as u64, theirs["clean"]);
+            let (ours, theirs) = (quartiles(&stored.outcomes), &theirs["ddn l2"]["quartiles"]);
+            println!("{} {witness}: {ours:?}, reference {theirs}", s.cell.model.name);
+            let off = ours[1] / theirs[1].as_f64().unwrap() - 1.0;
+            assert!(off.abs() <= 0.02, "{} {witness}: {off}", s.cell.model.name);
+        }
+    }
+}
