@@ -1,17 +1,21 @@
 //! Every attack of the registry, in every norm it claims, must keep the laws. A new attack is tested here by its
 //! registry line alone.
 
+#[path = "support/hot.rs"]
+mod hot;
 mod support;
 
-use foolproof::attack::{ATTACKS, Entry, Params};
+use foolproof::attack::{ATTACKS, Entry, Kind, Params};
 use foolproof::data::Source;
 use foolproof::goal::Goal;
 use foolproof::ratio::Ratio;
 use foolproof::record::{Cell, Outcome, Witnesses};
+use foolproof::report::summary::{Paired, Summary};
+use foolproof::statistics::mcnemar;
 use foolproof::store::Store;
 use foolproof::threat::{Norm, Threat};
 use std::path::Path;
-use support::{stored, sweep};
+use support::{ran, stored, sweep};
 
 /// What cuts an attack short.
 const SHORT: [(&str, &str); 4] = [("steps", "3"), ("generations", "2"), ("population", "12"), ("images", "4")];
@@ -172,4 +176,109 @@ fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
     for (batch, threads) in [(Some(1), 1), (Some(7), 2), (Some(128), 1)] {
         assert!(run(batch, threads) == first, "batch {batch:?}, {threads} threads");
     }
+}
+
+/// What is long enough for the law of sizes to be seen, and short enough for a test.
+const LONGER: [(&str, &str); 4] = [("steps", "16"), ("generations", "6"), ("population", "24"), ("images", "4")];
+
+/// Every attack of the registry that works in `norm` and serves the goal: as it is, and with each other choice that it has.
+fn choices(norm: Norm, goal: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in ATTACKS.iter().filter(|a| a.norms.contains(&norm)) {
+        let has = |name: &str| entry.params.iter().any(|p| p.name == name);
+        let cut: Vec<(&str, &str)> = LONGER.iter().copied().filter(|(name, _)| has(name)).collect();
+        let mut tried = vec![cut.clone()];
+        for param in entry.params {
+            let Kind::Choice(values) = param.kind else { continue };
+            tried.extend(
+                values.iter().filter(|v| **v != param.default).map(|v| [&cut[..], &[(param.name, *v)]].concat()),
+            );
+        }
+        // the optimisers of a patch of one image, too
+        tried.extend(
+            ["adam", "sgd"]
+                .iter()
+                .filter(|_| has("optimiser"))
+                .map(|o| [&cut[..], &[("fit", "per-image"), ("optimiser", *o)]].concat()),
+        );
+        let threat = Threat { norm, eps: Ratio::new(1, 10).unwrap() };
+        let goal = Goal::parse(goal).unwrap();
+        let serves = |given: &&Vec<(&str, &str)>| {
+            let built = entry.build(&Params::resolve(entry.params, given).unwrap(), &threat);
+            built.is_ok_and(|attack| attack.check_goal(&goal).is_ok())
+        };
+        let text = |given: &Vec<(&str, &str)>| {
+            let keys: String = given.iter().map(|(k, v)| format!(", {k} = {}", quoted(v))).collect();
+            format!("{{ name = \"{}\"{keys} }}", entry.name)
+        };
+        found.extend(tried.iter().filter(serves).map(text));
+    }
+    found
+}
+
+/// As TOML has it.
+fn quoted(value: &str) -> String {
+    if value.parse::<u64>().is_ok() { value.to_string() } else { format!("\"{value}\"") }
+}
+
+/// The size of the logits is no defence: a net whose logits are multiplied by a power of two has the same argmax everywhere,
+/// and no attack fools it less, beyond chance (McNemar's exact test over the images, one-sided, at 1 % each).
+#[test]
+fn the_size_of_the_logits_is_no_defence() {
+    let folder = tempfile::tempdir().unwrap();
+    let powers = [0, 3, 10];
+    let names = powers.map(|p| hot::write(folder.path(), &format!("hot{p}"), &hot::Head::times(2f32.powi(p))));
+    let models = names.map(|n| format!("{n:?}")).join(", ");
+    let mut text = "name = \"sizes\"\nseed = 0\n".to_string();
+    for (norm, budget, goals) in [
+        (Norm::Linf, ", eps = [\"2/255\"]", ["untargeted", "target:next"]),
+        (Norm::L2, ", eps = [\"0.4\"]", ["untargeted", "target:next"]),
+        (Norm::Pixels, ", count = [3]", ["untargeted", "target:next"]),
+        (Norm::Patch, ", area = [\"10 %\"]", ["untargeted", "target:3"]),
+        (Norm::Any, "", ["untargeted", "target:3"]),
+    ] {
+        let train = match norm {
+            Norm::Patch => {
+                "data = { name = \"cifar10-sample\", first = 4 }\ntrain = { name = \"cifar10-sample\", take = 4 }"
+            }
+            _ => "data = { name = \"cifar10-sample\" }",
+        };
+        for goal in goals {
+            let attacks = choices(norm, goal);
+            if !attacks.is_empty() {
+                text += &format!(
+                    "[[sweep]]\nmodels = [{models}]\n{train}\ngoals = [\"{goal}\"]\nthreats = [{{ norm = \"{}\"{budget} }}]\n\
+                     attacks = [{}]\n",
+                    norm.name(),
+                    attacks.join(", ")
+                );
+            }
+        }
+    }
+    let (_kept, cells) = ran(&text, &Source::new("nowhere"), None);
+    let of = |s: &Summary| {
+        let c = &s.cell;
+        format!("{} {} {} {} {}", c.attack.name, c.params(), c.threat.norm, c.threat.eps, c.goal)
+    };
+    let base: Vec<&Summary> = cells.iter().filter(|s| s.cell.model.name == "hot0").collect();
+    let (mut compared, mut attacks) = (0, std::collections::BTreeSet::new());
+    for hot in cells.iter().filter(|s| s.cell.model.name != "hot0") {
+        assert_eq!(hot.status, "ok", "{} {:?}", of(hot), hot.error);
+        let same = base.iter().find(|s| of(s) == of(hot)).unwrap();
+        let pair = Paired::of(&same.verdicts, &hot.verdicts, |v| v.fooled);
+        let (alone, hot_alone) = pair.only;
+        let p = if alone > hot_alone { mcnemar(alone, hot_alone) / 2.0 } else { 1.0 };
+        println!(
+            "{} {}: {alone} fooled without it, {hot_alone} with it, {} both",
+            hot.cell.model.name,
+            of(hot),
+            pair.both
+        );
+        assert!(p > 0.01, "{}, {}: {alone} images stand for their size alone, p = {p}", hot.cell.model.name, of(hot));
+        assert_eq!(hot.indicators.zero_gradient + hot.indicators.short_step, 0, "{}", of(hot));
+        compared += 1;
+        attacks.insert(hot.cell.attack.name.clone());
+    }
+    assert_eq!(attacks.len(), ATTACKS.len(), "{attacks:?}");
+    assert_eq!(compared, base.len() * (powers.len() - 1));
 }

@@ -75,6 +75,33 @@ fn the_smallest_budget_is_attacked_as_it_is_alone() {
     }
 }
 
+/// A ball of radius 0 has given no restart.
+#[test]
+fn a_rung_of_no_radius_uses_up_no_restart() {
+    let rows = |eps: &str| {
+        let (folder, cells) = sweep(&text("within", eps), &Source::new("nowhere"), None);
+        let cells: Vec<Summary> = cells.into_iter().filter(|s| s.cell.threat.eps == "1/255").collect();
+        assert_eq!(cells.len(), 4);
+        stored(folder.path(), &cells)
+    };
+    let (from_zero, alone) = (rows("[\"0\", \"1/255\"]"), rows("[\"1/255\"]"));
+    let mut twice = 0;
+    for (a, b) in from_zero.iter().zip(&alone) {
+        let steps = if a.cell.attack.name == "pgd" { 5 } else { 1 };
+        for (a, b) in a.outcomes.iter().zip(&b.outcomes) {
+            assert!(!a.has(CARRIED));
+            let stands = |o: &Outcome| o.success == Some(false) && o.is_right_before();
+            if stands(a) && steps == 5 {
+                assert_eq!(a.backwards, 10, "two runs of five steps: {a:?}");
+                twice += 1;
+            }
+            // where no chance takes part, the same
+            assert!(steps == 5 || (a.success, a.linf_255) == (b.success, b.linf_255));
+        }
+    }
+    assert!(twice > 10, "{twice}");
+}
+
 #[test]
 fn a_ladder_goes_on_from_the_store_with_the_same_bytes() {
     let (folder, cells) = sweep(&text("within", LADDER), &Source::new("nowhere"), None);

@@ -65,13 +65,19 @@ pub fn machine(batch: Option<usize>) -> Machine {
     }
 }
 
-/// Runs a sweep from text into a new folder; returns the folder (kept while it is held) and one summary a cell.
+/// Runs a sweep from text into a new folder, and reports; returns the folder (kept while it is held) and one summary a cell.
 pub fn sweep(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::TempDir, Vec<Summary>) {
+    let (folder, cells) = ran(text, source, batch);
+    report::write(&Store::open(folder.path()).unwrap()).unwrap();
+    (folder, cells)
+}
+
+/// [`sweep`] without reports.
+pub fn ran(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::TempDir, Vec<Summary>) {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan::parse(Path::new("test.toml"), text, source).unwrap();
     let store = Store::create(folder.path()).unwrap();
     run::run(&plan, &store, &machine(batch), &AtomicBool::new(false), &mut |_| {}).unwrap();
-    report::write(&store).unwrap();
     let cells = Run::read(&store).unwrap().cells;
     (folder, cells)
 }
