@@ -234,7 +234,7 @@ fn the_size_of_the_logits_is_no_defence() {
         (Norm::Linf, ", eps = [\"2/255\"]", ["untargeted", "target:next"]),
         (Norm::L2, ", eps = [\"0.4\"]", ["untargeted", "target:next"]),
         (Norm::Pixels, ", count = [3]", ["untargeted", "target:next"]),
-        (Norm::Patch, ", area = [\"10 %\"]", ["untargeted", "target:3"]),
+        (Norm::Patch, ", area = [\"30 %\"]", ["untargeted", "target:3"]),
         (Norm::Any, "", ["untargeted", "target:3"]),
     ] {
         let train = match norm {

@@ -122,8 +122,7 @@ fn ranges(side: usize) -> [Range; 7] {
 /// A painting, and how its objective rose.
 struct Work {
     painting: Painting,
-    /// (step, objective at the view of that step).
-    curve: Vec<(usize, f32)>,
+    curve: Curve,
     /// Whether it met a gradient of zero, or a faint one, before it was stopped and taken up again.
     noticed: [bool; 2],
 }
@@ -222,8 +221,11 @@ impl Work {
 /// 1 each where a gradient of zero was met, and a faint one.
 const NOTICED: &str = "noticed";
 
+/// (step, objective at the view of that step).
+type Curve = Vec<(usize, f32)>;
+
 /// Takes up a painting where it was left: its curve, and what was noticed.
-fn resume(painting: &mut Painting, bytes: &[u8]) -> Option<(Vec<(usize, f32)>, [bool; 2])> {
+fn resume(painting: &mut Painting, bytes: &[u8]) -> Option<(Curve, [bool; 2])> {
     let state = State::parse(bytes)?;
     let (curve, noticed) = (state.curve()?, <[u64; 2]>::try_from(state.list::<u64>(NOTICED)?).ok()?);
     painting.restore(&state).ok().map(|()| (curve, noticed.map(|n| n == 1)))
