@@ -519,6 +519,12 @@ pub struct Provenance {
     /// Commit of the Hub that the weights, and a description there, came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_commit: Option<String>,
+    /// How the weights were read, where there was a choice: what was left out of names, which of several state dicts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub model_notes: Vec<String>,
+    /// Folder that the run was made in; `None`: no path of it counts from there, or it is older than this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// Folder of the pictures where the sweep named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_path: Option<String>,

@@ -80,7 +80,7 @@ fn the_smallest_budget_is_attacked_as_it_is_alone() {
 fn a_rung_of_no_radius_uses_up_no_restart() {
     let rows = |eps: &str| {
         let (folder, cells) = sweep(&text("within", eps), &Source::new("nowhere"), None);
-        let cells: Vec<Summary> = cells.into_iter().filter(|s| s.cell.threat.eps == "1/255").collect();
+        let cells: Vec<Summary> = cells.into_iter().filter(|s| s.cell.threat.eps_text() == "1/255").collect();
         assert_eq!(cells.len(), 4);
         stored(folder.path(), &cells)
     };

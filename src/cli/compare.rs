@@ -3,6 +3,7 @@
 use super::registries::print;
 use crate::compare::{self, FailOn, Rules, Side};
 use crate::error::{Error, Result};
+use crate::notice::say;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,9 @@ pub fn bless(run: &Path, to: &Path) -> Result<()> {
     let (cells, benches) = (side.cells.len(), side.benches.len());
     let failed = side.cells.iter().filter(|c| matches!(c.result, compare::Outcomes::Failed(_))).count();
     if failed > 0 {
-        eprintln!("{failed} cells failed and are blessed as failed: no comparison will speak of their outcomes");
+        say(format_args!(
+            "{failed} cells failed and are blessed as failed: no comparison will speak of their outcomes"
+        ));
     }
     let path = compare::bless(side, to)?;
     let bytes = fs::metadata(&path).map_err(Error::io("read", &path))?.len();

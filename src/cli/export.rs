@@ -3,6 +3,7 @@
 use super::registries::print;
 use crate::error::Result;
 use crate::export::{self, FORMATS, Request};
+use crate::notice::say;
 use crate::store::Store;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub fn export(arguments: &Arguments, dir: &Path) -> Result<()> {
     let to = arguments.to.clone().map_or_else(|| export::folder(&store), Ok)?;
     let request = Request { store: &store, to: &to, weights: !arguments.without_weights };
     let written = format.write(&request)?;
-    written.notes.iter().for_each(|note| eprintln!("{note}"));
+    written.notes.iter().for_each(|note| say(note));
     let paths: String = written.files.iter().map(|path| format!("{}\n", path.display())).collect();
     print(paths.as_bytes())
 }

@@ -6,6 +6,7 @@ use super::{Options, transfer};
 use crate::error::{Error, Result};
 use crate::hub::cache::State;
 use crate::hub::{Kind, Local, RemoteFile};
+use crate::notice::say;
 use crate::sweep::plan;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use std::path::Path;
 pub fn fetch(config: &Path, options: &Options) -> Result<()> {
     // a download may be ended at any byte, so no signal has to wait for anything
     ctrlc::set_handler(|| {
-        eprintln!("error: {}", Error::Interrupted);
+        say(format_args!("error: {}", Error::Interrupted));
         std::process::exit(i32::from(Error::Interrupted.exit_code()));
     })
     .map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;

@@ -3,6 +3,7 @@
 mod compare;
 mod export;
 mod fetch;
+mod hang_up;
 mod list;
 mod progress;
 mod registries;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::open as open_cuda;
+use crate::notice::say;
 use crate::sweep::run::Machine;
 use candle_core::Device;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -157,7 +159,8 @@ impl Cli {
 /// A sweep file as it stands, then under `configs/`.
 fn find_config(path: &Path) -> Result<PathBuf> {
     let candidates = [path.to_path_buf(), Path::new("configs").join(path)];
-    candidates.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+    // a pipe is no file, and can be read
+    candidates.iter().find(|p| p.exists() && !p.is_dir()).cloned().ok_or_else(|| {
         Error::usage(format!("no sweep file {} or {}", candidates[0].display(), candidates[1].display()))
     })
 }
@@ -209,7 +212,7 @@ fn open_device(text: &str, quiet: bool) -> Result<(Device, String)> {
         Ok(device) => Ok((device, format!("cuda:{ordinal}"))),
         Err(why) if text == "auto" => {
             if !quiet {
-                eprintln!("computing on the CPU: {why}");
+                say(format_args!("computing on the CPU: {why}"));
             }
             Ok(cpu())
         }

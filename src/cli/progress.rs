@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, a plain line now and then elsewhere.
 
+use crate::notice::say;
 use crate::sweep::run::{Event, Machine};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -61,6 +62,7 @@ impl Progress {
             }
             Event::After { .. } => {}
             Event::Stored => self.stored += 1,
+            Event::Note(text) => self.say(&text),
             Event::Failed(problem) => self.say(&format!("failed: {problem}")),
             Event::Shrunk(n) => self.say(&format!("out of memory: the net now takes {n} images at a time")),
         }
@@ -71,7 +73,7 @@ impl Progress {
     fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => say(line),
         }
     }
 
@@ -81,7 +83,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if !self.quiet && self.images > 0 {
-            eprintln!("{}", self.line());
+            say(self.line());
         }
     }
 
@@ -90,7 +92,7 @@ impl Progress {
         if self.quiet || work == 0 {
             return;
         }
-        eprintln!("{cells} cells, {cached} cached; computing on {}", self.machine);
+        say(format_args!("{cells} cells, {cached} cached; computing on {}", self.machine));
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(work);
             bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a sound template"));
@@ -109,7 +111,7 @@ impl Progress {
             }
             None if self.last_line.elapsed() >= EVERY => {
                 self.last_line = Instant::now();
-                eprintln!("{}", self.line());
+                say(self.line());
             }
             None => {}
         }

@@ -1,5 +1,6 @@
 //! `models`, `datasets`, `attacks`: each registry as CSV.
 
+use super::hang_up;
 use crate::attack::ATTACKS;
 use crate::config::{Place, UNPINNED};
 use crate::data::DATASETS;
@@ -85,11 +86,13 @@ pub fn print_csv(columns: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
     print(&writer.into_inner().map_err(|e| problem(&e))?)
 }
 
-/// Writes to stdout; a reader that has gone away is no error.
+/// Writes to stdout; a reader that has gone away is no error, be it a pipe's or a terminal that was closed.
 pub fn print(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::usage(format!("write to stdout: {e}"))),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe && !hang_up::is_of_terminal(&e) => {
+            Err(Error::usage(format!("write to stdout: {e}")))
+        }
         _ => Ok(()),
     }
 }

@@ -1,10 +1,12 @@
 //! `--config`, `run` and `report`.
 
 use super::Options;
+use super::hang_up::HangUp;
 use super::progress::Progress;
 use super::registries::print;
 use crate::error::{Error, Result};
 use crate::model::MODEL_FOLDER;
+use crate::notice::say;
 use crate::report::{self, Run, sanity};
 use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
@@ -47,9 +49,9 @@ const SHOWN: usize = 20;
 /// What is not ok in the sanity ladder, one line each; with `--strict` a violated relation is an error.
 fn warn(run: &Run, options: &Options) -> Result<()> {
     let complaints = sanity::complaints(&run.sanity);
-    complaints.iter().take(SHOWN).for_each(|row| eprintln!("{}", row.line()));
+    complaints.iter().take(SHOWN).for_each(|row| say(row.line()));
     if complaints.len() > SHOWN {
-        eprintln!("{} more are not ok: tables/sanity.csv", complaints.len() - SHOWN);
+        say(format_args!("{} more are not ok: tables/sanity.csv", complaints.len() - SHOWN));
     }
     if options.strict { sanity::strict(&run.sanity) } else { Ok(()) }
 }
@@ -74,15 +76,15 @@ pub fn say_what_is_read(plan: &Plan, quiet: bool) {
         let table = data.choice.table.as_ref().and_then(|table| table.path.as_ref());
         let path = data.choice.path.as_deref().or(table.map(Path::new)).filter(|path| path.is_relative());
         if let Some(whole) = path.and_then(|path| path.canonicalize().ok()) {
-            eprintln!("dataset `{}` is read from {}", data.dataset.name, whole.display());
+            say(format_args!("dataset `{}` is read from {}", data.dataset.name, whole.display()));
         }
     }
-    plan.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    plan.warnings().iter().for_each(|warning| say(format_args!("warning: {warning}")));
 }
 
 /// Says which models and data nothing pins, and the lines that would.
 pub fn warn_of_unpinned(plan: &Plan, quiet: bool) {
-    plan.unpinned_data().iter().filter(|_| !quiet).for_each(|line| eprintln!("warning: {line}"));
+    plan.unpinned_data().iter().filter(|_| !quiet).for_each(|line| say(format_args!("warning: {line}")));
     for model in plan.models.iter().filter(|m| !m.is_pinned() && !quiet) {
         let (name, lines) = (&model.name, model.pin().replace('\n', "\n    "));
         let place = match model.origin.as_deref() {
@@ -90,10 +92,10 @@ pub fn warn_of_unpinned(plan: &Plan, quiet: bool) {
             Some(origin) if origin.ends_with(".toml") => format!("put this into {origin}"),
             Some(_) => "save this as a model file, and name that".into(),
         };
-        eprintln!(
+        say(format_args!(
             "warning: nothing pins model `{name}`, and every table says so (hint: if these are the right weights, {place})\n    \
              {lines}"
-        );
+        ));
     }
 }
 
@@ -113,11 +115,15 @@ fn fail_if_cells_failed(run: &Run) -> Result<()> {
     if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: run.cells.len() }) }
 }
 
-/// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole.
+/// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole. A terminal that is
+/// closed ends nothing.
 fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+    let (flag, terminal) = (stop.clone(), HangUp::watch());
     let handler = move || {
+        if terminal.is_it() {
+            return;
+        }
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }

@@ -1,6 +1,7 @@
 //! Downloads on stderr: a bar on a terminal, a plain line now and then elsewhere.
 
 use crate::hub::{Event, Hub};
+use crate::notice::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -34,12 +35,12 @@ struct Transfer {
 fn tell(shown: &mut Option<Transfer>, event: &Event) {
     match (event, shown.as_mut()) {
         (Event::Note(text), Some(Transfer { bar: Some(bar), .. })) => bar.println(text),
-        (Event::Note(text), _) => eprintln!("{text}"),
+        (Event::Note(text), _) => say(text),
         (Event::Begin { file, bytes }, _) => {
             let name = format!("{} of {}", file.path, file.repository);
             let bar = std::io::stderr().is_terminal().then(|| bar(&name, *bytes));
             if bar.is_none() {
-                eprintln!("downloading {name}: {:.1} MB", megabytes(*bytes));
+                say(format_args!("downloading {name}: {:.1} MB", megabytes(*bytes)));
             }
             let now = Instant::now();
             *shown = Some(Transfer { name, bytes: *bytes, there: None, here: 0, began: now, last_line: now, bar });
@@ -51,7 +52,7 @@ fn tell(shown: &mut Option<Transfer>, event: &Event) {
                 Some(bar) => bar.set_position(*here),
                 None if t.last_line.elapsed() >= EVERY => {
                     t.last_line = Instant::now();
-                    eprintln!("{}", line(t));
+                    say(line(t));
                 }
                 None => {}
             }
@@ -59,7 +60,7 @@ fn tell(shown: &mut Option<Transfer>, event: &Event) {
         (Event::End(whole), Some(t)) => {
             match &t.bar {
                 Some(bar) => bar.finish_and_clear(),
-                None if *whole => eprintln!("{}", line(t)),
+                None if *whole => say(line(t)),
                 None => {}
             }
             *shown = None;

@@ -4,6 +4,7 @@ use super::Options;
 use super::registries::print;
 use crate::error::{Error, Result};
 use crate::export;
+use crate::notice::say;
 use crate::report;
 use crate::store::Store;
 use crate::sweep::verify;
@@ -36,12 +37,13 @@ fn verify_store(store: &Store, unpacked: &str, options: &Options) -> Result<()> 
         findings.problems.extend(report::stale(store)?);
     }
     let plain = |text: &str| plain(&if unpacked.is_empty() { text.into() } else { text.replace(unpacked, "") });
-    findings.absent.iter().for_each(|line| eprintln!("{}", plain(line)));
+    findings.absent.iter().for_each(|line| say(plain(line)));
+    findings.out_of_reach.iter().take(SHOWN).for_each(|line| say(plain(line)));
     if findings.unplanned > 0 {
-        eprintln!("{} stored cells are not in the plan: only their bytes were checked", findings.unplanned);
+        say(format_args!("{} stored cells are not in the plan: only their bytes were checked", findings.unplanned));
     }
     for problem in findings.problems.iter().take(SHOWN) {
-        eprintln!("{}", plain(problem));
+        say(plain(problem));
     }
     let line = format!(
         "{} cells, {} witnesses, {} successes{} verified,{} {} undecided at the boundary, {} problems\n",
@@ -51,15 +53,23 @@ fn verify_store(store: &Store, unpacked: &str, options: &Options) -> Result<()> 
         counts(&[(findings.transfers, ", {} transfers"), (findings.maps, ", {} maps")]),
         counts(&[
             (findings.absent.len(), " {} subsets held to no dataset,"),
-            (findings.brought, " {} models that came with the run,")
+            (findings.brought, " {} models that came with the run,"),
+            (findings.out_of_reach.len(), " {} cells out of reach,")
         ]),
         findings.undecided,
         findings.problems.len()
     );
     print(line.as_bytes())?;
-    match findings.problems.first() {
-        None => Ok(()),
-        Some(first) => Err(Error::Verify(format!("{} problems, first: {}", findings.problems.len(), plain(first)))),
+    match (findings.problems.first(), findings.out_of_reach.first()) {
+        (None, None) => Ok(()),
+        (None, Some(first)) => Err(Error::Absent(format!(
+            "{} cells could not be checked, first: {}",
+            findings.out_of_reach.len(),
+            plain(first)
+        ))),
+        (Some(first), _) => {
+            Err(Error::Verify(format!("{} problems, first: {}", findings.problems.len(), plain(first))))
+        }
     }
 }
 

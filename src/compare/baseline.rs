@@ -68,7 +68,8 @@ pub fn bless(side: Side, folder: &Path) -> Result<PathBuf> {
 /// Reads a baseline file; each line is checked against itself.
 pub fn read(path: &Path) -> Result<Side> {
     let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    parse(&text, path)
+    // some editors and shells put a byte-order mark before what they save
+    parse(text.trim_start_matches('\u{feff}'), path)
 }
 
 fn parse(text: &str, path: &Path) -> Result<Side> {

@@ -11,6 +11,7 @@
 use super::names::{self, Etag};
 use super::{Kind, RemoteFile};
 use crate::digest::hex;
+use crate::disk;
 use crate::error::{Error, Result};
 use hf_hub::{Cache, Repo, RepoType};
 use serde::{Deserialize, Serialize};
@@ -188,7 +189,7 @@ impl Folder {
         if !symlinks || symlink(Path::new(&format!("{up}blobs/{}", etag.text())), &fresh).is_err() {
             let mut copy = File::options().write(true).create_new(true).open(&fresh)?; // new: never through a link
             io::copy(&mut File::open(blob)?, &mut copy)?;
-            copy.sync_all()?;
+            disk::sync(&copy, &fresh)?;
         }
         fs::rename(&fresh, &pointer)
     }
@@ -281,7 +282,7 @@ pub fn lock(path: &Path, waiting: impl Fn()) -> io::Result<Option<File>> {
         match file.try_lock() {
             Ok(()) if is_at(&file, path) => return Ok(Some(file)),
             Ok(()) => {} // the other process has removed the file that we locked
-            Err(TryLockError::Error(e)) if knows_no_locks(&e) => return Ok(None),
+            Err(TryLockError::Error(e)) if disk::knows_no_locks(&e) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(e),
             Err(TryLockError::WouldBlock) => {
                 if !told {
@@ -292,15 +293,6 @@ pub fn lock(path: &Path, waiting: impl Fn()) -> io::Result<Option<File>> {
             }
         }
     }
-}
-
-/// NFS without a lock service says ENOLCK.
-fn knows_no_locks(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    let none = error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error());
-    #[cfg(not(unix))]
-    let none = false;
-    none || error.kind() == ErrorKind::Unsupported
 }
 
 #[cfg(unix)]

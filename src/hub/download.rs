@@ -4,6 +4,7 @@ use super::cache::{self, Folder, Found, Sums, look, parent};
 use super::names;
 use super::wire::{Asked, Fault, Metadata};
 use super::{Event, Hub, Inner, RemoteFile};
+use crate::disk;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -82,7 +83,7 @@ impl Hub {
             }
         })();
         let stored = brought.and_then(|sums: Sums| {
-            let sync = |path: &Path| File::open(path).and_then(|f| f.sync_all());
+            let sync = |path: &Path| File::open(path).and_then(|f| disk::sync(&f, path));
             let named = sync(partial).and_then(|()| fs::rename(partial, blob));
             named.map_err(|e| no_place(file, there.size, &inner.settings.cache, e))?;
             sync(parent(blob)).ok(); // some file systems cannot sync a folder

@@ -44,7 +44,7 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
         return with_weights(known.name.into(), known.file()?, None, hub);
     }
     let known = hint(name, MODELS.iter().map(|m| m.name));
-    Err(Error::usage(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
+    Err(Error::Absent(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
 }
 
 /// The model of a model file, whose weights are looked for beside `place`.
@@ -122,7 +122,7 @@ pub(super) fn weight_file(model: &str, file: &ModelFile, folder: &Path) -> Resul
     let candidates = weight_places(weights, folder, &data);
     let pinned = file.sha256.as_ref().map_or_else(String::new, |s| format!(" with SHA-256 {s}"));
     candidates.iter().find(|f| f.is_file()).cloned().ok_or_else(|| {
-        Error::usage(format!(
+        Error::Absent(format!(
             "model `{model}`: no weights, neither {} nor {} (hint: put a file{pinned} at one of these places, or name the \
              folder of the data with FOOLPROOF_DATA)",
             candidates[0].display(),

@@ -7,7 +7,9 @@
 mod extras;
 
 use crate::digest;
+use crate::disk;
 use crate::error::{Error, Result};
+use crate::notice::say;
 use crate::record::{
     Cell, CellId, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses,
 };
@@ -40,7 +42,7 @@ const SWEPT: [&str; 9] = ["", CELLS, "inputs", "tables", "figures", "pictures", 
 /// One run's directory.
 pub struct Store {
     dir: PathBuf,
-    /// Held while this process may write; the system drops it when the process dies.
+    /// Held while this process may write, on a disk that knows locks; the system drops it when the process dies.
     _lock: Option<File>,
     /// Which transfers there are of each cell; `None`: to be looked up.
     transfers: Mutex<Option<BTreeMap<CellId, Vec<String>>>>,
@@ -58,7 +60,8 @@ pub enum State {
 }
 
 impl Store {
-    /// Opens a run for writing; creates it where there is none. Refuses while another process writes to it.
+    /// Opens a run for writing; creates it where there is none. Refuses while another process writes to it, which a disk without
+    /// locks does not know: then a line on stderr says so.
     pub fn create(dir: &Path) -> Result<Store> {
         fs::create_dir_all(dir.join("cells")).map_err(Error::io("create folder", dir))?;
         let path = dir.join("lock");
@@ -71,6 +74,11 @@ impl Store {
                     dir.display()
                 )));
             }
+            Err(fs::TryLockError::Error(e)) if disk::knows_no_locks(&e) => say(format_args!(
+                "warning: the disk of {} knows no locks (flock: {e}); nothing else may write to this run meanwhile (hint: --out \
+                 on another disk)",
+                dir.display()
+            )),
             Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
         let store = Store { dir: dir.to_path_buf(), _lock: Some(lock), transfers: Mutex::default() };
@@ -403,7 +411,7 @@ impl Pending {
     pub fn finish(self) -> Result<()> {
         let Pending { path, file } = self;
         let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
-        file.as_file().sync_all().map_err(Error::io("sync", &path))?;
+        disk::sync(file.as_file(), &path).map_err(Error::io("sync", &path))?;
         file.persist(&path).map_err(|e| Error::io("rename into", &path)(e.error))?;
         sync_dir(path.parent().expect("below the run"))
     }
@@ -424,11 +432,11 @@ fn remove(path: &Path) -> Result<()> {
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))
+    disk::sync(&file, path).map_err(Error::io("sync", path))
 }
 
 fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync folder", path))
+    File::open(path).and_then(|folder| disk::sync(&folder, path)).map_err(Error::io("sync folder", path))
 }
 
 /// A sealed JSON object without its seal.

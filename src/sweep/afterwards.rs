@@ -34,6 +34,7 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(runner.plan.models[*model].engine(device, Precision::F32)?),
             };
+            runner.tell_notes(*model, tell);
             let (engine, subset) = (engine.as_ref(), &runner.plan.data[cell.data].subset);
             let batch = runner.machine.batch_size(subset.values());
             let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.side, device, batch);
@@ -47,6 +48,8 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             let provenance = Provenance {
                 model_file: asked.origin.clone(),
                 model_commit: asked.commit.clone(),
+                model_notes: asked.notes().to_vec(),
+                folder: runner.folder(*model, cell.data),
                 ..runner.provenance(cell, began, None)
             };
             runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;

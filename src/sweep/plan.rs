@@ -101,7 +101,8 @@ impl Takes {
 /// More cells than this are a slip of the pen, and are refused before anything is allocated.
 const MOST_CELLS: usize = 100_000;
 
-/// Reads and resolves a sweep file. The error holds all its problems.
+/// Reads and resolves a sweep file, which may be a pipe (`<(…)`, `/dev/stdin`): it is read once, and its relative paths count from
+/// the current folder alone. The error holds all its problems.
 pub fn load(path: &Path, source: &Source) -> Result<Plan> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     parse(path, &text, source)
@@ -111,7 +112,9 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
 pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let problems = Problems::new(path, text);
     let file = SweepFile::parse(&problems);
-    let beside = path.parent().unwrap_or(Path::new("."));
+    // nothing lies beside a pipe
+    let pipe = path.exists() && !path.is_file();
+    let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
     let (models, data, notes) = Default::default();
     let mut resolver = Resolver { problems: &problems, source, beside, models, data, notes };
     let mut cells = Vec::new();

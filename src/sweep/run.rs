@@ -13,7 +13,9 @@ use crate::record::{CellId, Provenance, SCHEMA, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use candle_core::Device;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -70,6 +72,8 @@ pub enum Event {
         /// Cells in all.
         of: usize,
     },
+    /// Something that the user is to know of what was read.
+    Note(String),
     /// A cell is stored.
     Stored,
     /// A cell failed; the text says which and why.
@@ -134,7 +138,7 @@ pub fn run(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Done> {
-    let runner = Runner { plan, store, machine, stop };
+    let runner = Runner { plan, store, machine, stop, noted: RefCell::default() };
     runner.store_inputs()?;
     let mut missing = Vec::new();
     for cell in &plan.cells {
@@ -160,6 +164,7 @@ pub fn run(
         if !tried.contains(&(cell.model, cell.data)) {
             tried.push((cell.model, cell.data));
             runner.prepare(cell)?;
+            runner.tell_notes(cell.model, tell);
         }
         if let Some(fit) = cell.fit.as_ref().filter(|_| cell.attack.training() != Training::ImagesAndNets) {
             fits::pictures(&runner, cell, fit, &mut |_| {})?;
@@ -203,6 +208,8 @@ pub(super) struct Runner<'a> {
     pub(super) store: &'a Store,
     pub(super) machine: &'a Machine,
     pub(super) stop: &'a AtomicBool,
+    /// Models whose notes are told.
+    noted: RefCell<BTreeSet<usize>>,
 }
 
 impl Runner<'_> {
@@ -215,6 +222,14 @@ impl Runner<'_> {
             self.store.put_inputs(&data.subset.digest, &data.subset.inputs())?;
         }
         Ok(())
+    }
+
+    /// Tells how the weights of a model were read that has been loaded, once.
+    pub(super) fn tell_notes(&self, model: usize, tell: &mut dyn FnMut(Event)) {
+        if self.noted.borrow_mut().insert(model) {
+            let source = &self.plan.models[model];
+            source.notes().iter().for_each(|note| tell(Event::Note(format!("weights of `{}`: {note}", source.name))));
+        }
     }
 
     /// Loads the model, looks at the clean images, and refuses to go on where the clean accuracy cannot be right.
@@ -296,6 +311,16 @@ impl Runner<'_> {
         Memo::new(if fits { subset.len() } else { 0 })
     }
 
+    /// The current folder, where a model or data was found from it.
+    pub(super) fn folder(&self, model: usize, data: usize) -> Option<String> {
+        let choice = &self.plan.data[data].choice;
+        let model = self.plan.models[model].origin.as_deref().filter(|origin| origin.ends_with(".toml"));
+        let table = choice.table.as_ref().and_then(|table| table.path.as_deref());
+        let paths = [model.map(Path::new), choice.path.as_deref(), table.map(Path::new)];
+        let relative = paths.into_iter().flatten().any(Path::is_relative);
+        std::env::current_dir().ok().filter(|_| relative).map(|folder| folder.display().to_string())
+    }
+
     pub(super) fn provenance(&self, cell: &PlannedCell, began: Instant, error: Option<String>) -> Provenance {
         Provenance {
             schema: SCHEMA,
@@ -304,6 +329,8 @@ impl Runner<'_> {
             version: env!("CARGO_PKG_VERSION").to_string(),
             model_file: self.plan.models[cell.model].origin.clone(),
             model_commit: self.plan.models[cell.model].commit.clone(),
+            model_notes: self.plan.models[cell.model].notes().to_vec(),
+            folder: self.folder(cell.model, cell.data),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             data_table: self.plan.data[cell.data].choice.table.clone(),
             data_files: self.plan.data[cell.data].subset.sources.clone(),

@@ -48,6 +48,8 @@ pub struct Findings {
     pub brought: usize,
     /// Stored cells that the plan does not name: their bytes are checked, their claims stand in no table.
     pub unplanned: usize,
+    /// Cells that could not be checked, for want of a file; each names its cell. That is no claim that is false.
+    pub out_of_reach: Vec<String>,
     /// Each names its cell.
     pub problems: Vec<String>,
 }
@@ -71,6 +73,14 @@ struct Bench {
     engine: Box<dyn crate::kernel::Engine>,
     subset: Subset,
     clean: Vec<Verdict>,
+}
+
+/// What to do about a file that is not where the run found it.
+fn put_back(provenance: &Provenance) -> String {
+    match &provenance.folder {
+        Some(folder) => format!("put it back, or run verify from the folder of the run, {folder}"),
+        None => "put it back, or run verify from the same folder".into(),
+    }
 }
 
 /// All that is said of the net and the images of a bench: whoever says something else of them is checked anew.
@@ -124,8 +134,8 @@ impl Findings {
     fn note(&mut self, id: &str, checked: Result<()>) {
         let Err(problem) = checked else { return };
         let text = problem.to_string();
-        let named = text.contains(id);
-        self.problems.push(if named { text } else { format!("cell {id}: {text}") });
+        let list = if matches!(problem, Error::Absent(_)) { &mut self.out_of_reach } else { &mut self.problems };
+        list.push(if text.contains(id) { text } else { format!("cell {id}: {text}") });
     }
 }
 
@@ -280,11 +290,7 @@ impl Loaded<'_> {
             return Err(Error::Absent(format!("what lies in {} proves nothing of it", self.store.dir().display())));
         }
         let found = data::find(&record.name)?.subset(&source, &choice);
-        let hint = |path| {
-            format!(
-                " (hint: the run read its pictures from `{path}`; put them back, or run verify from the same folder)"
-            )
-        };
+        let hint = |path| format!(" (hint: the run read its pictures from `{path}`; {})", put_back(&stored.provenance));
         let hint = path.map_or(String::new(), hint);
         found.map_err(|e| match e.is_absence() {
             true => Error::Absent(format!("{e}{hint}")),
@@ -307,7 +313,8 @@ impl Loaded<'_> {
         let name = provenance.model_file.as_deref().unwrap_or(&record.name);
         let hub = self.source.hub.at(provenance.model_commit.as_deref());
         let found = model::find(name, Path::new("."), &hub).map_err(|e| {
-            Error::Store(format!("{e} (hint: the run used `{name}`; put it back, or run verify from the same folder)"))
+            let text = format!("{e} (hint: the run used `{name}`; {})", put_back(provenance));
+            if e.is_absence() { Error::Absent(text) } else { Error::Store(text) }
         });
         let found = found.and_then(is_it).and_then(|source| match &source.origin {
             Some(origin) if self.is_own(Path::new(origin)) => {

@@ -77,6 +77,8 @@ pub fn provenance() -> Provenance {
         version: "test".into(),
         model_file: None,
         model_commit: None,
+        model_notes: Vec::new(),
+        folder: None,
         data_path: None,
         data_table: None,
         data_files: Vec::new(),

@@ -6,6 +6,7 @@ use super::kernels::{Kernels, launch};
 use crate::error::{Error, Result};
 use crate::kernel::net::transposed;
 use crate::kernel::{Net, Precision, Step};
+use crate::notice::say;
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result, sys};
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp1, Layout, Tensor};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
@@ -168,7 +169,7 @@ impl Compiled {
     pub fn release(&mut self) {
         self.space = None;
         if let Err(problem) = return_freed_memory(&self.stream) {
-            eprintln!("freed memory of the device stays with this process: {problem}");
+            say(format_args!("freed memory of the device stays with this process: {problem}"));
         }
     }
 
@@ -475,9 +476,9 @@ impl Compiled {
         if is_logged() {
             let Shape { images, side, inputs, outputs } = shape;
             let precision = self.precision.name();
-            eprintln!(
+            say(format_args!(
                 "cuda: layer {layer} {direction} {inputs}->{outputs} side {side}, {images} images, {precision}: {what}"
-            );
+            ));
         }
     }
 }

@@ -7,6 +7,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("feature `cuda` is for x86-64 Linux");
 
+use crate::notice::say;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,8 @@ unsafe extern "C" {
 /// Where an unfilled slot leads.
 #[unsafe(no_mangle)]
 extern "C" fn late_missing(i: c_int) -> ! {
-    eprintln!("CUDA function {} called, but no library that has it is loaded", SYMBOLS[i as usize].1.to_string_lossy());
+    let name = SYMBOLS[i as usize].1.to_string_lossy();
+    say(format_args!("CUDA function {name} called, but no library that has it is loaded"));
     std::process::abort()
 }
 
