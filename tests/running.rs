@@ -265,3 +265,47 @@ fn a_sweep_file_may_be_a_pipe() {
     let none = shell(at.path(), "foolproof list below");
     assert!(none.status.code() == Some(1) && text(&none.stderr).contains("no sweep file below"), "{none:?}");
 }
+
+/// Text of the SVG of a figure of the run `quick`.
+fn figure(at: &Path, name: &str) -> String {
+    let output = foolproof(at, &["--config", "quick.toml", "--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    fs::read_to_string(at.join(format!("results/quick/figures/{name}.svg"))).unwrap()
+}
+
+#[test]
+fn a_name_of_80_letters_keeps_both_ends_in_figures() {
+    let at = folder();
+    fs::create_dir_all(at.path().join("configs/models")).unwrap();
+    let names = ["1", "2"].map(|end| format!("m-{}-robust{end}", "abcdefghij".repeat(7)));
+    for name in &names {
+        assert_eq!(name.len(), 80);
+        let file = include_str!("../configs/models/vgg11-half-cifar10.toml");
+        fs::write(at.path().join(format!("configs/models/{name}.toml")), file).unwrap();
+    }
+    let weights = at.path().join("configs/models/vgg11-half-cifar10.safetensors");
+    fs::copy("configs/models/vgg11-half-cifar10.safetensors", weights).unwrap();
+    let both = format!("\"{}\", \"{}\"", names[0], names[1]);
+    let sweep = SWEEP.replace("\"vgg11-half-cifar10\"", &both) + &format!("transfer_to = [{both}]\n");
+    fs::write(at.path().join("quick.toml"), sweep).unwrap();
+    let svg = figure(at.path(), "robust-accuracy");
+    let lines =
+        |end: &str| svg.lines().filter(|l| l.starts_with("m-abc") && l.contains('…') && l.contains(end)).count();
+    assert_eq!([lines("-robust1,"), lines("-robust2,")], [1, 1], "{svg}");
+    assert!(!svg.contains(&names[0]));
+}
+
+#[test]
+fn bands_of_many_lines_are_left_out_and_the_figure_says_so() {
+    for (most, bands) in [(6, 6), (7, 0)] {
+        let at = folder();
+        let steps: Vec<String> = (1..=most).map(|n| n.to_string()).collect();
+        let attacks = format!("attacks = [{{ name = \"pgd\", steps = [{}] }}]", steps.join(", "));
+        let (before, _) = SWEEP.split_once("attacks =").unwrap();
+        let before = before.replace("[\"8/255\"]", "[\"2/255\", \"8/255\"]");
+        fs::write(at.path().join("quick.toml"), format!("{before}{attacks}\n")).unwrap();
+        let svg = figure(at.path(), "robust-accuracy");
+        assert_eq!(svg.matches("opacity=\"0.14\"").count(), bands, "{most} lines");
+        assert_eq!(svg.contains("no bands in a panel of more"), bands == 0);
+    }
+}

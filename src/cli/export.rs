@@ -35,7 +35,7 @@ pub fn export(arguments: &Arguments, dir: &Path) -> Result<()> {
     let to = arguments.to.clone().map_or_else(|| export::folder(&store), Ok)?;
     let request = Request { store: &store, to: &to, weights: !arguments.without_weights };
     let written = format.write(&request)?;
-    written.notes.iter().for_each(|note| say(note));
+    written.notes.iter().for_each(say);
     let paths: String = written.files.iter().map(|path| format!("{}\n", path.display())).collect();
     print(paths.as_bytes())
 }

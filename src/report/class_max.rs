@@ -3,7 +3,7 @@
 use super::Run;
 use super::canvas::{Drawing, FONT, Picture, Points, Raster, Scale, figure_error, render, text_mm};
 use super::gallery::picture;
-use super::look::{Look, POINT_MM, shortened};
+use super::look::{Look, POINT_MM, fitted, shortened};
 use super::readable::{Group, NONE, Pages, Row, Stands};
 use super::summary::Summary;
 use super::tables::{csv, six, text};
@@ -339,7 +339,7 @@ impl Drawing for Sheet<'_> {
         for (block, top) in self.placed() {
             let (side, line) = (self.picture_mm(block), look.line_mm());
             put(
-                &shortened(&block.title, look.font(), look.page_mm() - 2.0),
+                &fitted(&block.title, look.font(), look.page_mm() - 2.0),
                 1.0,
                 top + 0.8 * line,
                 &style(HPos::Left, look.font()),

@@ -26,6 +26,8 @@ enum Marker {
 const MOST_PANELS: usize = 30;
 /// More lines are told apart by nothing: seven colours, four markers.
 const MOST_LINES: usize = 28;
+/// Bands of more lines add up to one dark colour: looked at with 6, 8, 10, 14 and 28.
+const MOST_BANDS: usize = 6;
 /// A line with more points has one marker, at its end.
 const MOST_MARKERS: usize = 12;
 
@@ -212,6 +214,11 @@ impl<'a> Curves<'a> {
         panels.truncate(MOST_PANELS);
         legend.truncate(MOST_LINES);
         panels.iter_mut().for_each(|p| p.lines.retain(|l| l.style < MOST_LINES));
+        if panels.iter().any(|p| !p.shows_bands()) {
+            notes.push(format!(
+                "no bands in a panel of more than {MOST_BANDS} lines; the intervals stand in the CSV file"
+            ));
+        }
         // what no panel shows needs no line in the legend, but keeps its colour
         Curves { look, panels, legend, notes }
     }
@@ -329,6 +336,11 @@ impl Drawing for Curves<'_> {
 }
 
 impl Panel {
+    /// Whether the bands of its lines can be told apart.
+    fn shows_bands(&self) -> bool {
+        self.lines.iter().filter(|line| line.has_band()).count() <= MOST_BANDS
+    }
+
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
@@ -384,7 +396,7 @@ impl Panel {
             let ends = [local(budget, 0.0), local(budget, 100.0)];
             area.draw(&DashedPathElement::new(ends, scale.pt(1.0), scale.pt(2.4), stroke)).map_err(figure_error)?;
         }
-        for line in self.lines.iter().filter(|l| l.form != Form::Marks) {
+        for line in self.lines.iter().filter(|l| l.has_band() && self.shows_bands()) {
             let colour = look.colour(line.style).mix(0.14);
             let upper = line.corners(|p| p.band.map(|b| b.1));
             let lower = line.corners(|p| p.band.map(|b| b.0));
@@ -450,6 +462,11 @@ impl Panel {
 }
 
 impl Line {
+    /// Whether an interval is drawn as a band along it.
+    fn has_band(&self) -> bool {
+        self.form != Form::Marks && self.points.iter().any(|p| p.band.is_some())
+    }
+
     /// Corners of the path through a value of the points; none where a point has none.
     fn corners(&self, value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, f64)> {
         let mut corners: Vec<(f64, f64)> = Vec::new();

@@ -101,21 +101,37 @@ impl<'a> Look<'a> {
         asked.unwrap_or(&PALETTES[0]).1.iter().map(|(r, g, b)| RGBColor(*r, *g, *b)).collect()
     }
 
-    /// The text in lines of at most `width_mm`, broken after commas, else between words.
+    /// The text in lines of at most `width_mm`, broken after commas, else between words; a longer word is [`fitted`].
     pub fn wrapped(&self, text: &str, width_mm: f64) -> Vec<String> {
         let fits = |line: &str| text_mm(line, self.font()) <= width_mm;
         let mut lines: Vec<String> = Vec::new();
         for part in text.split_inclusive(", ") {
             let pieces = if fits(part) { vec![part] } else { part.split_inclusive(' ').collect() };
             for piece in pieces {
+                let piece = match fits(piece.trim_end()) {
+                    true => piece.to_string(),
+                    false => fitted(piece.trim_end(), self.font(), width_mm) + &piece[piece.trim_end().len()..],
+                };
                 match lines.last_mut() {
-                    Some(line) if fits(&format!("{line}{}", piece.trim_end())) => line.push_str(piece),
-                    _ => lines.push(piece.to_string()),
+                    Some(line) if fits(&format!("{line}{}", piece.trim_end())) => line.push_str(&piece),
+                    _ => lines.push(piece),
                 }
             }
         }
         lines.iter().map(|line| line.trim_end().to_string()).collect()
     }
+}
+
+/// A name without its middle where it is longer than `width_mm`: names that begin alike differ at their ends.
+pub fn fitted(name: &str, points: f64, width_mm: f64) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let without = |n: usize| -> String {
+        let kept = letters.len() - n;
+        let (begin, end) = (&letters[..kept.div_ceil(2)], &letters[letters.len() - kept / 2..]);
+        begin.iter().chain(['…'].iter().filter(|_| n > 0)).chain(end).collect()
+    };
+    let fits = |text: &String| text_mm(text, points) <= width_mm;
+    (0..=letters.len()).map(without).find(fits).unwrap_or_else(|| "…".into())
 }
 
 /// The text, cut to `width_mm` where it is longer.
@@ -128,4 +144,24 @@ pub fn shortened(text: &str, points: f64, width_mm: f64) -> String {
         kept.pop();
     }
     kept.trim_end().to_string() + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_too_long_keeps_its_ends() {
+        let name = "resnet".repeat(13) + "-robust";
+        let short = fitted(&name, 8.0, 40.0);
+        assert!(text_mm(&short, 8.0) <= 40.0 && text_mm(&short, 8.0) > 36.0, "{short}");
+        assert!(short.starts_with("resnet") && short.contains('…') && short.ends_with("-robust"), "{short}");
+        assert_eq!(fitted("vgg11", 8.0, 40.0), "vgg11");
+        assert_eq!((fitted("vgg11", 8.0, 0.0), fitted("", 8.0, 0.0)), ("…".into(), String::new()));
+        let asked = FigureRecord::default();
+        let look = Look::new("robust-accuracy", &asked, "0", "r");
+        let lines = look.wrapped(&format!("{name}, cifar10:test[0..8], n = 8"), 40.0);
+        assert!(lines.iter().all(|line| text_mm(line, look.font()) <= 40.0), "{lines:?}");
+        assert!(lines[0].ends_with("-robust,"), "{lines:?}");
+    }
 }

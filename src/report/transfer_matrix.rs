@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::canvas::{Drawing, FONT, Picture, Points, Scale, figure_error, render, text_mm};
-use super::look::{Look, shortened};
+use super::look::{Look, fitted};
 use super::robust_accuracy::{Key, Legend, grouped, line_key};
 use super::summary::Summary;
 use super::tables::{dataset, six};
@@ -228,7 +228,7 @@ impl Drawing for Figure<'_> {
             }
             let (x0, y0) = (left + names, top + self.title_mm());
             for (i, model) in self.models.iter().enumerate() {
-                let name = shortened(&look.label(model), look.font(), names - 1.0);
+                let name = fitted(&look.label(model), look.font(), names - 1.0);
                 let middle = (i as f64 + 0.5) * side;
                 put(&name, x0 - 1.0, y0 + middle, &style(look.font(), HPos::Right))?;
                 let upright = style(look.font(), HPos::Right).transform(FontTransform::Rotate270);
