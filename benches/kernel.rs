@@ -238,6 +238,8 @@ fn judge_and_store(criterion: &mut Criterion) {
         version: "bench".into(),
         model_file: None,
         model_commit: None,
+        model_notes: Vec::new(),
+        folder: None,
         data_path: None,
         data_table: None,
         data_files: Vec::new(),
