@@ -44,9 +44,9 @@ fn one_run_serves_every_budget_as_if_it_were_alone() {
     assert_eq!(together.values().filter(|(_, served_by)| served_by.is_some()).count(), 6);
     let mut fooled = [0; 2];
     let alone = [
-        "{ norm = \"l2\", eps = \"0.25\" }",
-        "{ norm = \"l2\", eps = \"0.5\" }",
-        "{ norm = \"l2\", eps = \"1\" }",
+        "{ norm = \"l2\", eps = [\"0.25\"] }",
+        "{ norm = \"l2\", eps = [\"0.5\"] }",
+        "{ norm = \"l2\", eps = [\"1\"] }",
         MINIMAL,
     ];
     for threat in alone {
@@ -92,8 +92,8 @@ fn what_cannot_be_minimal_is_refused() {
     let ddn = "{ name = \"ddn\" }";
     for (threats, attack, more, said) in [
         (MINIMAL, "{ name = \"fgsm\" }", "", "attack `fgsm` looks for no least distance"),
-        ("{ norm = \"l2\", eps = \"1\", minimal = true }", ddn, "", "a minimal threat has no `eps`"),
-        ("{ norm = \"l2\", eps = \"1\", passes = 3 }", ddn, "", "`passes` belongs to a minimal threat"),
+        ("{ norm = \"l2\", eps = [\"1\"], minimal = true }", ddn, "", "a minimal threat has no `eps`"),
+        ("{ norm = \"l2\", eps = [\"1\"], passes = 3 }", ddn, "", "`passes` belongs to a minimal threat"),
         ("{ norm = \"l2\", minimal = true, passes = 1 }", ddn, "", "less than one forward and one back"),
         ("{ norm = \"pixels\", minimal = true }", ddn, "", "measures no distance"),
         ("{ norm = \"linf\", minimal = true }", ddn, "", "attack `ddn` does not support threat `linf`"),
