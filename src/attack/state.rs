@@ -25,9 +25,9 @@ pub struct State {
 pub trait Number: Copy {
     /// Their type in the file.
     const DTYPE: Dtype;
-    /// Little-endian.
-    fn bytes(self) -> Vec<u8>;
-    /// From as many bytes as [`Number::bytes`] makes.
+    /// Adds its bytes, little-endian.
+    fn put(self, to: &mut Vec<u8>);
+    /// From as many bytes as [`Number::put`] adds.
     fn of(bytes: &[u8]) -> Self;
 }
 
@@ -35,8 +35,8 @@ macro_rules! number {
     ($($number:ty: $dtype:ident),*) => {$(
         impl Number for $number {
             const DTYPE: Dtype = Dtype::$dtype;
-            fn bytes(self) -> Vec<u8> {
-                self.to_le_bytes().to_vec()
+            fn put(self, to: &mut Vec<u8>) {
+                to.extend(self.to_le_bytes());
             }
             fn of(bytes: &[u8]) -> Self {
                 Self::from_le_bytes(bytes.try_into().expect("as many bytes as it has"))
@@ -59,7 +59,8 @@ impl State {
 
     /// With one list more.
     pub fn with<N: Number>(mut self, name: &str, values: &[N]) -> State {
-        let bytes = values.iter().flat_map(|v| v.bytes()).collect();
+        let mut bytes = Vec::with_capacity(size_of_val(values));
+        values.iter().for_each(|v| v.put(&mut bytes));
         self.lists.insert(name.into(), (N::DTYPE, bytes));
         self
     }
