@@ -1,4 +1,5 @@
 //! foolproof
+pub mod analysis;
 pub mod attack;
 pub mod cli;
 pub mod compare;
@@ -26,5 +27,6 @@ pub mod rng;
 pub mod statistics;
 pub mod store;
 pub mod sweep;
+pub mod table;
 pub mod terms;
 pub mod threat;

@@ -283,7 +283,7 @@ fn what_leaves_the_threat_set_is_an_error_row_and_never_a_success() {
         if let Witnesses::U8(pixels) = witnesses {
             assert_eq!(pixels, subset.pixels);
         }
-        let rates = foolproof::report::summary::error_rows(&outcomes).unwrap();
+        let rates = foolproof::analysis::summary::error_rows(&outcomes).unwrap();
         assert!(rates.contains("40 of 60 images are error rows"), "{rates}");
     }
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use candle_core::{Device, Tensor};
+use foolproof::analysis::Summary;
 use foolproof::attack::{self, Params, Task};
 use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::{Aim, Goal, argmax};
@@ -15,7 +16,6 @@ use foolproof::model::{self, MODELS};
 use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
-use foolproof::report::summary::Summary;
 use foolproof::rng::Streams;
 use foolproof::threat::{Norm, Threat};
 use safetensors::SafeTensors;

@@ -2,9 +2,9 @@
 
 mod support;
 
+use foolproof::analysis::ladder::{self as sanity, Judgement, Shapes};
 use foolproof::data::Source;
 use foolproof::record::{CARRIED, Outcome};
-use foolproof::report::sanity::{self, Judgement, Shapes};
 use foolproof::store::Store;
 use foolproof::sweep::{plan, run};
 use std::path::Path;

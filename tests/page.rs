@@ -4,11 +4,12 @@
 mod made_up;
 mod support;
 
+use foolproof::analysis::Run;
 use foolproof::digest;
 use foolproof::record::{
     AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, Provenance, Witnesses,
 };
-use foolproof::report::{self, Run};
+use foolproof::report;
 use foolproof::store::Store;
 use std::collections::BTreeSet;
 use std::fs;

@@ -11,7 +11,7 @@ use foolproof::kernel::{Engine, Precision};
 use foolproof::loss;
 use foolproof::model;
 use foolproof::placement::{Mask, Picture, Placement};
-use foolproof::report::patch_picture;
+use foolproof::report::charts::patch_picture;
 use foolproof::rng::Streams;
 use support::{shared_data, stream, sweep};
 

@@ -2,9 +2,9 @@
 
 mod support;
 
+use foolproof::analysis::Summary;
 use foolproof::data::Source;
 use foolproof::record::{CARRIED, Outcome, Witnesses};
-use foolproof::report::summary::Summary;
 use foolproof::store::Store;
 use foolproof::sweep::{plan, run, verify};
 use std::path::Path;

@@ -4,10 +4,11 @@ use super::Options;
 use super::hang_up::HangUp;
 use super::progress::Progress;
 use super::registries::print;
+use crate::analysis::{Run, ladder};
 use crate::error::{Error, Result};
 use crate::model::MODEL_FOLDER;
 use crate::notice::say;
-use crate::report::{self, Run, sanity};
+use crate::report;
 use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
 use crate::sweep::run::{self, Done};
@@ -48,12 +49,12 @@ const SHOWN: usize = 20;
 
 /// What is not ok in the sanity ladder, one line each; with `--strict` a violated relation is an error.
 fn warn(run: &Run, options: &Options) -> Result<()> {
-    let complaints = sanity::complaints(&run.sanity);
+    let complaints = ladder::complaints(&run.sanity);
     complaints.iter().take(SHOWN).for_each(|row| say(row.line()));
     if complaints.len() > SHOWN {
         say(format_args!("{} more are not ok: tables/sanity.csv", complaints.len() - SHOWN));
     }
-    if options.strict { sanity::strict(&run.sanity) } else { Ok(()) }
+    if options.strict { ladder::strict(&run.sanity) } else { Ok(()) }
 }
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {

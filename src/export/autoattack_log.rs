@@ -5,9 +5,9 @@
 
 use super::evaluation::{Evaluation, evaluations};
 use super::{Request, Written};
+use crate::analysis::Run;
 use crate::error::Result;
 use crate::record::Witnesses;
-use crate::report::Run;
 use crate::store::{Pending, Store};
 use std::collections::BTreeSet;
 

@@ -1,11 +1,10 @@
 //! The worst case over all attacks of a run at one budget: what RobustBench and AutoAttack call robust accuracy.
 
 use super::file_name;
+use crate::analysis::ladder::Judgement;
+use crate::analysis::{Run, Summary};
 use crate::error::{Error, Result};
 use crate::record::StoredCell;
-use crate::report::Run;
-use crate::report::sanity::Judgement;
-use crate::report::summary::Summary;
 use crate::store::Store;
 use crate::terms::WitnessKind;
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,10 +5,10 @@
 
 use super::evaluation::{Evaluation, evaluations};
 use super::{Request, Written, file_name};
+use crate::analysis::Run;
+use crate::analysis::rounding::percent;
 use crate::error::Result;
-use crate::report::Run;
-use crate::report::rounding::percent;
-use crate::report::summary::wilson;
+use crate::statistics::wilson;
 use crate::store::Pending;
 use serde::Serialize;
 

@@ -2,12 +2,12 @@
 //! that no join is needed. `tables/images.parquet` of a report has the same rows, fewer columns, and the cell by its id only.
 
 use super::{Request, Written, file_name};
+use crate::analysis::Summary;
 use crate::error::{Error, Result};
 use crate::record::Outcome;
-use crate::report::parquet_file::{Columns, Parquet};
-use crate::report::summary::Summary;
-use crate::report::tables::yes_or_no;
 use crate::store::Pending;
+use crate::table::csv::yes_or_no;
+use crate::table::parquet::{Columns, Parquet};
 use rayon::prelude::*;
 
 /// Columns that describe the cell; those of an outcome follow.

@@ -3,81 +3,46 @@
 //! To add a table or chart: a file, a `mod` line, a line in [`TABLES`], [`READABLE`] or [`CHARTS`] (and, for a chart, its
 //! name in [`crate::figure::KINDS`]).
 
-mod canvas;
-mod class_max;
+pub mod charts;
 pub mod columns;
-mod confusion;
-mod cost;
-mod curves;
-mod distance;
-mod explain;
-mod gallery;
-mod images;
-mod look;
+mod draw;
 mod page;
-pub mod parquet_file;
-mod patch_area;
-pub mod patch_picture;
-mod pdf;
-mod readable;
-mod robust_accuracy;
-pub mod rounding;
-pub mod sanity;
-mod strongest;
-mod success_queries;
-mod success_steps;
-pub mod summary;
 pub mod tables;
-mod transfer_matrix;
 
-use crate::error::{Error, Result};
+use crate::analysis::Run;
+use crate::error::Result;
 use crate::figure::FigureRecord;
-use crate::record::{Outcome, PlanRecord, PublishedRecord};
 use crate::store::Store;
-use look::Look;
-use rayon::prelude::*;
+use crate::table::pages::Pages;
+use crate::table::parquet;
+use charts::{
+    class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy,
+    success_queries, success_steps, transfer_matrix,
+};
+use draw::canvas::Picture;
+use draw::look::Look;
+use draw::stamp::NAMESPACE;
 use std::collections::BTreeSet;
-use summary::Summary;
-
-/// What reports are made of: one summary a planned cell, in the order of the plan.
-pub struct Run<'a> {
-    /// Where more is to be read.
-    pub store: &'a Store,
-    /// Its id, from those of its cells.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Cells in order.
-    pub cells: Vec<Summary>,
-    /// What must hold between them.
-    pub sanity: Vec<sanity::Row>,
-    /// Models whose weights nothing pins.
-    unpinned: Vec<String>,
-    /// Digests of subsets whose files nothing pins.
-    unpinned_data: Vec<String>,
-    /// What is published of the clean accuracy.
-    published: Vec<PublishedRecord>,
-    /// What is drawn, and how.
-    figures: Vec<(&'static str, FigureRecord)>,
-}
+use tables::images::not_what_cells_give;
+use tables::{cells, images, readable, sanity};
 
 /// Writes nothing where there is nothing to show.
 type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
 
 /// A table to be read by people.
-type Readable = fn(&Run) -> Result<Option<readable::Pages>>;
+type Readable = fn(&Run) -> Result<Option<Pages>>;
 
 /// Draws nothing where there is nothing to show.
-type Chart = fn(&Run, &Look) -> Result<Option<canvas::Picture>>;
+type Chart = fn(&Run, &Look) -> Result<Option<Picture>>;
 
 /// Every table but that of all images, which does not fit into memory ([`images`]): path below the run without extension,
 /// and what writes its CSV. The Parquet file beside it has the same fields.
 const TABLES: &[(&str, Table)] = &[
-    ("tables/summary", tables::summary),
-    ("tables/targets", tables::targets),
+    ("tables/summary", cells::summary),
+    ("tables/targets", cells::targets),
     ("tables/confusion", confusion::table),
     ("tables/class-max", class_max::table),
-    ("tables/transfer", tables::transfer),
+    ("tables/transfer", cells::transfer),
     ("tables/explain", explain::table),
     ("tables/sanity", sanity::table),
 ];
@@ -124,72 +89,26 @@ const PICTURES: &str = "pictures";
 /// What a figure consists of: drawings, and the plotted points.
 const FIGURE_FILES: [&str; 4] = ["svg", "png", "pdf", "csv"];
 
-/// Cells that are read at a time, of as many images as there are.
-const CHUNK: usize = 16;
-
-impl Run<'_> {
-    /// Reads and summarises every cell of the run's plan.
-    pub fn read(store: &Store) -> Result<Run<'_>> {
-        Run::read_with(store, |_, _| Ok(()), |()| Ok(()))
-    }
-
-    /// [`Run::read`], reading every cell once on all threads; what `make` makes of a cell's outcomes is handed to `take` in
-    /// the order of the plan.
-    pub fn read_with<T: Send>(
-        store: &Store,
-        make: impl Fn(&Summary, Vec<Outcome>) -> Result<T> + Sync,
-        mut take: impl FnMut(T) -> Result<()>,
-    ) -> Result<Run<'_>> {
-        let plan = store.read_plan()?;
-        if let Some(figure) = plan.figures.iter().find(|figure| !figure.is_sound()) {
-            return Err(Error::Store(format!(
-                "plan.json asks for a figure that no sweep file may ask for: {figure:?}"
-            )));
-        }
-        let mut cells = Vec::with_capacity(plan.cells.len());
-        for chunk in plan.cells.chunks(CHUNK) {
-            let read = chunk.par_iter().map(|cell| {
-                let (summary, outcomes) = Summary::read(store, &plan, cell)?;
-                let made = make(&summary, outcomes)?;
-                Ok((summary, made))
-            });
-            for (summary, made) in read.collect::<Result<Vec<_>>>()? {
-                cells.push(summary);
-                take(made)?;
-            }
-        }
-        let (id, figures) = (plan.run_id(), FigureRecord::resolved(&plan.figures));
-        let PlanRecord { name, unpinned, unpinned_data, published, .. } = plan;
-        let mut run = Run { store, id, name, cells, sanity: Vec::new(), unpinned, unpinned_data, published, figures };
-        run.sanity = sanity::ladder(&run)?;
-        Ok(run)
-    }
-
-    /// Cells that a figure shows.
-    fn shown<'a>(&'a self, look: &'a Look) -> impl Iterator<Item = &'a Summary> {
-        self.cells.iter().filter(|s| look.shows(&s.cell))
-    }
-}
-
 /// Every report of a run but the table of all images: path below it, and bytes.
 pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for (path, table) in TABLES {
         if let Some(csv) = table(run)? {
-            files.push((format!("{path}.parquet"), parquet_file::of_csv(&csv)?));
+            files.push((format!("{path}.parquet"), parquet::of_csv(&csv)?));
             files.push((format!("{path}.csv"), csv));
         }
     }
+    let source = readable::source(run);
     for (path, table) in READABLE {
         if let Some(pages) = table(run)? {
-            files.push((format!("{path}.md"), pages.markdown(run).into_bytes()));
-            files.push((format!("{path}.tex"), pages.latex(run).into_bytes()));
+            files.push((format!("{path}.md"), pages.markdown(&source).into_bytes()));
+            files.push((format!("{path}.tex"), pages.latex(&source).into_bytes()));
         }
     }
-    for (kind, asked) in &run.figures {
+    for (kind, asked) in &FigureRecord::resolved(&run.figures) {
         let look = Look::new(kind, asked, &run.id, &run.name);
         let draw = CHARTS.iter().find(|(name, _)| name == kind).expect("a test compares both lists").1;
-        if let Some(canvas::Picture { svg, png, pdf, points }) = draw(run, &look)? {
+        if let Some(Picture { svg, png, pdf, points }) = draw(run, &look)? {
             let files_of = FIGURE_FILES.iter().zip([svg.into_bytes(), png, pdf, points]);
             files.extend(files_of.map(|(end, bytes)| (format!("{FIGURES}/{}.{end}", look.name), bytes)));
         }
@@ -231,7 +150,7 @@ fn earlier(store: &Store) -> Result<Vec<String>> {
     paths.extend(CHARTS.iter().flat_map(|(name, _)| four(&format!("{FIGURES}/{name}"))));
     for svg in store.files_below(FIGURES)? {
         if let Some(path) = svg.strip_suffix(".svg")
-            && String::from_utf8_lossy(&store.read_bytes(&svg)?).contains(canvas::NAMESPACE)
+            && String::from_utf8_lossy(&store.read_bytes(&svg)?).contains(NAMESPACE)
         {
             paths.extend(four(path));
         }
@@ -264,10 +183,6 @@ pub fn stale(store: &Store) -> Result<Vec<String>> {
         }
     }
     Ok(problems)
-}
-
-fn not_what_cells_give(cell: &str, path: &str) -> String {
-    format!("{cell}: {path} is not what the cells give (hint: `foolproof report` writes it anew)")
 }
 
 /// Names the cell in the first line of a table that is not as it should be; the heading speaks of all, and so

@@ -3,11 +3,12 @@
 
 pub mod hub_server;
 
+use foolproof::analysis::Run;
+use foolproof::analysis::Summary;
 use foolproof::data::Source;
 use foolproof::kernel::{Net, Step};
 use foolproof::record::StoredCell;
-use foolproof::report::summary::Summary;
-use foolproof::report::{self, Run};
+use foolproof::report;
 use foolproof::rng::{Stream, Streams};
 use foolproof::store::Store;
 use foolproof::sweep::plan;

@@ -4,17 +4,16 @@
 //! attack and budget on one image; and the first that were fooled. Cells take turns, line by line, the usual budgets first,
 //! until the room is used up. So the choice depends on the run alone.
 
-use super::super::Run;
-use super::super::canvas::encode;
-use super::super::explain::overlaid;
-use super::super::gallery::{caption, distance_to_usual, picture};
-use super::super::patch_area::with_class_name;
-use super::super::summary::Summary;
-use super::super::tables::dataset;
 use super::html::Html;
-use super::{budget, goal};
+use super::words::{budget, goal};
+use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::{Explanation, Inputs, Outcome};
+use crate::report::charts::explain::overlaid;
+use crate::report::draw::canvas::encode;
+use crate::report::draw::groups::distance_to_usual;
+use crate::report::draw::sheet::{caption, picture};
+use crate::report::draw::titles::with_class_name;
 use crate::terms::{Norm, WitnessKind};
 use base64::Engine as _;
 use serde::Serialize;
@@ -292,7 +291,7 @@ fn scenes(
     shown: BTreeMap<usize, Vec<Image>>,
 ) -> Vec<Scene> {
     let (mut scenes, mut places): (Vec<Scene>, BTreeMap<String, usize>) = Default::default();
-    let subsets: BTreeSet<String> = run.cells.iter().map(|s| dataset(&s.cell)).collect();
+    let subsets: BTreeSet<String> = run.cells.iter().map(|s| s.cell.data.text()).collect();
     for (i, mut images) in shown {
         let s = &run.cells[i];
         let place = *places.entry(scene_key(s)).or_insert(scenes.len());
@@ -300,7 +299,7 @@ fn scenes(
             let aim = with_class_name(goal(&s.cell), &s.cell.goal, &inputs[&s.cell.data.digest].classes);
             let mut name = format!("{}, {aim}", s.cell.model.name);
             if subsets.len() > 1 {
-                name += &format!(", {}", dataset(&s.cell));
+                name += &format!(", {}", s.cell.data.text());
             }
             scenes.push(Scene { name, attacks: Vec::new() });
         }

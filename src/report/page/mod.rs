@@ -1,43 +1,37 @@
 //! `report.html`: all of a run on one page that needs nothing but itself. Warnings first, then the cells, figures, a gallery
 //! to click through, tables, and what is known of each cell. No time, path, device or thread count stands on it.
 
+mod cells;
 mod gallery;
 mod html;
 mod tables;
+mod words;
 
-use super::Run;
-use super::robust_accuracy::{Ensembles, in_words};
-use super::sanity::{self, Judgement};
-use super::summary::Summary;
-use super::tables::dataset;
+use crate::analysis::ladder::{self, Judgement};
+use crate::analysis::{Run, Summary};
 use crate::digest;
 use crate::error::Result;
-use crate::record::Cell;
-use crate::terms::{Mode, Precision, WitnessKind};
 use base64::Engine as _;
+use cells::WARNINGS;
 use html::Html;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use words::{attack_names, budget, budget_order, cut, goal, link_to_file, short};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// What the parts may take in bytes, so that the page stays below 20 MB: figures, cells, other tables. The gallery has its
-/// own limit, and what is left is small.
+/// What the parts may take in bytes, so that the page stays below 20 MB: figures, tables but that of the results. Cells and the
+/// gallery have limits of their own, and what is left is small.
 const FIGURES: usize = 5_000_000;
-const CELLS: usize = 5_000_000;
 const TABLES: usize = 2_500_000;
 /// Of these, one table.
 const ONE_TABLE: usize = 600_000;
-/// Warnings of one kind that are listed; the rest are counted.
-const WARNINGS: usize = 100;
-/// An error message may quote anything.
-const LONGEST: usize = 500;
 
 /// The page of a run, with the figures and tables among `files`.
 pub fn page(run: &Run, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let names = attack_names(&run.cells);
     let gallery = gallery::choose(run, &names)?;
-    let cells = cells(run, &names, &gallery.cells());
+    let cells = cells::cells(run, &names, &gallery.cells());
     let page = Page { run, names, shown: cells.shown };
     let mut html = Html::default();
     page.head(&mut html);
@@ -111,7 +105,7 @@ impl Page<'_> {
     /// What a reader has to know before any number.
     fn warnings(&self, html: &mut Html) {
         html.raw("<section id=\"warnings\" aria-labelledby=\"warnings-h\"><h2 id=\"warnings-h\">Warnings</h2>");
-        let complaints = sanity::complaints(&self.run.sanity);
+        let complaints = ladder::complaints(&self.run.sanity);
         let failed: Vec<&Summary> = self.run.cells.iter().filter(|s| s.status == "failed").collect();
         let missing = self.run.cells.iter().filter(|s| s.status == "missing").count();
         html.raw("<ul class=\"warnings\">");
@@ -215,7 +209,7 @@ impl Page<'_> {
             self.link(html, &s.id, true);
             html.raw("</th>");
             html.element("td", &[], &s.cell.model.name);
-            html.element("td", &[], &dataset(&s.cell));
+            html.element("td", &[], &s.cell.data.text());
             html.element("td", &[], name);
             html.element("td", &[("data-v", &budget_order(&s.cell))], &budget(&s.cell));
             html.element("td", &[], &goal(&s.cell));
@@ -249,7 +243,7 @@ impl Page<'_> {
     /// Every other table of the run.
     fn tables(&self, html: &mut Html, files: &[(String, Vec<u8>)]) {
         html.raw("<section id=\"tables\" aria-labelledby=\"tables-h\"><h2 id=\"tables-h\">Tables</h2><p>All images: ");
-        link_to_file(html, super::images::CSV);
+        link_to_file(html, crate::report::tables::images::CSV);
         html.raw(".</p>");
         let mut left = TABLES;
         for (path, bytes) in files {
@@ -317,19 +311,6 @@ impl Page<'_> {
     }
 }
 
-/// The head of an id.
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
-}
-
-fn link_to_file(html: &mut Html, path: &str) {
-    html.element("a", &[("href", path)], path);
-}
-
 /// Every figure, on white: the charts are drawn for paper.
 fn figures(html: &mut Html, files: &[(String, Vec<u8>)]) {
     html.raw("<section id=\"figures\" aria-labelledby=\"figures-h\"><h2 id=\"figures-h\">Figures</h2>");
@@ -357,142 +338,4 @@ fn figures(html: &mut Html, files: &[(String, Vec<u8>)]) {
         html.raw("</figcaption></figure>");
     }
     html.raw("</section>");
-}
-
-/// What is known of each cell.
-struct Cells<'a> {
-    html: Html,
-    shown: BTreeSet<&'a str>,
-}
-
-/// As many cells as there is room for: those that something is said of, then the others in the order of the plan.
-fn cells<'a>(run: &'a Run, names: &[String], gallery: &BTreeSet<&str>) -> Cells<'a> {
-    let complaints = sanity::complaints(&run.sanity);
-    let mut first: BTreeSet<&str> = gallery.clone();
-    for row in complaints.iter().take(WARNINGS) {
-        first.insert(&row.cell);
-        first.extend(row.against.as_deref());
-    }
-    first.extend(run.cells.iter().filter(|s| s.status == "failed").take(WARNINGS).map(|s| s.id.as_str()));
-    let (mut order, rest): (Vec<usize>, Vec<usize>) =
-        (0..run.cells.len()).partition(|i| first.contains(run.cells[*i].id.as_str()));
-    order.extend(rest);
-    let (mut parts, mut size) = (BTreeMap::new(), 0);
-    for i in order {
-        let part = details(run, &run.cells[i], &names[i]);
-        // its row in the table of results takes about as much again
-        size += 2 * part.len();
-        if size > CELLS {
-            break;
-        }
-        parts.insert(i, part);
-    }
-    let shown = parts.keys().map(|i| run.cells[*i].id.as_str()).collect();
-    let mut html = Html::default();
-    html.raw(
-        "<section id=\"cells\" aria-labelledby=\"cells-h\"><h2 id=\"cells-h\">Cells</h2><p>A cell is one model, one ",
-    );
-    html.raw(
-        "set of images, one attack with all its parameters, one budget, one goal and one seed. Its id is the head of ",
-    );
-    html.raw("the SHA-256 of this description.</p>");
-    parts.into_values().for_each(|part| html.append(part));
-    html.raw("</section>");
-    Cells { html, shown }
-}
-
-/// One cell: its figures in full, its description, its files, and how it is made again.
-fn details(run: &Run, s: &Summary, name: &str) -> Html {
-    let mut html = Html::default();
-    html.open("details", &[("id", &format!("cell-{}", s.id)), ("class", "cell")]);
-    html.raw("<summary>");
-    html.element("code", &[], &s.id);
-    html.text(&format!(" {} · {name} · {} · {}", s.cell.model.name, budget(&s.cell), goal(&s.cell)));
-    html.raw("</summary><dl>");
-    let mut row = |what: &'static str, text: String| {
-        html.element("dt", &[], what);
-        html.element("dd", &[], &text);
-    };
-    row("status", [s.status, &cut(s.error.as_deref().unwrap_or_default())].join(" ").trim().to_string());
-    if let Some(r) = &s.rates {
-        let percent = |share: Option<f64>| share.map_or("none".into(), |v| format!("{:.2} %", 100.0 * v));
-        let interval = r.robust_interval.map_or(String::new(), |(low, high)| {
-            format!(", 95 % interval {:.2} to {:.2} % (Wilson)", 100.0 * low, 100.0 * high)
-        });
-        row("clean accuracy", format!("{} of {}, {}", r.clean_correct, r.n, percent(r.clean_accuracy())));
-        row("robust accuracy", format!("{} of {}, {}{interval}", r.robust_correct, r.n, percent(r.robust_accuracy())));
-        let fooled = r.clean_correct - r.robust_correct;
-        row("attack success rate", format!("{fooled} of {}, {}", r.clean_correct, percent(r.attack_success_rate())));
-        row("error rate", format!("{} of {}, {}", r.wrong, r.n, percent(r.error_rate())));
-    }
-    html.raw("<dt>files</dt><dd>");
-    let kept = ["cell.json", "outcomes.csv", "witnesses.safetensors", "provenance.json"];
-    let files: &[&str] = match s.status {
-        "missing" => &[],
-        _ if s.n.is_none() => &[kept[0], kept[3]],
-        _ => &kept,
-    };
-    files.iter().for_each(|file| file_of(&mut html, &format!("cells/{}/{file}", s.id), file));
-    if run.store.has_explanation(&s.id) {
-        file_of(&mut html, &format!("explanations/{}/maps.safetensors", s.id), "maps.safetensors");
-    }
-    html.raw("</dd><dt>check it</dt><dd><code>");
-    html.text(&format!("foolproof verify {}", run.name));
-    html.raw("</code></dd><dt>make it again</dt><dd>delete <code>");
-    html.text(&format!("cells/{}", s.id));
-    html.raw("</code>, then <code>foolproof --config SWEEP.toml</code> with the sweep file of this name; <code>");
-    html.raw("foolproof list SWEEP.toml</code> names its cells</dd></dl>");
-    html.raw("<details class=\"description\"><summary>full description</summary><pre tabindex=\"0\">");
-    html.text(s.cell.canonical().trim_end());
-    html.raw("</pre></details></details>");
-    html
-}
-
-fn file_of(html: &mut Html, path: &str, name: &str) {
-    html.element("a", &[("href", path)], name);
-    html.raw(" ");
-}
-
-/// `Linf 8/255`, `3 pixels`, `10 % of the area`.
-fn budget(cell: &Cell) -> String {
-    cell.threat.caption() + if cell.mode == Mode::At { "" } else { ", within" }
-}
-
-/// Budgets sort by norm, then by size.
-fn budget_order(cell: &Cell) -> String {
-    format!("{} {:018.9}", cell.threat.norm.name(), cell.threat.eps.to_f64())
-}
-
-/// The goal, and what else tells cells apart.
-fn goal(cell: &Cell) -> String {
-    let mut text = cell.goal.name();
-    if cell.witness != WitnessKind::U8 {
-        text += &format!(", {} witness", cell.witness);
-    }
-    if cell.precision != Precision::F32 {
-        text += &format!(", {} gradients", cell.precision);
-    }
-    if cell.seed != 0 {
-        text += &format!(", seed {}", cell.seed);
-    }
-    text
-}
-
-/// Of each cell the attack, with the parameters in which attacks of that name differ.
-fn attack_names(cells: &[Summary]) -> Vec<String> {
-    let mut values: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    for s in cells {
-        for (key, value) in &s.cell.attack.params {
-            values.entry((&s.cell.attack.name, key)).or_default().insert(value);
-        }
-    }
-    let ensembles = Ensembles::of(cells);
-    let name = |s: &Summary| {
-        let attack = &s.cell.attack;
-        let differs = |key: &str| values.get(&(attack.name.as_str(), key)).is_some_and(|v| v.len() > 1);
-        let words = attack.params.iter().filter(|(key, value)| differs(key) && !value.is_empty());
-        let words = words.map(|(key, value)| in_words(&key.replace('_', " "), value));
-        [attack.name.clone()].into_iter().chain(words).chain(ensembles.fitted_to(s)).collect::<Vec<_>>().join(", ")
-    };
-    cells.iter().map(name).collect()
 }

@@ -1,0 +1,13 @@
+//! What a run says, computed from the store alone: rates with intervals, cells held against each other image by image, the
+//! sanity ladder, what other nets say of witnesses. It draws and writes nothing.
+
+pub mod ladder;
+pub mod paired;
+pub mod rounding;
+pub mod run;
+pub mod strongest;
+pub mod summary;
+pub mod transfers;
+
+pub use run::Run;
+pub use summary::Summary;

@@ -1,0 +1,59 @@
+//! Robust accuracy over eps: one panel a model (and dataset, norm, goal), one line an attack, Wilson bands.
+
+use crate::analysis::{Run, Summary};
+use crate::error::Result;
+use crate::report::draw::axis::Axis;
+use crate::report::draw::canvas::{Picture, render};
+use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
+use crate::report::draw::groups::{grouped, panel_key};
+use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::look::Look;
+use crate::report::draw::titles::Titles;
+
+/// The figure, or nothing where no cell is complete.
+pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
+    let drawn = |s: &&Summary| {
+        let on_axis = s.cell.threat.norm.terms().axis.is_some();
+        on_axis && s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
+    };
+    let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
+    let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
+    let mut panels = Vec::new();
+    for group in grouped(&complete, panel_key) {
+        let first = group[0];
+        let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
+        let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
+        let lines: Vec<Line> = grouped(&group, line_key)
+            .into_iter()
+            .map(|cells| Line {
+                style: legend.style(cells[0]),
+                form: Form::Joined,
+                points: points(&cells, axis.units),
+                budget: None,
+            })
+            .collect();
+        panels.push(Panel {
+            title: titles.title(first),
+            unit: look.label(axis.caption),
+            share: look.label("robust accuracy / %"),
+            axis: Axis::at(lines.iter().flat_map(|l| l.points.iter().map(|p| p.x)).collect()),
+            chance: (!first.cell.goal.is_targeted()).then(|| 100.0 / classes as f64),
+            lines,
+        });
+    }
+    let note = "bands: 95 % Wilson intervals; dotted: guessing";
+    if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
+}
+
+/// The clean point at 0, then the cells by eps.
+fn points(cells: &[&Summary], unit: f64) -> Vec<Point> {
+    let mut points = Vec::new();
+    for s in cells {
+        let (Some(rates), eps) = (&s.rates, s.cell.threat.eps) else { continue };
+        points.push(Point::share(eps.to_f64() * unit, rates.robust_correct, rates.n, &s.id));
+        points.push(Point::share(0.0, rates.clean_correct, rates.n, &s.id));
+    }
+    points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    points.dedup_by(|a, b| a.x == b.x);
+    points
+}
