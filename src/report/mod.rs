@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::figure::FigureRecord;
 use crate::store::Store;
 use crate::table::pages::Pages;
-use crate::table::parquet;
+use crate::table::{Table, csv, parquet};
 use charts::{
     class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy,
     success_queries, success_steps, transfer_matrix,
@@ -26,8 +26,8 @@ use std::collections::BTreeSet;
 use tables::images::not_what_cells_give;
 use tables::{cells, images, readable, sanity};
 
-/// Writes nothing where there is nothing to show.
-type Table = fn(&Run) -> Result<Option<Vec<u8>>>;
+/// Nothing where there is nothing to show.
+type Tabled = fn(&Run) -> Result<Option<Table>>;
 
 /// A table to be read by people.
 type Readable = fn(&Run) -> Result<Option<Pages>>;
@@ -36,8 +36,8 @@ type Readable = fn(&Run) -> Result<Option<Pages>>;
 type Chart = fn(&Run, &Look) -> Result<Option<Picture>>;
 
 /// Every table but that of all images, which does not fit into memory ([`images`]): path below the run without extension,
-/// and what writes its CSV. The Parquet file beside it has the same fields.
-const TABLES: &[(&str, Table)] = &[
+/// and what is in it. It is written as CSV and as Parquet.
+const TABLES: &[(&str, Tabled)] = &[
     ("tables/summary", cells::summary),
     ("tables/targets", cells::targets),
     ("tables/confusion", confusion::table),
@@ -91,11 +91,12 @@ const FIGURE_FILES: [&str; 4] = ["svg", "png", "pdf", "csv"];
 
 /// Every report of a run but the table of all images: path below it, and bytes.
 pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
+    let (mut files, mut tables) = (Vec::new(), Vec::new());
     for (path, table) in TABLES {
-        if let Some(csv) = table(run)? {
-            files.push((format!("{path}.parquet"), parquet::of_csv(&csv)?));
-            files.push((format!("{path}.csv"), csv));
+        if let Some(table) = table(run)? {
+            files.push((format!("{path}.parquet"), parquet::bytes(&table)?));
+            files.push((format!("{path}.csv"), csv::bytes(&table)?));
+            tables.push((format!("{path}.csv"), table));
         }
     }
     let source = readable::source(run);
@@ -116,7 +117,7 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     for pictures in PICTURE_MAKERS {
         files.extend(pictures(run)?);
     }
-    let page = page::page(run, &files)?;
+    let page = page::page(run, &files, &tables)?;
     files.push((PAGE.to_string(), page));
     Ok(files)
 }

@@ -8,8 +8,9 @@ use crate::report::draw::font::{FONT, POINT_MM, text_mm};
 use crate::report::draw::look::{Look, fitted, shortened};
 use crate::report::draw::sheet::picture;
 use crate::report::draw::stamp::figure_error;
-use crate::table::csv::{csv, six, text};
+use crate::table::csv::six;
 use crate::table::pages::{Group, NONE, Pages, Row, Stands};
+use crate::table::{Column, Table, row};
 use image::RgbImage;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -19,24 +20,24 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 const ATTACK: &str = "class-max";
 
 /// Columns of `class-max.csv`, normative.
-const COLUMNS: [&str; 17] = [
-    "cell",
-    "model",
-    "class",
-    "name",
-    "recipe",
-    "objective",
-    "params",
-    "seed",
-    "canvas",
-    "steps",
-    "logit",
-    "probability",
-    "rank",
-    "second_model",
-    "second_probability",
-    "second_rank",
-    "objective_curve",
+const COLUMNS: [Column; 17] = [
+    Column::text("cell"),
+    Column::text("model"),
+    Column::count("class"),
+    Column::text("name"),
+    Column::text("recipe"),
+    Column::text("objective"),
+    Column::text("params"),
+    Column::count("seed"),
+    Column::count("canvas"),
+    Column::count("steps"),
+    Column::number("logit"),
+    Column::number("probability"),
+    Column::count("rank"),
+    Column::text("second_model"),
+    Column::number("second_probability"),
+    Column::count("second_rank"),
+    Column::text("objective_curve"),
 ];
 
 /// One picture.
@@ -99,38 +100,37 @@ impl Painted<'_> {
 }
 
 /// One row a picture, and second model if there are some.
-pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
+pub fn table(run: &Run) -> Result<Option<Table>> {
+    let mut table = Table::new(&COLUMNS);
     for p in painted(run)? {
         let (c, o) = (&p.summary.cell, &p.outcome);
-        let mut second: Vec<[String; 3]> = Vec::new();
-        second.extend(p.second.iter().map(|(name, z, rank)| [name.clone(), six(z.map(f64::from)), text(*rank)]));
+        let mut second: Vec<_> = p.second.iter().map(|(name, z, rank)| (Some(name), *z, *rank)).collect();
         if second.is_empty() {
-            second.push(Default::default());
+            second.push((None, None, None));
         }
-        for [name, probability, rank] in second {
-            rows.push(vec![
-                p.summary.id.clone(),
-                c.model.name.clone(),
-                text(o.target),
-                p.class.clone(),
+        for (name, probability, rank) in second {
+            table.push(row![
+                &p.summary.id,
+                &c.model.name,
+                o.target,
+                &p.class,
                 p.param("recipe"),
                 p.param("objective"),
                 c.params(),
-                c.seed.to_string(),
-                o.example.to_string(),
-                p.param("steps"),
-                six(o.target_logit_adversarial.map(f64::from)),
-                six(o.target_probability_adversarial.map(f64::from)),
-                text(o.target_rank_adversarial),
+                c.seed,
+                o.example,
+                p.param("steps").parse::<u64>().ok(),
+                o.target_logit_adversarial.map(f64::from),
+                o.target_probability_adversarial.map(f64::from),
+                o.target_rank_adversarial,
                 name,
-                probability,
+                probability.map(f64::from),
                 rank,
-                o.note.clone(),
-            ]);
+                &o.note,
+            ])?;
         }
     }
-    if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
+    Ok((table.rows() > 0).then_some(table))
 }
 
 /// For people: a table a model and second model, a row a picture, a recipe's together.

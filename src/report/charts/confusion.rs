@@ -6,15 +6,23 @@ use crate::report::draw::canvas::{Drawing, Picture, Points, Scale, render};
 use crate::report::draw::font::{FONT, text_mm};
 use crate::report::draw::look::{Look, shortened};
 use crate::report::draw::stamp::figure_error;
-use crate::table::csv::csv;
+use crate::table::{Column, Table, row};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::collections::BTreeMap;
 
 /// Columns of `confusion.csv`: what is predicted for the images of a label; a prediction that is no number is empty.
-const COLUMNS: [&str; 8] =
-    ["model", "dataset", "label", "label_name", "prediction", "prediction_name", "count", "of_label"];
+const COLUMNS: [Column; 8] = [
+    Column::text("model"),
+    Column::text("dataset"),
+    Column::count("label"),
+    Column::text("label_name"),
+    Column::count("prediction"),
+    Column::text("prediction_name"),
+    Column::count("count"),
+    Column::count("of_label"),
+];
 
 /// What one model says of the clean images of one subset.
 struct Confusion {
@@ -83,23 +91,15 @@ impl Confusion {
 }
 
 /// One row for each label and prediction that occur together.
-pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
-    let mut rows = Vec::new();
-    for c in Confusion::all(run, |_| true)? {
-        rows.extend(c.counts.iter().map(|((label, prediction), n)| {
-            vec![
-                c.model.clone(),
-                c.dataset.clone(),
-                label.to_string(),
-                c.name(*label).to_string(),
-                prediction.map_or(String::new(), |p| p.to_string()),
-                prediction.map_or(String::new(), |p| c.name(p).to_string()),
-                n.to_string(),
-                c.of_label[label].to_string(),
-            ]
-        }));
-    }
-    if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
+pub fn table(run: &Run) -> Result<Option<Table>> {
+    let confusions = Confusion::all(run, |_| true)?;
+    let rows = confusions.iter().flat_map(|c| {
+        c.counts.iter().map(move |((label, prediction), n)| {
+            let name = prediction.map(|p| c.name(p));
+            row![&c.model, &c.dataset, *label, c.name(*label), *prediction, name, *n, c.of_label[label]]
+        })
+    });
+    Table::of(&COLUMNS, rows)
 }
 
 /// More classes than this do not fit as rows and columns: then the most frequent mistakes are listed.

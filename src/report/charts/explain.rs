@@ -8,7 +8,8 @@ use crate::report::draw::font::FONT;
 use crate::report::draw::look::{Look, shortened};
 use crate::report::draw::sheet::{Sheet, caption, picture, title};
 use crate::report::draw::stamp::figure_error;
-use crate::table::csv::{csv, six};
+use crate::table::csv::six;
+use crate::table::{Column, Table, row};
 use crate::terms::Norm;
 use image::{Rgb, RgbImage, imageops};
 use plotters::coord::Shift;
@@ -16,27 +17,27 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Columns of `explain.csv`, normative.
-const COLUMNS: [&str; 7] =
-    ["cell", "example", "maximum_clean", "maximum_adversarial", "correlation", "share_clean", "share_adversarial"];
+const COLUMNS: [Column; 7] = [
+    Column::text("cell"),
+    Column::count("example"),
+    Column::number("maximum_clean"),
+    Column::number("maximum_adversarial"),
+    Column::number("correlation"),
+    Column::number("share_clean"),
+    Column::number("share_adversarial"),
+];
 
 /// One row an image whose predictions are explained.
-pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
+pub fn table(run: &Run) -> Result<Option<Table>> {
     let mut rows = Vec::new();
     for s in &run.cells {
         let Some(explanation) = run.store.read_explanation(&s.id)? else { continue };
         rows.extend(explanation.rows.iter().map(|e| {
-            vec![
-                s.id.clone(),
-                e.example.to_string(),
-                six(Some(f64::from(e.maximum_clean))),
-                six(Some(f64::from(e.maximum_adversarial))),
-                six(e.correlation),
-                six(e.share_clean),
-                six(e.share_adversarial),
-            ]
+            let maxima = [e.maximum_clean, e.maximum_adversarial].map(f64::from);
+            row![&s.id, e.example, maxima[0], maxima[1], e.correlation, e.share_clean, e.share_adversarial]
         }));
     }
-    if rows.is_empty() { Ok(None) } else { csv(&COLUMNS, rows.into_iter()).map(Some) }
+    Table::of(&COLUMNS, rows)
 }
 
 /// Blocks of images, one a cell: no more than fit on a page.

@@ -7,7 +7,7 @@ use super::pdf::{Backend, Page};
 use super::stamp::{Stamp, figure_error};
 use crate::digest;
 use crate::error::Result;
-use crate::table::csv::csv;
+use crate::table::csv;
 use base64::Engine as _;
 use image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use plotters::coord::Shift;
@@ -116,7 +116,7 @@ pub fn render(drawing: &impl Drawing, look: &Look) -> Result<Picture> {
         register_font(FONT, FontStyle::Normal, font_data()).ok();
     });
     let (columns, rows) = drawing.points();
-    let points = csv(columns, rows.into_iter())?;
+    let points = csv::lines(columns, rows.into_iter())?;
     let stamp = Stamp { look, points: digest::sha256(&points) };
     Ok(Picture { svg: svg(drawing, &stamp)?, png: png(drawing, &stamp)?, pdf: pdf(drawing, &stamp)?, points })
 }

@@ -11,6 +11,7 @@ use crate::analysis::ladder::{self, Judgement};
 use crate::analysis::{Run, Summary};
 use crate::digest;
 use crate::error::Result;
+use crate::table::Table;
 use base64::Engine as _;
 use cells::WARNINGS;
 use html::Html;
@@ -27,8 +28,8 @@ const TABLES: usize = 2_500_000;
 /// Of these, one table.
 const ONE_TABLE: usize = 600_000;
 
-/// The page of a run, with the figures and tables among `files`.
-pub fn page(run: &Run, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+/// The page of a run, with the figures among `files`, and with these tables.
+pub fn page(run: &Run, files: &[(String, Vec<u8>)], tables: &[(String, Table)]) -> Result<Vec<u8>> {
     let names = attack_names(&run.cells);
     let gallery = gallery::choose(run, &names)?;
     let cells = cells::cells(run, &names, &gallery.cells());
@@ -39,7 +40,7 @@ pub fn page(run: &Run, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     page.summary(&mut html);
     figures(&mut html, files);
     gallery.write(&mut html);
-    page.tables(&mut html, files);
+    page.tables(&mut html, tables);
     html.append(cells.html);
     page.commands(&mut html);
     html.raw("</main>");
@@ -241,22 +242,17 @@ impl Page<'_> {
     }
 
     /// Every other table of the run.
-    fn tables(&self, html: &mut Html, files: &[(String, Vec<u8>)]) {
+    fn tables(&self, html: &mut Html, all: &[(String, Table)]) {
         html.raw("<section id=\"tables\" aria-labelledby=\"tables-h\"><h2 id=\"tables-h\">Tables</h2><p>All images: ");
         link_to_file(html, crate::report::tables::images::CSV);
         html.raw(".</p>");
         let mut left = TABLES;
-        for (path, bytes) in files {
-            let table = path.starts_with("tables/") && path.ends_with(".csv");
-            if !table || path == "tables/summary.csv" {
-                continue;
-            }
+        for (path, table) in all.iter().filter(|(path, _)| path != "tables/summary.csv") {
             html.raw("<details class=\"part\"><summary>");
             html.text(path.trim_start_matches("tables/").trim_end_matches(".csv"));
             html.raw("</summary>");
             let before = html.len();
-            let (rows, all) =
-                tables::of_csv(html, path, bytes, left.min(ONE_TABLE), &|html, id| self.link(html, id, true));
+            let (rows, all) = tables::of(html, path, table, left.min(ONE_TABLE), &|html, id| self.link(html, id, true));
             left = left.saturating_sub(html.len() - before);
             self.trimmed(html, rows, all, "rows", path);
             html.raw("</details>");

@@ -1,6 +1,7 @@
 //! Tables that can be sorted, filtered and turned page by page.
 
 use super::html::Html;
+use crate::table::Table;
 
 /// Begins a table in a box of its own that scrolls sideways, so that the page does not.
 pub fn begin(html: &mut Html, name: &str, columns: &[&str]) {
@@ -24,38 +25,30 @@ const IDS: [&str; 2] = ["cell", "against"];
 
 /// A table of the run, as many rows as `room` bytes hold; `link` writes the id of a cell. Of a verdict those that are not ok
 /// come first. Returns how many rows are shown, of how many.
-pub fn of_csv(
-    html: &mut Html,
-    path: &str,
-    bytes: &[u8],
-    room: usize,
-    link: &dyn Fn(&mut Html, &str),
-) -> (usize, usize) {
-    let mut reader = csv::Reader::from_reader(bytes);
-    let columns: Vec<String> = reader.headers().map(|h| h.iter().map(String::from).collect()).unwrap_or_default();
-    // tables are written by this program: what does not read is not there
-    let mut rows: Vec<csv::StringRecord> = reader.records().filter_map(Result::ok).collect();
-    let all = rows.len();
-    if let Some(verdict) = columns.iter().position(|c| c == "verdict") {
-        rows.sort_by_key(|row| match row.get(verdict) {
-            Some("violated") => 0,
-            Some("suspicious") => 1,
+pub fn of(html: &mut Html, path: &str, table: &Table, room: usize, link: &dyn Fn(&mut Html, &str)) -> (usize, usize) {
+    let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
+    let mut rows: Vec<usize> = (0..table.rows()).collect();
+    if let Some(verdict) = columns.iter().position(|c| *c == "verdict") {
+        rows.sort_by_key(|row| match table.text(*row, verdict).as_str() {
+            "violated" => 0,
+            "suspicious" => 1,
             _ => 2,
         });
     }
-    begin(html, path, &columns.iter().map(String::as_str).collect::<Vec<_>>());
+    begin(html, path, &columns);
     let (until, mut shown) = (html.len() + room, 0);
     for row in rows {
         if html.len() >= until {
             break;
         }
         html.raw("<tr>");
-        for (column, field) in columns.iter().zip(&row) {
-            if IDS.contains(&column.as_str()) && !field.is_empty() {
+        for (k, column) in columns.iter().enumerate() {
+            let field = &table.text(row, k);
+            if IDS.contains(column) && !field.is_empty() {
                 html.raw("<td>");
                 link(html, field);
                 html.raw("</td>");
-            } else if column == "verdict" {
+            } else if *column == "verdict" {
                 html.element("td", &[("class", field)], field);
             } else if field.parse::<f64>().is_ok() {
                 html.element("td", &[("class", "number")], field);
@@ -67,5 +60,5 @@ pub fn of_csv(
         shown += 1;
     }
     end(html);
-    (shown, all)
+    (shown, table.rows())
 }

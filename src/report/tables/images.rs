@@ -4,9 +4,9 @@ use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::Outcome;
 use crate::store::Store;
-use crate::table::csv::yes_or_no;
-use crate::table::parquet::{Columns, Parquet};
-use std::fmt::Write as _;
+use crate::table::csv::{self, yes_or_no};
+use crate::table::parquet::Parquet;
+use crate::table::{Column, Table, row};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 
@@ -16,80 +16,74 @@ pub const CSV: &str = "tables/images.csv";
 pub const PARQUET: &str = "tables/images.parquet";
 
 /// Columns, normative.
-const COLUMNS: [&str; 17] = [
-    "cell",
-    "example",
-    "label",
-    "clean_prediction",
-    "adversarial_prediction",
-    "success",
-    "linf_255",
-    "l2",
-    "margin_clean",
-    "margin_adversarial",
-    "step",
-    "restart",
-    "forwards",
-    "backwards",
-    "flags",
-    "weights_pinned",
-    "data_pinned",
+const COLUMNS: [Column; 17] = [
+    Column::text("cell"),
+    Column::count("example"),
+    Column::count("label"),
+    Column::count("clean_prediction"),
+    Column::count("adversarial_prediction"),
+    Column::flag("success"),
+    Column::exact("linf_255"),
+    Column::exact("l2"),
+    Column::exact("margin_clean"),
+    Column::exact("margin_adversarial"),
+    Column::count("step"),
+    Column::count("restart"),
+    Column::exact("forwards"),
+    Column::exact("backwards"),
+    Column::text("flags"),
+    Column::text("weights_pinned"),
+    Column::text("data_pinned"),
 ];
 
-/// Reads the run, and writes the table of its images. `csv` gets the text of one cell after the other, with its id; the
+/// Reads the run, and writes the table of its images. `to` gets the text of one cell after the other, with its id; the
 /// heading has none.
 pub fn stream<W: Write + Send>(
     store: &Store,
-    mut csv: impl FnMut(Option<&str>, &[u8]) -> Result<()>,
+    mut to: impl FnMut(Option<&str>, &[u8]) -> Result<()>,
     parquet: W,
 ) -> Result<(Run<'_>, W)> {
     let mut parquet = Parquet::new(parquet, &COLUMNS)?;
-    csv(None, (COLUMNS.join(",") + "\n").as_bytes())?;
+    to(None, &csv::bytes(&Table::new(&COLUMNS))?)?;
     let run = Run::read_with(
         store,
         |summary, outcomes| {
-            let text = rows(summary, &outcomes);
-            let columns = Columns::parse(&COLUMNS, text.as_bytes())?;
-            Ok((summary.id.clone(), text, columns))
+            let table = rows(summary, &outcomes)?;
+            Ok((summary.id.clone(), csv::rows(&table)?, table))
         },
-        |(id, text, columns)| {
-            csv(Some(&id), text.as_bytes())?;
-            parquet.append(columns)
+        |(id, text, table)| {
+            to(Some(&id), &text)?;
+            parquet.append(table)
         },
     )?;
     Ok((run, parquet.finish()?))
 }
 
 /// One row an image.
-fn rows(s: &Summary, outcomes: &[Outcome]) -> String {
-    let mut text = String::with_capacity(128 * outcomes.len());
-    fn field<T: std::fmt::Display>(text: &mut String, value: Option<T>) {
-        text.push(',');
-        if let Some(value) = value {
-            write!(text, "{value}").expect("a string takes all");
-        }
-    }
+fn rows(s: &Summary, outcomes: &[Outcome]) -> Result<Table> {
+    let mut table = Table::new(&COLUMNS);
     for o in outcomes {
-        text.push_str(&s.id);
-        field(&mut text, Some(o.example));
-        field(&mut text, o.label);
-        field(&mut text, o.clean_prediction);
-        field(&mut text, o.adversarial_prediction);
-        field(&mut text, o.success);
-        field(&mut text, o.linf_255);
-        field(&mut text, o.l2);
-        field(&mut text, o.margin_clean);
-        field(&mut text, o.margin_adversarial);
-        field(&mut text, Some(o.step));
-        field(&mut text, Some(o.restart));
-        field(&mut text, Some(o.forwards));
-        field(&mut text, Some(o.backwards));
-        field(&mut text, Some(&o.flags)); // words and spaces: nothing to quote
-        field(&mut text, Some(yes_or_no(s.weights_pinned)));
-        field(&mut text, Some(yes_or_no(s.data_pinned)));
-        text.push('\n');
+        table.push(row![
+            &s.id,
+            o.example,
+            o.label,
+            o.clean_prediction,
+            o.adversarial_prediction,
+            o.success,
+            o.linf_255,
+            o.l2,
+            o.margin_clean,
+            o.margin_adversarial,
+            o.step,
+            o.restart,
+            o.forwards,
+            o.backwards,
+            &o.flags,
+            yes_or_no(s.weights_pinned),
+            yes_or_no(s.data_pinned),
+        ])?;
     }
-    text
+    Ok(table)
 }
 
 /// Reads the run, and says what is wrong with the stored tables of its images.

@@ -3,51 +3,48 @@
 use crate::analysis::Run;
 use crate::analysis::ladder::{Row, complaints};
 use crate::error::Result;
-use crate::table::csv::csv;
 use crate::table::pages::{self, Group, Pages, Stands};
+use crate::table::{Column, Table, row};
 
 /// Columns of `sanity.csv`, normative.
-const COLUMNS: [&str; 13] = [
-    "relation",
-    "verdict",
-    "model",
-    "cell",
-    "against",
-    "n",
-    "count",
-    "against_count",
-    "only",
-    "only_against",
-    "p",
-    "p_holm",
-    "why",
+const COLUMNS: [Column; 13] = [
+    Column::text("relation"),
+    Column::text("verdict"),
+    Column::text("model"),
+    Column::text("cell"),
+    Column::text("against"),
+    Column::count("n"),
+    Column::count("count"),
+    Column::count("against_count"),
+    Column::count("only"),
+    Column::count("only_against"),
+    Column::chance("p"),
+    Column::chance("p_holm"),
+    Column::text("why"),
 ];
 
 /// `sanity.csv`: one row a relation and pair of cells.
-pub fn table(run: &Run) -> Result<Option<Vec<u8>>> {
-    if run.sanity.is_empty() {
-        return Ok(None);
-    }
-    let number = |n: Option<usize>| n.map_or(String::new(), |n| n.to_string());
-    let chance = |p: Option<f64>| p.map_or(String::new(), |p| format!("{p:.3e}"));
-    let rows = run.sanity.iter().map(|r| {
-        vec![
-            r.relation.to_string(),
-            r.verdict.name().to_string(),
-            r.model.clone(),
-            r.cell.clone(),
-            r.against.clone().unwrap_or_default(),
-            r.n.to_string(),
-            r.count.to_string(),
-            number(r.against_count),
-            number(r.only.map(|o| o.0)),
-            number(r.only.map(|o| o.1)),
-            chance(r.p),
-            chance(r.p_holm),
-            r.why.clone(),
-        ]
-    });
-    csv(&COLUMNS, rows).map(Some)
+pub fn table(run: &Run) -> Result<Option<Table>> {
+    Table::of(
+        &COLUMNS,
+        run.sanity.iter().map(|r| {
+            row![
+                r.relation,
+                r.verdict.name(),
+                &r.model,
+                &r.cell,
+                r.against.as_deref(),
+                r.n,
+                r.count,
+                r.against_count,
+                r.only.map(|o| o.0),
+                r.only.map(|o| o.1),
+                r.p,
+                r.p_holm,
+                &r.why,
+            ]
+        }),
+    )
 }
 
 /// For people: what is not ok, the worst first, under a line that says how many are.
