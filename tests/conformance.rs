@@ -5,12 +5,13 @@
 mod hot;
 mod support;
 
+use foolproof::analysis::Summary;
+use foolproof::analysis::paired::Paired;
 use foolproof::attack::{ATTACKS, Entry, Kind, Params};
 use foolproof::data::Source;
 use foolproof::goal::Goal;
 use foolproof::ratio::Ratio;
 use foolproof::record::{Cell, Outcome, Witnesses};
-use foolproof::report::summary::{Paired, Summary};
 use foolproof::statistics::mcnemar;
 use foolproof::store::Store;
 use foolproof::threat::{Norm, Threat};
@@ -201,7 +202,7 @@ fn choices(norm: Norm, goal: &str) -> Vec<String> {
                 .filter(|_| has("optimiser"))
                 .map(|o| [&cut[..], &[("fit", "per-image"), ("optimiser", *o)]].concat()),
         );
-        let threat = Threat { norm, eps: Ratio::new(1, 10).unwrap() };
+        let threat = Threat::within(norm, Ratio::new(1, 10).unwrap());
         let goal = Goal::parse(goal).unwrap();
         let serves = |given: &&Vec<(&str, &str)>| {
             let built = entry.build(&Params::resolve(entry.params, given).unwrap(), &threat);
@@ -258,7 +259,7 @@ fn the_size_of_the_logits_is_no_defence() {
     let (_kept, cells) = ran(&text, &Source::new("nowhere"), None);
     let of = |s: &Summary| {
         let c = &s.cell;
-        format!("{} {} {} {} {}", c.attack.name, c.params(), c.threat.norm, c.threat.eps, c.goal)
+        format!("{} {} {} {} {}", c.attack.name, c.params(), c.threat.norm.name(), c.threat.eps_text(), c.goal)
     };
     let base: Vec<&Summary> = cells.iter().filter(|s| s.cell.model.name == "hot0").collect();
     let (mut compared, mut attacks) = (0, std::collections::BTreeSet::new());

@@ -8,6 +8,8 @@ mod support;
 mod tables;
 
 use candle_core::{Device, Tensor};
+use foolproof::analysis::paired::Paired;
+use foolproof::analysis::{Run, Summary};
 use foolproof::attack::{self, ATTACKS, Params, Task};
 use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::error::Error;
@@ -17,11 +19,9 @@ use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Net, Precision, Step};
-use foolproof::oracle::Memo;
+use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses, ZERO_GRADIENT};
-use foolproof::report::Run;
-use foolproof::report::summary::{Paired, Summary};
 use foolproof::rng::Streams;
 use foolproof::statistics::mcnemar;
 use foolproof::store::Store;
@@ -142,7 +142,7 @@ fn found(
         witness: WitnessKind::F32,
         judging: Judging::WhereItMatters,
         on_device: false,
-        marks: &[usize::MAX],
+        marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
         every_image: false,
         batch: 64,
@@ -160,7 +160,7 @@ fn found(
 fn at_every_size_of_logits_an_attack_does_what_its_formula_does_in_f64() {
     let subset = toy_images();
     for (norm, eps) in [(Norm::Linf, "4/255"), (Norm::L2, "0.2")] {
-        let threat = Threat { norm, eps: Ratio::parse(eps).unwrap() };
+        let threat = Threat::within(norm, Ratio::parse(eps).unwrap());
         let eps = threat.eps.to_f64();
         let mut standing = Vec::new();
         for power in [-60, -40, -20, -8, 0, 3, 6, 10] {
@@ -209,9 +209,9 @@ fn hot_nets_fall_as_the_base_net_does() {
     );
     let (_kept, cells) = ran(&text, &Source::new(data), None);
     for s in &cells {
-        println!("{} {} {}: {:.3}", s.cell.model.name, s.cell.threat.norm, s.cell.threat.eps, robust(s));
+        println!("{} {} {}: {:.3}", s.cell.model.name, s.cell.threat.norm.name(), s.cell.threat.eps_text(), robust(s));
     }
-    let of = |norm: &'static str| cells.iter().filter(move |s| s.cell.threat.norm == norm).collect::<Vec<_>>();
+    let of = |norm: &'static str| cells.iter().filter(move |s| s.cell.threat.norm.name() == norm).collect::<Vec<_>>();
     // f64 gives 0.033, 0.067 (hot4) and 0.100 (hot8)
     assert!(of("l2").iter().all(|s| robust(s) <= 0.12));
     let base = of("linf")[0];
@@ -235,7 +235,7 @@ fn one_pixel_fools_a_hot_net_as_often() {
         println!("{} {}: {} of 20 fooled", s.cell.model.name, s.cell.goal, fooled(s));
     }
     for goal in ["target:next", "untargeted"] {
-        let of: Vec<&Summary> = cells.iter().filter(|s| s.cell.goal == goal).collect();
+        let of: Vec<&Summary> = cells.iter().filter(|s| s.cell.goal.name() == goal).collect();
         for hot in &of[1..] {
             let (a, b) = Paired::of(&of[0].verdicts, &hot.verdicts, |v| v.fooled).only;
             assert!(
@@ -383,7 +383,7 @@ fn few_classes_are_enough() {
 fn short_attacks(norm: Norm, goal: &str) -> Vec<String> {
     const SHORT: [(&str, &str); 4] = [("steps", "2"), ("generations", "1"), ("population", "5"), ("images", "2")];
     let goal = Goal::parse(goal).unwrap_or(Goal::Class(1));
-    let threat = Threat { norm, eps: Ratio::new(1, 10).unwrap() };
+    let threat = Threat::within(norm, Ratio::new(1, 10).unwrap());
     let mut found = Vec::new();
     for entry in ATTACKS.iter().filter(|a| a.norms.contains(&norm)) {
         let has = |name: &str| entry.params.iter().any(|p| p.name == name);

@@ -1,12 +1,13 @@
 //! What belongs to cells and is stored beside them: pictures that attacks paste, what other nets say of witnesses, maps
 //! that explain predictions, and the state of work that is still under way.
 
-use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TEMPORARY, TRANSFERS, remove, tensor_file};
+use super::codec::{csv_of, parse_pictures, picture_file, tensor_file};
+use super::pending::{TEMPORARY, remove};
+use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS};
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
 use safetensors::{Dtype, SafeTensors};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -15,8 +16,6 @@ const PICTURES: &str = "pictures.safetensors";
 const CURVE: &str = "curve.csv";
 const MODEL: &str = "model.json";
 const ROWS: &str = "rows.csv";
-/// Tensor that is there where pictures were made without a gradient at some step.
-const BLIND: &str = "zero_gradient";
 const MAPS: &str = "maps.safetensors";
 
 impl Store {
@@ -192,45 +191,8 @@ impl Store {
     }
 }
 
-fn csv_of(rows: &[impl Serialize]) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.serialize(row).map_err(|e| Error::Store(format!("rows: {e}")))?;
-    }
-    writer.into_inner().map_err(|e| Error::Store(format!("rows: {e}")))
-}
-
 /// A cell may be judged by several nets.
 fn transfer_name(cell: &str, model: &ModelRecord) -> String {
     let key = serde_json::to_string(model).expect("plain data");
     format!("{cell}-{}", &digest::sha256(key.as_bytes())[..8])
-}
-
-fn picture_file(pictures: &StoredPictures) -> Result<Vec<u8>> {
-    let StoredPictures { side, rgb, alpha, blind } = pictures;
-    let n = rgb.len() / (3 * side * side).max(1);
-    let mut tensors = Vec::new();
-    if let Some(alpha) = alpha {
-        tensors.push(("alpha", Dtype::U8, vec![n, *side, *side], alpha.clone()));
-    }
-    if *blind {
-        tensors.push((BLIND, Dtype::U8, vec![1], vec![1]));
-    }
-    tensors.push(("rgb", Dtype::U8, vec![n, 3, *side, *side], rgb.clone()));
-    tensor_file(tensors)
-}
-
-fn parse_pictures(bytes: &[u8]) -> Result<StoredPictures, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let rgb = file.tensor("rgb").map_err(|e| e.to_string())?;
-    match rgb.shape() {
-        [_, 3, height, width] if height == width && *width > 0 => {}
-        shape => return Err(format!("pictures of shape {shape:?}")),
-    }
-    Ok(StoredPictures {
-        side: rgb.shape().last().copied().unwrap_or(0),
-        rgb: rgb.data().to_vec(),
-        alpha: file.tensor("alpha").ok().map(|a| a.data().to_vec()),
-        blind: file.tensor(BLIND).is_ok(),
-    })
 }

@@ -4,7 +4,11 @@
 //! instant leaves the old state or the new one. Every byte of a cell is covered: `cell.json` by the directory's name,
 //! `outcomes.csv` and the witnesses by digests in `provenance.json`, and that by its own seal.
 
+mod codec;
 mod extras;
+mod pending;
+
+pub use pending::Pending;
 
 use crate::digest;
 use crate::disk;
@@ -13,14 +17,13 @@ use crate::notice::say;
 use crate::record::{
     Cell, CellId, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses,
 };
-use safetensors::tensor::TensorView;
+use codec::{input_file, outcomes_csv, parse_inputs, unsealed, witness_file};
+use pending::{TEMPORARY, remove, sync_dir, write_synced};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
-use tempfile::NamedTempFile;
 
 const CELL: &str = "cell.json";
 const OUTCOMES: &str = "outcomes.csv";
@@ -372,142 +375,6 @@ pub fn model_folder(model: &ModelRecord) -> String {
     format!("{MODELS}/{}", &digest::sha256(key.as_bytes())[..16])
 }
 
-/// A file under way; dropped before [`Pending::finish`], it is gone.
-pub struct Pending {
-    path: PathBuf,
-    file: BufWriter<NamedTempFile>,
-}
-
-impl Write for Pending {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Pending {
-    /// Begins a file, and makes its folder. It grows beside its place, under a name that no other process has.
-    pub fn at(path: PathBuf) -> Result<Pending> {
-        let folder = path.parent().expect("a file in a folder");
-        fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
-        let mut beside = tempfile::Builder::new();
-        beside.prefix(TEMPORARY);
-        // as `File::create` has it: the umask decides who may read
-        #[cfg(unix)]
-        beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = beside.tempfile_in(folder).map_err(Error::io("create", &path))?;
-        Ok(Pending { path, file: BufWriter::with_capacity(1 << 20, file) })
-    }
-
-    /// Adds bytes.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
-    }
-
-    /// Puts it into its place.
-    pub fn finish(self) -> Result<()> {
-        let Pending { path, file } = self;
-        let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
-        disk::sync(file.as_file(), &path).map_err(Error::io("sync", &path))?;
-        file.persist(&path).map_err(|e| Error::io("rename into", &path)(e.error))?;
-        sync_dir(path.parent().expect("below the run"))
-    }
-}
-
-/// Prefix of files and folders that are still being written.
-const TEMPORARY: &str = ".tmp-";
-
 fn input_name(data_digest: &str) -> String {
     format!("inputs/{data_digest}.safetensors")
-}
-
-fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    removed.map_err(Error::io("remove", path))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
-    disk::sync(&file, path).map_err(Error::io("sync", path))
-}
-
-fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|folder| disk::sync(&folder, path)).map_err(Error::io("sync folder", path))
-}
-
-/// A sealed JSON object without its seal.
-fn unsealed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
-    object.remove("seal");
-    serde_json::from_value(object.into())
-}
-
-fn outcomes_csv(outcomes: &[Outcome]) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for outcome in outcomes {
-        writer.serialize(outcome).map_err(|e| Error::Store(format!("outcomes: {e}")))?;
-    }
-    writer.into_inner().map_err(|e| Error::Store(format!("outcomes: {e}")))
-}
-
-fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Result<Vec<u8>> {
-    let examples = little_endian(outcomes.iter().map(|o| o.example));
-    let (dtype, bytes) = match witnesses {
-        Witnesses::U8(v) => (Dtype::U8, v.clone()),
-        Witnesses::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
-    };
-    let n = outcomes.len();
-    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, side, side], bytes)])
-}
-
-fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
-    let n = inputs.examples.len();
-    let classes = inputs.classes.join("\n").into_bytes();
-    let mut tensors = vec![
-        ("classes", Dtype::U8, vec![classes.len()], classes),
-        ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
-        ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
-    ];
-    if !inputs.labels.is_empty() {
-        tensors.push(("labels", Dtype::I64, vec![n], little_endian(inputs.labels.iter().copied())));
-    }
-    tensor_file(tensors)
-}
-
-fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let tensor = |name: &str| file.tensor(name).map_err(|e| e.to_string());
-    let images = tensor("images")?;
-    let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
-    let numbers = |t: TensorView| t.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
-    let (examples, labels): (Vec<usize>, Vec<usize>) =
-        (numbers(tensor("examples")?), tensor("labels").map(numbers).unwrap_or_default());
-    match images.shape() {
-        [n, 3, height, width] if *n == examples.len() && *n > 0 && height == width && *width > 0 => {}
-        shape => return Err(format!("{} images of shape {shape:?}", examples.len())),
-    }
-    Ok(Inputs {
-        examples,
-        labels,
-        classes: classes.split('\n').map(String::from).collect(),
-        side: images.shape().last().copied().unwrap_or(0),
-        pixels: images.data().to_vec(),
-    })
-}
-
-fn little_endian(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
-    numbers.flat_map(|n| (n as i64).to_le_bytes()).collect()
-}
-
-fn tensor_file(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Result<Vec<u8>> {
-    let mut views = BTreeMap::new();
-    for (name, dtype, shape, bytes) in &tensors {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::Store(format!("{name}: {e}")))?;
-        views.insert(*name, view);
-    }
-    safetensors::serialize(views, None).map_err(|e| Error::Store(e.to_string()))
 }

@@ -1,0 +1,16 @@
+//! Plain data that is stored: what a cell is, what came out for each image, where it was computed.
+
+mod artefact;
+mod cell;
+mod outcome;
+mod plan;
+mod provenance;
+
+pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
+pub use cell::{AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
+pub use outcome::{BOUNDARY, CARRIED, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
+pub use plan::{PlanRecord, PublishedRecord};
+pub use provenance::{HubFile, Provenance, StoredCell, TableRecord};
+
+#[cfg(test)]
+pub(crate) mod tests;

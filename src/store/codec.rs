@@ -1,0 +1,129 @@
+//! The bytes of what a run keeps.
+
+use crate::error::{Error, Result};
+use crate::record::{Inputs, Outcome, StoredPictures, Witnesses};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A sealed JSON object without its seal.
+pub fn unsealed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    object.remove("seal");
+    serde_json::from_value(object.into())
+}
+
+/// Rows of `outcomes.csv`.
+pub fn outcomes_csv(outcomes: &[Outcome]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for outcome in outcomes {
+        writer.serialize(outcome).map_err(|e| Error::Store(format!("outcomes: {e}")))?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("outcomes: {e}")))
+}
+
+/// Bytes of the witnesses of a cell.
+pub fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Result<Vec<u8>> {
+    let examples = little_endian(outcomes.iter().map(|o| o.example));
+    let (dtype, bytes) = match witnesses {
+        Witnesses::U8(v) => (Dtype::U8, v.clone()),
+        Witnesses::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
+    };
+    let n = outcomes.len();
+    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, side, side], bytes)])
+}
+
+/// Bytes of clean images.
+pub fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
+    let n = inputs.examples.len();
+    let classes = inputs.classes.join("\n").into_bytes();
+    let mut tensors = vec![
+        ("classes", Dtype::U8, vec![classes.len()], classes),
+        ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
+        ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
+    ];
+    if !inputs.labels.is_empty() {
+        tensors.push(("labels", Dtype::I64, vec![n], little_endian(inputs.labels.iter().copied())));
+    }
+    tensor_file(tensors)
+}
+
+/// Reads what [`input_file`] writes.
+pub fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let tensor = |name: &str| file.tensor(name).map_err(|e| e.to_string());
+    let images = tensor("images")?;
+    let classes = String::from_utf8(tensor("classes")?.data().to_vec()).map_err(|e| e.to_string())?;
+    let numbers = |t: TensorView| t.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
+    let (examples, labels): (Vec<usize>, Vec<usize>) =
+        (numbers(tensor("examples")?), tensor("labels").map(numbers).unwrap_or_default());
+    match images.shape() {
+        [n, 3, height, width] if *n == examples.len() && *n > 0 && height == width && *width > 0 => {}
+        shape => return Err(format!("{} images of shape {shape:?}", examples.len())),
+    }
+    Ok(Inputs {
+        examples,
+        labels,
+        classes: classes.split('\n').map(String::from).collect(),
+        side: images.shape().last().copied().unwrap_or(0),
+        pixels: images.data().to_vec(),
+    })
+}
+
+fn little_endian(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
+    numbers.flat_map(|n| (n as i64).to_le_bytes()).collect()
+}
+
+/// Bytes of named tensors: type, shape, values.
+pub fn tensor_file(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Result<Vec<u8>> {
+    let mut views = BTreeMap::new();
+    for (name, dtype, shape, bytes) in &tensors {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::Store(format!("{name}: {e}")))?;
+        views.insert(*name, view);
+    }
+    safetensors::serialize(views, None).map_err(|e| Error::Store(e.to_string()))
+}
+
+/// Rows as CSV.
+pub fn csv_of(rows: &[impl Serialize]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).map_err(|e| Error::Store(format!("rows: {e}")))?;
+    }
+    writer.into_inner().map_err(|e| Error::Store(format!("rows: {e}")))
+}
+
+/// Tensor that is there where pictures were made without a gradient at some step.
+const BLIND: &str = "zero_gradient";
+
+/// Bytes of pictures.
+pub fn picture_file(pictures: &StoredPictures) -> Result<Vec<u8>> {
+    let StoredPictures { side, rgb, alpha, blind } = pictures;
+    let n = rgb.len() / (3 * side * side).max(1);
+    let mut tensors = Vec::new();
+    if let Some(alpha) = alpha {
+        tensors.push(("alpha", Dtype::U8, vec![n, *side, *side], alpha.clone()));
+    }
+    if *blind {
+        tensors.push((BLIND, Dtype::U8, vec![1], vec![1]));
+    }
+    tensors.push(("rgb", Dtype::U8, vec![n, 3, *side, *side], rgb.clone()));
+    tensor_file(tensors)
+}
+
+/// Reads what [`picture_file`] writes.
+pub fn parse_pictures(bytes: &[u8]) -> Result<StoredPictures, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let rgb = file.tensor("rgb").map_err(|e| e.to_string())?;
+    match rgb.shape() {
+        [_, 3, height, width] if height == width && *width > 0 => {}
+        shape => return Err(format!("pictures of shape {shape:?}")),
+    }
+    Ok(StoredPictures {
+        side: rgb.shape().last().copied().unwrap_or(0),
+        rgb: rgb.data().to_vec(),
+        alpha: file.tensor("alpha").ok().map(|a| a.data().to_vec()),
+        blind: file.tensor(BLIND).is_ok(),
+    })
+}
