@@ -283,3 +283,11 @@ fn the_size_of_the_logits_is_no_defence() {
     assert_eq!(attacks.len(), ATTACKS.len(), "{attacks:?}");
     assert_eq!(compared, base.len() * (powers.len() - 1));
 }
+
+/// The ladder names the attacks that its relations are about; it may not see the registry.
+#[test]
+fn attacks_of_the_sanity_ladder_are_registered() {
+    for name in foolproof::analysis::ladder::ATTACKS {
+        assert!(ATTACKS.iter().any(|entry| entry.name == name), "{name}");
+    }
+}

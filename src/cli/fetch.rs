@@ -1,8 +1,9 @@
 //! `fetch CONFIG` and `cache`.
 
+use super::options::Options;
 use super::registries::{print, print_csv};
 use super::run::{say_what_is_read, warn_of_unpinned};
-use super::{Options, transfer};
+use super::transfer;
 use crate::error::{Error, Result};
 use crate::hub::cache::State;
 use crate::hub::{Kind, Local, RemoteFile};

@@ -1,7 +1,8 @@
 //! `list CONFIG`: the plan as CSV.
 
+use super::options::Options;
+use super::registries;
 use super::run::say_what_is_read;
-use super::{Options, registries};
 use crate::error::Result;
 use crate::store::{State, Store};
 use crate::sweep::plan;

@@ -5,21 +5,16 @@ mod export;
 mod fetch;
 mod hang_up;
 mod list;
+mod options;
 mod progress;
 mod registries;
 mod run;
 mod transfer;
 mod verify;
 
-use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
-#[cfg(feature = "cuda")]
-use crate::kernel::cuda::open as open_cuda;
-use crate::notice::say;
-use crate::sweep::run::Machine;
-use candle_core::Device;
 use clap::{CommandFactory, Parser, Subcommand};
+use options::Options;
 use std::path::{Path, PathBuf};
 
 /// Measures how easily an image classifier is fooled, and keeps the proof.
@@ -35,35 +30,6 @@ pub struct Cli {
     options: Options,
     #[command(subcommand)]
     verb: Option<Verb>,
-}
-
-/// How to compute and where to write. Threads and batch change no result; another device changes last bits.
-#[derive(clap::Args)]
-struct Options {
-    /// Where to compute: auto, cpu, cuda or cuda:N
-    #[arg(long, global = true, default_value = "auto")]
-    device: String,
-    /// Threads [default: all cores]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Widest CPU instructions to use: avx512, avx2 or portable; results are the same, only the speed differs
-    #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(INSTRUCTIONS.iter().map(|(name, _)| *name)))]
-    instructions: Option<String>,
-    /// Images per batch [default: as many as 1 GiB holds, on a GPU 2 GiB, at most 512]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    batch: Option<u32>,
-    /// Folder of all runs
-    #[arg(long, global = true, value_name = "DIR", default_value = "results")]
-    out: PathBuf,
-    /// Make a Grad-CAM map of every prediction of a run: where the network looked
-    #[arg(long, global = true)]
-    explain: bool,
-    /// Exit status 3 where a relation of the sanity ladder is violated
-    #[arg(long, global = true)]
-    strict: bool,
-    /// No progress on stderr
-    #[arg(long, short, global = true)]
-    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -169,58 +135,4 @@ fn find_config(path: &Path) -> Result<PathBuf> {
 fn find_run(run: &Path, options: &Options) -> PathBuf {
     let below = options.out.join(run);
     if !run.join("cells").is_dir() && below.join("cells").is_dir() { below } else { run.to_path_buf() }
-}
-
-impl Options {
-    fn source(&self) -> Source {
-        let mut source = Source::from_env();
-        source.hub = transfer::hub(self.quiet);
-        source
-    }
-
-    /// Opens the device and sets the number of threads, once a process.
-    fn machine(&self) -> Result<Machine> {
-        let threads =
-            self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::usage(e.to_string()))?;
-        if let Some((_, limit)) = INSTRUCTIONS.iter().find(|(name, _)| Some(*name) == self.instructions.as_deref()) {
-            if *limit > Instructions::widest() {
-                return Err(Error::usage(format!(
-                    "this machine has no {} (hint: --instructions {})",
-                    limit.name(),
-                    Instructions::widest().name()
-                )));
-            }
-            limit.limit();
-        }
-        let (device, device_name) = open_device(&self.device, self.quiet)?;
-        Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
-    }
-}
-
-fn open_device(text: &str, quiet: bool) -> Result<(Device, String)> {
-    let cpu = || (Device::Cpu, "cpu".to_string());
-    let ordinal = match text {
-        "cpu" => return Ok(cpu()),
-        "auto" | "cuda" => 0,
-        _ => text
-            .strip_prefix("cuda:")
-            .and_then(|i| i.parse().ok())
-            .ok_or_else(|| Error::usage(format!("unknown device `{text}` (known: auto, cpu, cuda, cuda:N)")))?,
-    };
-    match open_cuda(ordinal) {
-        Ok(device) => Ok((device, format!("cuda:{ordinal}"))),
-        Err(why) if text == "auto" => {
-            if !quiet {
-                say(format_args!("computing on the CPU: {why}"));
-            }
-            Ok(cpu())
-        }
-        Err(why) => Err(Error::usage(format!("no device `{text}`: {why} (hint: --device cpu)"))),
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn open_cuda(_: usize) -> Result<Device> {
-    Err(Error::usage("this program was built without CUDA (scripts/build_cuda.sh builds one with it)"))
 }

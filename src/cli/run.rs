@@ -1,7 +1,7 @@
 //! `--config`, `run` and `report`.
 
-use super::Options;
 use super::hang_up::HangUp;
+use super::options::Options;
 use super::progress::Progress;
 use super::registries::print;
 use crate::analysis::{Run, ladder};

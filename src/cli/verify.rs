@@ -1,6 +1,6 @@
 //! `verify RUN`.
 
-use super::Options;
+use super::options::Options;
 use super::registries::print;
 use crate::error::{Error, Result};
 use crate::export;

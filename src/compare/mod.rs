@@ -6,6 +6,7 @@ mod criterion;
 mod junit;
 mod markdown;
 mod pair;
+mod reading;
 mod side;
 mod speed;
 mod text;

@@ -1,8 +1,7 @@
 //! What is compared: a run, a baseline file, or a folder of criterion, each read into a [`Side`].
 
-use super::criterion;
 use crate::digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::{Cell, CellId, Outcome, Provenance, Witnesses};
 use crate::store::{State, Store};
 use rayon::prelude::*;
@@ -231,32 +230,14 @@ pub struct Bench {
 }
 
 impl Side {
-    /// Reads whatever lies at `path`: a baseline file, a run, or a folder of criterion.
-    pub fn read(path: &Path) -> Result<Side> {
-        if path.is_file() {
-            return super::baseline::read(path);
-        }
-        if path.join("cells").is_dir() {
-            return Side::of_run(Store::open(path)?);
-        }
-        let benches = criterion::read(path)?;
-        match benches.is_empty() {
-            false => Ok(Side::of_benches(path, benches)),
-            true => Err(Error::usage(format!(
-                "nothing to compare at {} (hint: a baseline file, a run below --out by its name or path, or a folder of \
-                 criterion like target/criterion)",
-                path.display()
-            ))),
-        }
-    }
-
     /// Cells and benches as they are, without a store behind them.
     pub fn of(name: &str, path: &Path, cells: Vec<Measured>, benches: Vec<Bench>) -> Side {
         let path = path.display().to_string();
         Side { name: name.to_string(), path, cells, absent: BTreeSet::new(), benches, store: None }
     }
 
-    fn of_benches(path: &Path, benches: Vec<Bench>) -> Side {
+    /// Benches alone.
+    pub fn of_benches(path: &Path, benches: Vec<Bench>) -> Side {
         Side::of("benches", path, Vec::new(), benches)
     }
 

@@ -4,7 +4,7 @@
 //! that stood at smaller budgets, whose time is not counted. The first line says which.
 
 use super::evaluation::{Evaluation, evaluations};
-use super::{Request, Written};
+use super::request::{Request, Written};
 use crate::analysis::Run;
 use crate::error::Result;
 use crate::record::Witnesses;

@@ -1,6 +1,6 @@
 //! The worst case over all attacks of a run at one budget: what RobustBench and AutoAttack call robust accuracy.
 
-use super::file_name;
+use super::request::file_name;
 use crate::analysis::ladder::Judgement;
 use crate::analysis::{Run, Summary};
 use crate::error::{Error, Result};

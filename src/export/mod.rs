@@ -5,15 +5,18 @@
 
 mod autoattack_log;
 mod evaluation;
+mod request;
 mod robustbench_json;
 mod table;
 mod tar;
 mod unpack;
 
+pub use request::{Request, Written};
 pub use unpack::unpack;
 
 use crate::error::{Error, Result};
 use crate::store::Store;
+use request::file_name;
 use std::path::{Component, Path, PathBuf};
 
 /// A form of a run.
@@ -23,25 +26,6 @@ pub struct Format {
     /// One line for people.
     pub summary: &'static str,
     write: fn(&Request) -> Result<Written>,
-}
-
-/// What is asked for.
-pub struct Request<'a> {
-    /// The run.
-    pub store: &'a Store,
-    /// Folder of what is written.
-    pub to: &'a Path,
-    /// Whether a bundle holds the models that only this machine has.
-    pub weights: bool,
-}
-
-/// What was written.
-#[derive(Debug, Default)]
-pub struct Written {
-    /// Paths.
-    pub files: Vec<PathBuf>,
-    /// What was left out, and what to know of it.
-    pub notes: Vec<String>,
 }
 
 /// Every format.
@@ -98,10 +82,4 @@ fn resolved(path: &Path) -> std::io::Result<PathBuf> {
         at = at.canonicalize().unwrap_or(at);
     }
     Ok(at)
-}
-
-/// A name as part of a file's name: what is no letter, digit, `-`, `_` or `.` becomes `_`, and so does a dot at the beginning.
-fn file_name(text: &str) -> String {
-    let plain = |(i, c): (usize, char)| c.is_ascii_alphanumeric() || "-_".contains(c) || c == '.' && i > 0;
-    text.chars().enumerate().map(|(i, c)| if plain((i, c)) { c } else { '_' }).collect()
 }

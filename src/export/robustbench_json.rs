@@ -4,7 +4,7 @@
 //! text is `N/A`, and `additional_data` null, as RobustBench's own `update_json` leaves it (its tables show null as no).
 
 use super::evaluation::{Evaluation, evaluations};
-use super::{Request, Written, file_name};
+use super::request::{Request, Written, file_name};
 use crate::analysis::Run;
 use crate::analysis::rounding::percent;
 use crate::error::Result;

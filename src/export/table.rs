@@ -1,7 +1,7 @@
 //! One table of everything, for pandas and polars: a row an image and cell, with the cell's description in every row, so
 //! that no join is needed. `tables/images.parquet` of a report has the same rows, fewer columns, and the cell by its id only.
 
-use super::{Request, Written, file_name};
+use super::request::{Request, Written, file_name};
 use crate::analysis::Summary;
 use crate::error::Result;
 use crate::record::Outcome;

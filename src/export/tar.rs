@@ -2,7 +2,7 @@
 //! only this machine has, a word to the reader, and the SHA-256 of every file in the form of `sha256sum`. The same run gives
 //! the same bytes.
 
-use super::{Request, Written, file_name};
+use super::request::{Request, Written, file_name};
 use crate::digest::Hashed;
 use crate::error::{Error, Result};
 use crate::model::Portable;

@@ -1,6 +1,14 @@
 //! Which pixels a placed picture covers, and with what weights each of them reads the picture: a sparse linear map.
 
-use super::{Mask, Picture, Placement, cos_sin, covered};
+use super::picture::Picture;
+use super::place::{Mask, Placement, cos_sin, covered};
+
+impl Placement {
+    /// What a picture of `picture_side` pixels covers on an image of `side` pixels, and how it is sampled there.
+    pub fn footprint(&self, side: usize, picture_side: usize) -> Footprint {
+        Footprint::new(self, side, picture_side)
+    }
+}
 
 /// What a placed picture covers. The mask is hard: a pixel is the picture's or the scene's, never a mixture.
 #[derive(Debug, Clone, PartialEq)]
