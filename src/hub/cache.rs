@@ -8,8 +8,8 @@
 //! models--owner--name/.foolproof/<commit>.json      ours, and ignored by Python: all paths of the commit
 //! ```
 
+use super::file::{Kind, RemoteFile};
 use super::names::{self, Etag};
-use super::{Kind, RemoteFile};
 use crate::digest::hex;
 use crate::disk;
 use crate::error::{Error, Result};

@@ -9,6 +9,7 @@
 
 pub mod cache;
 mod download;
+mod file;
 mod names;
 pub mod settings;
 mod url;
@@ -23,31 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use wire::{Asked, Fault, Wire};
 
+pub use file::{Kind, RemoteFile};
 pub use names::is_commit;
-
-/// What a repository holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Weights.
-    Model,
-    /// Images with labels.
-    Dataset,
-}
-
-/// A file of a repository on the Hub.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RemoteFile {
-    /// Of which kind of repository.
-    pub kind: Kind,
-    /// `owner/name`.
-    pub repository: String,
-    /// A commit (40 hexadecimal digits), branch or tag.
-    pub revision: String,
-    /// Path inside the repository.
-    pub path: String,
-    /// SHA-256 that it must have; `None`: unpinned.
-    pub sha256: Option<String>,
-}
 
 /// A file of the Hub that lies here, whole and checked.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Names that come from outside, a sweep or a server, and become part of a path or of a URL: checked before they do.
 
-use super::{Kind, RemoteFile};
+use super::file::{Kind, RemoteFile};
 use crate::error::{Error, Result};
 
 /// What names a blob: the SHA-256 of an LFS file (64 digits), or the SHA-1 that git gives a plain one (40).

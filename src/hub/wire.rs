@@ -1,9 +1,9 @@
 //! Requests: redirects that leave the token behind, tries that end, and what the Hub's refusals mean.
 
+use super::file::{Kind, RemoteFile};
 use super::names::{self, Etag};
 use super::settings::Settings;
 use super::url::Url;
-use super::{Kind, RemoteFile};
 use crate::error::{Error, Result};
 use std::io::ErrorKind;
 use std::time::Duration;

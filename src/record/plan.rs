@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRecord {
-    /// [`SCHEMA`].
+    /// [`super::SCHEMA`].
     pub schema: u32,
     /// Name of the sweep.
     pub name: String,

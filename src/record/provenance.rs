@@ -55,7 +55,7 @@ pub struct HubFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// [`SCHEMA`].
+    /// [`super::SCHEMA`].
     pub schema: u32,
     /// `None`: the cell is complete. Otherwise why it failed, and there are no outcomes.
     pub error: Option<String>,

@@ -1,6 +1,6 @@
 //! Tables and figures from the store alone. Nothing here computes a prediction; the same cells give the same bytes.
 //!
-//! To add a table or chart: a file, a `mod` line, a line in [`TABLES`], [`READABLE`] or [`CHARTS`] (and, for a chart, its
+//! To add a table or chart: a file in `tables` or `charts`, a `mod` line there, a line in [`TABLES`], [`READABLE`] or [`CHARTS`] (and, for a chart, its
 //! name in [`crate::figure::KINDS`]).
 
 pub mod charts;

@@ -1,6 +1,6 @@
 //! Tables to be read by people, as Markdown and as LaTeX with booktabs: a selection of columns, grouped as the panels of
-//! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`super::rounding`]). Bold is what a paired
-//! test calls the strongest of its budget ([`super::strongest`]).
+//! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`crate::analysis::rounding`]). Bold is what a paired
+//! test calls the strongest of its budget ([`crate::analysis::strongest`]).
 
 use crate::analysis::paired::Counts;
 use crate::analysis::rounding::percent;
