@@ -14,135 +14,16 @@ mod params;
 mod paste;
 pub mod patch;
 mod pgd;
+mod protocol;
 mod state;
 mod workshop;
 
-use crate::data::Batch;
 use crate::error::{Error, Result, hint};
-use crate::goal::Goal;
-use crate::oracle::Oracle;
-use crate::placement::Picture;
-use crate::rng::Streams;
-use crate::threat::{Norm, Threat};
 
 pub use params::{Kind, Param, Params};
+pub use protocol::{Attack, Entry, STEPS, Task, Training};
 pub use state::State;
 pub use workshop::{Checkpoint, NoCheckpoint, Workshop};
-
-/// Searches the threat set of each image of a batch.
-pub trait Attack: Send + Sync {
-    /// Proposes images for every row of `batch` through [`Oracle::propose`], until each is settled or the attack's
-    /// budget is spent.
-    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()>;
-
-    /// Gradient steps an unbroken image costs, at least 1: for estimates of time only.
-    fn cost(&self) -> u64;
-
-    /// Iterations of a run, each of them toward the aim, where the attack goes in such. The parameter that says them is
-    /// [`STEPS`].
-    fn iterations(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether a run of fewer iterations is the beginning of this one, and nothing else depends on their number: the
-    /// longest of several then serves them all.
-    fn serves_fewer(&self) -> bool {
-        false
-    }
-
-    /// Whether it looks for the nearest image that is fooled, whatever the budget: it then serves minimal threats, and all
-    /// budgets of a norm in one run.
-    fn seeks_nearest(&self) -> bool {
-        false
-    }
-
-    /// Refuses a goal that the attack cannot serve, with a way out.
-    fn check_goal(&self, _: &Goal) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Refuses parameters that make no sense on images of so many pixels a side, with their range.
-    fn check_side(&self, _: usize) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Whether images that the net gets wrong before are changed too. They never count as successes, but the rate of a
-    /// target over all images, the number that is published of patches, needs them.
-    fn changes_every_image(&self) -> bool {
-        false
-    }
-
-    /// Whether the attack pastes pictures ([`Attack::pictures`]).
-    fn pastes(&self) -> bool {
-        false
-    }
-
-    /// What its pictures are made from.
-    fn training(&self) -> Training {
-        Training::Nothing
-    }
-
-    /// The pictures that the attack pastes: a universal patch is fitted here, on training images, once for the cells of
-    /// all budgets.
-    fn pictures(&self, _: &mut Workshop) -> Result<Vec<Picture>> {
-        Ok(Vec::new())
-    }
-}
-
-/// What pictures are made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Training {
-    /// No image is looked at.
-    Nothing,
-    /// Training images.
-    Images,
-    /// Training images, and nets.
-    ImagesAndNets,
-}
-
-/// Name of the parameter that says how many iterations a run has. Cells that differ in it alone share their random streams,
-/// so that a shorter run is the beginning of a longer one.
-pub const STEPS: &str = "steps";
-
-/// What a cell asks of an attack.
-pub struct Task<'a> {
-    /// The allowed images.
-    pub threat: Threat,
-    /// The cell's random streams.
-    pub streams: Streams,
-    /// What [`Attack::pictures`] made.
-    pub pictures: &'a [Picture],
-    /// Whether they were made along a gradient that was zero everywhere at some step.
-    pub blind: bool,
-    /// Where a long run may leave its state.
-    pub checkpoint: &'a dyn Checkpoint,
-}
-
-impl Task<'_> {
-    /// A task without pictures, whose state is not kept.
-    pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
-        Task { threat, streams, pictures: &[], blind: false, checkpoint: &NoCheckpoint }
-    }
-}
-
-/// A line of the registry.
-pub struct Entry {
-    /// Name in sweep files.
-    pub name: &'static str,
-    /// Raise it whenever the same parameters begin to give another result: stored cells are then computed anew.
-    pub revision: u32,
-    /// One line for `foolproof attacks`, with the paper.
-    pub summary: &'static str,
-    /// Norms it can work in.
-    pub norms: &'static [Norm],
-    /// Its parameters.
-    pub params: &'static [Param],
-    /// Builds it from complete, checked parameters.
-    build: Build,
-}
-
-/// The attack at this budget, or what does not go together.
-type Build = fn(&Params, &Threat) -> Result<Box<dyn Attack>, String>;
 
 /// Every attack.
 pub const ATTACKS: &[&Entry] = &[
@@ -163,27 +44,4 @@ pub fn find(name: &str) -> Result<&'static Entry> {
         .copied()
         .find(|a| a.name == name)
         .ok_or_else(|| Error::usage(format!("unknown attack `{name}`{}", hint(name, ATTACKS.iter().map(|a| a.name)))))
-}
-
-impl Entry {
-    /// The attack with these parameters at this budget. Refuses a threat it does not support.
-    pub fn build(&self, params: &Params, threat: &Threat) -> Result<Box<dyn Attack>, String> {
-        if !self.norms.contains(&threat.norm) {
-            let norms: Vec<_> = self.norms.iter().map(|n| format!("`{}`", n.name())).collect();
-            return Err(format!(
-                "attack `{}` does not support threat `{}` (hint: use {})",
-                self.name,
-                threat.norm.name(),
-                norms.join(" or ")
-            ));
-        }
-        let built = (self.build)(params, threat).map_err(|problem| format!("attack `{}`: {problem}", self.name))?;
-        if threat.eps.is_minimal() && !built.seeks_nearest() {
-            return Err(format!(
-                "attack `{}` looks for no least distance (hint: use `ddn`, or give a budget)",
-                self.name
-            ));
-        }
-        Ok(built)
-    }
 }

@@ -1,13 +1,15 @@
 //! Grey canvases of the network's side, which show no class: where class maximisation begins. Each has its number, and with
 //! it random numbers of its own, so `take` says how many seeds there are.
 
-use super::{Content, Dataset, Pictures, Split, cifar10, imagenet_folder};
+use super::dataset::Dataset;
+use super::place::{Content, Pictures, Split, names};
+use super::{cifar10, imagenet_folder};
 
 pub const CIFAR10: Dataset = Dataset {
     name: "blank-cifar10",
     summary: "grey canvases for networks with CIFAR-10's classes",
     classes: Some(cifar10::CLASSES.len()),
-    load: |_| Ok(split(super::names(cifar10::CLASSES))),
+    load: |_| Ok(split(names(cifar10::CLASSES))),
     ..BLANK
 };
 
@@ -18,9 +20,6 @@ pub const IMAGENET: Dataset = Dataset {
     load: |_| Ok(split(imagenet_folder::class_names())),
     ..BLANK
 };
-
-/// Mid grey, near the mean of either dataset.
-pub const GREY: u8 = 128;
 
 /// More seeds than anybody draws.
 const MOST: usize = 1000;

@@ -1,6 +1,6 @@
 //! Which images of a split are wanted: evenly spaced ones, in order or in a random order fixed by a seed, or a list.
 
-use super::Preparation;
+use super::prepare::Preparation;
 use crate::record::{DataRecord, TableRecord};
 use crate::rng::Streams;
 use std::collections::BTreeSet;

@@ -1,8 +1,10 @@
 //! CIFAR (Krizhevsky 2009): its binary format, records of labels and 3072 pixel bytes, channel first, in
 //! `NAME/test.bin` and `NAME/train.bin` below the data folder; else tables of PNG pictures, there or on the Hub.
 
-use super::table::{Columns, Labels, Table, TableFile};
-use super::{Content, Pictures, Place, Split, names, table};
+use super::columns::Columns;
+use super::place::{Content, Pictures, Place, Split, names};
+use super::table;
+use super::table::{Labels, Table, TableFile};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -32,7 +34,7 @@ pub struct Cifar {
 impl Cifar {
     /// A split: the first of the binary file, tables beside it, the Hub.
     pub fn load(&self, place: &Place) -> Result<Content> {
-        let (folder, split) = (place.source.folder.join(self.name), place.split);
+        let (folder, split) = (place.source.folder().join(self.name), place.split);
         let path = folder.join(format!("{split}.bin"));
         match std::fs::read(&path) {
             Ok(bytes) => {

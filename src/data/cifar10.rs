@@ -1,7 +1,7 @@
 //! CIFAR-10 (Krizhevsky 2009): 32×32 images of ten classes.
 
-use super::Dataset;
 use super::cifar::{Cifar, SIDE};
+use super::dataset::Dataset;
 
 /// Names of the classes, by label.
 pub const CLASSES: &[&str] =

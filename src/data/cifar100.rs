@@ -1,7 +1,7 @@
 //! CIFAR-100 (Krizhevsky 2009): 32×32 images of a hundred classes, the fine labels.
 
-use super::Dataset;
 use super::cifar::{Cifar, SIDE};
+use super::dataset::Dataset;
 
 /// Names of the classes, by label.
 #[rustfmt::skip]

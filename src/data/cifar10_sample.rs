@@ -1,6 +1,8 @@
 //! The 20 labelled CIFAR-10 test images that foolbox 3.3.4 ships (MIT; see `datasets/README.md`), compiled in.
 
-use super::{Content, Dataset, Place, cifar, cifar10};
+use super::dataset::Dataset;
+use super::place::{Content, Place};
+use super::{cifar, cifar10};
 use crate::error::{Error, Result};
 
 pub const DATASET: Dataset = Dataset {

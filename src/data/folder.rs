@@ -1,8 +1,10 @@
 //! Any pictures, one folder a class, as torchvision's `ImageFolder` has them: the sorted names of the folders are the classes,
 //! and folders in them are looked into.
 
+use super::dataset::{Dataset, Folder};
+use super::picture;
+use super::place::{Content, Pictures, Place, Split};
 use super::walk::{self, Unread};
-use super::{Content, Dataset, Folder, Pictures, Place, Split, picture};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 

@@ -1,8 +1,11 @@
 //! The 50,000 validation pictures of ILSVRC 2012 (Russakovsky et al. 2015), from the Hub, which asks for a token and for
 //! consent to its terms. Labels are places among the sorted wnids.
 
-use super::table::{Columns, Labels, Table};
-use super::{Content, Dataset, Place, imagenet_folder, table};
+use super::columns::Columns;
+use super::dataset::Dataset;
+use super::place::{Content, Place};
+use super::table::{Labels, Table};
+use super::{imagenet_folder, table};
 use crate::error::Result;
 
 pub const DATASET: Dataset = Dataset {

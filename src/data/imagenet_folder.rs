@@ -1,9 +1,11 @@
 //! Pictures of the 1,000 ImageNet classes (Deng et al. 2009; the classes of ILSVRC 2012): with a labels file, in
 //! folders named by wnid, or with names that begin with one. A label is a place among the sorted wnids.
 
+use super::dataset::{Dataset, Folder};
 use super::folder::{Listing, refuse_empty};
+use super::picture;
+use super::place::{Content, Place};
 use super::walk::{self, Contents, Unread};
-use super::{Content, Dataset, Folder, Place, picture};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

@@ -1,7 +1,10 @@
 //! Imagenette (Howard 2019): ten easy classes of ImageNet. Labels are ImageNet's indices.
 
-use super::table::{Columns, Labels, Table};
-use super::{Content, Dataset, Place, table};
+use super::columns::Columns;
+use super::dataset::Dataset;
+use super::place::{Content, Place};
+use super::table;
+use super::table::{Labels, Table};
 use crate::error::Result;
 
 /// Short sides of 320 pixels. That its files lie where they are looked for was not seen, but for those of 160 it was.
@@ -44,7 +47,7 @@ fn load(place: &Place, name: &str, size: &str) -> Result<Content> {
     let hub = &place.source.hub;
     let prefix = format!("{size}/{}-", place.split);
     // a mirror of the repository has the same pictures in three sizes
-    let local = place.source.folder.join(name);
+    let local = place.source.folder().join(name);
     let sized = ["160px", "320px", "full_size"].iter().any(|size| local.join(size).is_dir());
     let within = if sized { format!("{size}/") } else { String::new() };
     let remote = || table::listed(hub, REPOSITORY, REVISION, &prefix, |_| true);

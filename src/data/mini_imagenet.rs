@@ -1,8 +1,11 @@
 //! mini-ImageNet (Vinyals et al. 2016): 100 classes of ImageNet. Labels are ImageNet's indices, made from the names that
 //! its files give their classes.
 
-use super::table::{Columns, Labels, Table};
-use super::{Content, Dataset, Place, table};
+use super::columns::Columns;
+use super::dataset::Dataset;
+use super::place::{Content, Place};
+use super::table;
+use super::table::{Labels, Table};
 use crate::error::Result;
 
 pub const DATASET: Dataset = Dataset {

@@ -1,8 +1,11 @@
 //! Any table with a column of encoded pictures and one of labels: parquet files here (`path`) or on the Hub
 //! (`repository`).
 
-use super::table::{Columns, Labels, Table, TableFile, is_like, is_of_split};
-use super::{Content, Dataset, Place, table};
+use super::columns::Columns;
+use super::dataset::Dataset;
+use super::place::{Content, Place};
+use super::table;
+use super::table::{Labels, Table, TableFile, is_like, is_of_split};
 use crate::error::{Error, Result};
 use crate::record::TableRecord;
 

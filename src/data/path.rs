@@ -1,12 +1,16 @@
 //! Where a path of a sweep file leads: from the folder of the sweep file, as weights from that of their model file, then
 //! from the current folder, then from the data folder.
 
-use super::{MOST_PASTED, Source, picture, walk};
+use super::source::Source;
+use super::{picture, walk};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::placement::Picture;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
+
+/// Side of a picture to be pasted, in pixels; larger ones are shrunk to it: no net sees more of them.
+const MOST_PASTED: usize = 512;
 
 /// What a path leads to.
 pub struct Located {

@@ -1,10 +1,14 @@
 //! Datasets that are published as tables: parquet files, here or on the Hub, with a picture and a label a row. Files are
 //! opened in order, and fetched, until the images that are wanted are among them.
 
-use super::prepare::Enlarged;
+use super::choice::Choice;
+use super::columns::Columns;
+use super::place::{Content, Place, Rows};
+use super::prepare::{self, Enlarged, Preparation};
 use super::shard::{Row, Shard};
+use super::subset::Subset;
 use super::walk::{self, Unread};
-use super::{Choice, Content, Place, Preparation, Subset, imagenet_folder, picture, prepare};
+use super::{imagenet_folder, picture};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
 use crate::record::HubFile;
@@ -36,15 +40,6 @@ pub enum TableFile {
     Remote { file: RemoteFile, pinned: bool },
     /// Must be somewhere, by the names of the others, and is not; what is missing.
     Missing(String),
-}
-
-/// Names of the columns; `None`: the usual ones.
-#[derive(Debug, Clone, Default)]
-pub struct Columns {
-    /// Encoded pictures.
-    pub image: Option<String>,
-    /// Whole numbers.
-    pub label: Option<String>,
 }
 
 /// What labels mean.
@@ -171,7 +166,7 @@ pub fn local_first(
     remote: impl FnOnce() -> Result<Vec<TableFile>>,
 ) -> Result<Vec<TableFile>> {
     let fits = |path: &str| path.starts_with(prefix) && is_of_split(path, place.split);
-    let local = below(place, &place.source.folder.join(name), fits)?;
+    let local = below(place, &place.source.folder().join(name), fits)?;
     if local.is_empty() { remote() } else { Ok(local) }
 }
 
@@ -245,9 +240,15 @@ pub fn is_like(path: &str, pattern: &str) -> bool {
     })
 }
 
+impl Rows for Table {
+    fn subset(self: Box<Self>, place: &Place, choice: &Choice) -> Result<Subset> {
+        Table::subset(&self, place, choice)
+    }
+}
+
 impl From<Table> for Content {
     fn from(table: Table) -> Content {
-        Content::Table(table)
+        Content::Rows(Box::new(table))
     }
 }
 

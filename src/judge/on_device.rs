@@ -1,26 +1,20 @@
 //! The judge's work where the iterates lie, by the kernels of [`crate::kernel::pixels`]: a number or two an image come back, and
 //! as bytes the images that are judged. Everything else stays there, also the candidates that wait for the end.
 
-use super::bench::{Bench, Look, Looks, Rounded};
-use super::{Pixels, Verdict, WitnessKind, predict};
+use super::bench::Bench;
+use super::pixels::Pixels;
+use super::sheet::{Look, Looks, Rounded};
+use super::verdict::{Verdict, predict};
 use crate::error::Result;
 use crate::kernel::bus::{down, select, up};
 use crate::kernel::pixels::{self, Place};
 use crate::oracle::{Evidence, Proposal};
 use crate::record::{NOT_FINITE, OUTSIDE};
+use crate::terms::WitnessKind;
 use crate::threat::Threat;
 use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
-
-/// What the judge keeps on the device. Both lists are bounded by the batch.
-#[derive(Default)]
-pub(super) struct OnDevice {
-    /// Rows whose clean images are there, and these, N×values, u8.
-    clean: Option<(Vec<usize>, Tensor)>,
-    /// Mark and row of each candidate that waits there, and these, N×values, u8.
-    kept: Option<(Vec<(usize, usize)>, Tensor)>,
-}
 
 impl Bench<'_> {
     /// Whether iterates are looked at where they lie: where there are kernels for it.

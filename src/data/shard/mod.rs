@@ -4,7 +4,7 @@
 mod page;
 mod thrift;
 
-use super::table::Columns;
+use super::columns::Columns;
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use page::Physical;

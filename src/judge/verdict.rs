@@ -1,0 +1,89 @@
+//! What the net says of images.
+
+use crate::data::{self, Subset};
+use crate::error::Result;
+use crate::goal::{Aim, argmax, margin};
+use crate::kernel::{Engine, bus};
+use crate::loss::probability;
+use crate::record::Witnesses;
+use candle_core::{Device, Tensor};
+
+/// Below this the margin of a witness is too thin to bind other machines (ATTACKS rule: argmax is flagged `boundary`).
+pub const BOUNDARY_MARGIN: f32 = 1e-4;
+
+/// What the net says of one image.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// One a class.
+    pub logits: Vec<f32>,
+    /// First largest logit; `None` where a logit is NaN or infinite.
+    pub prediction: Option<usize>,
+}
+
+impl Verdict {
+    fn new(logits: Vec<f32>) -> Verdict {
+        let prediction = logits.iter().all(|z| z.is_finite()).then(|| argmax(&logits));
+        Verdict { logits, prediction }
+    }
+
+    /// Softmax probability of the prediction.
+    pub fn confidence(&self) -> Option<f32> {
+        self.prediction.map(|p| probability(&self.logits, p))
+    }
+
+    /// Logit of `class` minus best other.
+    pub fn margin(&self, class: usize) -> Option<f32> {
+        self.prediction.map(|_| margin(&self.logits, class))
+    }
+
+    /// Softmax probability of `class`.
+    pub fn probability(&self, class: usize) -> Option<f32> {
+        self.prediction.map(|_| probability(&self.logits, class))
+    }
+
+    /// Number of classes above `class`.
+    pub fn rank(&self, class: usize) -> Option<usize> {
+        self.prediction.map(|_| self.logits.iter().filter(|z| **z > self.logits[class]).count())
+    }
+}
+
+/// The net's verdicts on images N×3×H×W.
+pub fn predict(engine: &dyn Engine, images: &Tensor) -> Result<Vec<Verdict>> {
+    Ok(bus::down_rows(&engine.logits(images)?)?.into_iter().map(Verdict::new).collect())
+}
+
+/// The net's verdicts on stored images, `batch` at a time.
+pub fn predict_stored(
+    engine: &dyn Engine,
+    images: &Witnesses,
+    side: usize,
+    device: &Device,
+    batch: usize,
+) -> Result<Vec<Verdict>> {
+    let values = 3 * side * side;
+    let mut verdicts = Vec::new();
+    match images {
+        Witnesses::U8(pixels) => {
+            for chunk in pixels.chunks(batch * values) {
+                verdicts.extend(predict(engine, &data::to_tensor(chunk, side, device)?)?);
+            }
+        }
+        Witnesses::F32(pixels) => {
+            for chunk in pixels.chunks(batch * values) {
+                let shape = (chunk.len() / values, 3, side, side);
+                verdicts.extend(predict(engine, &bus::up(chunk.to_vec(), shape, device)?)?);
+            }
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Whether the net is right about image `i`, of which it says `clean`, or there is no right answer.
+pub fn is_right_before(subset: &Subset, i: usize, clean: &Verdict) -> bool {
+    clean.prediction.is_some() && subset.label(i).is_none_or(|label| clean.prediction == Some(label))
+}
+
+/// Whether another machine's rounding may decide otherwise on this verdict.
+pub fn is_boundary(verdict: &Verdict, aim: &Aim) -> bool {
+    aim.distance(&verdict.logits).abs() < BOUNDARY_MARGIN
+}
