@@ -7,7 +7,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::goal::Goal;
 use crate::oracle::Oracle;
-use crate::placement::{MASKS, Mask, Picture};
+use crate::placement::Picture;
 use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
@@ -129,9 +129,4 @@ impl Attack for Paste {
             }
         })
     }
-}
-
-/// Masks by their names: a declared choice is one of them.
-pub(super) fn mask(name: &str) -> Mask {
-    MASKS.iter().find(|(n, _)| *n == name).map_or(Mask::Circle, |(_, m)| *m)
 }

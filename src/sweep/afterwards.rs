@@ -1,7 +1,7 @@
 //! What is made of stored witnesses: what other nets say of them, and where a net looked. No outcome depends on it.
 
 use super::plan::PlannedCell;
-use super::run::{Event, Runner};
+use super::runner::{Event, Runner};
 use crate::data::Subset;
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Map, correlation};

@@ -1,7 +1,7 @@
 //! The pictures that attacks paste: made once, stored beside the cells, and read by all cells that share them.
 
 use super::plan::{Fitting, PlannedCell};
-use super::run::{Event, Runner};
+use super::runner::{Event, Runner};
 use crate::attack::{Checkpoint, Workshop};
 use crate::error::{Error, Result};
 use crate::kernel::Precision;

@@ -2,9 +2,10 @@
 //! claimed.
 
 mod afterwards;
-mod figures;
+mod claim;
 mod fits;
 pub mod plan;
 pub mod run;
+mod runner;
 mod units;
 pub mod verify;

@@ -1,10 +1,10 @@
 //! Where pictures come to lie on the images that are attacked, and their pasting.
 
-use crate::attack::{Params, Task, paste};
+use crate::attack::{Params, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::oracle::{Oracle, Place, Proposal};
-use crate::placement::{Footprint, Mask, Picture, Placement};
+use crate::placement::{Footprint, MASKS, Mask, Picture, Placement};
 use crate::rng::Streams;
 use crate::threat::Threat;
 use candle_core::{Device, Tensor};
@@ -24,7 +24,7 @@ impl Placing {
     /// From the parameters `mask` and `rotation`, and the area of the threat.
     pub fn of(params: &Params, threat: &Threat) -> Placing {
         Placing {
-            mask: paste::mask(params.choice("mask")),
+            mask: mask(params.choice("mask")),
             max_angle: params.number("rotation").to_radians(),
             area: threat.eps.to_f64(),
         }
@@ -70,4 +70,9 @@ impl Placing {
 /// What a picture covers on an image of `side` pixels, where it lies.
 fn footprint(placement: &Placement, picture: &Picture, side: usize) -> Footprint {
     placement.footprint(side, picture.side).cut_out(picture)
+}
+
+/// Masks by their names: a declared choice is one of them.
+pub fn mask(name: &str) -> Mask {
+    MASKS.iter().find(|(n, _)| *n == name).map_or(Mask::Circle, |(_, m)| *m)
 }

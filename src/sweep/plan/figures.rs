@@ -1,6 +1,6 @@
 //! Resolves the `[figure]` blocks of a sweep file: names of charts, widths, palettes, and what their panels show.
 
-use super::plan::PlannedCell;
+use super::cells::PlannedCell;
 use crate::config::{At, FigureSpec, Problems};
 use crate::error::hint;
 use crate::figure::{FONTS, FigureRecord, KINDS, MOST_COLUMNS, PALETTES, WIDTHS};

@@ -1,203 +1,17 @@
-//! What an attack may ask of a model, and the referee it hands its proposals to. Counts passes, notices faults.
+//! What an attack may ask of a model. Counts passes, notices faults.
 
+use super::log_odds::LogOdds;
+use super::protocol::{Evidence, Mark, Marks, Pass, Place, Proposal, Referee, Ruling, Spent};
 use crate::error::{Error, Result};
 use crate::goal::Aim;
 use crate::kernel::bus::{down, down_rows};
-use crate::kernel::{Loss, changed, lend};
-use crate::loss;
-use crate::terms::{Budget, Threat};
-use candle_core::{D, DType, Tensor, TensorId};
+use crate::kernel::bus::{select, up};
+use crate::kernel::{Change, Engine};
+use crate::kernel::{changed, lend};
+use candle_core::Tensor;
 use rayon::prelude::*;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-pub use crate::kernel::bus::{index, select, up};
-pub use crate::kernel::{Change, Engine};
-
-/// Decides on proposals; the judge implements it.
-pub trait Referee {
-    /// Rules on one proposal for each of `rows`: a ruling for each of the row's marks that `marks` has open there.
-    fn judge(&mut self, rows: &[usize], proposal: &Proposal, marks: &Marks) -> Result<Vec<Vec<Ruling>>>;
-}
-
-/// What the referee did with a proposal, for one mark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ruling {
-    /// Index of the mark.
-    pub mark: usize,
-    /// Whether it cost a forward pass.
-    pub judged: bool,
-    /// Whether work on the image can end: it is broken, or at fault.
-    pub settled: bool,
-}
-
-/// One cell that a run serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// Iterations of a run that ends here; `usize::MAX` for an attack that does not count them.
-    pub end: usize,
-    /// The images that count here.
-    pub threat: Threat,
-}
-
-/// The cells that one run serves. A run of 40 iterations begins as one of 10 does, so it passes the mark of a cell with 10 on
-/// its way; a run that looks for the nearest image passes through the balls of many budgets. Each cell gets the rows, and the
-/// costs, that it would have had alone.
-pub struct Marks {
-    /// By ascending end.
-    marks: Vec<Mark>,
-    /// By mark, then by row.
-    open: Vec<Vec<bool>>,
-    /// Passes that the attack itself has asked for, by mark, then by row.
-    passes: Vec<Vec<u64>>,
-}
-
-impl Marks {
-    fn new(marks: &[Mark], rows: usize) -> Marks {
-        let (open, passes) = (vec![vec![true; rows]; marks.len()], vec![vec![0; rows]; marks.len()]);
-        Marks { marks: marks.to_vec(), open, passes }
-    }
-
-    /// Iterations of a run that ends at this mark.
-    pub fn end(&self, mark: usize) -> usize {
-        self.marks[mark].end
-    }
-
-    /// The images that count at this mark.
-    pub fn threat(&self, mark: usize) -> Threat {
-        self.marks[mark].threat
-    }
-
-    /// All threats, each once.
-    pub fn threats(&self) -> Vec<Threat> {
-        let mut threats: Vec<Threat> = Vec::new();
-        for mark in &self.marks {
-            if !threats.contains(&mark.threat) {
-                threats.push(mark.threat);
-            }
-        }
-        threats
-    }
-
-    /// Passes that the attack has asked for on the row, forward and back each counted as one.
-    pub fn passes(&self, mark: usize, row: usize) -> u64 {
-        self.passes[mark][row]
-    }
-
-    /// Whether so many iterations are at most half of a run that ends at this mark. Without a count there is no half.
-    pub fn is_first_half(&self, mark: usize, step: usize) -> bool {
-        self.end(mark) != usize::MAX && step <= self.end(mark) / 2
-    }
-
-    /// Marks for which the row is not settled and which `step` iterations have not passed.
-    pub fn ahead(&self, row: usize, step: usize) -> impl Iterator<Item = usize> {
-        (0..self.marks.len()).filter(move |m| self.open[*m][row] && step <= self.end(*m))
-    }
-
-    /// Iterations that a run of this row is still good for; 0: it is settled.
-    fn wanted(&self, row: usize) -> usize {
-        (0..self.marks.len()).filter(|m| self.open[*m][row]).map(|m| self.end(m)).max().unwrap_or(0)
-    }
-
-    /// Whether the passes of a minimal threat are used up.
-    fn is_spent(&self, mark: usize, row: usize) -> bool {
-        matches!(self.threat(mark).eps, Budget::Minimal { passes } if self.passes[mark][row] >= passes)
-    }
-}
-
-/// Images an attack proposes, one for each row it still works on.
-pub struct Proposal<'a> {
-    /// N×3×H×W, f32 in [0,1].
-    pub images: &'a Tensor,
-    /// Gradient of the attack's loss near `images`, N×3×H×W: what rounding to 8 bits should spare.
-    pub gradient: Option<&'a Tensor>,
-    /// What the net says at `images` themselves, if the attack has asked: it may spare the referee a forward pass.
-    pub evidence: Option<Evidence<'a>>,
-    /// How far each row is.
-    pub places: &'a [Place],
-    /// What to record of each image beside the image, such as where a patch lies; empty: nothing.
-    pub notes: &'a [String],
-}
-
-/// What the net says at some images, from one of the oracle's own passes: an attack can hand it on, not make it up.
-#[derive(Clone, Copy)]
-pub struct Evidence<'a> {
-    /// Of the images.
-    of: TensorId,
-    logits: &'a [Vec<f32>],
-    gradient: Option<&'a Tensor>,
-}
-
-impl<'a> Evidence<'a> {
-    /// One row an image; empty where its gradient was remembered.
-    pub fn logits(&self) -> &'a [Vec<f32>] {
-        self.logits
-    }
-
-    /// Of the log-odds that [`Oracle::pass`] climbs, N×3×H×W, whose length says how far rounding can move a margin.
-    /// `None`: nothing is known of that, so only an image that is 8-bit already keeps its logits when it is rounded.
-    pub fn gradient(&self) -> Option<&'a Tensor> {
-        self.gradient
-    }
-}
-
-/// How far a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Restart, from 0.
-    pub restart: usize,
-    /// Iterations done. 0: still where it started, which is no proposal.
-    pub step: usize,
-}
-
-/// A pass forward and back. It cannot be changed, so that its evidence is what the net said.
-pub struct Pass {
-    /// Of the images that were asked about.
-    of: TensorId,
-    logits: Vec<Vec<f32>>,
-    gradient: Tensor,
-    /// Whether the loss is the log-odds of [`Oracle::pass`].
-    is_log_odds: bool,
-}
-
-impl Pass {
-    /// One row of logits an image; empty where the gradient was remembered.
-    pub fn logits(&self) -> &[Vec<f32>] {
-        &self.logits
-    }
-
-    /// Gradient of the loss to be maximised, N×3×H×W: the log-odds against the label, or for the target
-    /// ([`loss::log_odds`]); of [`Oracle::climb`], whatever was asked for.
-    pub fn gradient(&self) -> &Tensor {
-        &self.gradient
-    }
-
-    /// The gradient alone.
-    pub fn into_gradient(self) -> Tensor {
-        self.gradient
-    }
-
-    /// For a proposal of the same images, by the same tensor.
-    pub fn evidence(&self) -> Evidence<'_> {
-        let gradient = self.is_log_odds.then_some(&self.gradient);
-        Evidence { of: self.of, logits: &self.logits, gradient }
-    }
-}
-
-/// What one image has cost so far, and what was noticed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Forward passes.
-    pub forwards: u64,
-    /// Input gradients.
-    pub backwards: u64,
-    /// Whether a gradient was zero everywhere.
-    pub zero_gradient: bool,
-    /// Whether a gradient was not, but so small that some of its values may have been lost ([`FAINT`]).
-    pub faint_gradient: bool,
-    /// Whether a gradient held NaN or Inf.
-    pub not_finite: bool,
-}
 
 /// Below this the largest value of a gradient lies so near the smallest that f32 has in full, 2^-126, that values 24 bits below
 /// it lose digits or are lost: a step along it may be shorter than asked.
@@ -495,75 +309,10 @@ pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope
     Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_log_odds: false })
 }
 
-/// [`loss::log_odds`] of a batch, one aim a row.
-struct LogOdds {
-    aims: Vec<Aim>,
-}
-
-impl Loss for LogOdds {
-    fn gradient(&self, row: usize, logits: &[f32], gradient: &mut [f32]) {
-        loss::log_odds(&self.aims[row], logits, gradient);
-    }
-
-    /// The same in tensor operations, so that nothing goes by way of the host.
-    fn on_device(&self, first: usize, logits: &Tensor) -> Result<Tensor> {
-        let (n, classes) = logits.dims2()?;
-        let (logits, device) = (logits.to_dtype(DType::F32)?, logits.device());
-        let aims = &self.aims[first..first + n];
-        let class: Vec<u32> = aims.iter().map(|a| a.target.unwrap_or(a.label) as u32).collect();
-        let sign: Vec<f32> = aims.iter().map(|a| if a.target.is_some() { -1.0 } else { 1.0 }).collect();
-        let class = up(class, (n, 1), device)?.broadcast_as((n, classes))?;
-        let is_class = Tensor::arange(0, classes as u32, device)?.broadcast_as((n, classes))?.eq(&class)?;
-        // the softmax of the others alone; 0, or NaN where a logit is not finite, is added to all
-        let others = is_class.where_cond(&Tensor::full(f32::NEG_INFINITY, (n, classes), device)?, &logits)?;
-        let weights = others.broadcast_sub(&others.max_keepdim(D::Minus1)?)?.exp()?;
-        let weights = is_class.where_cond(&weights.zeros_like()?, &weights)?;
-        let shares = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-        let gradient = is_class.where_cond(&shares.ones_like()?.neg()?, &shares)?;
-        let broken = (logits * 0.0)?.sum_keepdim(D::Minus1)?;
-        Ok(gradient.broadcast_mul(&up(sign, (n, 1), device)?)?.broadcast_add(&broken)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use candle_core::Device;
-
-    #[test]
-    fn the_loss_is_the_same_on_the_device() {
-        let aims = vec![
-            Aim { label: 2, target: None },
-            Aim { label: 0, target: Some(3) },
-            Aim { label: 1, target: None },
-            Aim { label: 4, target: Some(0) },
-            Aim { label: 1, target: None },
-            Aim { label: 1, target: None },
-            Aim { label: 3, target: Some(2) },
-        ];
-        let rows = [
-            [1.5, -0.3, 0.8, 2.0, 0.0],
-            [3.0, 3.0, 3.0, 3.0, 3.0],
-            [0.0, 90.0, -40.0, 1.0, 2.0],
-            [f32::NAN; 5],
-            [0.0, 1e4, -40.0, 1.0, 2.0],
-            [0.0, f32::INFINITY, 3.0, 1.0, 2.0],
-            [1e-30, 3e-30, -1e-30, 1e-30, 2e-30],
-        ];
-        let loss = LogOdds { aims };
-        for first in [0, 1] {
-            let left = rows.len() - first;
-            let logits = Tensor::from_slice(rows[first..].as_flattened(), (left, 5), &Device::Cpu).unwrap();
-            let there = loss.on_device(first, &logits).unwrap().to_vec2::<f32>().unwrap();
-            for (i, there) in there.iter().enumerate() {
-                let mut here = [0.0; 5];
-                loss.gradient(first + i, &rows[first + i], &mut here);
-                for (a, b) in here.iter().zip(there) {
-                    assert!((a - b).abs() <= 1e-6 || a.is_nan() && b.is_nan(), "{here:?} {there:?}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn the_largest_of_a_gradient_shows_what_is_lost_in_it() {

@@ -1,0 +1,179 @@
+//! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
+
+use super::cells::{Plan, PlannedCell};
+use super::figures;
+use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver, Takes};
+use crate::config::{At, Block, Problems, SweepFile};
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::record::{AttackRecord, Cell, SCHEMA};
+use crate::terms::{Budget, Goal, Mode, Precision, Threat, WitnessKind};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Reads and resolves a sweep file, which may be a pipe (`<(…)`, `/dev/stdin`): it is read once, and its relative paths count from
+/// the current folder alone. The error holds all its problems.
+pub fn load(path: &Path, source: &Source) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    parse(path, &text, source)
+}
+
+/// [`load`] from text; `path` is for messages and for model files beside it.
+pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
+    let problems = Problems::new(path, text);
+    let file = SweepFile::parse(&problems);
+    // nothing lies beside a pipe
+    let pipe = path.exists() && !path.is_file();
+    let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
+    let (models, data, notes) = Default::default();
+    let mut resolver = Resolver { problems: &problems, source, beside, models, data, notes };
+    let mut cells = Vec::new();
+    let mut seen = BTreeSet::new();
+    for block in &file.blocks {
+        for planned in resolver.block(block, file.seed) {
+            if seen.insert(planned.id.clone()) {
+                cells.push(planned);
+            }
+        }
+    }
+    let Resolver { models, data, notes, .. } = resolver;
+    let figures = figures::resolve(&file.figures, &cells, &problems);
+    problems.into_result()?;
+    let models = models.into_iter().map(|(_, m)| m).collect();
+    Ok(Plan { name: file.name, models, data, cells, figures, notes: notes.into_inner() })
+}
+
+/// Budgets in the order in which they are attacked.
+fn rungs(within: bool, budgets: &[Threat]) -> Vec<Threat> {
+    let mut rungs = budgets.to_vec();
+    if within {
+        rungs.sort_by(|a, b| a.eps.to_f64().total_cmp(&b.eps.to_f64()));
+        rungs.dedup();
+    }
+    rungs
+}
+
+impl Resolver<'_> {
+    fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
+        let found: Vec<(usize, usize)> =
+            block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
+        let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1)).collect();
+        let data = block.data.as_ref().and_then(|d| self.data(d, &takes));
+        // where there is no data, that is reported where it stands
+        let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
+        let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
+        let classes = models.iter().map(|m| self.models[*m].1.file.classes).min().unwrap_or(usize::MAX);
+        let names = data.map_or(&[][..], |d| &self.data[d].subset.classes);
+        let goals: Vec<At<Goal>> = block.goals.iter().flat_map(|g| self.goals(g, classes, names)).collect();
+        let threats = self.threats(block);
+        let attacks: Vec<ResolvedAttack> = block.attacks.iter().flat_map(|a| self.attacks(a)).collect();
+        let train = block.train.as_ref().and_then(|t| self.train(t, &takes, data));
+        let transfer_to = self.transfer_to(block, data);
+        let mode = self.choose(&block.mode, "mode", Mode::NAMES, |name| name);
+        let witness = self.choose(&block.witness, "witness", WitnessKind::ALL, WitnessKind::name);
+        let precision = self.choose(&block.precision, "precision", Precision::ALL, Precision::name);
+        if witness == Some(WitnessKind::U8) {
+            self.refuse_less_than_a_grey_level(block, &threats);
+        }
+        for (model, line) in &found {
+            let refused = precision.and_then(|p| self.models[*model].1.computes_in(p).err());
+            refused.into_iter().for_each(|problem| self.problem(*line, problem));
+        }
+        let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
+            return Vec::new();
+        };
+        let within = mode == "within";
+        let budgets: usize = threats.iter().map(Vec::len).sum();
+        let product =
+            [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
+        if product.is_none_or(|p| p > MOST_CELLS) {
+            self.problem(block.line, format!("this block has more than {MOST_CELLS} cells"));
+            return Vec::new();
+        }
+        let mut cells = Vec::new();
+        for &model in &models {
+            for At { value: goal, line: goal_line } in &goals {
+                for budgets in &threats {
+                    for attack in &attacks {
+                        let (mut earlier, mut smaller) = (None, Vec::new());
+                        for threat in rungs(within, budgets) {
+                            match attack.entry.build(&attack.params, &threat) {
+                                Ok(built) => {
+                                    let labelled = self.data[data].subset.labelled;
+                                    let fits = match labelled || !goal.needs_label() {
+                                        true => built.check_goal(goal),
+                                        false => {
+                                            Err("a blank canvas has no label (hint: target:NAME or target:all)".into())
+                                        }
+                                    };
+                                    if let Err(problem) = fits {
+                                        self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
+                                        continue;
+                                    }
+                                    if let Err(problem) = built.check_side(self.models[model].1.file.side) {
+                                        self.problem(attack.line, format!("attack `{}`: {problem}", attack.entry.name));
+                                        continue;
+                                    }
+                                    let mut cell = Cell {
+                                        witness,
+                                        precision,
+                                        ..self.cell(model, data, attack, threat, *goal, seed)
+                                    };
+                                    let Some(fit) =
+                                        self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
+                                    else {
+                                        continue;
+                                    };
+                                    if within {
+                                        cell.mode = Mode::Within(smaller.clone());
+                                    }
+                                    let id = cell.id();
+                                    let before = earlier.clone();
+                                    if within {
+                                        smaller.extend(threat.eps.radius());
+                                        // where nothing may change there were no runs to go on from
+                                        earlier = Some(id.clone()).filter(|_| threat.eps != Budget::ZERO);
+                                    }
+                                    cells.push(PlannedCell {
+                                        cell,
+                                        id,
+                                        model,
+                                        data,
+                                        attack: built,
+                                        earlier: before,
+                                        fit,
+                                        transfer_to: transfer_to.clone(),
+                                        explain: block.explain,
+                                    });
+                                }
+                                Err(problem) => self.problem(attack.line, problem),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+
+    #[allow(clippy::too_many_arguments)] // one a field of the cell
+    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: Threat, goal: Goal, seed: u64) -> Cell {
+        Cell {
+            schema: SCHEMA,
+            model: self.model_record(model),
+            data: self.data_record(data),
+            attack: AttackRecord {
+                name: attack.entry.name.to_string(),
+                revision: attack.entry.revision,
+                params: attack.params.all().clone(),
+            },
+            threat,
+            goal,
+            mode: Mode::At,
+            witness: WitnessKind::U8,
+            precision: Precision::F32,
+            seed,
+            train: None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Resolves what a block says of images.
+
+use super::cells::LoadedData;
+use super::resolver::{Resolver, Takes};
+use crate::config::{At, DataSpec};
+use crate::data::{self, Choice, DATASETS, Dataset, Preparation};
+use crate::error::Error;
+use crate::record::TableRecord;
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// No model file has more.
+const MOST_CLASSES: u64 = 100_000;
+
+impl Resolver<'_> {
+    /// The images, for models that take these pictures.
+    pub(super) fn data(&mut self, spec: &DataSpec, takes: &[Takes]) -> Option<usize> {
+        let line = spec.name.line;
+        let dataset = self.or_problem(line, data::find(&spec.name.value))?;
+        let split = spec.split.as_ref().map_or(dataset.default_split(), |s| s.value.as_str());
+        let mut choice = Choice {
+            every: spec.every,
+            shuffle: spec.shuffle,
+            indices: spec.indices.clone(),
+            allow_empty: spec.allow_empty.as_ref().is_some_and(|a| a.value),
+            ..Choice::new(split, spec.first, spec.take)
+        };
+        self.refuse_keys_of_others(spec, dataset);
+        if dataset.prepared {
+            choice.preparation = Some(self.preparation(spec, takes)?);
+        } else if dataset.side.is_none() {
+            let side = takes.first()?.side; // else no model was found, which is reported there
+            choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
+            // one canvas, if nothing is said
+            choice.take = choice.take.or(Some(1));
+        }
+        if let Some(path) = spec.path.as_ref().filter(|_| dataset.folder.is_some()) {
+            let found = data::find_folder(&path.value, self.beside, self.source);
+            let found = self.or_problem(path.line, found)?;
+            self.note(found.note);
+            choice.path = Some(found.path);
+        }
+        if dataset.table {
+            choice.table = Some(self.table(spec)?);
+        }
+        let same = |d: &LoadedData| d.dataset.name == dataset.name && d.choice == choice;
+        if let Some(known) = self.data.iter().position(same) {
+            return Some(known);
+        }
+        let subset = self.or_problem(line, dataset.subset(self.source, &choice))?;
+        self.data.push(LoadedData { dataset, subset, choice });
+        Some(self.data.len() - 1)
+    }
+
+    /// Keys that this dataset has not.
+    pub(super) fn refuse_keys_of_others(&self, spec: &DataSpec, dataset: &Dataset) {
+        let refuse = |key: &str, line: usize, has: fn(&Dataset) -> bool| {
+            if !has(dataset) {
+                let with: Vec<&str> = DATASETS.iter().filter(|d| has(d)).map(|d| d.name).collect();
+                self.problem(
+                    line,
+                    format!("dataset `{}` has no `{key}` (hint: that is for {})", dataset.name, listed(&with)),
+                );
+            }
+        };
+        spec.path.iter().for_each(|path| refuse("path", path.line, |d| d.folder.is_some() || d.table));
+        spec.allow_empty.iter().for_each(|empty| refuse("allow_empty", empty.line, |d| d.folder.is_some()));
+        spec.resize.iter().for_each(|resize| refuse("resize", resize.line, |d| d.prepared));
+        spec.table.given().into_iter().for_each(|(key, line)| refuse(key, line, |d| d.table));
+    }
+
+    /// The parquet files that a sweep names.
+    pub(super) fn table(&self, spec: &DataSpec) -> Option<TableRecord> {
+        let text = |text: &Option<At<String>>| text.as_ref().map(|t| t.value.clone());
+        let path = match &spec.path {
+            Some(path) => {
+                let found = self.or_problem(path.line, data::find_path(&path.value, self.beside, self.source))?;
+                self.note(found.note);
+                Some(found.path.display().to_string())
+            }
+            None => None,
+        };
+        if let Some(classes) = spec.table.classes.as_ref().filter(|c| c.value > MOST_CLASSES) {
+            self.problem(classes.line, format!("`classes` is {}, more than {MOST_CLASSES}", classes.value));
+            return None;
+        }
+        Some(TableRecord {
+            path,
+            repository: text(&spec.table.repository),
+            revision: text(&spec.table.revision),
+            files: text(&spec.table.files),
+            image: text(&spec.table.image),
+            label: text(&spec.table.label),
+            classes: spec.table.classes.as_ref().map(|c| c.value as usize),
+            sha256: spec.table.sha256.iter().map(|s| s.value.clone()).collect(),
+        })
+    }
+
+    /// Pictures are cut to the side of the models, so there must be one; and resized as the models say, unless the sweep
+    /// says otherwise, or they have that side already.
+    pub(super) fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
+        let Takes { side, resize } = *takes.first()?; // else no model was found, which is reported there
+        let line = spec.name.line;
+        if let Some(other) = takes.iter().find(|t| t.side != side) {
+            self.problem(
+                line,
+                format!(
+                    "pictures are cut to the side of the models, and these take {side} and {} (hint: a [[sweep]] for each)",
+                    other.side
+                ),
+            );
+            return None;
+        }
+        if let (None, Some(other)) = (&spec.resize, takes.iter().find(|t| t.resize != resize)) {
+            self.problem(
+                line,
+                format!(
+                    "pictures are resized as the models say, and these say {resize} and {} (hint: `resize` here, or a \
+                     [[sweep]] for each)",
+                    other.resize
+                ),
+            );
+            return None;
+        }
+        let (made, line) = match &spec.resize {
+            Some(asked) => (Preparation::new(asked.value, side), asked.line),
+            None => (Preparation::usual(resize, side), line),
+        };
+        made.map_err(|problem| self.problem(line, problem)).ok()
+    }
+}

@@ -1,0 +1,15 @@
+//! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
+
+mod attack;
+mod block;
+mod budget;
+mod cells;
+mod data;
+mod figures;
+mod goal;
+mod model;
+mod resolver;
+mod train;
+
+pub use block::{load, parse};
+pub use cells::{Fitting, LoadedData, Plan, PlannedCell};

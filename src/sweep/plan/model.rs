@@ -1,0 +1,67 @@
+//! Resolves names of models, and whether they take the images.
+
+use super::resolver::Resolver;
+use crate::config::{At, Block};
+use crate::data::{self};
+use crate::model::{self};
+
+impl Resolver<'_> {
+    pub(super) fn model(&mut self, name: &At<String>) -> Option<usize> {
+        if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
+            return Some(known);
+        }
+        let named = self.model_file(name)?;
+        let model = self.or_problem(name.line, model::find(&named, self.beside, &self.source.hub))?;
+        if model.file.classes < 2 {
+            let hint = "hint: attacks ask for a wrong class, so there must be two";
+            self.problem(name.line, format!("model `{}` has {} class ({hint})", model.name, model.file.classes));
+            return None;
+        }
+        if self.models.iter().any(|(_, m)| m.name == model.name) {
+            self.problem(name.line, format!("two models are named `{}`: rename a model file", model.name));
+        }
+        self.models.push((name.value.clone(), model));
+        Some(self.models.len() - 1)
+    }
+
+    /// The path of the model file that is named, if one is; else the name of the model.
+    pub(super) fn model_file(&self, name: &At<String>) -> Option<String> {
+        if !name.value.ends_with(".toml") {
+            return Some(name.value.clone());
+        }
+        let found = self.or_problem(name.line, data::find_model_file(&name.value, self.beside))?;
+        let Some(found) = found else { return Some(name.value.clone()) };
+        self.note(found.note);
+        Some(found.path.to_str().map_or_else(|| name.value.clone(), String::from))
+    }
+
+    /// Whether the model takes these images and knows their classes; a problem where it does not.
+    pub(super) fn fits(&self, model: usize, data: usize, line: usize) -> bool {
+        let ((name, model), data) = (&self.models[model], &self.data[data]);
+        let (file, subset) = (&model.file, &data.subset);
+        let fits = file.side == subset.side && file.classes == subset.classes.len();
+        if !fits {
+            self.problem(
+                line,
+                format!(
+                    "model `{name}` takes side {} and has {} classes, dataset `{}` has side {} and {} classes",
+                    file.side,
+                    file.classes,
+                    data.dataset.name,
+                    subset.side,
+                    subset.classes.len()
+                ),
+            );
+        }
+        fits
+    }
+
+    /// Models that judge the witnesses too.
+    pub(super) fn transfer_to(&mut self, block: &Block, data: Option<usize>) -> Vec<usize> {
+        let mut models = Vec::new();
+        for name in &block.transfer_to {
+            models.extend(self.model(name).filter(|m| data.is_none_or(|d| self.fits(*m, d, name.line))));
+        }
+        models
+    }
+}
