@@ -9,8 +9,6 @@ use crate::store::Store;
 use crate::terms::WitnessKind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Norms that both know, and what they call them.
-
 /// One net on one set of images at one budget, under all attacks of the run.
 pub struct Evaluation<'a> {
     /// `Linf` or `L2`.
