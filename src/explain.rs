@@ -1,4 +1,4 @@
-//! Where a network looks: Grad-CAM (Selvaraju et al. 2017) on the last value that still has places.
+//! Where a network looks: Grad-CAM (Selvaraju et al. 2017) on the map of a layer.
 
 use crate::error::Result;
 use crate::kernel::graph::Graph;

@@ -1,16 +1,24 @@
 //! Class activation maps: closed form, finite differences, and PyTorch's numbers.
 
 mod support;
+#[path = "support/vgg.rs"]
+mod vgg;
 
 use candle_core::{DType, Device, Tensor};
+use foolproof::data::Source;
 use foolproof::explain::{Explainer, Map, correlation};
 use foolproof::kernel::graph::{Graph, Op};
 use foolproof::kernel::{Engine, Precision};
-use foolproof::model::{self, ModelSource};
+use foolproof::model::{self, ModelSource, squeezenet};
+use foolproof::record::Explanation;
+use foolproof::report;
+use foolproof::store::Store;
+use foolproof::sweep::{plan, run, verify};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
-use support::{images, number, shared_data, stream};
+use std::sync::atomic::AtomicBool;
+use support::{images, machine, number, shared_data, stream};
 
 fn tensor(values: &[f64], shape: &[usize], dtype: DType) -> Tensor {
     Tensor::from_slice(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
@@ -170,14 +178,14 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn compare(source: &ModelSource, pixels: &[Vec<u8>], reference: &Value) {
+fn compare(source: &ModelSource, pixels: &[Vec<u8>], reference: &Value, layer: &str) {
     let (side, n) = (source.file.side, pixels.len());
     let values: Vec<f32> = pixels.concat().iter().map(|v| f32::from(*v) / 255.0).collect();
     let x = Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu).unwrap();
     let logits = source.engine(&Device::Cpu, Precision::F32).unwrap().logits(&x).unwrap().to_vec2::<f32>().unwrap();
     let rows = reference["images"].as_array().unwrap();
     let classes: Vec<usize> = rows.iter().map(|r| r["class"].as_u64().unwrap() as usize).collect();
-    let maps = source.explainer(&Device::Cpu).unwrap().maps(&x, &classes).unwrap();
+    let maps = source.explainer(&Device::Cpu, Some(layer)).unwrap().maps(&x, &classes).unwrap();
     assert_eq!((rows.len(), maps.len()), (n, n));
     for (row, ((expected, logits), map)) in rows.iter().zip(&logits).zip(&maps).enumerate() {
         let logit = expected["logit"].as_f64().unwrap();
@@ -201,7 +209,7 @@ fn maps_of_vgg_are_pytorchs() {
     let bytes = std::fs::read(data.join("cifar10/test.bin")).unwrap();
     let pixels: Vec<Vec<u8>> = bytes.chunks(3073).take(8).map(|record| record[1..].to_vec()).collect();
     let source = model::built_in("vgg11-half-cifar10").unwrap();
-    compare(&source, &pixels, &reference("vgg11-half-cifar10"));
+    compare(&source, &pixels, &reference("vgg11-half-cifar10"), "features.27");
 }
 
 /// Picture of the reference's formula, 3×side×side.
@@ -226,5 +234,212 @@ fn maps_of_squeezenet_are_pytorchs() {
     };
     let pixels: Vec<Vec<u8>> = (0..8).map(|seed| picture(seed, file.side)).collect();
     let source = ModelSource::new("squeezenet1_0-imagenet".into(), file, None, Cow::Owned(bytes)).unwrap();
-    compare(&source, &pixels, &reference("squeezenet1_0-imagenet"));
+    compare(&source, &pixels, &reference("squeezenet1_0-imagenet"), "features.12");
+}
+
+/// A model of random numbers, by the hashes of `scripts/reference_grad_cam_layers.py`.
+fn hashed(family: &str, side: usize) -> ModelSource {
+    let (keys, bytes) = match family {
+        "squeezenet1_0" => ("", vgg::safetensors(&hashed_squeezenet())),
+        _ => (
+            "width = 0.125\nhead = \"linear\"\n",
+            vgg::safetensors(&vgg::tensors(family, 0.125, vgg::Head::Linear(10))),
+        ),
+    };
+    let text = format!(
+        "family = \"{family}\"\n{keys}classes = 10\nside = {side}\nmean = [0.485, 0.456, 0.406]\n\
+         std = [0.229, 0.224, 0.225]\nweights = \"w.safetensors\"\n"
+    );
+    let file = model::parse(Path::new("m.toml"), &text).unwrap();
+    ModelSource::new(family.into(), file, None, Cow::Owned(bytes)).unwrap()
+}
+
+fn hashed_squeezenet() -> Vec<vgg::Stored> {
+    let tensor = |(seed, (name, shape)): (usize, (String, Vec<usize>))| {
+        let fan_in: usize = shape[1..].iter().product();
+        let scale = if shape.len() == 1 { 0.125 } else { (6.0 / fan_in as f64).sqrt() as f32 };
+        let values = vgg::numbers(seed as u32, shape.iter().product());
+        let bytes = values.iter().flat_map(|v| (v * scale).to_le_bytes()).collect();
+        (name, shape, bytes)
+    };
+    squeezenet::tensors(10).into_iter().enumerate().map(tensor).collect()
+}
+
+#[test]
+fn maps_of_any_layer_are_pytorchs() {
+    let text = std::fs::read_to_string("tests/data/grad_cam_layers.json").unwrap();
+    let reference: Value = serde_json::from_str(&text).unwrap();
+    let mut compared = 0;
+    for (family, net) in reference["nets"].as_object().unwrap() {
+        let side = net["side"].as_u64().unwrap() as usize;
+        let classes: Vec<usize> = numbers(&net["classes"]).into_iter().map(|c| c as usize).collect();
+        let source = hashed(family, side);
+        let pixels = (0..classes.len() as u32).flat_map(|k| vgg::numbers(vgg::IMAGE + k, 3 * side * side));
+        let x: Vec<f32> = pixels.map(|v| v / 2.0 + 0.5).collect();
+        let x = Tensor::from_vec(x, (classes.len(), 3, side, side), &Device::Cpu).unwrap();
+        for (name, layer) in net["layers"].as_object().unwrap() {
+            let known = source.layer(Some(name)).unwrap();
+            let maps = source.explainer(&Device::Cpu, Some(name)).unwrap().maps(&x, &classes).unwrap();
+            for (map, expected) in maps.iter().zip(layer["maps"].as_array().unwrap()) {
+                assert_eq!(
+                    (map.side, known.side),
+                    (layer["side"].as_u64().unwrap() as usize, map.side),
+                    "{family} {name}"
+                );
+                let expected = numbers(expected);
+                let most = expected.iter().copied().fold(0.0, f64::max);
+                assert_eq!(map.values.len(), expected.len());
+                for (found, expected) in map.values.iter().zip(expected) {
+                    assert!((f64::from(*found) - expected).abs() < 1e-4 * most, "{family} {name}: {found}, {expected}");
+                }
+            }
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 28);
+}
+
+#[test]
+fn every_layer_is_the_value_it_says() {
+    for (family, side) in [("vgg11", 32), ("vgg16_bn", 48), ("squeezenet1_0", 29), ("squeezenet1_0", 64)] {
+        let source = hashed(family, side);
+        let x = tensor(&images(1, side, "layers"), &[1, 3, side, side], DType::F32);
+        let graph = source.load().unwrap().graph(&Device::Cpu).unwrap();
+        let Err(problem) = source.layer(Some("none")) else { panic!("no layer is called none") };
+        let names = problem.split(": ").last().unwrap().split(", ");
+        let names: Vec<&str> = names.map(|name| name.split(' ').next().unwrap()).collect();
+        assert!(names.len() > 10, "{problem}");
+        for name in names {
+            let layer = source.layer(Some(name)).unwrap();
+            let (activation, _) = graph.class_activation(&x, &[0], layer.value.unwrap()).unwrap();
+            assert_eq!(activation.dims()[2..], [layer.side; 2], "{family} {name}");
+        }
+    }
+}
+
+#[test]
+fn the_usual_layer_is_the_last_of_four_places_a_side_before_a_pool() {
+    for (family, side, name, of) in [
+        ("vgg11", 32, "features.14", 4),
+        ("vgg11_bn", 32, "features.20", 4),
+        ("vgg11", 64, "features.19", 4),
+        ("vgg11", 63, "features.14", 7),
+        ("vgg16_bn", 224, "features.42", 14),
+        ("squeezenet1_0", 227, "features.12", 13),
+        ("squeezenet1_0", 29, "features.5", 6),
+    ] {
+        let layer = hashed(family, side).layer(None).unwrap();
+        assert_eq!((layer.name.as_str(), layer.side), (name, of), "{family} {side}");
+    }
+}
+
+const SWEEP: &str = r#"
+name = "explained"
+[[sweep]]
+models  = ["vgg11-half-cifar10"]
+data    = { name = "cifar10-sample", take = 2 }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["8/255"] }]
+explain = EXPLAIN
+attacks = [{ name = "fgsm" }]
+"#;
+
+fn plan_of(text: &str) -> Result<plan::Plan, String> {
+    plan::parse(Path::new("x.toml"), text, &Source::new("nowhere")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_layer_that_gives_no_map_is_refused_when_planning() {
+    let refused = |explain: &str| plan_of(&SWEEP.replace("EXPLAIN", explain)).map(|_| ()).unwrap_err();
+    let unknown = refused("{ layer = \"features.99\" }");
+    for part in
+        ["x.toml:8: model `vgg11-half-cifar10`: no layer `features.99`", "features.2 (32×32)", "features.20 (4×4), "]
+    {
+        assert!(unknown.contains(part), "{part}: {unknown}");
+    }
+    assert!(!unknown.contains("features.28") && !unknown.contains("features.0"), "{unknown}");
+    let folded = refused("{ layer = \"features.18\" }");
+    assert!(folded.contains("a batch norm is folded into (hint: `features.19`, which is both)"), "{folded}");
+    let one = refused("{ layer = \"features.28\" }");
+    assert!(one.contains("the map of layer `features.28` is 1×1, one place") && one.contains("(4×4)"), "{one}");
+    assert!(
+        refused("{ }").contains("missing key `layer`") && refused("{ layer = \"features.20\", x = 1 }").contains("`x`")
+    );
+    assert!(refused("3").contains("expected true or false"));
+    assert!(plan_of(&SWEEP.replace("EXPLAIN", "false")).unwrap().cells[0].explain.is_none());
+    let planned = |explain: &str| plan_of(&SWEEP.replace("EXPLAIN", explain)).unwrap().cells.remove(0);
+    assert_eq!(planned("true").explain.as_deref(), Some("features.20"));
+    assert_eq!(planned("{ layer = \"features.13\" }").explain.as_deref(), Some("features.13"));
+    assert_eq!(planned("true").id, planned("{ layer = \"features.13\" }").id, "no outcome depends on it");
+}
+
+/// A cell that stands in two blocks is one cell: it is explained where either asks for it, and by one layer.
+#[test]
+fn two_blocks_agree_about_a_cell_that_both_have() {
+    let two = |first: &str, second: &str| {
+        let block = SWEEP.split_once("[[sweep]]").unwrap().1;
+        plan_of(&(SWEEP.replace("EXPLAIN", first) + "[[sweep]]" + &block.replace("EXPLAIN", second)))
+    };
+    for (first, second) in [("false", "true"), ("true", "false"), ("true", "{ layer = \"features.20\" }")] {
+        let cells = two(first, second).unwrap().cells;
+        assert_eq!((cells.len(), cells[0].explain.as_deref()), (1, Some("features.20")));
+    }
+    let problem = two("true", "{ layer = \"features.13\" }").map(|_| ()).unwrap_err();
+    assert!(problem.contains("is explained by `features.20` already, not by `features.13`"), "{problem}");
+}
+
+#[test]
+fn the_layer_is_stored_with_its_maps_and_another_one_takes_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (machine, nowhere) = (machine(None), Source::new("nowhere"));
+    let run = |explain: &str| {
+        let plan = plan_of(&SWEEP.replace("EXPLAIN", explain)).unwrap();
+        let store = Store::create(folder.path()).unwrap();
+        run::run(&plan, &store, &machine, &AtomicBool::new(false), &mut |_| {}).unwrap();
+        report::write(&store).unwrap();
+        let id = plan.cells[0].id.clone();
+        assert_eq!(verify::verify(&store, &nowhere, &machine).unwrap().problems, [""; 0]);
+        let maps = store.read_explanation(&id).unwrap().unwrap();
+        let place = folder.path().join("explanations").join(&id);
+        (maps, id, place)
+    };
+    let (maps, id, place) = run("true");
+    assert_eq!((maps.layer.as_deref(), maps.side, maps.clean.len()), (Some("features.20"), 4, 2 * 16));
+    let table = std::fs::read_to_string(folder.path().join("tables/explain.csv")).unwrap();
+    assert!(table.lines().next().unwrap().ends_with(",layer,side") && table.contains(",features.20,4\n"), "{table}");
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let figure = std::fs::read_to_string(folder.path().join("figures/grad-cam.svg")).unwrap();
+    assert!(page.contains("features.20, 4×4") && figure.contains("features.20, 4×4"));
+    // what is there is not made again
+    let before = std::fs::metadata(place.join("maps.safetensors")).unwrap().modified().unwrap();
+    run("true");
+    assert_eq!(std::fs::metadata(place.join("maps.safetensors")).unwrap().modified().unwrap(), before);
+    let (other, ..) = run("{ layer = \"features.9\" }");
+    assert_eq!((other.layer.as_deref(), other.side), (Some("features.9"), 8));
+    // whoever writes another name over it is found out
+    let store = Store::create(folder.path()).unwrap();
+    let provenance = store.read(&id).unwrap().provenance;
+    store.put_explanation(&id, &Explanation { layer: Some("features.13".into()), ..other }, provenance).unwrap();
+    let problems = verify::verify(&store, &nowhere, &machine).unwrap().problems;
+    assert!(problems.iter().any(|p| p.contains("map")), "{problems:?}");
+}
+
+/// A store from before a layer could be chosen: its maps are of the last layer before a pool, here 2×2, and it does not say so.
+#[test]
+fn maps_without_a_layer_are_read_and_verified_as_they_were_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (machine, nowhere) = (machine(None), Source::new("nowhere"));
+    let plan = plan_of(&SWEEP.replace("EXPLAIN", "{ layer = \"features.27\" }")).unwrap();
+    let id = &plan.cells[0].id;
+    let store = Store::create(folder.path()).unwrap();
+    run::run(&plan, &store, &machine, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let maps = store.read_explanation(id).unwrap().unwrap();
+    assert_eq!(maps.side, 2);
+    let provenance = store.read(id).unwrap().provenance;
+    store.put_explanation(id, &Explanation { layer: None, ..maps.clone() }, provenance).unwrap();
+    assert!(!folder.path().join("explanations").join(id).join("layer.json").exists());
+    assert_eq!(store.read_explanation(id).unwrap().unwrap(), Explanation { layer: None, ..maps });
+    report::write(&store).unwrap();
+    let found = verify::verify(&store, &nowhere, &machine).unwrap();
+    assert_eq!((found.problems.as_slice(), found.maps), (&[][..], 4));
 }

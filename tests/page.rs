@@ -124,7 +124,13 @@ impl Synthetic {
                 };
                 let map: Vec<f32> = (0..self.images * 16).map(|v| (v % 16) as f32).collect();
                 let rows = (0..self.images).map(row).collect();
-                let maps = Explanation { rows, side: 4, clean: map.clone(), adversarial: map };
+                let maps = Explanation {
+                    rows,
+                    layer: Some("features.14".into()),
+                    side: 4,
+                    clean: map.clone(),
+                    adversarial: map,
+                };
                 store.put_explanation(&cell.id(), &maps, made_up::provenance()).unwrap();
             }
         }

@@ -43,7 +43,7 @@ fn tensors() -> Vec<Named> {
 }
 
 fn random(side: usize, dtype: DType) -> Graph {
-    squeezenet::graph(&file(side, ""), &Weights::from_tensors(tensors()), dtype).unwrap().0
+    squeezenet::graph(&file(side, ""), &Weights::from_tensors(tensors()), dtype).unwrap()
 }
 
 #[test]

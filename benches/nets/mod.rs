@@ -59,7 +59,7 @@ pub fn squeezenet() -> Graph {
         let values = (0..n).map(|_| (2.0 * f64::from(stream.uniform()) - 1.0) * bound).collect();
         (name, shape, values)
     });
-    squeezenet::graph(&file, &Weights::from_tensors(weights), DType::F32).expect("every tensor").0
+    squeezenet::graph(&file, &Weights::from_tensors(weights), DType::F32).expect("every tensor")
 }
 
 /// Random images of this side, one after the other.

@@ -29,9 +29,10 @@ pub struct Options {
     /// Folder of all runs
     #[arg(long, global = true, value_name = "DIR", default_value = "results")]
     pub out: PathBuf,
-    /// Make a Grad-CAM map of every prediction of a run: where the network looked
-    #[arg(long, global = true)]
-    pub explain: bool,
+    /// Make a Grad-CAM map of every prediction of a run: where the network looked, of this layer [default: the last map of at
+    /// least 4×4]
+    #[arg(long, global = true, value_name = "LAYER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub explain: Option<String>,
     /// Exit status 3 where a relation of the sanity ladder is violated
     #[arg(long, global = true)]
     pub strict: bool,

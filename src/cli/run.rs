@@ -60,7 +60,9 @@ fn warn(run: &Run, options: &Options) -> Result<()> {
 fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     let mut plan = plan::load(config, &options.source())?;
-    plan.cells.iter_mut().for_each(|c| c.explain |= options.explain);
+    if let Some(layer) = &options.explain {
+        plan.explain_all(Some(layer.as_str()).filter(|l| !l.is_empty()))?;
+    }
     say_what_is_read(&plan, options.quiet);
     warn_of_unpinned(&plan, options.quiet);
     let store = Store::create(&options.out.join(&plan.name))?;

@@ -8,4 +8,6 @@ pub use model_file::{
     FamilyKey, KeyKind, KeyValue, ModelFile, ModelText, Place, PublishedSpec, RepositorySpec, SAFETENSORS, UNPINNED,
 };
 pub use reader::{At, Problems};
-pub use sweep_file::{AttackSpec, Block, DataSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec};
+pub use sweep_file::{
+    AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,
+};

@@ -189,6 +189,11 @@ impl<'a> Table<'a> {
         self.get(key).is_some()
     }
 
+    /// Whether the key is there and a table.
+    pub fn is_table(&self, key: &'static str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// A list of texts or numbers, as texts, not empty; problems otherwise.
     pub fn scalars(&self, key: &'static str) -> Vec<At<String>> {
         let mut texts = Vec::new();

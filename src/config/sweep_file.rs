@@ -77,8 +77,17 @@ pub struct Block {
     pub train: Option<TrainSpec>,
     /// Models that judge the witnesses too.
     pub transfer_to: Vec<At<String>>,
-    /// Whether predictions are explained by maps.
-    pub explain: bool,
+    /// Whether predictions are explained by maps, and by which.
+    pub explain: Option<ExplainSpec>,
+}
+
+/// `explain = true`, or `{ layer = "features.18" }`.
+#[derive(Debug, Clone)]
+pub struct ExplainSpec {
+    /// Line it stands on.
+    pub line: usize,
+    /// The layer whose maps explain; the model's usual one if not given.
+    pub layer: Option<String>,
 }
 
 /// `train = { models, name, split, … }`: the keys of `data`, and the nets.
@@ -253,8 +262,19 @@ impl Block {
             precision: or("precision", "f32"),
             train: table.table("train", TrainSpec::parse).flatten(),
             transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
-            explain: table.flag("explain").is_some_and(|e| e.value),
+            explain: ExplainSpec::parse(table),
         }
+    }
+}
+
+impl ExplainSpec {
+    fn parse(table: &Table) -> Option<ExplainSpec> {
+        if !table.is_table("explain") {
+            let flag = table.flag("explain").filter(|flag| flag.value)?;
+            return Some(ExplainSpec { line: flag.line, layer: None });
+        }
+        let layer = |t: &Table| Some(ExplainSpec { line: t.line, layer: Some(t.required_text("layer")?.value) });
+        table.table("explain", layer).flatten()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a family of networks gives.
 
+use super::layer::Layer;
 use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::error::{Result, hint};
 use crate::kernel::Net;
-use crate::kernel::graph::{Graph, Op};
+use crate::kernel::graph::Graph;
 use candle_core::Device;
 
 /// Networks that one file builds.
@@ -19,6 +20,8 @@ pub struct Family {
     pub keys: &'static [FamilyKey],
     /// Whether a description makes sense, before any weight is read; its keys are of the family, its choices known.
     pub check: fn(&ModelFile) -> Result<(), String>,
+    /// Every layer of a checked description that has places, in the order of computation.
+    pub layers: fn(&ModelFile) -> Vec<Layer>,
     /// The network of a checked description, every tensor of the file used and of the right shape.
     pub build: fn(&ModelFile, &Weights) -> Result<Network, String>,
 }
@@ -49,26 +52,15 @@ pub enum Network {
     /// One step after the other: the compiled engines take it.
     Sequence(Net<f32>),
     /// Anything else, in f32 on the CPU.
-    Graph {
-        /// The operations.
-        graph: Graph,
-        /// The value that class activation maps explain: the last one that still has places.
-        features: usize,
-    },
+    Graph(Graph),
 }
 
 impl Network {
-    /// As a graph on `device`, with the value that class activation maps explain. In a sequence that is the output of the
-    /// last convolution's ReLU, before any pool (Selvaraju et al. 2017, section 3).
-    pub fn graph(self, device: &Device) -> Result<(Graph, usize)> {
+    /// As a graph on `device`.
+    pub fn graph(self, device: &Device) -> Result<Graph> {
         match self {
-            Network::Graph { graph, features } => Ok((graph.on(device)?, features)),
-            Network::Sequence(net) => {
-                let graph = Graph::of(&net, device)?;
-                // node i makes value i + 1, and a convolution's ReLU follows it
-                let last = graph.operations().rposition(|op| matches!(op, Op::Conv { .. }));
-                Ok((graph, last.map_or(0, |i| i + 2)))
-            }
+            Network::Graph(graph) => graph.on(device),
+            Network::Sequence(net) => Graph::of(&net, device),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod families;
 pub mod family;
 mod find;
 mod format;
+pub mod layer;
 mod naming;
 mod pickle;
 mod portable;

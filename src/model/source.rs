@@ -3,6 +3,7 @@
 use super::families;
 use super::family::{Family, Network};
 use super::format::mistaken;
+use super::layer::{self, Layer};
 use super::weights::Weights;
 use crate::config::{ModelFile, PublishedSpec};
 use crate::digest;
@@ -122,7 +123,7 @@ impl ModelSource {
     pub fn net(&self) -> Result<Net<f32>> {
         match self.load()? {
             Network::Sequence(net) => Ok(net),
-            Network::Graph { .. } => {
+            Network::Graph(_) => {
                 Err(Error::usage(format!("model `{}`: {} is no sequential net", self.name, self.file.family)))
             }
         }
@@ -162,13 +163,34 @@ impl ModelSource {
             },
             (network, _) => network,
         };
-        Ok(Box::new(Halving::new(Box::new(network.graph(device)?.0))))
+        Ok(Box::new(Halving::new(Box::new(network.graph(device)?))))
     }
 
-    /// Ready to say on `device` where the network looks.
-    pub fn explainer(&self, device: &Device) -> Result<Explainer> {
-        let (graph, features) = self.load()?.graph(device)?;
-        Ok(Explainer::new(graph, features))
+    /// The layer that class activation maps are made of: that of this name, else the usual one ([`layer::usual`]).
+    ///
+    /// # Errors
+    /// See [`layer::find`].
+    pub fn layer(&self, name: Option<&str>) -> Result<Layer, String> {
+        let layers = (self.family.layers)(&self.file);
+        let found = match name {
+            Some(name) => layer::find(&layers, name),
+            None => layer::usual(&layers).ok_or_else(|| "no layer has places".to_string()),
+        };
+        found.cloned().map_err(|problem| format!("model `{}`: {problem}", self.name))
+    }
+
+    /// Ready to say on `device` where the network looks, by the map of this layer; `None`: of the one that was taken before
+    /// one could be chosen.
+    ///
+    /// # Errors
+    /// See [`ModelSource::layer`]; weights that do not load; those of the device.
+    pub fn explainer(&self, device: &Device, name: Option<&str>) -> Result<Explainer> {
+        let value = match name {
+            Some(name) => self.layer(Some(name)).map_err(Error::usage)?.value,
+            None => layer::of_unnamed_maps(&(self.family.layers)(&self.file)).and_then(|l| l.value),
+        };
+        let value = value.ok_or_else(|| Error::usage(format!("model `{}`: no layer has places", self.name)))?;
+        Ok(Explainer::new(self.load()?.graph(device)?, value))
     }
 
     fn weights_error(&self, problem: String) -> Error {

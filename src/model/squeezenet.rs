@@ -3,6 +3,7 @@
 
 use super::convolution::convolution;
 use super::family::{Family, Network};
+use super::layer::Layer;
 use super::{Taken, Weights};
 use crate::config::ModelFile;
 use crate::kernel::graph::{Graph, Op};
@@ -38,6 +39,7 @@ pub const FAMILY: Family = Family {
     sequential: false,
     keys: &[],
     check,
+    layers: |file| layers(file.side),
     build: |file, weights| build(file, weights),
 };
 
@@ -55,12 +57,11 @@ fn check(file: &ModelFile) -> Result<(), String> {
 }
 
 fn build(file: &ModelFile, weights: &Weights) -> Result<Network, String> {
-    let (graph, features) = graph(file, weights, DType::F32)?;
-    Ok(Network::Graph { graph, features })
+    Ok(Network::Graph(graph(file, weights, DType::F32)?))
 }
 
-/// The network in numbers of `dtype` on the CPU, and the value of its `features`.
-pub fn graph(file: &ModelFile, weights: &Weights, dtype: DType) -> Result<(Graph, usize), String> {
+/// The network in numbers of `dtype` on the CPU.
+pub fn graph(file: &ModelFile, weights: &Weights, dtype: DType) -> Result<Graph, String> {
     let text = |e: crate::error::Error| e.to_string();
     let mut net = Builder {
         taken: Taken::of(weights),
@@ -80,12 +81,39 @@ pub fn graph(file: &ModelFile, weights: &Weights, dtype: DType) -> Result<(Graph
             F(squeeze, expand) => (net.fire(&name, last, channels, squeeze, expand)?, 2 * expand),
         };
     }
-    let features = last;
     // the dropout before it acts in training only
     last = net.with_relu("classifier.1", last, [channels, file.classes], 1)?;
     net.graph.push(Op::AveragePool { side: 1 }, &[last]);
     net.taken.nothing_else(&file.family)?;
-    Ok((net.graph, features))
+    Ok(net.graph)
+}
+
+/// Every value of the graph by the name of its module in torchvision; the parts of a fire module too.
+fn layers(side: usize) -> Vec<Layer> {
+    let mut all: Vec<Layer> = Vec::new();
+    let mut push = |name: String, side: usize, usual: bool| {
+        let value = Some(all.len() + 1);
+        all.push(Layer { name, side, value, usual });
+    };
+    let mut side = side;
+    for (i, line) in TABLE.into_iter().enumerate() {
+        let name = format!("features.{i}");
+        match line {
+            C(_) => side = (side - 7) / 2 + 1,
+            M => side = (side - 3).div_ceil(2) + 1,
+            R => {}
+            F(..) => {
+                for part in ["squeeze", "expand1x1", "expand3x3"] {
+                    push(format!("{name}.{part}"), side, false);
+                    push(format!("{name}.{part}_activation"), side, false);
+                }
+            }
+        }
+        push(name, side, matches!(line, R | F(..)));
+    }
+    push("classifier.1".into(), side, false);
+    push("classifier.2".into(), side, false);
+    all
 }
 
 /// Name and shape of every tensor for so many classes.

@@ -3,6 +3,7 @@
 
 use super::convolution::convolution;
 use super::family::{Family, Network};
+use super::layer::Layer;
 use super::{Number, Taken, Weights};
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::kernel::{Net, Step};
@@ -33,6 +34,7 @@ pub const FAMILY: Family = Family {
     sequential: true,
     keys: &[WIDTH, HEAD],
     check,
+    layers,
     build: |file, weights| Ok(Network::Sequence(build(file, weights)?)),
 };
 
@@ -71,13 +73,47 @@ fn check(file: &ModelFile) -> Result<(), String> {
     Ok(())
 }
 
-/// The network of a checked description, every tensor of the file used and of the right shape, every number rounded once.
-pub fn build<T: Number>(file: &ModelFile, weights: &Weights) -> Result<Net<T>, String> {
+/// The table of a checked description, and whether a batch norm follows each convolution.
+fn table(file: &ModelFile) -> (&'static [V], bool) {
     let (base, batch_norm) = match file.family.strip_suffix("_bn") {
         Some(base) => (base, true),
         None => (file.family.as_str(), false),
     };
-    let table = TABLES.iter().find(|(name, _)| *name == base).expect("a checked family").1;
+    (TABLES.iter().find(|(name, _)| *name == base).expect("a checked family").1, batch_norm)
+}
+
+/// `features`: each convolution with its batch norm one value of the graph, its ReLU the next, a pool one more.
+fn layers(file: &ModelFile) -> Vec<Layer> {
+    let (table, batch_norm) = table(file);
+    let mut all: Vec<Layer> = Vec::new();
+    let mut push = |side: usize, value: Option<usize>, usual: bool| {
+        let name = format!("features.{}", all.len());
+        all.push(Layer { name, side, value, usual });
+    };
+    let (mut side, mut value) = (file.side, 1);
+    for step in table {
+        match step {
+            V::M => {
+                side /= 2;
+                push(side, Some(value), false);
+                value += 1;
+            }
+            V::C(_) => {
+                if batch_norm {
+                    push(side, None, false);
+                }
+                push(side, Some(value), false);
+                push(side, Some(value + 1), true);
+                value += 2;
+            }
+        }
+    }
+    all
+}
+
+/// The network of a checked description, every tensor of the file used and of the right shape, every number rounded once.
+pub fn build<T: Number>(file: &ModelFile, weights: &Weights) -> Result<Net<T>, String> {
+    let (table, batch_norm) = table(file);
     let mut taken = Taken::of(weights);
     let mut steps = Vec::new();
     let (mut channels, mut side, mut index) = (3, file.side, 0);

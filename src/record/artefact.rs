@@ -38,6 +38,8 @@ pub struct Explained {
 pub struct Explanation {
     /// One an outcome.
     pub rows: Vec<Explained>,
+    /// The layer that the maps are of; `None`: stored before one could be chosen.
+    pub layer: Option<String>,
     /// Height and width of a map.
     pub side: usize,
     /// Of the class predicted for the clean image, on it.

@@ -196,6 +196,11 @@ const EXPLAIN: Described = Described {
         ("correlation", "Pearson's correlation of the two maps; empty where one is constant"),
         ("share_clean", "share of the clean map's mass on the pixels that the attack changed"),
         ("share_adversarial", "share of the mass of the witness's map on them"),
+        (
+            "layer",
+            "layer whose maps they are, as the weight file names it; empty in maps from before one could be chosen",
+        ),
+        ("side", "height and width of the maps"),
     ],
 };
 

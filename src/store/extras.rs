@@ -17,6 +17,7 @@ const CURVE: &str = "curve.csv";
 const MODEL: &str = "model.json";
 const ROWS: &str = "rows.csv";
 const MAPS: &str = "maps.safetensors";
+const LAYER: &str = "layer.json";
 
 impl Store {
     /// Whether the pictures of a fit are there.
@@ -122,16 +123,35 @@ impl Store {
         self.dir.join(EXPLANATIONS).join(cell).is_dir()
     }
 
-    /// Stores the maps of a cell.
+    /// The layer that the stored maps of a cell are of; `None`: there are none, or they do not say.
+    pub fn explained_layer(&self, cell: &str) -> Result<Option<String>> {
+        if !self.has_explanation(cell) {
+            return Ok(None);
+        }
+        self.layer(cell, &self.provenance(EXPLANATIONS, cell)?)
+    }
+
+    /// Maps from before a layer could be chosen do not name theirs.
+    fn layer(&self, cell: &str, provenance: &Provenance) -> Result<Option<String>> {
+        if !provenance.files.contains_key(LAYER) {
+            return Ok(None);
+        }
+        let text = self.checked(EXPLANATIONS, cell, LAYER, provenance)?;
+        serde_json::from_slice(&text).map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, LAYER, e))
+    }
+
+    /// Stores the maps of a cell, in place of those of another layer.
     pub fn put_explanation(&self, cell: &str, explanation: &Explanation, provenance: Provenance) -> Result<()> {
-        let Explanation { rows, side, clean, adversarial } = explanation;
+        let Explanation { rows, layer, side, clean, adversarial } = explanation;
         let bytes = |maps: &[f32]| -> Vec<u8> { maps.iter().flat_map(|v| v.to_le_bytes()).collect() };
         let shape = vec![clean.len() / (side * side).max(1), *side, *side];
         let file = tensor_file(vec![
             ("adversarial", Dtype::F32, shape.clone(), bytes(adversarial)),
             ("clean", Dtype::F32, shape, bytes(clean)),
         ])?;
-        self.put_files(EXPLANATIONS, cell, vec![(MAPS, file), (ROWS, csv_of(rows)?)], provenance)
+        let mut files = vec![(MAPS, file), (ROWS, csv_of(rows)?)];
+        files.extend(layer.iter().map(|name| (LAYER, serde_json::to_vec(name).expect("plain data"))));
+        self.put_files(EXPLANATIONS, cell, files, provenance)
     }
 
     /// The maps of a cell, where it has some.
@@ -145,6 +165,7 @@ impl Store {
         let rows = csv::Reader::from_reader(table.as_slice()).into_deserialize();
         let rows: Vec<Explained> =
             rows.collect::<Result<_, _>>().map_err(|e| self.damaged(EXPLANATIONS, cell, ROWS, e))?;
+        let layer = self.layer(cell, &provenance)?;
         let parse = move || -> Result<Explanation, String> {
             let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
             let maps = |name: &str| -> Result<Vec<f32>, String> {
@@ -152,7 +173,7 @@ impl Store {
                 Ok(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
             };
             let side = file.tensor("clean").map_err(|e| e.to_string())?.shape().last().copied().unwrap_or(0);
-            Ok(Explanation { rows, side, clean: maps("clean")?, adversarial: maps("adversarial")? })
+            Ok(Explanation { rows, layer, side, clean: maps("clean")?, adversarial: maps("adversarial")? })
         };
         parse().map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, MAPS, e))
     }

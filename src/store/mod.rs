@@ -195,7 +195,7 @@ impl Store {
         }
         sync_dir(&beside)?;
         let place = shelf.join(id);
-        // only ever a failed cell; moved, not removed, so that a kill never leaves half of it
+        // only ever a failed cell, or maps of another layer; moved, not removed, so that a kill never leaves half of it
         let old = shelf.join(format!("{TEMPORARY}old-{id}"));
         if place.exists() {
             fs::rename(&place, &old).map_err(Error::io("rename", &place))?;

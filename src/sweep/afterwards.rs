@@ -86,27 +86,29 @@ fn positions(subset: &Subset, outcomes: &[Outcome]) -> Vec<usize> {
 /// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
 /// explained.
 pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
-    let mut explainers: BTreeMap<usize, Explainer> = BTreeMap::new();
+    let mut explainers: BTreeMap<(usize, &str), Explainer> = BTreeMap::new();
     // of the clean images, which many cells share, by example
-    let mut known: BTreeMap<(usize, usize), BTreeMap<usize, Map>> = BTreeMap::new();
-    let cells: Vec<&PlannedCell> = complete(runner)?.into_iter().filter(|c| c.explain).collect();
-    for (done, cell) in cells.iter().enumerate() {
+    let mut known: BTreeMap<(usize, usize, &str), BTreeMap<usize, Map>> = BTreeMap::new();
+    let cells = complete(runner)?.into_iter().filter_map(|c| Some((c, c.explain.as_deref()?)));
+    let cells: Vec<(&PlannedCell, &str)> = cells.collect();
+    for (done, (cell, layer)) in cells.iter().copied().enumerate() {
         tell(Event::After { what: "maps", done, of: cells.len() });
-        if runner.store.has_explanation(&cell.id) {
+        if runner.store.explained_layer(&cell.id)?.as_deref() == Some(layer) {
             continue;
         }
         check_stop(runner)?;
         let began = Instant::now();
         let model = &runner.plan.models[cell.model];
-        let explainer = match explainers.entry(cell.model) {
+        let explainer = match explainers.entry((cell.model, layer)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device)?),
+            Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device, Some(layer))?),
         };
-        let known = known.entry((cell.model, cell.data)).or_default();
+        let known = known.entry((cell.model, cell.data, layer)).or_default();
         let subset = &runner.plan.data[cell.data].subset;
         let (outcomes, witnesses) = (runner.store.read(&cell.id)?.outcomes, runner.store.read_witnesses(&cell.id)?);
         let made_with = (explainer as &Explainer, &runner.machine.device, runner.stop);
-        let explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
+        let mut explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
+        explanation.layer = Some(layer.to_string());
         runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
     }
     Ok(())
@@ -115,7 +117,7 @@ pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
 /// What explains, where, and until when.
 type MadeWith<'a> = (&'a Explainer, &'a Device, &'a AtomicBool);
 
-/// The maps of the outcomes of one cell; those of clean images are kept in `known`, by example.
+/// The maps of the outcomes of one cell, their layer yet to be named; those of clean images are kept in `known`, by example.
 pub(super) fn explained(
     made_with: MadeWith,
     subset: &Subset,
@@ -157,7 +159,7 @@ pub(super) fn explained(
     let rows = outcomes.iter().enumerate().map(row).collect();
     let side = maps_before.first().map_or(0, |m| m.side);
     let values = |maps: Vec<Map>| maps.into_iter().flat_map(|m| m.values).collect();
-    Ok(Explanation { rows, side, clean: values(maps_before), adversarial: values(maps_after) })
+    Ok(Explanation { rows, layer: None, side, clean: values(maps_before), adversarial: values(maps_after) })
 }
 
 /// Images that are explained at a time: a graph keeps every value of each.

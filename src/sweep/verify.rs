@@ -54,8 +54,8 @@ struct Loaded<'a> {
     brought: BTreeSet<PathBuf>,
     /// By the records of both: the net, the images, the net's verdicts on them.
     benches: BTreeMap<String, Bench>,
-    /// By the same: what explains the net, and maps of clean images, by example.
-    explainers: BTreeMap<String, (Explainer, BTreeMap<usize, Map>)>,
+    /// By the same and a layer: what explains the net, and maps of clean images, by example.
+    explainers: BTreeMap<(String, Option<String>), (Explainer, BTreeMap<usize, Map>)>,
 }
 
 /// What to do about a file that is not where the run found it.
@@ -203,11 +203,14 @@ impl Loaded<'_> {
         let id = stored.cell.id();
         let Some(explanation) = self.store.read_explanation(&id)? else { return Ok(()) };
         let key = key(&stored.cell.model, &stored.cell.data);
-        if !self.explainers.contains_key(&key) {
+        let at = (key.clone(), explanation.layer.clone());
+        if !self.explainers.contains_key(&at) {
             let source = self.model(&stored.cell.model, &stored.provenance)?;
-            self.explainers.insert(key.clone(), (source.explainer(&self.machine.device)?, BTreeMap::new()));
+            let explainer = source.explainer(&self.machine.device, explanation.layer.as_deref());
+            let explainer = explainer.map_err(|e| Error::Store(format!("the maps of cell {id}: {e}")))?;
+            self.explainers.insert(at.clone(), (explainer, BTreeMap::new()));
         }
-        let (explainer, known) = self.explainers.get_mut(&key).expect("put there above");
+        let (explainer, known) = self.explainers.get_mut(&at).expect("put there above");
         let (subset, stop) = (&self.benches[&key].subset, AtomicBool::new(false));
         let made_with = (explainer as &Explainer, &self.machine.device, &stop);
         let again = afterwards::explained(made_with, subset, &stored.outcomes, witnesses, known)?;

@@ -75,11 +75,6 @@ impl Graph {
         self.nodes.len()
     }
 
-    /// All operations; number i makes value i + 1.
-    pub fn operations(&self) -> impl ExactSizeIterator<Item = &Op> + DoubleEndedIterator {
-        self.nodes.iter().map(|(op, _)| op)
-    }
-
     /// The same graph with its weights on `device`.
     pub fn on(&self, device: &Device) -> Result<Graph> {
         let nodes = self.nodes.iter().map(|(op, inputs)| Ok((op.on(device)?, inputs.clone())));

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::record::{Explanation, Inputs};
 use crate::report::draw::canvas::{Drawing, Picture, Points, Raster, Scale, render};
 use crate::report::draw::font::FONT;
+use crate::report::draw::heat;
 use crate::report::draw::look::{Look, shortened};
 use crate::report::draw::sheet::{Sheet, caption, picture, title};
 use crate::report::draw::stamp::figure_error;
@@ -17,7 +18,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Columns of `explain.csv`, normative.
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     Column::text("cell"),
     Column::count("example"),
     Column::number("maximum_clean"),
@@ -25,6 +26,8 @@ const COLUMNS: [Column; 7] = [
     Column::number("correlation"),
     Column::number("share_clean"),
     Column::number("share_adversarial"),
+    Column::text("layer"),
+    Column::count("side"),
 ];
 
 /// One row an image whose predictions are explained.
@@ -34,7 +37,9 @@ pub fn table(run: &Run) -> Result<Option<Table>> {
         let Some(explanation) = run.store.read_explanation(&s.id)? else { continue };
         rows.extend(explanation.rows.iter().map(|e| {
             let maxima = [e.maximum_clean, e.maximum_adversarial].map(f64::from);
-            row![&s.id, e.example, maxima[0], maxima[1], e.correlation, e.share_clean, e.share_adversarial]
+            let (layer, side) = (explanation.layer.clone(), explanation.side);
+            let shares = [e.share_clean, e.share_adversarial];
+            row![&s.id, e.example, maxima[0], maxima[1], e.correlation, shares[0], shares[1], layer, side]
         }));
     }
     Table::of(&COLUMNS, rows)
@@ -43,8 +48,8 @@ pub fn table(run: &Run) -> Result<Option<Table>> {
 /// Blocks of images, one a cell: no more than fit on a page.
 const MOST_BLOCKS: usize = 2;
 const ROWS: [&str; 4] = ["clean", "Grad-CAM", "adversarial", "Grad-CAM"];
-/// Share of the map's colour laid over the image.
-const OVERLAY: f32 = 0.55;
+/// Share of the map's colour over the image where the map is highest.
+const OVERLAY: f32 = 0.75;
 /// Images are enlarged to at least so many pixels first, so that the map over them is smooth.
 const SMOOTH: usize = 128;
 
@@ -121,12 +126,18 @@ impl Block {
         };
         let (columns, rows): (Vec<_>, Vec<Vec<String>>) =
             order.iter().filter_map(|k| Some((column(k)?, row(k)))).take(Sheet { look }.columns()).unzip();
-        let title = title(&summary.cell, &inputs.classes, look);
+        let title = format!("{}, {}", title(&summary.cell, &inputs.classes, look), of_layer(explanation));
         Ok((!columns.is_empty()).then_some(Block { title, columns, rows }))
     }
 }
 
-/// The map, from transparent at 0 to yellow and red at its maximum, over the image.
+/// What maps are of, for captions: `Grad-CAM of features.20, 4×4`.
+pub fn of_layer(explanation: &Explanation) -> String {
+    let Explanation { layer, side, .. } = explanation;
+    format!("Grad-CAM of {}, {side}×{side}", layer.as_deref().unwrap_or("the last map"))
+}
+
+/// The map over the image in grey: nothing of it where it is 0, so that the image stays readable, most where it is highest.
 pub fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
     let enlarged = SMOOTH.div_ceil(image.width() as usize).max(1) * image.width() as usize;
     let mut shown = imageops::resize(image, enlarged as u32, enlarged as u32, imageops::FilterType::Nearest);
@@ -135,10 +146,10 @@ pub fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
         let at =
             |v: u32| ((f64::from(v) + 0.5) * side as f64 / enlarged as f64 - 0.5).clamp(0.0, (side - 1) as f64) as f32;
         let value = if most > 0.0 { bilinear(map, side, at(x), at(y)) / most } else { 0.0 };
-        // black to red to yellow
-        let heat = [(2.0 * value).min(1.0), (2.0 * value - 1.0).max(0.0), 0.0];
+        let (heat, share) = (heat::colour(value), OVERLAY * value.clamp(0.0, 1.0));
+        // what has a colour is of the map
         let grey = 0.299 * f32::from(pixel.0[0]) + 0.587 * f32::from(pixel.0[1]) + 0.114 * f32::from(pixel.0[2]);
-        *pixel = Rgb([0, 1, 2].map(|c| ((1.0 - OVERLAY) * grey + OVERLAY * 255.0 * heat[c]).round() as u8));
+        *pixel = Rgb(heat.map(|c| ((1.0 - share) * grey + share * c).round() as u8));
     }
     shown
 }
@@ -222,5 +233,22 @@ impl Drawing for Figure<'_> {
             }
         }
         rasters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overlay_is_the_image_where_the_map_is_zero_and_mostly_colour_where_it_is_highest() {
+        // 0.299 · 200 + 0.587 · 100 + 0.114 · 50 = 124.2
+        let image = RgbImage::from_pixel(2, 2, Rgb([200, 100, 50]));
+        let grey = Rgb([124; 3]);
+        assert!(overlaid(&image, &[0.0; 4], 2).pixels().all(|p| *p == grey));
+        let half = overlaid(&image, &[0.0, 4.0, 0.0, 4.0], 2);
+        assert_eq!((half.width(), half[(0, 0)], half[(31, 127)]), (128, grey, grey));
+        // a quarter of the grey, three quarters of viridis' end (253, 231, 37)
+        assert_eq!(half[(127, 64)], Rgb([221, 204, 59]));
     }
 }

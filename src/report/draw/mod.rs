@@ -5,6 +5,7 @@ pub mod canvas;
 pub mod curves;
 pub mod font;
 pub mod groups;
+pub mod heat;
 pub mod legend;
 pub mod look;
 mod pdf;

@@ -9,7 +9,7 @@ use super::words::{budget, goal};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::{Explanation, Inputs, Outcome};
-use crate::report::charts::explain::overlaid;
+use crate::report::charts::explain::{of_layer, overlaid};
 use crate::report::draw::canvas::encode;
 use crate::report::draw::groups::distance_to_usual;
 use crate::report::draw::sheet::{caption, picture};
@@ -57,6 +57,8 @@ struct Shown {
     cell: String,
     /// Differences are shown so many times as large.
     times: u32,
+    /// What its maps are of; empty: it has none.
+    layer: String,
     images: Vec<Image>,
 }
 
@@ -72,6 +74,9 @@ struct Image {
     adversarial: usize,
     /// Where the net looked.
     maps: Option<[usize; 2]>,
+    /// What the maps are of.
+    #[serde(skip)]
+    layer: String,
     captions: [String; 2],
     /// Class, and its probability before and after; empty where it is not stored.
     probabilities: Vec<[String; 3]>,
@@ -198,8 +203,8 @@ fn candidates(run: &Run, s: &Summary, inputs: &Inputs) -> Result<Vec<Candidate>>
             }
         }
         let base64 = |image| Ok(base64::engine::general_purpose::STANDARD.encode(encode(image)?));
-        found
-            .push(Candidate { image: image(inputs, o), pictures: pictures.iter().map(base64).collect::<Result<_>>()? });
+        let image = Image { layer: explanation.as_ref().map_or(String::new(), of_layer), ..image(inputs, o) };
+        found.push(Candidate { image, pictures: pictures.iter().map(base64).collect::<Result<_>>()? });
     }
     Ok(found)
 }
@@ -247,6 +252,7 @@ fn image(inputs: &Inputs, o: &Outcome) -> Image {
         clean: 0,
         adversarial: 0,
         maps: None,
+        layer: String::new(),
         captions: [
             caption(inputs, o.clean_prediction, o.confidence_clean),
             caption(inputs, o.adversarial_prediction, o.confidence_adversarial),
@@ -315,7 +321,8 @@ fn scenes(
         // the largest change just stays within the grey levels
         let largest = images.iter().filter_map(|image| image.change).fold(1.0, f64::max);
         let times = (127.0 / largest).floor().max(1.0) as u32;
-        attack.budgets.push(Shown { name: budget(&s.cell), cell: s.id.clone(), times, images });
+        let layer = images.iter().find(|i| i.maps.is_some()).map_or(String::new(), |i| i.layer.clone());
+        attack.budgets.push(Shown { name: budget(&s.cell), cell: s.id.clone(), times, layer, images });
     }
     scenes
 }

@@ -143,6 +143,7 @@
       const map = figure.querySelector("img");
       if (i.maps) map.src = source(i.maps[k]);
       map.alt = `Grad-CAM of the ${k ? "adversarial" : "clean"} image`;
+      figure.querySelector(".layer").textContent = c.layer;
     });
     const row = ([name, ...values]) => make("tr", {}, make("td", { textContent: name }), ...values.map((value) => {
       const td = make("td", { className: "number", textContent: value });

@@ -6,9 +6,9 @@ use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver, Takes};
 use crate::config::{At, Block, Problems, SweepFile};
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::record::{AttackRecord, Cell, SCHEMA};
+use crate::record::{AttackRecord, Cell, CellId, SCHEMA};
 use crate::terms::{Budget, Goal, Mode, Precision, Threat, WitnessKind};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Reads and resolves a sweep file, which may be a pipe (`<(…)`, `/dev/stdin`): it is read once, and its relative paths count from
@@ -27,12 +27,16 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
     let (models, data, notes) = Default::default();
     let mut resolver = Resolver { problems: &problems, source, beside, models, data, notes };
-    let mut cells = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut cells: Vec<PlannedCell> = Vec::new();
+    let mut places: BTreeMap<CellId, usize> = BTreeMap::new();
     for block in &file.blocks {
         for planned in resolver.block(block, file.seed) {
-            if seen.insert(planned.id.clone()) {
-                cells.push(planned);
+            match places.get(&planned.id) {
+                Some(place) => cells[*place].explain_too(planned.explain, block.line, &problems),
+                None => {
+                    places.insert(planned.id.clone(), cells.len());
+                    cells.push(planned);
+                }
             }
         }
     }
@@ -92,6 +96,7 @@ impl Resolver<'_> {
         }
         let mut cells = Vec::new();
         for &model in &models {
+            let explain = block.explain.as_ref().and_then(|e| self.explained_layer(model, e));
             for At { value: goal, line: goal_line } in &goals {
                 for budgets in &threats {
                     for attack in &attacks {
@@ -143,7 +148,7 @@ impl Resolver<'_> {
                                         earlier: before,
                                         fit,
                                         transfer_to: transfer_to.clone(),
-                                        explain: block.explain,
+                                        explain: explain.clone(),
                                     });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),

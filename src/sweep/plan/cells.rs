@@ -1,7 +1,9 @@
 //! A plan: every cell of a sweep, with what is needed to compute it.
 
 use crate::attack::Attack;
+use crate::config::Problems;
 use crate::data::{Choice, Dataset, Subset};
+use crate::error::{Error, Result};
 use crate::figure::FigureRecord;
 use crate::model::ModelSource;
 use crate::placement::Picture;
@@ -52,8 +54,8 @@ pub struct PlannedCell {
     pub fit: Option<Fitting>,
     /// Models that judge the witnesses too: indices into [`Plan::models`].
     pub transfer_to: Vec<usize>,
-    /// Whether predictions are explained by maps.
-    pub explain: bool,
+    /// The layer whose maps explain predictions, if they are explained.
+    pub explain: Option<String>,
 }
 
 /// What the pictures of an attack are made from.
@@ -81,6 +83,18 @@ impl Plan {
         let data = [Some(cell.data), cell.fit.as_ref().and_then(|fit| fit.data)];
         let of_data = data.iter().flatten().flat_map(|data| &self.data[*data].subset.notes);
         self.notes.iter().chain(of_data).cloned().collect()
+    }
+
+    /// Every cell is explained: by the maps of this layer, else of the one that the sweep asks for, else of the model's usual
+    /// one.
+    ///
+    /// # Errors
+    /// A layer that one of the models does not have.
+    pub fn explain_all(&mut self, layer: Option<&str>) -> Result<()> {
+        for cell in self.cells.iter_mut().filter(|c| c.explain.is_none() || layer.is_some()) {
+            cell.explain = Some(self.models[cell.model].layer(layer).map_err(Error::usage)?.name);
+        }
+        Ok(())
     }
 
     /// What is not as sure as it could be: files of data that no hash pins, each with the hash it has now.
@@ -130,6 +144,21 @@ impl Plan {
             unpinned_data,
             published: self.published(),
             figures: self.figures.clone(),
+        }
+    }
+}
+
+impl PlannedCell {
+    /// The same cell in another block of the sweep, which asks for this layer's maps.
+    pub(super) fn explain_too(&mut self, layer: Option<String>, line: usize, problems: &Problems) {
+        match (&self.explain, layer) {
+            (Some(first), Some(other)) if *first != other => {
+                let hint = "the maps of a cell are of one layer (hint: a sweep of its own, with another `name`)";
+                problems
+                    .add(line, format!("cell {} is explained by `{first}` already, not by `{other}`: {hint}", self.id));
+            }
+            (None, layer) => self.explain = layer,
+            _ => {}
         }
     }
 }

@@ -1,11 +1,17 @@
 //! Resolves names of models, and whether they take the images.
 
 use super::resolver::Resolver;
-use crate::config::{At, Block};
+use crate::config::{At, Block, ExplainSpec};
 use crate::data::{self};
 use crate::model::{self};
 
 impl Resolver<'_> {
+    /// The layer whose maps explain what a model says.
+    pub(super) fn explained_layer(&self, model: usize, asked: &ExplainSpec) -> Option<String> {
+        let found = self.models[model].1.layer(asked.layer.as_deref());
+        found.map_err(|problem| self.problem(asked.line, problem)).ok().map(|layer| layer.name)
+    }
+
     pub(super) fn model(&mut self, name: &At<String>) -> Option<usize> {
         if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
             return Some(known);
