@@ -54,9 +54,12 @@ struct Loaded<'a> {
     brought: BTreeSet<PathBuf>,
     /// By the records of both: the net, the images, the net's verdicts on them.
     benches: BTreeMap<String, Bench>,
-    /// By the same and a layer: what explains the net, and maps of clean images, by example.
-    explainers: BTreeMap<(String, Option<String>), (Explainer, BTreeMap<usize, Map>)>,
+    /// By the same, and a layer.
+    explainers: BTreeMap<(String, Option<String>), Known>,
 }
+
+/// What explains a net, and the maps of clean images that are known, by example.
+type Known = (Explainer, BTreeMap<usize, Map>);
 
 /// What to do about a file that is not where the run found it.
 fn put_back(provenance: &Provenance) -> String {
