@@ -217,7 +217,11 @@ fn call(arg: &Arg) -> String {
     } else {
         value
     };
-    let value = if arg.get_action().takes_values() { value } else { String::new() };
+    let value = match arg.get_num_args() {
+        _ if !arg.get_action().takes_values() => String::new(),
+        Some(few) if few.min_values() == 0 => format!("[={}]", value.trim()),
+        _ => value,
+    };
     match (arg.get_short(), arg.get_long()) {
         (Some(short), Some(long)) => format!("`-{short}`, `--{long}{value}`"),
         (_, Some(long)) => format!("`--{long}{value}`"),

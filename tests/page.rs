@@ -4,14 +4,15 @@
 mod made_up;
 mod support;
 
-use foolproof::analysis::Run;
+use foolproof::analysis::{Run, ladder};
 use foolproof::digest;
 use foolproof::record::{
     AttackRecord, Cell, DataRecord, Explained, Explanation, Inputs, ModelRecord, Outcome, Provenance, Witnesses,
 };
 use foolproof::report;
 use foolproof::store::Store;
-use std::collections::BTreeSet;
+use foolproof::terms::{Budget, Norm};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,9 @@ struct Synthetic {
     images: usize,
     side: usize,
     explained: bool,
+    norm: Norm,
+    /// Whether (attack, budget, example) is fooled, of so many budgets.
+    fooled: fn([usize; 3], usize) -> bool,
 }
 
 fn small() -> Synthetic {
@@ -43,6 +47,9 @@ fn small() -> Synthetic {
         images: 12,
         side: 16,
         explained: true,
+        norm: Norm::Linf,
+        // the later a budget stands, the more
+        fooled: |[_, budget, example], budgets| example % (budgets + 1) <= budget,
     }
 }
 
@@ -80,7 +87,7 @@ impl Synthetic {
                             params: params.iter().cloned().collect(),
                             ..usual.attack
                         },
-                        threat: made_up::threat(usual.threat.norm, eps),
+                        threat: made_up::threat(self.norm, eps),
                         ..usual
                     });
                 }
@@ -89,7 +96,7 @@ impl Synthetic {
         cells
     }
 
-    /// Stores it. The later a budget stands, the more images are fooled.
+    /// Stores it.
     fn store(&self, folder: &Path) -> Store {
         let store = Store::create(folder).unwrap();
         let values = 3 * self.side * self.side;
@@ -106,8 +113,9 @@ impl Synthetic {
         };
         store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
         for (i, cell) in cells.iter().enumerate() {
-            let budget = i % self.budgets.len();
-            let fooled = |example: usize| example % (self.budgets.len() + 1) <= budget;
+            let budgets = self.budgets.len();
+            let fooled =
+                |example: usize| (self.fooled)([i / budgets % self.attacks.len(), i % budgets, example], budgets);
             let rows: Vec<Outcome> =
                 (0..self.images).map(|e| outcome(e, fooled(e), self.classes.len().max(1))).collect();
             // 8 levels in the first cell, and not the same in its neighbours
@@ -183,10 +191,9 @@ fn the_page_needs_nothing_but_itself() {
         }
         rest
     };
-    assert_eq!(
-        between(&markup, " src=\"", "\"").len() + markup.matches("url(").count() + markup.matches("@import").count(),
-        0
-    );
+    let sources = between(&markup, " src=\"", "\"");
+    assert!(!sources.is_empty() && sources.iter().all(|s| s.starts_with("data:image/png;base64,")));
+    assert_eq!(markup.matches("url(").count() + markup.matches("@import").count(), 0);
     assert_eq!(
         markup.matches("<link").count() + markup.matches("<iframe").count() + markup.matches("<object").count(),
         0
@@ -248,7 +255,8 @@ fn nothing_of_a_run_becomes_markup() {
     assert_eq!(page.matches("<script").count(), 2, "the data and the script");
     assert_eq!(page.matches("</script").count(), 2);
     assert_eq!(page.matches("<!--").count(), 0);
-    assert_eq!(page.matches("<img").count(), page.matches("<img id=").count());
+    let ours = page.matches("<img id=").count() + page.matches("<img class=\"thumb\" alt=\"").count();
+    assert_eq!(page.matches("<img").count(), ours);
     assert!(page.contains("&lt;img src=x onerror=alert(2)&gt;"), "it is there as text");
     let figures = between(&page, "<svg", "</svg>");
     assert!(figures.len() >= 3);
@@ -290,6 +298,181 @@ fn the_same_cells_give_the_same_page() {
     }
 }
 
+/// The card of a model.
+fn card<'a>(page: &'a str, model: &str) -> &'a str {
+    let head = format!("<article class=\"answer\"><h3>{model}</h3>");
+    let at = page.find(&head).unwrap_or_else(|| panic!("no card of {model}"));
+    page[at..].split("</article>").next().unwrap()
+}
+
+/// A table of the run by the names of its columns.
+fn rows(store: &Store, table: &str) -> Vec<BTreeMap<String, String>> {
+    let bytes = store.read_bytes(table).unwrap();
+    csv::Reader::from_reader(bytes.as_slice()).into_deserialize().map(Result::unwrap).collect()
+}
+
+#[test]
+fn warnings_stand_above_the_cards_then_figures_then_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = small();
+    let store = run.store(folder.path());
+    let ids =
+        |page: &str| -> Vec<String> { between(page, "<section id=\"", "\"").into_iter().map(String::from).collect() };
+    let order = ["warnings", "cards", "figures", "gallery", "summary", "tables", "cells", "commands"];
+    let page = page_of(&store);
+    let complaints = ladder::complaints(&Run::read(&store).unwrap().sanity).len();
+    assert_eq!(complaints, 0, "nothing to warn of");
+    assert_eq!(ids(&page), order[1..], "no heading without a warning below it");
+    assert!(!page.contains("#warnings") && page.contains("relations of the sanity ladder apply"));
+    // a failed cell is a warning
+    store
+        .put_failed(&run.cells()[0], Provenance { error: Some("out of luck".into()), ..made_up::provenance() })
+        .unwrap();
+    let page = page_of(&store);
+    assert_eq!(ids(&page), order);
+    assert!(page.contains("href=\"#warnings\""));
+}
+
+/// Three attacks that fool different images: at 8/255 of twelve the 1st three, the 2nd four, the 3rd two, and six in all.
+#[test]
+fn a_card_has_the_worst_case_over_the_attacks_that_the_tables_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    run.fooled = |[attack, budget, example], _| budget > 0 && example % [4, 3, 6][attack] == 0;
+    let store = run.store(folder.path());
+    let page = page_of(&store);
+    let of_budget = |row: &&BTreeMap<String, String>| row["model"] == "net-b" && row["eps"] == "8/255";
+    let (summary, images) = (rows(&store, "tables/summary.csv"), rows(&store, "tables/images.csv"));
+    let cells: Vec<_> = summary.iter().filter(of_budget).collect();
+    let broken: BTreeSet<&str> = images
+        .iter()
+        .filter(|row| row["success"] == "true" && cells.iter().any(|cell| cell["cell"] == row["cell"]))
+        .map(|row| row["example"].as_str())
+        .collect();
+    let strongest = cells.iter().min_by_key(|row| row["robust_correct"].parse::<usize>().unwrap()).unwrap();
+    let (n, alone) = (cells[0]["n"].parse::<usize>().unwrap(), strongest["robust_correct"].parse::<usize>().unwrap());
+    let robust = n - broken.len();
+    assert_eq!((n, robust, alone, strongest["params"].as_str()), (12, 6, 8, "steps=10"));
+    let (low, high) = foolproof::statistics::wilson(robust, n);
+    let card = card(&page, "net-b");
+    let number = format!(
+        "<dt>Linf 8/255</dt><dd><strong>50.0 %</strong> robust (6 of 12), interval {:.1} to {:.1} %. Set by pgd, steps 10 (<a href=\"#cell-{}\"",
+        100.0 * low,
+        100.0 * high,
+        strongest["cell"]
+    );
+    assert!(card.contains(&number), "{number}\n{card:.2000}");
+    assert!(card.contains("</a>). The 2 other attacks fool 2 more: alone it leaves 8."), "{card:.2000}");
+    assert!(card.contains("<dt>clean</dt><dd><strong>100.0 %</strong> right (12 of 12), interval 75.8 to 100.0 %"));
+    // at 2/255 nothing is fooled, at the others the same six
+    let name = "aria-label=\"Percent robust over the budget: 0: 100.0 %; Linf 2/255: 100.0 %; Linf 4/255: 50.0 %; Linf 8/255: 50.0 %\"";
+    assert!(card.contains(name), "{card:.3000}");
+    // all changes are as large as each other: by number
+    let shown: Vec<&str> = between(card, "alt=\"clean image ", ",");
+    assert_eq!(shown, ["0", "3", "6", "9"]);
+    assert_eq!(card.matches("alt=\"adversarial image ").count(), 4);
+    assert!(!card.contains("was not run") && !card.contains("failed"));
+}
+
+#[test]
+fn a_card_says_what_failed_and_which_budget_was_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = small();
+    run.budgets.pop();
+    let store = run.store(folder.path());
+    // the strongest attack of net-a at 4/255, and all of net-b
+    let cells = run.cells();
+    let failed = |cell: &Cell| {
+        cell.model.name == "net-b"
+            || (cell.attack.name == "fgsm" && cell.threat == made_up::threat(Norm::Linf, "4/255"))
+    };
+    for cell in cells.iter().filter(|cell| failed(cell)) {
+        let error = Some(format!("{HOSTILE} ran out"));
+        store.put_failed(cell, Provenance { error, ..made_up::provenance() }).unwrap();
+    }
+    let page = page_of(&store);
+    let (some, none) = (card(&page, "net-a"), card(&page, "net-b"));
+    assert!(
+        some.contains("1 of 6 cells failed, and are in no number here. The first: &lt;/script&gt;"),
+        "{some:.2000}"
+    );
+    assert!(
+        some.contains("1 of the attacks here failed or are missing: the net may be weaker than this."),
+        "{some:.2000}"
+    );
+    assert!(
+        some.contains("<dt>Linf 4/255</dt>")
+            && some.contains("The usual budget, 8/255, was not run: this is the nearest.")
+    );
+    assert!(none.contains("6 of 6 cells failed") && none.contains("No cell of this model is complete"), "{none}");
+}
+
+#[test]
+fn a_card_fits_runs_without_a_radius() {
+    for (norm, budgets, wanted) in [
+        (
+            Norm::Patch,
+            ["0.05", "0.2"],
+            "<dt>5 % of the area</dt><dd><strong>33.3 %</strong> fooled, of those right before (4 of 12)",
+        ),
+        (Norm::Pixels, ["3", "5"], "<dt>3 pixels</dt><dd><strong>66.7 %</strong> robust (8 of 12)"),
+        (
+            Norm::Any,
+            ["1", "2"],
+            "<dt>any image</dt><dd><strong>66.7 %</strong> fooled, of those right before (8 of 12)",
+        ),
+        (Norm::L2, ["1", "0.25"], "<dt>L2 0.25</dt><dd><strong>33.3 %</strong> robust (4 of 12)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = small();
+        (run.norm, run.budgets) = (norm, budgets.map(String::from).into());
+        let page = page_of(&run.store(folder.path()));
+        let card = card(&page, "net-a");
+        assert!(card.contains(wanted), "{norm:?}: {card:.2000}");
+        assert_eq!(card.contains("<svg"), norm != Norm::Any);
+        assert!(card.matches("<img").count() >= 8, "{norm:?}: pictures");
+    }
+}
+
+/// Of four images the first attack fools three, the second all, the third one at less: 0.05, 0.1, 0.2 and 0.3 are the least.
+#[test]
+fn where_the_least_change_is_looked_for_a_card_has_its_median_and_no_robust_accuracy() {
+    for (images, wanted, alone) in [
+        (
+            6,
+            "<strong>0.250</strong> is the median of the least changes (4 of 6 fooled, of those right before)",
+            "0.300",
+        ),
+        (8, "<strong>none</strong>: half of the images or more stand (4 of 8 fooled, of those right before)", "none"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Synthetic { images, explained: false, models: vec!["net-a".into()], ..small() };
+        let within = Synthetic { norm: Norm::L2, budgets: vec!["0.5".into()], ..run };
+        let mut cells = within.cells();
+        let store = within.store(folder.path());
+        cells.iter_mut().for_each(|cell| cell.threat.eps = Budget::Minimal { passes: 100 });
+        store.put_plan(&made_up::plan("made-up", &[within.cells(), cells.clone()].concat())).unwrap();
+        let nearest = [[0.3, 0.1, 0.4, f64::NAN], [0.2, 0.1, 0.4, 0.05], [f64::NAN, f64::NAN, 0.3, f64::NAN]];
+        for (cell, l2) in cells.iter().zip(nearest) {
+            let row = |e: usize| match l2.get(e) {
+                Some(l2) if l2.is_finite() => Outcome { l2: Some(*l2), ..outcome(e, true, 10) },
+                _ => outcome(e, false, 10),
+            };
+            let rows: Vec<Outcome> = (0..images).map(row).collect();
+            let attacked = Witnesses::U8(vec![9; images * 3 * 16 * 16]);
+            store.put(cell, &rows, &attacked, 16, made_up::provenance()).unwrap();
+        }
+        let page = page_of(&store);
+        let card = card(&page, "net-a");
+        let line = card.split("<dt>L2 minimal, 100 passes</dt>").nth(1).expect("its own number");
+        assert!(line.contains(wanted), "{line:.1000}");
+        assert!(line.contains("Set by pgd, steps 10 (") && !line.contains("robust"), "{line:.1000}");
+        assert!(line.contains(&format!("The least of 3 attacks counts; alone it gives {alone}.")), "{line:.1000}");
+        assert_eq!(card.matches("<svg").count(), 1, "a curve of the radii alone");
+        assert!(card.contains("<dt>L2 0.5</dt>") && !card.contains("inf"), "{card:.2000}");
+    }
+}
+
 /// Room is shared out: pictures, cells and tables that would be too much are left out, counted, and their file is named.
 #[test]
 fn the_page_stays_small_and_says_what_it_leaves_out() {
@@ -299,6 +482,8 @@ fn the_page_stays_small_and_says_what_it_leaves_out() {
     run.attacks[0].1.push(("words".into(), "x".repeat(1_000_000)));
     let page = page_of(&run.store(folder.path()));
     assert!(page.len() < 20_000_000, "{} bytes", page.len());
+    // at this side the usual budget is ImageNet's, and pictures are made smaller
+    assert!(card(&page, "net-a").contains("<dt>Linf 4/255</dt>") && card(&page, "net-a").len() < 500_000);
     let shown = between(&page, "<h2 id=\"gallery-h\">Gallery</h2><p>", "</p>")[0];
     let count: usize = shown.split(' ').next().unwrap().parse().unwrap();
     assert!(shown.contains(" of 360 images are shown, of ") && (5..126).contains(&count), "{shown}");
@@ -407,7 +592,7 @@ fn it_works_in_a_browser() {
     let page = page_of(&run.store(folder.path()));
     fs::write(folder.path().join("driven.html"), driven(&page)).unwrap();
     let mut papers = BTreeSet::new();
-    for (width, dark) in [(375, false), (375, true), (768, false), (768, true), (1440, false), (1440, true)] {
+    for (width, dark) in [(360, false), (360, true), (800, false), (800, true), (1400, false), (1400, true)] {
         let said = browse(&chromium, folder.path(), width, dark);
         let at = format!("{width} px, dark {dark}: {said:#}");
         let number = |key: &str| said[key].as_f64().unwrap_or_else(|| panic!("{key}: {at}"));

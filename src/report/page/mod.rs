@@ -1,6 +1,8 @@
-//! `report.html`: all of a run on one page that needs nothing but itself. Warnings first, then the cells, figures, a gallery
-//! to click through, tables, and what is known of each cell. No time, path, device or thread count stands on it.
+//! `report.html`: all of a run on one page that needs nothing but itself. Warnings first, where there are any, then the answer
+//! (a card a model), figures, a gallery to click through, tables, and what is known of each cell. No time, path, device or
+//! thread count stands on it.
 
+mod cards;
 mod cells;
 mod gallery;
 mod html;
@@ -36,10 +38,13 @@ pub fn page(run: &Run, files: &[(String, Vec<u8>)], tables: &[(String, Table)]) 
     let page = Page { run, names, shown: cells.shown };
     let mut html = Html::default();
     page.head(&mut html);
-    page.warnings(&mut html);
-    page.summary(&mut html);
+    if page.has_warnings() {
+        page.warnings(&mut html);
+    }
+    cards::write(run, &page.names, &|html, id| page.link(html, id, true), &mut html)?;
     figures(&mut html, files);
     gallery.write(&mut html);
+    page.summary(&mut html);
     page.tables(&mut html, tables);
     html.append(cells.html);
     page.commands(&mut html);
@@ -94,13 +99,22 @@ impl Page<'_> {
                 images
             ),
         );
+        html.raw("<nav aria-label=\"Parts of this page\">");
+        if self.has_warnings() {
+            html.raw("<a href=\"#warnings\">Warnings</a>");
+        }
         html.raw(
-            "<nav aria-label=\"Parts of this page\"><a href=\"#warnings\">Warnings</a><a href=\"#summary\">Results</a>\
-             <a href=\"#figures\">Figures</a><a href=\"#gallery\">Gallery</a><a href=\"#tables\">Tables</a>\
-             <a href=\"#cells\">Cells</a><a href=\"#commands\">Commands</a></nav>\
+            "<a href=\"#cards\">At a glance</a><a href=\"#figures\">Figures</a><a href=\"#gallery\">Gallery</a>\
+             <a href=\"#summary\">Results</a><a href=\"#tables\">Tables</a><a href=\"#cells\">Cells</a>\
+             <a href=\"#commands\">Commands</a></nav>\
              <noscript>Without scripts tables cannot be sorted, and the gallery stays empty.</noscript>\
              </header><main id=\"main\" tabindex=\"-1\">",
         );
+    }
+
+    fn has_warnings(&self) -> bool {
+        let incomplete = self.run.cells.iter().any(|s| s.status != "ok");
+        incomplete || !self.unpinned().is_empty() || !ladder::complaints(&self.run.sanity).is_empty()
     }
 
     /// What a reader has to know before any number.
@@ -145,6 +159,12 @@ impl Page<'_> {
             html.element("span", &[], &format!(" name: {more}."));
             html.raw("</p>");
         }
+        self.ladder(html);
+        html.raw("</section>");
+    }
+
+    /// How many relations between cells were checked, and what came of it.
+    fn ladder(&self, html: &mut Html) {
         let checked = self.run.sanity.len();
         let at = |verdict| self.run.sanity.iter().filter(|r| r.verdict == verdict).count();
         let text = format!(
@@ -155,7 +175,6 @@ impl Page<'_> {
             at(Judgement::Violated)
         );
         html.element("p", &[], &text);
-        html.raw("</section>");
     }
 
     /// What another machine, or tomorrow's download, might not be the same of.
@@ -185,6 +204,9 @@ impl Page<'_> {
             "those right before. Wrong: after the attack, whatever it was before. Passes: forward and backward, a ",
         );
         html.raw("mean over attacked images. Every number leads to its cell.</p>");
+        if !self.has_warnings() {
+            self.ladder(html);
+        }
         self.trimmed(html, self.shown.len(), self.run.cells.len(), "cells", "tables/summary.csv");
         let columns = [
             "cell",
