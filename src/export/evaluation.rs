@@ -46,8 +46,12 @@ impl Image {
 /// make the worst case look better than it is, so they are an error.
 pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>)> {
     let (mut groups, mut notes): (Vec<(String, Evaluation)>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut others = 0;
+    let (mut others, mut minimal) = (0, 0);
     for s in &run.cells {
+        if s.cell.threat.eps.is_minimal() {
+            minimal += 1;
+            continue;
+        }
         let Some(norm) = s.cell.threat.norm.terms().title else {
             others += 1;
             continue;
@@ -66,6 +70,9 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
             Some((_, evaluation)) => evaluation.cells.push(s),
             None => groups.push((key, Evaluation::new(norm, s))),
         }
+    }
+    if minimal > 0 {
+        notes.push(format!("{minimal} cells left out: a least distance is no budget"));
     }
     if others > 0 {
         notes.push(format!("{others} cells left out: neither Linf nor L2"));

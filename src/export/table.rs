@@ -9,6 +9,7 @@ use crate::store::Pending;
 use crate::table::csv::yes_or_no;
 use crate::table::parquet::Parquet;
 use crate::table::{Column, Field, Table, row};
+use crate::terms::Ratio;
 use rayon::prelude::*;
 
 /// Columns that describe the cell; those of an outcome follow.
@@ -104,7 +105,7 @@ fn of_cell<'a>(run: &'a str, s: &'a Summary) -> [Field<'a>; CELL.len()] {
         c.params(),
         c.threat.norm.name(),
         c.threat.eps_text(),
-        c.threat.eps.to_f64(),
+        c.threat.eps.radius().map(Ratio::to_f64),
         c.goal.name(),
         c.mode.name(),
         c.witness.name(),

@@ -36,13 +36,16 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let (norm, distance) = DISTANCES.iter().find(|(n, _)| *n == group[0].cell.threat.norm).expect("filtered");
         let terms = norm.terms();
         let (Some(unit), Some(axis)) = (terms.distance, &terms.axis) else { continue };
-        let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(|l| l.len() > 1).collect();
-        let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest(cells, *distance)).collect();
+        // one budget alone says no distance, but that a minimal attack looks for one
+        let tells = |l: &Vec<&Summary>| l.len() > 1 || l.iter().any(|s| s.cell.threat.eps.is_minimal());
+        let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(tells).collect();
+        let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest_of(cells, *distance)).collect();
         if nearest.iter().all(Vec::is_empty) {
             continue;
         }
-        let budgets = group.iter().map(|s| s.cell.threat.eps);
-        let most = budgets.map(|eps| eps.to_f64() * axis.units).fold(1e-9, f64::max);
+        let radii = group.iter().filter_map(|s| s.cell.threat.eps.radius()).map(|eps| eps.to_f64() * axis.units);
+        let found = group.iter().filter(|s| s.cell.threat.eps.is_minimal()).flat_map(|s| nearest_of(&[s], *distance));
+        let most = radii.chain(found.map(f64::from)).fold(1e-9, f64::max);
         let levels = *norm == Norm::Linf && group.iter().all(|s| s.cell.witness == WitnessKind::U8);
         let (bins, width) = if levels { of_levels(most) } else { (BINS, most / BINS as f64) };
         let most = bins as f64 * width;
@@ -66,7 +69,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 }
 
 /// Of each image that some budget fools, the least distance.
-fn nearest(cells: &[&Summary], distance: Distance) -> Vec<f32> {
+fn nearest_of(cells: &[&Summary], distance: Distance) -> Vec<f32> {
     let mut least: BTreeMap<u32, f32> = BTreeMap::new();
     for fooled in cells.iter().flat_map(|s| &s.tally.fooled).filter(|f| distance(f).is_finite()) {
         let entry = least.entry(fooled.example).or_insert(f32::MAX);

@@ -13,7 +13,7 @@ use crate::report::draw::titles::Titles;
 /// The figure, or nothing where no cell is complete.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
-        let on_axis = s.cell.threat.norm.terms().axis.is_some();
+        let on_axis = s.cell.threat.norm.terms().axis.is_some() && !s.cell.threat.eps.is_minimal();
         on_axis && s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
     };
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
