@@ -1,6 +1,8 @@
 //! What a run says, computed from the store alone: rates with intervals, cells held against each other image by image, the
 //! sanity ladder, what other nets say of witnesses. It draws and writes nothing.
 
+pub mod answer;
+pub mod groups;
 pub mod ladder;
 pub mod paired;
 pub mod rounding;

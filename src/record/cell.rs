@@ -217,6 +217,11 @@ impl Cell {
         }
     }
 
+    /// The budget in words: `Linf 8/255, within`.
+    pub fn budget_text(&self) -> String {
+        self.threat.caption() + if self.mode == Mode::At { "" } else { ", within" }
+    }
+
     /// All parameters of the attack in one field: `steps=10;step_size=2.5*eps/steps`.
     pub fn params(&self) -> String {
         let all: Vec<String> = self.attack.params.iter().map(|(k, v)| format!("{k}={v}")).collect();

@@ -1,13 +1,15 @@
 //! What an attack costs against what it finds: robust accuracy over the passes spent on an image, a mark an attack, at one
 //! budget. Passes and not seconds, which would differ from machine to machine.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{budget_key, grouped};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
-use crate::report::draw::groups::{at_usual_budget, budget_key, grouped};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::groups::at_usual_budget;
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::{Titles, with_target};
 use crate::terms::Mode;

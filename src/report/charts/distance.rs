@@ -1,13 +1,14 @@
 //! Histogram of the least change that fooled an image: over all budgets of an attack, the nearest witness of each image.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{grouped, panel_key};
 use crate::analysis::summary::Fooled;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
-use crate::report::draw::groups::{grouped, panel_key};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
 use crate::terms::{Norm, WitnessKind};

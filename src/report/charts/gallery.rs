@@ -1,11 +1,11 @@
 //! Clean image, adversarial image, amplified difference: six pictures of one cell a model, with what the net says.
 
+use crate::analysis::groups::distance_to_usual;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::{Inputs, Outcome};
 use crate::report::draw::canvas::{Drawing, Picture, Points, Raster, Scale, render};
 use crate::report::draw::font::FONT;
-use crate::report::draw::groups::distance_to_usual;
 use crate::report::draw::look::{Look, shortened};
 use crate::report::draw::sheet::{Sheet, caption, picture, title};
 use crate::report::draw::stamp::figure_error;

@@ -1,13 +1,14 @@
 //! How often the target is predicted over the area of what is pasted: one panel a model (and dataset, goal), one line a
 //! patch or control.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{Key, grouped};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
-use crate::report::draw::groups::{Key, grouped};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::{Titles, with_target};
 use crate::terms::Norm;

@@ -1,12 +1,13 @@
 //! Robust accuracy over eps: one panel a model (and dataset, norm, goal), one line an attack, Wilson bands.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{grouped, panel_key};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
-use crate::report::draw::groups::{grouped, panel_key};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
 

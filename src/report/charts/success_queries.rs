@@ -2,13 +2,15 @@
 //! within so many forward passes; lines go on to the budget, which is marked.
 
 use super::success_steps::cumulative;
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{budget_key, grouped};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel};
-use crate::report::draw::groups::{at_usual_budget, budget_key, grouped};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::groups::at_usual_budget;
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
 use crate::terms::{Mode, Norm};

@@ -1,14 +1,16 @@
 //! Success over the number of steps: how many of the images that were right are fooled within so many iterations of an
 //! attack at one budget. Restarts count one after the other.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{budget_key, grouped};
 use crate::analysis::summary::Rates;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
 use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
-use crate::report::draw::groups::{at_usual_budget, budget_key, grouped};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::groups::at_usual_budget;
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::{Titles, with_target};
 use crate::terms::Mode;

@@ -1,12 +1,13 @@
 //! How witnesses found on one network do on others: a square for each pair, a panel for each attack at one budget.
 
+use crate::analysis::groups::line_key;
+use crate::analysis::groups::{Key, grouped};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::{Outcome, Transfer};
 use crate::report::draw::canvas::{Drawing, Picture, Points, Scale, render};
 use crate::report::draw::font::{FONT, text_mm};
-use crate::report::draw::groups::{Key, grouped};
-use crate::report::draw::legend::{Legend, line_key};
+use crate::report::draw::legend::Legend;
 use crate::report::draw::look::{Look, fitted};
 use crate::report::draw::stamp::figure_error;
 use crate::table::csv::six;

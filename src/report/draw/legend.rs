@@ -1,23 +1,9 @@
 //! The lines of a figure, and what they are called.
 
-use super::groups::{Key, grouped};
 use super::look::Look;
 use crate::analysis::Summary;
+use crate::analysis::groups::{Key, fitted_elsewhere, grouped, line_key};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// One line an attack with its parameters and, where it learnt elsewhere, the nets that it learnt from.
-pub fn line_key(s: &Summary) -> Key {
-    vec![s.cell.attack.name.clone(), s.cell.params(), fitted_elsewhere(s).join(" ")]
-}
-
-/// Names of the nets that a picture was fitted to, unless that is the attacked net alone.
-fn fitted_elsewhere(s: &Summary) -> Vec<&str> {
-    let nets = s.cell.train.as_ref().map_or(&[][..], |t| t.models.as_slice());
-    match nets {
-        [net] if net.weights == s.cell.model.weights => Vec::new(),
-        nets => nets.iter().map(|net| net.name.as_str()).collect(),
-    }
-}
 
 /// The ensembles that pictures are fitted to, told apart: of those of one size, the places in which they differ.
 pub struct Ensembles {

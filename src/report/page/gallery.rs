@@ -6,12 +6,12 @@
 
 use super::html::Html;
 use super::words::{budget, goal};
+use crate::analysis::groups::distance_to_usual;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::{Explanation, Inputs, Outcome};
 use crate::report::charts::explain::{of_layer, overlaid};
 use crate::report::draw::canvas::encode;
-use crate::report::draw::groups::distance_to_usual;
 use crate::report::draw::sheet::{caption, picture};
 use crate::report::draw::titles::with_class_name;
 use crate::terms::{Norm, WitnessKind};

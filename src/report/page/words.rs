@@ -4,7 +4,7 @@ use super::html::Html;
 use crate::analysis::Summary;
 use crate::record::Cell;
 use crate::report::draw::legend::{Ensembles, in_words};
-use crate::terms::{Mode, Precision, WitnessKind};
+use crate::terms::{Precision, WitnessKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An error message may quote anything.
@@ -25,7 +25,7 @@ pub fn link_to_file(html: &mut Html, path: &str) {
 
 /// `Linf 8/255`, `3 pixels`, `10 % of the area`.
 pub fn budget(cell: &Cell) -> String {
-    cell.threat.caption() + if cell.mode == Mode::At { "" } else { ", within" }
+    cell.budget_text()
 }
 
 /// Budgets sort by norm, then by size.

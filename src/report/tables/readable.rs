@@ -2,6 +2,7 @@
 //! figures are, every rate with its 95 % Wilson interval, rounded by one rule ([`crate::analysis::rounding`]). Bold is what a paired
 //! test calls the strongest of its budget ([`crate::analysis::strongest`]).
 
+use crate::analysis::groups::{grouped, panel_key};
 use crate::analysis::paired::Counts;
 use crate::analysis::rounding::percent;
 use crate::analysis::strongest::strongest;
@@ -9,7 +10,6 @@ use crate::analysis::transfers::{self, Asked};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::figure::FigureRecord;
-use crate::report::draw::groups::{grouped, panel_key};
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::{Titles, with_target};
