@@ -51,6 +51,21 @@ pub fn log_share_of_others(logits: &[f32], class: usize) -> f64 {
     -softplus(-lead(logits, class) - (logits.len() as f64 - 1.0).ln())
 }
 
+/// Spread of logits (root mean square about their mean) that [`at_one_size`] brings them to: the median of the built-in standard
+/// network's on 200 CIFAR-10 images.
+const SPREAD: f64 = 3.5;
+
+/// Logits multiplied so that they spread as those of a usual network, whatever their size: where several images are weighed
+/// against each other, the cross-entropy of a network whose logits are large hears the least sure image alone.
+pub fn at_one_size(logits: &[f32]) -> Vec<f32> {
+    let n = logits.len() as f64;
+    let mean = logits.iter().map(|z| f64::from(*z)).sum::<f64>() / n;
+    let spread = (logits.iter().map(|z| (f64::from(*z) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    // what is not finite stays so, and equal logits stay equal
+    let scale = if spread.is_finite() && spread > 0.0 { SPREAD / spread } else { 1.0 };
+    logits.iter().map(|z| (f64::from(*z) * scale) as f32).collect()
+}
+
 /// ln(1 + exp v).
 fn softplus(v: f64) -> f64 {
     v.max(0.0) + (-v.abs()).exp().ln_1p()
@@ -94,6 +109,22 @@ mod tests {
     use super::*;
 
     const AIMS: [Aim; 2] = [Aim { label: 1, target: None }, Aim { label: 1, target: Some(3) }];
+
+    #[test]
+    fn logits_of_any_size_become_the_same() {
+        let z = [1.5f32, -3.0, 8.0, 20.0];
+        let one = at_one_size(&z);
+        let mean = one.iter().sum::<f32>() / 4.0;
+        let spread = (one.iter().map(|z| (z - mean).powi(2)).sum::<f32>() / 4.0).sqrt();
+        assert!((f64::from(spread) - SPREAD).abs() < 1e-5, "{spread}");
+        for power in [-60, -8, 1, 10, 60] {
+            let other: Vec<f32> = z.iter().map(|z| z * 2f32.powi(power)).collect();
+            let off = at_one_size(&other).iter().zip(&one).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 1e-5, "2^{power}: {off}");
+        }
+        assert!(at_one_size(&[f32::NAN, 1.0])[0].is_nan());
+        assert_eq!(at_one_size(&[2.0, 2.0]), [2.0, 2.0]);
+    }
 
     #[test]
     fn gradient_is_that_of_the_loss() {

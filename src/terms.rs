@@ -125,6 +125,9 @@ impl Norm {
             (Norm::Pixels, _) => Err("a whole number from 1"),
             (Norm::Patch, Some(n)) if n.num() > 0 && n.to_f64() <= MOST_AREA => Ok(n),
             (Norm::Patch, _) => Err("a share of the image above 0 and up to 50 %, as \"5 %\" or \"0.05\""),
+            (Norm::Linf, Some(n)) if n.to_f64() > 1.0 => {
+                Err("a radius up to 1, the whole range of a pixel; eight grey levels are \"8/255\"")
+            }
             // an L2 ball of radius 1000 holds every image up to side 577
             (_, Some(n)) if n.to_f64() > 1000.0 => Err("a radius below 1000: pixels lie in [0,1]"),
             (_, Some(n)) => Ok(n),
@@ -195,7 +198,9 @@ impl Threat {
     /// # Errors
     /// Where there is none.
     pub fn radius(&self) -> Result<Ratio, String> {
-        self.eps.radius().ok_or_else(|| "needs a budget, not a minimal threat".into())
+        self.eps
+            .radius()
+            .ok_or_else(|| "needs a budget, not a minimal threat (hint: `ddn` looks for the least distance)".into())
     }
 
     /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number; `minimal, 2000 passes`.
@@ -490,6 +495,13 @@ mod tests {
         for text in ["", "at 1", "within x", "beside"] {
             assert_eq!(Mode::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_radius_beyond_the_range_of_a_pixel_is_refused() {
+        assert!(Norm::Linf.budget("8").unwrap_err().contains("8/255"));
+        assert_eq!(Norm::Linf.budget("1"), Ok(Ratio::parse("1").unwrap()));
+        assert!(Norm::L2.budget("8").is_ok());
     }
 
     #[test]

@@ -298,7 +298,8 @@ fn a_budget_of_no_number_is_damage() {
         }
     };
     let (code, stdout, stderr) = said(&run, folder.path(), |_| (), rewrite);
-    assert!(code == Some(1) && stderr.contains("eps `-1/0` is no number"), "{code:?} {stdout}{stderr}");
+    assert!(code == Some(3) && stderr.contains("its seal does not fit"), "{code:?} {stdout}{stderr}");
+    assert!(stderr.contains("cell.json is damaged"), "{stderr}");
 }
 
 #[test]

@@ -233,7 +233,7 @@ fn a_run_on_a_folder_is_verified_and_says_what_is_confused() {
     // what is not here contradicts nothing: the run's own images are taken, and that is said
     let findings = check();
     assert!(findings.problems.is_empty(), "{:?}", findings.problems);
-    assert!(findings.absent.len() == 1 && findings.absent[0].contains("put them back"), "{:?}", findings.absent);
+    assert!(findings.absent.len() == 1 && findings.absent[0].contains("put it back"), "{:?}", findings.absent);
 }
 
 #[test]

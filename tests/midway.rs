@@ -113,7 +113,7 @@ fn at_rest(attacks: &str) -> Vec<(usize, Judgement)> {
 #[test]
 fn steps_too_few_or_too_small_are_named() {
     let verdicts = at_rest(
-        "{ name = \"pgd\", steps = 10, step_size = \"0.1/255\" }, { name = \"pgd\", steps = 10, step_size = \"1/255\" }, \
+        "{ name = \"pgd\", steps = 10, step_size = \"0.1/255\" }, { name = \"pgd\", steps = 10, step_size = \"0.7/255\" }, \
          { name = \"pgd\", steps = 10 }, { name = \"pgd\", steps = 40 }, { name = \"pgd\", steps = 60, step_size = \"1/255\" }",
     );
     assert!(verdicts.len() == 5 && verdicts.iter().all(|(n, _)| *n >= 5), "{verdicts:?}");

@@ -52,7 +52,7 @@ mod tests {
     const FOOLED: Counts = |v| v.fooled;
 
     fn cell(eps: &str, fooled: std::ops::Range<u32>) -> Summary {
-        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = Budget::Within(Norm::Linf.budget(eps).unwrap()))
+        summary(100, &fooled.collect::<Vec<_>>(), |c| c.threat.eps = Budget::Within(Norm::L2.budget(eps).unwrap()))
     }
 
     fn bold(cells: &[Summary]) -> Vec<bool> {
@@ -116,7 +116,7 @@ mod tests {
                     for _ in 0..attacks {
                         let fooled: Vec<u32> = (0..200u32).filter(|i| uniform() > hard[*i as usize]).collect();
                         cells.push(summary(200, &fooled, |c| {
-                            c.threat.eps = Budget::Within(Norm::Linf.budget(eps).unwrap())
+                            c.threat.eps = Budget::Within(Norm::L2.budget(eps).unwrap())
                         }));
                     }
                 }

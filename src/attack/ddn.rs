@@ -6,7 +6,8 @@ use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::oracle::{Oracle, Pass, Place, Proposal, select, up};
-use crate::threat::Norm;
+use crate::terms::Budget;
+use crate::threat::{Norm, Threat};
 use candle_core::Tensor;
 
 pub const ENTRY: Entry = Entry {
@@ -57,6 +58,20 @@ impl Attack for Ddn {
 
     fn seeks_nearest(&self) -> bool {
         true
+    }
+
+    fn caveat(&self, threat: &Threat) -> Option<String> {
+        let (steps, shortest) = (self.steps, FIRST_LENGTH * (1.0 - GAMMA).powf(self.steps as f64));
+        match threat.eps {
+            // a pass forward and one back a step
+            Budget::Minimal { passes } if passes < 2 * steps as u64 => {
+                Some(format!("{steps} steps ask for {} passes, and {passes} are given: it ends before", 2 * steps))
+            }
+            Budget::Within(eps) if eps.to_f64() < shortest => Some(format!(
+                "{steps} steps shorten the change to {shortest:.2} at best, so it cannot come within {eps} (hint: more `steps`)"
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -186,6 +201,17 @@ fn random_where_flat(pass: &Pass, rows: &[usize], step: usize, batch: &Batch, ta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_its_steps_cannot_do_is_told() {
+        let ddn = |steps| Ddn { steps, quantise: true };
+        let at = |eps| Threat { norm: Norm::L2, eps };
+        let within = |eps| at(Budget::Within(Norm::L2.budget(eps).unwrap()));
+        assert!(ddn(20).caveat(&within("0.25")).unwrap().contains("0.36"));
+        assert_eq!(ddn(100).caveat(&within("0.25")), None);
+        assert!(ddn(100).caveat(&at(Budget::Minimal { passes: 199 })).unwrap().contains("200 passes"));
+        assert_eq!(ddn(100).caveat(&at(Budget::Minimal { passes: 200 })), None);
+    }
 
     #[test]
     fn a_step_shortens_from_1_to_a_hundredth() {

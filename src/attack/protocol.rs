@@ -37,6 +37,11 @@ pub trait Attack: Send + Sync {
         false
     }
 
+    /// Why it may be weaker at this threat than its parameters say: told when the plan is made, and kept with the cells.
+    fn caveat(&self, _: &Threat) -> Option<String> {
+        None
+    }
+
     /// Refuses a goal that the attack cannot serve, with a way out.
     fn check_goal(&self, _: &Goal) -> Result<(), String> {
         Ok(())

@@ -56,6 +56,7 @@ fn here(place: &Place, path: &str, named: &TableRecord) -> Result<Vec<TableFile>
     }
     let files = table::below(place, path, |file| is_meant(file, split, named))?;
     match files.is_empty() {
+        true if !path.exists() => Err(Error::Absent(format!("dataset `parquet`: {} is not there", path.display()))),
         true => Err(Error::usage(format!(
             "dataset `parquet`: no parquet file of split `{split}` in {} (hint: `files` names them, as \"test-*.parquet\")",
             path.display()

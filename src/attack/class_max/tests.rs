@@ -86,7 +86,7 @@ fn a_state_that_is_none_changes_nothing() {
         let mut painting = painting(*recipe, 0);
         climb(&mut painting, 2);
         let before = painting.save();
-        let list = if *recipe == Recipe::Fourier { "square" } else { "picture" };
+        let list = if *recipe == Recipe::Fourier { "moments" } else { "picture" };
         let values: Vec<f32> = before.list(list).unwrap();
         let short = before.clone().with(list, &values[1..]);
         let nan = before.clone().with(list, &[&[f32::NAN], &values[1..]].concat());

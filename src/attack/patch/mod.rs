@@ -14,7 +14,7 @@ use super::{Attack, Entry, Kind, Param, Task, Training, Workshop};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
-use crate::loss::{log_odds, log_probability, log_share_of_others};
+use crate::loss::{at_one_size, log_odds, log_probability, log_share_of_others};
 use crate::oracle::{Oracle, climb};
 use crate::placement::Picture;
 use crate::threat::Norm;
@@ -184,7 +184,7 @@ impl Attack for Patch {
             let aims: Vec<Aim> = plan.iter().map(aim).collect();
             let engine = workshop.engines[fit.step() % workshop.engines.len()].as_ref();
             let slope = |aim: &Aim, logits: &[f32], gradient: &mut [f32]| {
-                log_odds(aim, logits, gradient);
+                log_odds(aim, &at_one_size(logits), gradient);
             };
             let pass = climb(engine, aims, &images.to_device(workshop.device)?, &slope)?;
             if fit.step().is_multiple_of(CURVE_EVERY) {
@@ -203,9 +203,9 @@ impl Attack for Patch {
 
 /// Makes the gradients of the images' log-odds those of their log-probabilities, 1 − p_c times as long, but for one factor
 /// for all of them: the image that is farthest from the target keeps its own. So an image that shows the target has no say,
-/// and where all do, however surely, the least sure has one: nothing underflows.
+/// and where all do, however surely, the least sure has one: nothing underflows. Logits are brought to one size first.
 fn weigh(gradients: &mut [f32], logits: &[Vec<f32>], target: usize) {
-    let shares: Vec<f64> = logits.iter().map(|z| log_share_of_others(z, target)).collect();
+    let shares: Vec<f64> = logits.iter().map(|z| log_share_of_others(&at_one_size(z), target)).collect();
     let most = shares.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let of_image = gradients.len() / logits.len();
     for (gradient, share) in gradients.chunks_mut(of_image).zip(shares) {
@@ -227,14 +227,19 @@ mod tests {
             let [a, _, _, b, ..] = gradients;
             (a, b)
         };
-        let p = |z: [f64; 3]| z[1].exp() / z.iter().map(|z| z.exp()).sum::<f64>();
+        // 3.5 over the spread of 0, 1, 2
+        let size = 3.5 / (2.0f64 / 3.0).sqrt();
+        let p = |z: [f64; 3]| (size * z[1]).exp() / z.iter().map(|z| (size * z).exp()).sum::<f64>();
         let (far, near) = (1.0 - p([2.0, 1.0, 0.0]), 1.0 - p([0.0, 2.0, 1.0]));
         let (a, b) = at(1.0);
         assert!(a == 1.0 && (f64::from(b) - near / far).abs() < 1e-6, "{a} {b}");
-        assert_eq!(at(1e4), (1.0, 0.0));
-        // all of them sure of the target, one by more
+        for scale in [1e-4, 1e4, 1e6] {
+            let (c, d) = at(scale);
+            assert!(c == 1.0 && (d - b).abs() < 1e-6, "{scale}: {c} {d}");
+        }
+        // all of them sure of the target
         let mut gradients = [1.0; 4];
         weigh(&mut gradients, &[vec![0.0, 900.0], vec![0.0, 901.0]], 1);
-        assert!(gradients[0] == 1.0 && (gradients[2] - (-1f32).exp()).abs() < 1e-6, "{gradients:?}");
+        assert_eq!(gradients, [1.0; 4]);
     }
 }

@@ -18,7 +18,9 @@ use crate::terms::Mode;
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let drawn = |s: &&Summary| {
         // what an image brought along from a smaller budget cost nothing here
-        let complete = s.cell.mode == Mode::At && s.rates.as_ref().is_some_and(|r| r.labelled && r.n > 0);
+        let complete = s.cell.mode == Mode::At
+            && !s.cell.threat.eps.is_minimal()
+            && s.rates.as_ref().is_some_and(|r| r.labelled && r.n > 0);
         complete && passes(s) > 0.0
     };
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();

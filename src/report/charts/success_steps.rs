@@ -49,7 +49,7 @@ fn steps(s: &Summary) -> Option<u32> {
     let number = |name: &str| s.cell.attack.params.get(name).and_then(|v| v.parse::<u32>().ok());
     // steps without gradients at the image are those of a patch that was fitted before
     let stepped = |r: &Rates| r.labelled && r.clean_correct > 0 && r.backwards.is_some_and(|b| b > 0.0);
-    let complete = s.cell.mode == Mode::At && s.rates.as_ref().is_some_and(stepped);
+    let complete = s.cell.mode == Mode::At && !s.cell.threat.eps.is_minimal() && s.rates.as_ref().is_some_and(stepped);
     number("steps").filter(|_| complete)?.checked_mul(number("restarts").unwrap_or(1))
 }
 

@@ -119,6 +119,8 @@ impl Resolver<'_> {
                                         self.problem(attack.line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
+                                    let caveat = built.caveat(&threat);
+                                    self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
                                     let mut cell = Cell {
                                         witness,
                                         precision,
