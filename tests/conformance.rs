@@ -5,17 +5,23 @@
 mod hot;
 mod support;
 
+use candle_core::{Device, Tensor};
 use foolproof::analysis::Summary;
 use foolproof::analysis::paired::Paired;
-use foolproof::attack::{ATTACKS, Entry, Kind, Params};
-use foolproof::data::Source;
+use foolproof::attack::{ATTACKS, Entry, Kind, NoCheckpoint, Params, Workshop};
+use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::Goal;
+use foolproof::kernel::{Engine, Loss, Precision};
+use foolproof::model;
+use foolproof::placement::Picture;
 use foolproof::ratio::Ratio;
 use foolproof::record::{Cell, Outcome, Witnesses};
+use foolproof::rng::Streams;
 use foolproof::statistics::mcnemar;
 use foolproof::store::Store;
 use foolproof::threat::{Norm, Threat};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use support::{ran, stored, sweep};
 
 /// What cuts an attack short.
@@ -275,13 +281,80 @@ fn the_size_of_the_logits_is_no_defence() {
             of(hot),
             pair.both
         );
-        assert!(p > 0.01, "{}, {}: {alone} images stand for their size alone, p = {p}", hot.cell.model.name, of(hot));
+        // one universal patch serves all images: it is one draw, of other random numbers on each net, and not as many as there
+        // are images; `a_universal_patch_is_the_same_at_any_size_of_logits` holds it to the law
+        let one_draw = same.cell.attack.params.get("fit").is_some_and(|fit| fit == "universal");
+        assert!(
+            one_draw || p > 0.01,
+            "{}, {}: {alone} images stand for their size alone, p = {p}",
+            hot.cell.model.name,
+            of(hot)
+        );
         assert_eq!(hot.indicators.zero_gradient + hot.indicators.short_step, 0, "{}", of(hot));
         compared += 1;
         attacks.insert(hot.cell.attack.name.clone());
     }
     assert_eq!(attacks.len(), ATTACKS.len(), "{attacks:?}");
     assert_eq!(compared, base.len() * (powers.len() - 1));
+}
+
+/// A net whose logits are multiplied.
+struct Times {
+    engine: Box<dyn Engine>,
+    factor: f32,
+}
+
+impl Engine for Times {
+    fn logits(&self, images: &Tensor) -> foolproof::error::Result<Tensor> {
+        Ok((self.engine.logits(images)? * f64::from(self.factor))?)
+    }
+
+    fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> foolproof::error::Result<(Tensor, Tensor)> {
+        let hot = |row: usize, logits: &[f32], gradient: &mut [f32]| {
+            let logits: Vec<f32> = logits.iter().map(|z| z * self.factor).collect();
+            loss.gradient(row, &logits, gradient);
+            gradient.iter_mut().for_each(|g| *g *= self.factor);
+        };
+        let (logits, gradient) = self.engine.logits_and_gradient(images, &hot)?;
+        Ok(((logits * f64::from(self.factor))?, gradient))
+    }
+}
+
+/// The patch that is fitted to a net whose logits are multiplied by 2 to this power, with the same random numbers.
+fn fitted(power: i32, optimiser: &str, train: &Subset) -> Picture {
+    let entry = foolproof::attack::find("patch").unwrap();
+    let given = [("steps", "8"), ("images", "4"), ("optimiser", optimiser)];
+    let threat = Threat::within(Norm::Patch, Ratio::new(1, 10).unwrap());
+    let attack = entry.build(&Params::resolve(entry.params, &given).unwrap(), &threat).unwrap();
+    let net = model::built_in("vgg11-half-cifar10").unwrap().engine(&Device::Cpu, Precision::F32).unwrap();
+    let mut workshop = Workshop {
+        engines: vec![Box::new(Times { engine: net, factor: 2f32.powi(power) })],
+        device: &Device::Cpu,
+        train: Some(train),
+        goal: Goal::Class(3),
+        side: 32,
+        given: None,
+        streams: Streams::new(0, "sizes"),
+        checkpoint: &NoCheckpoint,
+        stop: &AtomicBool::new(false),
+        progress: &mut |_| {},
+        curve: Vec::new(),
+        blind: false,
+    };
+    attack.pictures(&mut workshop).unwrap().remove(0)
+}
+
+#[test]
+fn a_universal_patch_is_the_same_at_any_size_of_logits() {
+    let sample = data::find("cifar10-sample").unwrap();
+    let train = sample.subset(&Source::new("nowhere"), &Choice::new("test", 0, Some(6))).unwrap();
+    for optimiser in ["momentum", "adam", "sgd"] {
+        let base = fitted(0, optimiser, &train);
+        assert!(base.rgb.iter().any(|v| (v - 0.5).abs() > 0.01), "{optimiser}: it moved");
+        for power in [-8, 1, 3, 10] {
+            assert_eq!(fitted(power, optimiser, &train).rgb, base.rgb, "{optimiser} 2^{power}");
+        }
+    }
 }
 
 /// The ladder names the attacks that its relations are about; it may not see the registry.

@@ -188,7 +188,7 @@ fn what_is_wrong_with_a_file_is_said_with_the_way_out() {
         (TableRecord { classes: None, ..named("plain.parquet") }, "(hint: `classes` says how many there are)"),
         (named("gzip.parquet"), "column `photo`: compressed by GZIP"),
         (TableRecord::default(), "needs either `path` or `repository`"),
-        (at(&missing), "no parquet file of split `all` in"),
+        (at(&missing), "none.parquet is not there"),
     ] {
         let text = problem(&whole(table));
         assert!(text.contains(expected), "{text}");
