@@ -2,6 +2,7 @@
 
 use super::summary::Summary;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// What items are told apart by.
 pub type Key = Vec<String>;
@@ -23,9 +24,9 @@ pub fn panel_key(s: &Summary) -> Key {
 }
 
 /// Items with equal keys together, in the order of their first.
-pub fn grouped<'a>(items: &[&'a Summary], key: impl Fn(&Summary) -> Key) -> Vec<Vec<&'a Summary>> {
+pub fn grouped<'a, K: Eq + Hash>(items: &[&'a Summary], key: impl Fn(&Summary) -> K) -> Vec<Vec<&'a Summary>> {
     let mut groups: Vec<Vec<&Summary>> = Vec::new();
-    let mut places: HashMap<Key, usize> = HashMap::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
     for item in items {
         let place = *places.entry(key(item)).or_insert(groups.len());
         match groups.get_mut(place) {

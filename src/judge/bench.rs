@@ -65,32 +65,26 @@ impl Bench<'_> {
             let outside = self.seeks_nearest && !threat.eps.is_minimal() && look.fault == Some(OUTSIDE);
             !outside && (look.fault.is_some() || self.sheets[mark][row].would_count(look.size))
         };
+        // the marks for which each image counts
+        let counting = |(k, row): (usize, &usize)| -> Vec<usize> {
+            let counts = |mark: &usize| looks[k].as_ref().is_some_and(|look| counts(look, *mark, *row));
+            ahead(*row, proposal.places[k].step).filter(counts).collect()
+        };
+        let counting: Vec<Vec<usize>> = rows.iter().enumerate().map(counting).collect();
         let is_asked = |k: &usize| {
-            let step = proposal.places[*k].step;
             let sound = looks[*k].as_ref().filter(|look| look.fault.is_none());
-            sound.is_some_and(|look| {
-                ahead(rows[*k], step).any(|mark| counts(look, mark, rows[*k]) && judged_at(look, mark, step))
-            })
+            let step = proposal.places[*k].step;
+            sound.is_some_and(|look| counting[*k].iter().any(|mark| judged_at(look, *mark, step)))
         };
         let asked: Vec<usize> = (0..rows.len()).filter(is_asked).collect();
-        let counting: Vec<Vec<usize>> = looks
-            .iter()
-            .zip(rows)
-            .zip(proposal.places)
-            .map(|((look, row), place)| {
-                ahead(*row, place.step)
-                    .filter(|mark| look.as_ref().is_some_and(|look| counts(look, *mark, *row)))
-                    .collect()
-            })
-            .collect();
         let mut judged: Vec<Option<(Pixels, Verdict)>> = vec![None; rows.len()];
         asked.iter().zip(self.ask(&rounded, &asked)?).for_each(|(k, found)| judged[*k] = Some(found));
 
         let (mut rulings, mut kept) = (Vec::new(), Vec::new());
         for (k, (look, row)) in looks.iter().zip(rows).enumerate() {
             let (row, place) = (*row, proposal.places[k]);
-            let rule = |mark: usize| match look {
-                Some(_) if !counting[k].contains(&mark) => Ruling { mark, judged: false, settled: false },
+            let counts = |mark: usize| look.as_ref().filter(|_| counting[k].contains(&mark));
+            let rule = |mark: usize| match counts(mark) {
                 None => Ruling { mark, judged: false, settled: false },
                 Some(look) if judged_at(look, mark, place.step) => {
                     let found = match look.fault {

@@ -61,9 +61,8 @@ pub fn units(cells: Vec<&PlannedCell>) -> Vec<Unit<'_>> {
     }
     for unit in &mut units {
         unit.cells.sort_by(|a, b| {
-            let (by_end, by_budget) =
-                (a.attack.iterations().cmp(&b.attack.iterations()), |c: &PlannedCell| c.cell.threat.eps);
-            by_end.then(by_budget(a).to_f64().total_cmp(&by_budget(b).to_f64()))
+            let by_end = a.attack.iterations().cmp(&b.attack.iterations());
+            by_end.then(a.cell.threat.eps.to_f64().total_cmp(&b.cell.threat.eps.to_f64()))
         });
     }
     units

@@ -1,6 +1,7 @@
 //! The relations themselves: which cells each is about, and what is counted.
 
 use super::row::{Judgement, LOOK, Row, pair, single};
+use crate::analysis::groups::grouped;
 use crate::analysis::paired::{Counts, Verdict};
 use crate::analysis::summary::{AT_REST, Summary};
 use crate::analysis::transfers::Transferred;
@@ -35,20 +36,6 @@ pub fn labelled(s: &Summary) -> bool {
 
 const FOOLED: Counts = |v| v.fooled;
 const TARGET: Counts = |v| v.target;
-
-/// Items of equal keys, by key; inside a group in order.
-fn grouped<'a>(cells: &[&'a Summary], key: impl Fn(&Summary) -> String) -> Vec<Vec<&'a Summary>> {
-    let mut groups: Vec<Vec<&Summary>> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for s in cells {
-        let place = *places.entry(key(s)).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(s),
-            None => groups.push(vec![s]),
-        }
-    }
-    groups
-}
 
 /// What two cells share that differ in what `change` wipes out. Smaller budgets that a `within` cell builds on differ with
 /// its own.

@@ -3,7 +3,7 @@
 //! some fooled images. Everything comes from the summaries of the cells; a card reads the witnesses of those it shows.
 
 use super::html::Html;
-use super::words::{budget, cut};
+use super::words::cut;
 use crate::analysis::answer::{
     Answer, at_usual_budget, by_budget, change_text, labelled, least_change, nearest, over_goals, question, shown,
 };
@@ -123,7 +123,7 @@ impl<'a> Cards<'a> {
             _ => over_goals(cells),
         };
         let set_by = line.set_by[0];
-        let mut asked = vec![budget(&set_by.cell)];
+        let mut asked = vec![set_by.cell.budget_text()];
         match (set_by.cell.goal, line.set_by.len()) {
             (Goal::Untargeted, 1) => {}
             (goal, 1) => asked.push(with_class_name(goal.name(), &goal, &inputs.classes)),
@@ -171,7 +171,11 @@ impl<'a> Cards<'a> {
         };
         let name = cut(self.names.get(first.id.as_str()).copied().unwrap_or_default());
         let done = if labelled(first) { "Fooled" } else { "Made" };
-        html.element("p", &[], &format!("{done} by {name} ({}), the smallest changes first:", budget(&first.cell)));
+        html.element(
+            "p",
+            &[],
+            &format!("{done} by {name} ({}), the smallest changes first:", first.cell.budget_text()),
+        );
         html.raw("<div class=\"pairs\">");
         let (mut read, mut left, mut shown) = (BTreeMap::new(), room, 0);
         for (fooled, s) in &nearest {

@@ -1,7 +1,7 @@
 //! What is known of each cell.
 
 use super::html::Html;
-use super::words::{budget, cut, goal};
+use super::words::{cut, goal};
 use crate::analysis::{Run, Summary, ladder};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ fn details(run: &Run, s: &Summary, name: &str) -> Html {
     html.open("details", &[("id", &format!("cell-{}", s.id)), ("class", "cell")]);
     html.raw("<summary>");
     html.element("code", &[], &s.id);
-    html.text(&format!(" {} · {name} · {} · {}", s.cell.model.name, budget(&s.cell), goal(&s.cell)));
+    html.text(&format!(" {} · {name} · {} · {}", s.cell.model.name, s.cell.budget_text(), goal(&s.cell)));
     html.raw("</summary><dl>");
     let mut row = |what: &'static str, text: String| {
         html.element("dt", &[], what);

@@ -5,7 +5,7 @@
 //! until the room is used up. So the choice depends on the run alone.
 
 use super::html::Html;
-use super::words::{budget, goal};
+use super::words::goal;
 use crate::analysis::groups::distance_to_usual;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
@@ -322,7 +322,7 @@ fn scenes(
         let largest = images.iter().filter_map(|image| image.change).fold(1.0, f64::max);
         let times = (127.0 / largest).floor().max(1.0) as u32;
         let layer = images.iter().find(|i| i.maps.is_some()).map_or(String::new(), |i| i.layer.clone());
-        attack.budgets.push(Shown { name: budget(&s.cell), cell: s.id.clone(), times, layer, images });
+        attack.budgets.push(Shown { name: s.cell.budget_text(), cell: s.id.clone(), times, layer, images });
     }
     scenes
 }

@@ -18,7 +18,7 @@ use base64::Engine as _;
 use cells::WARNINGS;
 use html::Html;
 use std::collections::BTreeSet;
-use words::{attack_names, budget, budget_order, cut, goal, link_to_file, short};
+use words::{attack_names, budget_order, cut, goal, link_to_file, short};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -234,7 +234,7 @@ impl Page<'_> {
             html.element("td", &[], &s.cell.model.name);
             html.element("td", &[], &s.cell.data.text());
             html.element("td", &[], name);
-            html.element("td", &[("data-v", &budget_order(&s.cell))], &budget(&s.cell));
+            html.element("td", &[("data-v", &budget_order(&s.cell))], &s.cell.budget_text());
             html.element("td", &[], &goal(&s.cell));
             let number = |html: &mut Html, text: Option<String>| {
                 html.raw("<td class=\"number\">");

@@ -23,11 +23,6 @@ pub fn link_to_file(html: &mut Html, path: &str) {
     html.element("a", &[("href", path)], path);
 }
 
-/// `Linf 8/255`, `3 pixels`, `10 % of the area`.
-pub fn budget(cell: &Cell) -> String {
-    cell.budget_text()
-}
-
 /// Budgets sort by norm, then by size.
 pub fn budget_order(cell: &Cell) -> String {
     format!("{} {:018.9}", cell.threat.norm.name(), cell.threat.eps.to_f64())

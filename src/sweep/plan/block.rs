@@ -3,6 +3,7 @@
 use super::cells::{Plan, PlannedCell};
 use super::figures;
 use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver, Takes};
+use crate::attack::Attack;
 use crate::config::{At, Block, Problems, SweepFile};
 use crate::data::Source;
 use crate::error::{Error, Result};
@@ -104,19 +105,14 @@ impl Resolver<'_> {
                         for threat in rungs(within, budgets) {
                             match attack.entry.build(&attack.params, &threat) {
                                 Ok(built) => {
-                                    let labelled = self.data[data].subset.labelled;
-                                    let fits = match labelled || !goal.needs_label() {
-                                        true => built.check_goal(goal),
-                                        false => {
-                                            Err("a blank canvas has no label (hint: target:NAME or target:all)".into())
-                                        }
+                                    let refused = match self.check_goal(built.as_ref(), goal, data) {
+                                        Err(problem) => Err((*goal_line, problem)),
+                                        Ok(()) => built
+                                            .check_side(self.models[model].1.file.side)
+                                            .map_err(|problem| (attack.line, problem)),
                                     };
-                                    if let Err(problem) = fits {
-                                        self.problem(*goal_line, format!("attack `{}`: {problem}", attack.entry.name));
-                                        continue;
-                                    }
-                                    if let Err(problem) = built.check_side(self.models[model].1.file.side) {
-                                        self.problem(attack.line, format!("attack `{}`: {problem}", attack.entry.name));
+                                    if let Err((line, problem)) = refused {
+                                        self.problem(line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
                                     let caveat = built.caveat(&threat);
@@ -163,7 +159,14 @@ impl Resolver<'_> {
         cells
     }
 
-    #[allow(clippy::too_many_arguments)] // one a field of the cell
+    /// Whether the attack serves the goal on images like these.
+    fn check_goal(&self, built: &dyn Attack, goal: &Goal, data: usize) -> Result<(), String> {
+        match self.data[data].subset.labelled || !goal.needs_label() {
+            true => built.check_goal(goal),
+            false => Err("a blank canvas has no label (hint: target:NAME or target:all)".into()),
+        }
+    }
+
     fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: Threat, goal: Goal, seed: u64) -> Cell {
         Cell {
             schema: SCHEMA,
