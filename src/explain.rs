@@ -1,7 +1,7 @@
 //! Where a network looks: Grad-CAM (Selvaraju et al. 2017) on the map of a layer.
 
 use crate::error::Result;
-use crate::kernel::graph::Graph;
+use crate::kernel::old::Graph;
 use candle_core::{DType, Tensor};
 
 /// A network under explanation.

@@ -7,7 +7,7 @@ mod vgg;
 use candle_core::{DType, Device, Tensor};
 use foolproof::data::Source;
 use foolproof::explain::{Explainer, Map, correlation};
-use foolproof::kernel::graph::{Graph, Op};
+use foolproof::kernel::old::{Graph, Op};
 use foolproof::kernel::{Engine, Precision};
 use foolproof::model::{self, ModelSource, squeezenet};
 use foolproof::record::Explanation;

@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::graph::{Graph, Op};
+use foolproof::kernel::old::{Graph, Op};
 use foolproof::kernel::plain::Plain;
 use support::{images, number, small_net, stream};
 

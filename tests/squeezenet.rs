@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use foolproof::config::ModelFile;
 use foolproof::data::Source;
 use foolproof::hub::Hub;
-use foolproof::kernel::graph::Graph;
+use foolproof::kernel::old::Graph;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::model::{self, ModelSource, Network, Weights, squeezenet};
 use foolproof::sweep::plan;

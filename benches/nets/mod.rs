@@ -3,7 +3,7 @@
 
 use candle_core::DType;
 use foolproof::goal::Aim;
-use foolproof::kernel::graph::Graph;
+use foolproof::kernel::old::Graph;
 use foolproof::kernel::{Change, Net, Step};
 use foolproof::loss::log_odds;
 use foolproof::model::{self, Weights, squeezenet};

@@ -12,13 +12,17 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod engine;
+pub mod functions;
 pub mod graph;
 pub mod halving;
 mod net;
+pub mod old;
 pub mod pixels;
 pub mod plain;
+mod real;
 
 pub use crate::terms::Precision;
 pub use bus::lend;
 pub use engine::{Change, Engine, Loss, changed};
 pub use net::{Net, Shape, Step};
+pub use real::Real;

@@ -5,7 +5,7 @@ use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::error::{Result, hint};
 use crate::kernel::Net;
-use crate::kernel::graph::Graph;
+use crate::kernel::old::Graph;
 use candle_core::Device;
 
 /// Networks that one file builds.

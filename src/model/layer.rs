@@ -11,7 +11,7 @@ pub struct Layer {
     pub name: String,
     /// Height and width of its map.
     pub side: usize,
-    /// The value of the graph that it is ([`crate::kernel::graph::Graph::push`]); `None`: a convolution whose batch norm is
+    /// The value of the graph that it is ([`crate::kernel::old::Graph::push`]); `None`: a convolution whose batch norm is
     /// folded into it, so that what lies between the two is never computed.
     pub value: Option<usize>,
     /// Whether a map may be made of it where no layer is asked for: the last ReLU of a block, before any pool (Selvaraju et

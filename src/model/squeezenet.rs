@@ -6,7 +6,7 @@ use super::family::{Family, Network};
 use super::layer::Layer;
 use super::{Taken, Weights};
 use crate::config::ModelFile;
-use crate::kernel::graph::{Graph, Op};
+use crate::kernel::old::{Graph, Op};
 use candle_core::{DType, Device, Tensor};
 
 /// A line of torchvision's `features`.
