@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::{Device, Tensor};
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use foolproof::kernel::{Engine, Net, Step};
 use support::{images, number, small_net, stream, widened};
 

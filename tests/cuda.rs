@@ -12,7 +12,7 @@ use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cuda::{self, Cuda};
 use foolproof::kernel::halving::{self, Halving};
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use foolproof::kernel::{Engine, Loss, Net, Precision, Step, pixels};
 use foolproof::model;
 use foolproof::oracle::{Mark, Memo};

@@ -9,7 +9,7 @@ use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::{Aim, Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::loss::{log_odds, log_share_of_others};
 use foolproof::model::{self, MODELS};

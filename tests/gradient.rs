@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Module, ModuleT, Tensor};
 use candle_nn::{BatchNormConfig, Conv2dConfig, VarBuilder};
 use foolproof::config::ModelFile;
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use foolproof::kernel::{Engine, Net};
 use foolproof::model::{self, Weights, vgg};
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use foolproof::kernel::Engine;
 use foolproof::kernel::cpu::Cpu;
 use foolproof::kernel::old::{Graph, Op};
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use support::{images, number, small_net, stream};
 
 fn seed(row: usize, logits: &[f32], gradient: &mut [f32]) {

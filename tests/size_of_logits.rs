@@ -17,7 +17,7 @@ use foolproof::export::{FORMATS, Request};
 use foolproof::goal::{Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::plain::Plain;
+use foolproof::kernel::old::plain::Plain;
 use foolproof::kernel::{Engine, Net, Precision, Step};
 use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;

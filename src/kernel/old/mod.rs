@@ -4,11 +4,12 @@
 //! On the CPU (`memory`) each image goes its own way in plain memory, so that its result depends on no other image and on
 //! no number of threads. Elsewhere (`tensors`) candle's operations serve.
 //!
-//! candle's own gradients are not used: see [`super::plain`].
+//! candle's own gradients are not used: see [`plain`].
 
 mod conv;
 mod memory;
 mod network;
+pub mod plain;
 mod pool;
 mod tensors;
 
