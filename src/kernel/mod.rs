@@ -3,7 +3,7 @@
 //! Weights never change here, so a gradient with respect to the *image* needs no kernel gradients: the gradient of a
 //! 3×3 stride-1 convolution is another 3×3 convolution with flipped, transposed weights; ReLU needs one bit a value
 //! and max-pool two bits a window. [`cpu`] is the fast engine for sequential nets, [`graph`] the one for all
-//! others, `old::plain` the reference they are held against.
+//! others, [`plain`] the reference they are held against.
 
 mod ball;
 pub mod bus;
@@ -18,6 +18,7 @@ pub mod halving;
 mod net;
 pub mod old;
 pub mod pixels;
+pub mod plain;
 mod real;
 
 pub use crate::terms::Precision;
