@@ -1,164 +1,133 @@
-//! The net compiled: its steps as layers over prepacked weights.
+//! The network compiled: its units over prepacked weights, and the memory they work in.
 
-use super::first::First;
 use super::instructions::Instructions;
-use super::layer::{Layer, assign_maps, chunks};
 use super::linear::Linear;
-use super::map::{Buffer, Layout, padded};
+use super::map::Layout;
+use super::plan::Plan;
+use super::unit::as_map;
+use super::program::{Compiled, Program, arrange, size_of};
 use super::table::Table;
-use super::winograd::{Form, Kernels};
-use super::workspace::{Idle, Patches, Scratch, Workspace};
-use crate::kernel::net::transposed;
-use crate::kernel::{Net, Step};
-use std::sync::OnceLock;
+use super::work::Work;
+use super::workspace::{Idle, Scratch, Workspace};
+use crate::kernel::Graph;
 
 /// A compiled network.
 pub struct Cpu {
-    pub(super) side: usize,
+    pub(super) size: [usize; 2],
     pub(super) mean: [f32; 3],
     pub(super) std: [f32; 3],
     pub(super) classes: usize,
     pub(super) table: &'static Table,
-    pub(super) first: First,
-    pub(super) layers: Vec<Layer>,
-    /// Images that a thread takes at a time through the layers of each stage; each a multiple of the one before.
+    pub(super) units: Vec<Compiled>,
+    /// Images that a thread takes at a time through the units of each stage; each a multiple of the one before.
     pub(super) chunks: Vec<usize>,
-    /// Layout of the images, and of every map that a workspace holds.
+    /// Layout of the images.
     pub(super) images: Layout,
-    pub(super) maps: Vec<Layout>,
-    /// Side after averaging.
-    pub(super) average: usize,
+    pub(super) program: Program,
+    /// The value that the fully connected layers read.
+    pub(super) features: usize,
+    /// Numbers an image of the features, with those that fill the last vector.
+    pub(super) stride: usize,
     pub(super) linears: Vec<Linear>,
     pub(super) workspaces: Idle<Workspace>,
     pub(super) scratches: Idle<Scratch>,
-    pub(super) patches: Idle<Patches>,
 }
 
+/// Floats that the images of a stage may take in the largest map from there on: what stays in the caches of a core.
+const MOST_FLOATS: usize = 1 << 20;
+
 impl Cpu {
-    /// Compiles a net of convolutions with optional pools, an optional average pool, and fully connected layers, in
-    /// this order; another net is handed back.
-    pub fn new(net: Net<f32>) -> std::result::Result<Cpu, Net<f32>> {
-        Cpu::with(net, Instructions::chosen())
+    /// Compiles a network.
+    pub fn new(graph: Graph<f32>) -> Cpu {
+        Cpu::with(graph, Instructions::chosen())
     }
 
     /// [`Cpu::new`] on a given instruction set.
     ///
     /// # Panics
     /// Where this machine does not have it.
-    pub fn with(net: Net<f32>, instructions: Instructions) -> std::result::Result<Cpu, Net<f32>> {
-        if !is_supported(&net) {
-            return Err(net);
+    pub fn with(graph: Graph<f32>, instructions: Instructions) -> Cpu {
+        let (size, classes) = (graph.size(), graph.classes());
+        let [mean, std] = [graph.mean, graph.std].map(|numbers| numbers.map(|v| v as f32));
+        let plan = Plan::of(graph.folded().0);
+        let shapes = plan.shapes;
+        let mut units: Vec<Compiled> = Vec::new();
+        for (unit, op) in plan.units.into_iter().zip(plan.ops) {
+            let (work, bias) = Work::new(op, &unit);
+            units.push(Compiled::new(work, bias, unit));
         }
-        let shapes = net.shapes();
-        let (mut layers, mut linears): (Vec<Layer>, Vec<Linear>) = (Vec::new(), Vec::new());
-        let (mut stage, mut average, mut first) = (0, None, None);
-        for (step, shape) in net.steps.into_iter().zip(&shapes) {
-            match step {
-                Step::Conv { inputs, outputs, weight, bias } => {
-                    let form = Form::of(shape.side);
-                    let forward = match layers.is_empty() {
-                        true => None,
-                        false => Some(Kernels::new(form, inputs, outputs, taps(&weight, inputs))),
-                    };
-                    first.get_or_insert_with(|| First::new(&weight, outputs));
-                    let mut padded_bias = Buffer::new(padded(outputs));
-                    padded_bias[..outputs].copy_from_slice(&bias);
-                    layers.push(Layer {
-                        inputs,
-                        outputs,
-                        side: shape.side,
-                        pooled: false,
-                        stage,
-                        weight,
-                        bias: padded_bias,
-                        forward,
-                        backward: OnceLock::new(),
-                        map: 0,
-                        gradient: 0,
-                    });
-                }
-                Step::MaxPool => {
-                    layers.last_mut().expect("checked").pooled = true;
-                    stage += 1;
-                }
-                Step::AveragePool { side } => average = Some(side),
-                Step::Linear { inputs, weight, bias, relu, .. } => {
-                    let (channels, side) = if linears.is_empty() { (shape.channels, shape.side) } else { (inputs, 1) };
-                    linears.push(Linear::new(weight, bias, channels, side, relu));
-                }
-            }
+        let chunks = stages(&mut units);
+        let program = arrange(&mut units, plan.features, &chunks);
+        let (channels, [height, width]) = size_of(&shapes[plan.features]);
+        let mut linears = Vec::new();
+        for layer in plan.connected {
+            let (channels, pixels) = if linears.is_empty() { (channels, height * width) } else { (layer.weight.len() / layer.bias.len(), 1) };
+            linears.push(Linear::new(layer.weight, layer.bias, channels, pixels, layer.relu));
         }
-        let chunks = chunks(&layers);
-        let maps = assign_maps(&mut layers, &chunks);
-        let last = layers.last().expect("checked");
-        Ok(Cpu {
-            side: net.side,
-            mean: net.mean,
-            std: net.std,
-            classes: net.classes,
+        Cpu {
+            size,
+            mean,
+            std,
+            classes,
             table: Table::of(instructions),
-            first: first.expect("checked"),
-            average: average.unwrap_or(last.side_after()),
-            images: Layout::images(net.side, chunks[0]),
-            layers,
+            stride: linears.first().map_or(channels * height * width, |first| first.stride),
+            images: Layout::images(size, chunks[0]),
+            units,
             chunks,
-            maps,
+            program,
+            features: plan.features,
             linears,
             workspaces: Idle::new(),
             scratches: Idle::new(),
-            patches: Idle::new(),
-        })
+        }
     }
 
     /// Height and width of the images it takes.
-    pub fn side(&self) -> usize {
-        self.side
+    pub fn size(&self) -> [usize; 2] {
+        self.size
     }
 
     /// One image 3×H×W in [0,1] to H×W×3 with a border, normalised.
     pub(super) fn normalise(&self, pixels: &[f32], to: &mut [f32]) {
-        let (side, plane) = (self.side, self.side * self.side);
-        for y in 0..side {
-            let row = &mut to[self.images.at(0, y, 0)..][..3 * side];
+        let [height, width] = self.size;
+        for y in 0..height {
+            let row = &mut to[self.images.inside(y, 0)..][..3 * width];
             for (c, (mean, std)) in self.mean.iter().zip(&self.std).enumerate() {
-                let line = &pixels[c * plane + y * side..][..side];
+                let line = &pixels[(c * height + y) * width..][..width];
                 row[c..].iter_mut().step_by(3).zip(line).for_each(|(to, v)| *to = (v - mean) / std);
             }
         }
+    }
+
+    /// Numbers of an image.
+    pub(super) fn values(&self) -> usize {
+        3 * self.size[0] * self.size[1]
     }
 
     /// Images that a thread takes at once.
     pub(super) fn shard(&self) -> usize {
         *self.chunks.last().expect("never empty")
     }
-
-    /// Weights of layer `i` > 0 on the way back.
-    pub(super) fn backward_kernels(&self, i: usize) -> &Kernels {
-        let layer = &self.layers[i];
-        layer.backward.get_or_init(|| {
-            let turned = transposed(&layer.weight, layer.inputs, layer.outputs);
-            Kernels::new(Form::of(layer.side), layer.outputs, layer.inputs, taps(&turned, layer.outputs))
-        })
-    }
 }
 
-/// Whether the compiled form covers the net.
-fn is_supported(net: &Net<f32>) -> bool {
-    let mut steps = net.steps.iter().zip(net.shapes()).peekable();
-    let mut convolutions = 0;
-    while let Some((_, _)) = steps.next_if(|(s, shape)| matches!(s, Step::Conv { .. }) && shape.side > 0) {
-        convolutions += 1;
-        steps.next_if(|(s, shape)| matches!(s, Step::MaxPool) && shape.side > 1);
+/// Gives each unit its stage, and says how many images each stage takes at a time: enough for its weights to pay, never fewer
+/// than before, and no more than the caches hold.
+fn stages(units: &mut [Compiled]) -> Vec<usize> {
+    let mut chunks: Vec<usize> = Vec::new();
+    let floats = |u: &Compiled| as_map(&u.unit.before_pool).into_iter().product::<usize>();
+    let mut largest: Vec<usize> = units.iter().map(floats).collect();
+    for i in (1..largest.len()).rev() {
+        largest[i - 1] = largest[i - 1].max(largest[i]);
     }
-    steps.next_if(|(s, shape)| matches!(s, Step::AveragePool { side } if *side > 0) && shape.side > 0);
-    let mut linears = 0;
-    while steps.next_if(|(s, _)| matches!(s, Step::Linear { .. })).is_some() {
-        linears += 1;
+    for (u, largest) in units.iter_mut().zip(largest) {
+        let (_, size) = size_of(&u.unit.before_pool);
+        let before = chunks.last().copied().unwrap_or(1);
+        let wanted = u.work.wanted(size).min((MOST_FLOATS / largest).max(1));
+        let chunk = wanted.next_multiple_of(before).max(before);
+        if chunks.last() != Some(&chunk) {
+            chunks.push(chunk);
+        }
+        u.stage = chunks.len() - 1;
     }
-    convolutions > 0 && linears > 0 && steps.next().is_none()
-}
-
-/// The nine taps from one channel to another, for [`Kernels::new`].
-fn taps(weight: &[f32], inputs: usize) -> impl Fn(usize, usize) -> [f32; 9] + Sync + '_ {
-    move |output, input| weight.as_chunks::<9>().0[output * inputs + input]
+    if chunks.is_empty() { vec![1] } else { chunks }
 }

@@ -44,10 +44,10 @@ pub struct Scratch {
     products: Buffer,
 }
 
-/// Tiles of an image in a convolution whose output has this side.
-pub fn tiles_of_image(form: Form, side: usize) -> usize {
+/// Tiles of an image in a convolution whose output has this height and width.
+pub fn tiles_of_image(form: Form, size: [usize; 2]) -> usize {
     match form {
-        Form::Tiles => side.div_ceil(TILE).pow(2),
+        Form::Tiles => size[0].div_ceil(TILE) * size[1].div_ceil(TILE),
         Form::Pair => 1,
     }
 }
@@ -142,8 +142,8 @@ pub unsafe fn block<K: Kernel>(b: &Block, scratch: &mut Scratch) {
 /// Image, row and column of the tile's first pixel.
 #[inline(always)]
 fn place(b: &Block, tile: usize) -> (usize, usize, usize) {
-    let across = b.layout.side.div_ceil(TILE);
-    let (image, tile) = (tile / (across * across), tile % (across * across));
+    let [down, across] = b.layout.size.map(|n| n.div_ceil(TILE));
+    let (image, tile) = (tile / (down * across), tile % (down * across));
     (b.first + image, tile / across * TILE, tile % across * TILE)
 }
 

@@ -1,13 +1,14 @@
-//! One layer over some images, cut into pieces for those who work on it.
+//! One operation over some images, cut into pieces for those who work on it.
 
-use super::compiled::Cpu;
 use super::conv::{Block, tiles_of_block, tiles_of_image};
 use super::crew::Crew;
-use super::finish::Target;
-use super::first;
-use super::map::{Buffer, Layout};
+use super::dense::{self, Dense};
+use super::finish::{Operand, Target};
+use super::first::{self, First};
+use super::lattice::Lattice;
+use super::rows::{RowWork, Rows};
+use super::table::Table;
 use super::winograd::Kernels;
-use super::workspace::Shared;
 use std::ops::Range;
 
 /// Tiles for which a thread of a team reads weights that the other threads read too; of heavy weights, those that come
@@ -15,78 +16,133 @@ use std::ops::Range;
 const FEW_TILES: usize = 12;
 const HEAVY_WEIGHTS: usize = 1 << 20;
 
-/// Rows that a thread takes at a time of an image that threads share.
-const ROWS_TOGETHER: usize = 8;
-
-/// Layer `i` over some images of a map.
-pub fn forward(
-    cpu: &Cpu,
-    i: usize,
-    (source, layout): (&Buffer, Layout),
-    target: Target,
-    images: Range<usize>,
-    crew: &mut Crew,
-) {
-    if let Some(kernels) = &cpu.layers[i].forward {
-        return convolve(cpu, kernels, source, layout, target, images, crew);
-    }
-    let source = Shared(source.as_ptr().cast_mut());
-    let bands = bands(layout.side, crew);
-    crew.each(images.len() * bands.len(), |piece, scratch| {
-        let part = first::Forward {
-            first: &cpu.first,
-            source: source.get(),
-            layout,
-            target,
-            image: images.start + piece / bands.len(),
-            rows: bands[piece % bands.len()].clone(),
-        };
-        // SAFETY: the images are normalised, the map and bits hold them; pieces write different rows
-        unsafe { (cpu.table.first_forward)(&part, &mut scratch.first) }
-    });
+/// What every operation needs to know: the kernels, what is read and what is written, and for which images.
+pub struct Job<'a, 'b> {
+    pub table: &'static Table,
+    pub source: Operand,
+    pub target: Target,
+    pub images: Range<usize>,
+    pub crew: &'a mut Crew<'b>,
 }
 
-/// One convolution over some images, cut into pieces of tiles and, where a team has too few tiles to go round, of
-/// output channels.
-pub fn convolve(
-    cpu: &Cpu,
-    kernels: &Kernels,
-    source: &Buffer,
-    layout: Layout,
-    target: Target,
-    images: Range<usize>,
-    crew: &mut Crew,
-) {
-    let source = Shared(source.as_ptr().cast_mut());
-    let tiles = images.len() * tiles_of_image(kernels.form, layout.side);
-    let most = tiles_of_block(kernels.inputs);
-    let (mut blocks, mut groups) = (tiles.div_ceil(most), 1);
-    if crew.size() > 1 {
-        // each piece of the same tiles transforms them anew, each of the same channels reads the same weights
-        let few = if kernels.values.len() < HEAVY_WEIGHTS { FEW_TILES } else { most };
-        match tiles >= crew.size() * few {
-            true => blocks = blocks.next_multiple_of(crew.size()),
-            false => groups = crew.size().min(kernels.panels()),
+// SAFETY: several threads read the same map
+unsafe impl Sync for Operand {}
+// SAFETY: as above
+unsafe impl Send for Operand {}
+
+impl Job<'_, '_> {
+    /// Pieces of `items` outputs that a thread takes `most` at a time, and of panels of their channels where a team has too
+    /// few of them to go round.
+    fn pieces(&self, items: usize, most: usize, (weights, panels): (usize, usize)) -> (usize, usize) {
+        let (mut blocks, mut groups) = (items.div_ceil(most), 1);
+        if self.crew.size() > 1 {
+            // each piece of the same outputs transforms them anew, each of the same channels reads the same weights
+            let few = if weights < HEAVY_WEIGHTS { FEW_TILES } else { most };
+            match items >= self.crew.size() * few {
+                true => blocks = blocks.next_multiple_of(self.crew.size()),
+                false => groups = self.crew.size().min(panels),
+            }
+        }
+        (blocks, groups)
+    }
+
+    /// A 3×3 convolution of images.
+    pub fn first(self, first: &First) {
+        let Job { table, source, target, images, crew } = self;
+        let bands = crew.bands(source.layout.size[0]);
+        crew.each(images.len() * bands.len(), |piece, scratch| {
+            let part = first::Forward {
+                first,
+                source: { source }.map,
+                layout: source.layout,
+                target,
+                image: images.start + piece / bands.len(),
+                rows: bands[piece % bands.len()].clone(),
+            };
+            // SAFETY: the images are normalised, the map and bits hold them; pieces write different rows
+            unsafe { (table.first_forward)(&part, &mut scratch.first) }
+        });
+    }
+
+    /// A 3×3 convolution by Winograd's algorithm.
+    pub fn winograd(self, kernels: &Kernels) {
+        let tiles = self.images.len() * tiles_of_image(kernels.form, self.source.layout.size);
+        let most = tiles_of_block(kernels.inputs);
+        let (blocks, groups) = self.pieces(tiles, most, (kernels.values.len(), kernels.panels()));
+        let Job { table, source, target, images, crew } = self;
+        crew.each(blocks * groups, |piece, scratch| {
+            let (b, g) = (piece / groups, piece % groups);
+            let part = Block {
+                kernels,
+                source: { source }.map,
+                layout: source.layout,
+                target,
+                first: images.start,
+                tiles: tiles * b / blocks..tiles * (b + 1) / blocks,
+                panels: kernels.panels() * g / groups..kernels.panels() * (g + 1) / groups,
+            };
+            // SAFETY: source and target are different maps that hold these images; pieces differ in tiles or panels
+            unsafe { (table.block)(&part, &mut scratch.conv) }
+        });
+    }
+
+    /// Any convolution by packed windows.
+    pub fn dense(mut self, dense: &Dense) {
+        for phase in &dense.phases {
+            let [down, across] = phase.lattice.count(self.target.size);
+            let outputs = self.images.len() * down * across;
+            let (blocks, groups) = self.pieces(outputs, phase.rows(), (phase.len(), dense.panels()));
+            let Job { table, source, target, ref images, ref mut crew } = self;
+            crew.each(blocks * groups, |piece, scratch| {
+                let (b, g) = (piece / groups, piece % groups);
+                let part = dense::Part {
+                    dense,
+                    phase,
+                    source,
+                    target,
+                    first: images.start,
+                    outputs: outputs * b / blocks..outputs * (b + 1) / blocks,
+                    panels: dense.panels() * g / groups..dense.panels() * (g + 1) / groups,
+                };
+                // SAFETY: as above; phases write different pixels
+                unsafe { (table.dense)(&part, &mut scratch.dense) }
+            });
         }
     }
-    crew.each(blocks * groups, |piece, scratch| {
-        let (b, g) = (piece / groups, piece % groups);
-        let part = Block {
-            kernels,
-            source: source.get(),
-            layout,
-            target,
-            first: images.start,
-            tiles: tiles * b / blocks..tiles * (b + 1) / blocks,
-            panels: kernels.panels() * g / groups..kernels.panels() * (g + 1) / groups,
-        };
-        // SAFETY: source and target are different maps that hold these images; pieces differ in tiles or panels
-        unsafe { (cpu.table.block)(&part, &mut scratch.conv) }
-    });
+
+    /// Each channel by itself.
+    pub fn depthwise(&mut self, lattice: &Lattice, weights: &[f32]) {
+        let [rows, _] = lattice.count(self.target.size);
+        self.some_rows(rows, RowWork::Depthwise { lattice, weights });
+    }
+
+    /// An operation row by row.
+    pub fn rows(&mut self, work: RowWork) {
+        self.some_rows(self.target.size[0], work);
+    }
+
+    /// Something else, image by image.
+    pub fn each_image(&mut self, work: impl Fn(usize, &Target) + Sync) {
+        let (target, images) = (self.target, self.images.clone());
+        self.crew.each(images.len(), |n, _| work(images.start + n, &{ target }));
+    }
+
+    fn some_rows(&mut self, rows: usize, work: RowWork) {
+        let Job { table, source, target, images, crew } = self;
+        let (table, source, target): (&Table, Operand, Target) = (table, *source, *target);
+        let bands = crew.bands(rows);
+        let work = &Pieces(work);
+        crew.each(images.len() * bands.len(), |piece, _| {
+            let rows = bands[piece % bands.len()].clone();
+            let part = Rows { work: work.0, source, target, image: images.start + piece / bands.len(), rows };
+            // SAFETY: source and target are different maps that hold these images; pieces write different rows
+            unsafe { (table.rows)(&part) }
+        });
+    }
 }
 
-/// Rows of an image in pieces: all of them for one thread.
-pub fn bands(side: usize, crew: &Crew) -> Vec<Range<usize>> {
-    let rows = if crew.size() == 1 { side } else { ROWS_TOGETHER };
-    (0..side).step_by(rows).map(|y| y..(y + rows).min(side)).collect()
-}
+/// Work that several threads do.
+struct Pieces<'a>(RowWork<'a>);
+
+// SAFETY: bits of a pool are written by the piece that computes their pixel
+unsafe impl Sync for Pieces<'_> {}

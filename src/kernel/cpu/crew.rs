@@ -1,11 +1,16 @@
 //! Who works on a layer: one thread, or all together.
 
 use super::compiled::Cpu;
-use super::conv;
-use super::first;
 use super::map::padded;
+use super::unit::as_map;
+use super::work::Work;
 use super::workspace::Scratch;
+use super::{conv, dense, first, stem};
 use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows that a thread takes at a time of an image that threads share.
+const ROWS_TOGETHER: usize = 8;
 
 /// Who works on a layer.
 pub enum Crew<'a> {
@@ -17,10 +22,19 @@ pub enum Crew<'a> {
 
 impl Scratch {
     pub fn new(cpu: &Cpu) -> Scratch {
-        let channels = cpu.maps.iter().map(|m| m.channels).max().expect("never empty");
+        let (mut channels, mut outputs) = (0, 0);
+        for u in &cpu.units {
+            match &u.work {
+                Work::Winograd(kernels, _) => channels = kernels.inputs.max(kernels.outputs).max(channels),
+                Work::First(_) => outputs = padded(as_map(&u.unit.shape)[0]),
+                _ => {}
+            }
+        }
         Scratch {
             conv: conv::Scratch::new(channels),
-            first: first::Scratch::new(cpu.side, padded(cpu.layers[0].outputs)),
+            first: first::Scratch::new(if outputs > 0 { cpu.size[1] } else { 0 }, outputs),
+            dense: dense::Scratch::new(),
+            stem: stem::Scratch::default(),
         }
     }
 }
@@ -44,5 +58,11 @@ impl Crew<'_> {
             Crew::Alone(_) => 1,
             Crew::Team(_) => rayon::current_num_threads(),
         }
+    }
+
+    /// Rows of a map in pieces: all of them for one thread.
+    pub fn bands(&self, rows: usize) -> Vec<Range<usize>> {
+        let together = if self.size() == 1 { rows.max(1) } else { ROWS_TOGETHER };
+        (0..rows).step_by(together).map(|y| y..(y + together).min(rows)).collect()
     }
 }

@@ -1,10 +1,16 @@
-//! What is done with the outputs of a convolution before they are stored: bias, ReLU and max-pool on the way forward,
-//! the masks of both on the way back. Of the activations only these masks are kept.
+//! What is done with the outputs of an operation before they are stored: bias, a sum, a function and max-pool on the way
+//! forward; on the way back another gradient is added, and what the function lets through. Of activations only bits are
+//! kept, and slopes where a function has more than two.
 //!
 //! NaN as in PyTorch: ReLU and max-pool let it through, and its gradient passes a ReLU.
 
 use super::lanes::{LANES, Lanes};
 use super::map::Layout;
+use super::smooth::smooth;
+use crate::kernel::graph::{Activation, Window};
+
+/// The pool that a convolution can do with its outputs.
+pub const PAIRS: Window = Window { size: [2; 2], stride: [2; 2], dilation: [1; 2], padding: [0; 4] };
 
 /// One bit a channel for sixteen channels of a pooled pixel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,31 +24,52 @@ pub struct PoolBits {
     lower: u16,
 }
 
-/// What to do with the outputs. Bits are indexed by image (within the shard), row, column, sixteen channels; pointers
-/// are good for the whole shard, or null where bits on the way forward are not wanted.
+/// What to do with the outputs. Bits and slopes are indexed by image (within the shard), row, column, sixteen channels;
+/// pointers are good for the whole shard, or null where they are not wanted on the way forward.
 #[derive(Clone, Copy)]
 pub enum Finish {
+    /// Bias, and no function.
+    Bias { bias: *const f32 },
     /// Bias, ReLU; its bits are written.
     Relu { bias: *const f32, bits: *mut u16 },
+    /// Bias, the nearest number between two bounds; the bits of what lies strictly between are written.
+    Clip { bias: *const f32, bounds: [f32; 2], bits: *mut u16 },
+    /// Bias, any function; its slopes are written.
+    Smooth { bias: *const f32, function: Activation, slopes: *mut f32 },
     /// Bias, ReLU, 2×2 maximum (ties to the first); the bits are written.
     Pool { bias: *const f32, bits: *mut PoolBits },
-    /// A gradient goes back through a ReLU.
+    /// A gradient as it is.
+    Pass,
+    /// A gradient goes back through a ReLU or bounds.
     Mask { bits: *const u16 },
+    /// A gradient goes back through a function.
+    Slopes { slopes: *const f32 },
     /// A gradient goes back through a pool and a ReLU, to a map of twice the side.
     Unpool { bits: *const PoolBits },
 }
 
-/// Where the outputs of a convolution go.
+/// Where the outputs of an operation go.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// Base of the map.
     pub map: *mut f32,
     /// Its layout: of the pooled map for [`Finish::Pool`], of the unpooled one for [`Finish::Unpool`].
     pub layout: Layout,
-    /// Side of the convolution's own output.
-    pub side: usize,
+    /// Height and width of the operation's own output.
+    pub size: [usize; 2],
+    /// A map of that size that is added.
+    pub add: Option<Operand>,
     /// What to do.
     pub finish: Finish,
+}
+
+/// A map that is only read.
+#[derive(Clone, Copy)]
+pub struct Operand {
+    /// Base of the map.
+    pub map: *const f32,
+    /// Its layout.
+    pub layout: Layout,
 }
 
 // SAFETY: threads that share a target write different pixels or different channels of it.
@@ -50,7 +77,93 @@ unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
 
+/// A pixel of a target: where it is stored, where the operand of the sum lies, and its number in bits and slopes.
+#[derive(Clone, Copy, Default)]
+pub struct Place {
+    to: usize,
+    add: usize,
+    pixel: usize,
+}
+
 impl Target {
+    /// A pixel of the operation's own output.
+    #[inline(always)]
+    pub fn place(&self, image: usize, y: usize, x: usize) -> Place {
+        let (y_to, x_to) = if let Finish::Unpool { .. } = self.finish { (2 * y, 2 * x) } else { (y, x) };
+        Place {
+            to: self.layout.at(image, y_to, x_to),
+            add: self.add.map_or(0, |add| add.layout.at(image, y, x)),
+            pixel: (image * self.size[0] + y) * self.size[1] + x,
+        }
+    }
+
+    /// Takes the output of a pixel for the sixteen channels from `channel` on.
+    ///
+    /// # Safety
+    /// As for [`Target::put`]; not for [`Finish::Pool`], which needs whole windows.
+    #[inline(always)]
+    pub unsafe fn one<L: Lanes>(&self, place: Place, channel: usize, v: L) {
+        let group = place.pixel * (self.layout.channels / LANES) + channel / LANES;
+        // SAFETY: a pixel and channels of the map and of what is kept, by the contract
+        unsafe {
+            let (zero, to) = (L::zero(), self.map.add(place.to + channel));
+            let sum = |v: L| match &self.add {
+                Some(add) => v.add(L::load(add.map.add(place.add + channel))),
+                None => v,
+            };
+            match self.finish {
+                Finish::Bias { bias } => sum(v.add(L::load(bias.add(channel)))).store(to),
+                Finish::Relu { bias, bits } => {
+                    let t = sum(v.add(L::load(bias.add(channel))));
+                    if !bits.is_null() {
+                        *bits.add(group) = t.not_at_most(zero);
+                    }
+                    zero.max(t).store(to);
+                }
+                Finish::Clip { bias, bounds, bits } => {
+                    let t = sum(v.add(L::load(bias.add(channel))));
+                    let [low, high] = bounds.map(|b| L::splat(b));
+                    if !bits.is_null() {
+                        *bits.add(group) = t.not_at_most(low) & high.not_at_most(t);
+                    }
+                    // the smaller by the larger of the negatives, so that NaN stays
+                    zero.sub(zero.sub(high).max(zero.sub(low.max(t)))).store(to);
+                }
+                Finish::Smooth { bias, function, slopes } => {
+                    let t = sum(v.add(L::load(bias.add(channel))));
+                    let mut lanes = [0.0; LANES];
+                    t.store(lanes.as_mut_ptr());
+                    let (y, slope) = smooth(function, lanes);
+                    L::load(y.as_ptr()).store(to);
+                    if !slopes.is_null() {
+                        L::load(slope.as_ptr()).store(slopes.add(group * LANES));
+                    }
+                }
+                Finish::Pool { .. } => unreachable!("a pool takes windows"),
+                Finish::Pass => sum(v).store(to),
+                Finish::Mask { bits } => sum(v).keep(*bits.add(group)).store(to),
+                Finish::Slopes { slopes } => sum(v).mul_add(L::load(slopes.add(group * LANES)), zero).store(to),
+                Finish::Unpool { bits } => {
+                    let (b, v) = (*bits.add(group), sum(v));
+                    v.keep(b.relu & !b.lower & !b.right).store(to);
+                    v.keep(b.relu & !b.lower & b.right).store(to.add(self.layout.channels));
+                    v.keep(b.relu & b.lower & !b.right).store(to.add(self.layout.row));
+                    v.keep(b.relu & b.lower & b.right).store(to.add(self.layout.row + self.layout.channels));
+                }
+            }
+        }
+    }
+
+    /// Stores channels as they are.
+    ///
+    /// # Safety
+    /// As for [`Target::put`].
+    #[inline(always)]
+    pub unsafe fn raw(&self, place: Place, channel: usize, values: &[f32]) {
+        // SAFETY: channels of a pixel of the map
+        unsafe { values.as_ptr().copy_to_nonoverlapping(self.map.add(place.to + channel), values.len()) }
+    }
+
     /// Takes S×S outputs whose first is pixel (y, x) of `image`, for the sixteen channels from `channel` on. What lies
     /// outside the map is dropped.
     ///
@@ -66,59 +179,45 @@ impl Target {
         channel: usize,
         v: &[[L; S]; S],
     ) {
-        let (layout, side) = (&self.layout, self.side);
-        let groups = layout.channels / LANES;
-        let group = channel / LANES;
+        let [height, width] = self.size;
         // SAFETY: only pixels inside the map are touched, by the bounds of the loops
         unsafe {
-            let zero = L::zero();
-            match self.finish {
-                Finish::Relu { bias, bits } => {
-                    let bias = L::load(bias.add(channel));
-                    for (y, row) in (y..side).zip(v) {
-                        for (x, v) in (x..side).zip(row) {
-                            let t = v.add(bias);
-                            if !bits.is_null() {
-                                *bits.add(((image * side + y) * side + x) * groups + group) = t.not_at_most(zero);
-                            }
-                            zero.max(t).store(self.map.add(layout.at(image, y, x) + channel));
-                        }
-                    }
+            if let Finish::Pool { bias, bits } = self.finish {
+                return self.put_pool::<L, S>(image, (y, x), channel, v, (bias, bits));
+            }
+            for (y, row) in (y..height).zip(v) {
+                for (x, v) in (x..width).zip(row) {
+                    self.one(self.place(image, y, x), channel, *v);
                 }
-                Finish::Pool { bias, bits } => {
-                    let bias = L::load(bias.add(channel));
-                    for (y, rows) in (y / 2..side / 2).zip(v.as_chunks::<2>().0) {
-                        for (i, x) in (x / 2..side / 2).take(S / 2).enumerate() {
-                            let window = [rows[0][2 * i], rows[0][2 * i + 1], rows[1][2 * i], rows[1][2 * i + 1]];
-                            let (largest, right, lower) = largest(window);
-                            let t = largest.add(bias);
-                            if !bits.is_null() {
-                                *bits.add(((image * (side / 2) + y) * (side / 2) + x) * groups + group) =
-                                    PoolBits { relu: t.not_at_most(zero), right, lower };
-                            }
-                            zero.max(t).store(self.map.add(layout.at(image, y, x) + channel));
-                        }
+            }
+        }
+    }
+
+    /// [`Target::put`] with a pool.
+    #[inline(always)]
+    unsafe fn put_pool<L: Lanes, const S: usize>(
+        &self,
+        image: usize,
+        (y, x): (usize, usize),
+        channel: usize,
+        v: &[[L; S]; S],
+        (bias, bits): (*const f32, *mut PoolBits),
+    ) {
+        let [height, width] = self.size.map(|n| n / 2);
+        let (groups, group) = (self.layout.channels / LANES, channel / LANES);
+        // SAFETY: as in `put`
+        unsafe {
+            let (zero, bias) = (L::zero(), L::load(bias.add(channel)));
+            for (y, rows) in (y / 2..height).zip(v.as_chunks::<2>().0) {
+                for (i, x) in (x / 2..width).take(S / 2).enumerate() {
+                    let window = [rows[0][2 * i], rows[0][2 * i + 1], rows[1][2 * i], rows[1][2 * i + 1]];
+                    let (largest, right, lower) = largest(window);
+                    let t = largest.add(bias);
+                    if !bits.is_null() {
+                        *bits.add(((image * height + y) * width + x) * groups + group) =
+                            PoolBits { relu: t.not_at_most(zero), right, lower };
                     }
-                }
-                Finish::Mask { bits } => {
-                    for (y, row) in (y..side).zip(v) {
-                        for (x, v) in (x..side).zip(row) {
-                            let kept = v.keep(*bits.add(((image * side + y) * side + x) * groups + group));
-                            kept.store(self.map.add(layout.at(image, y, x) + channel));
-                        }
-                    }
-                }
-                Finish::Unpool { bits } => {
-                    for (y, row) in (y..side).zip(v) {
-                        for (x, v) in (x..side).zip(row) {
-                            let b = *bits.add(((image * side + y) * side + x) * groups + group);
-                            let corner = self.map.add(layout.at(image, 2 * y, 2 * x) + channel);
-                            v.keep(b.relu & !b.lower & !b.right).store(corner);
-                            v.keep(b.relu & !b.lower & b.right).store(corner.add(layout.channels));
-                            v.keep(b.relu & b.lower & !b.right).store(corner.add(layout.row));
-                            v.keep(b.relu & b.lower & b.right).store(corner.add(layout.row + layout.channels));
-                        }
-                    }
+                    zero.max(t).store(self.map.add(self.layout.at(image, y, x) + channel));
                 }
             }
         }
@@ -164,13 +263,5 @@ fn largest_with_nan<L: Lanes>(window: [L; 4]) -> (L, u16, u16) {
             lower |= (winner as u16 >> 1) << lane;
         }
         (L::load(lanes[0].as_ptr()), right, lower)
-    }
-}
-
-impl PoolBits {
-    /// Whether the ReLU of a lane let through, and which place of the window won, in reading order.
-    pub fn lane(self, lane: usize) -> (bool, usize) {
-        let bit = |bits: u16| usize::from(bits >> lane & 1);
-        (bit(self.relu) == 1, 2 * bit(self.lower) + bit(self.right))
     }
 }

@@ -35,13 +35,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// For images of this side and so many outputs (padded).
-    pub fn new(side: usize, outputs: usize) -> Scratch {
+    /// For images of this width and so many outputs (padded).
+    pub fn new(width: usize, outputs: usize) -> Scratch {
         Scratch {
             sums: Buffer::new(2 * SEGMENT * PANEL),
-            gradient: Buffer::new(side * outputs),
-            windows: std::array::from_fn(|_| Buffer::new(side * PANEL)),
-            row: vec![0.0; (side + 2) * 3],
+            gradient: Buffer::new(width * outputs),
+            windows: std::array::from_fn(|_| Buffer::new(width * PANEL)),
+            row: vec![0.0; (width + 2) * 3],
         }
     }
 }
@@ -104,20 +104,20 @@ impl First {
 /// target meanwhile.
 #[inline(always)]
 pub unsafe fn forward<K: Kernel>(f: &Forward, scratch: &mut Scratch) {
-    let side = f.layout.side;
+    let [height, width] = f.layout.size;
     // segments of even width, so that pooling windows are whole
-    let segment = side.div_ceil(side.div_ceil(SEGMENT)).next_multiple_of(2);
-    assert!(segment <= SEGMENT && f.rows.start.is_multiple_of(2) && f.rows.end <= side);
+    let segment = width.div_ceil(width.div_ceil(SEGMENT)).next_multiple_of(2);
+    assert!(segment <= SEGMENT && f.rows.start.is_multiple_of(2) && f.rows.end <= height);
     let sums = scratch.sums.as_mut_ptr();
     // SAFETY: rows and segments lie in the image, sums in scratch, channels below the padded outputs
     unsafe {
         for y in f.rows.clone().step_by(2) {
             let rows = (f.rows.end - y).min(2);
-            for x in (0..side).step_by(segment) {
-                let pixels = segment.min(side - x);
+            for x in (0..width).step_by(segment) {
+                let pixels = segment.min(width - x);
                 for panel in 0..f.first.outputs.div_ceil(PANEL) {
                     let weights = f.first.forward.as_ptr().add(panel * PANEL * WINDOW);
-                    let width = (f.first.outputs - panel * PANEL).min(PANEL);
+                    let across = (f.first.outputs - panel * PANEL).min(PANEL);
                     for row in 0..rows {
                         let from = f.layout.corner(f.image) + (y + row) * f.layout.row + x * 3;
                         K::multiply(&Product {
@@ -127,13 +127,13 @@ pub unsafe fn forward<K: Kernel>(f: &Forward, scratch: &mut Scratch) {
                             a: f.source.add(from),
                             block_stride: f.layout.row,
                             b: weights,
-                            width,
+                            width: across,
                             c: sums.add(row * SEGMENT * PANEL),
                             next: weights,
                         });
                     }
                     for pixel in (0..pixels).step_by(2) {
-                        for channel in (0..width).step_by(LANES) {
+                        for channel in (0..across).step_by(LANES) {
                             let mut v = [[K::zero(); 2]; 2];
                             for (row, v) in v.iter_mut().enumerate() {
                                 for (column, v) in v.iter_mut().enumerate() {
@@ -155,29 +155,29 @@ pub unsafe fn forward<K: Kernel>(f: &Forward, scratch: &mut Scratch) {
 /// The instruction set of K is there. `gradient` is good for this image, and nobody writes to it meanwhile.
 #[inline(always)]
 pub unsafe fn backward<K: Kernel>(b: &Backward, scratch: &mut Scratch, put: &mut Put) {
-    let side = b.layout.side;
-    assert!(b.layout.channels == b.first.outputs && b.rows.end <= side && scratch.row.len() == (side + 2) * 3);
+    let [height, width] = b.layout.size;
+    assert!(b.layout.channels == b.first.outputs && b.rows.end <= height && scratch.row.len() == (width + 2) * 3);
     let shape = Depth::of(b.first.outputs);
     let block = shape.block();
     // output row o reads pixel rows o-1, o, o+1: pixel row y needs output rows y-1, y, y+1
     for o in b.rows.start.saturating_sub(1)..(b.rows.end + 1) {
-        if o < side {
+        if o < height {
             // SAFETY: the row lies in the map; gradient and windows hold a row
             unsafe {
                 let from = b.gradient.add(b.layout.at(b.image, o, 0));
-                for pixel in 0..side {
+                for pixel in 0..width {
                     for channel in (0..b.layout.channels).step_by(LANES) {
-                        let to = (channel / block * side + pixel) * block + channel % block;
+                        let to = (channel / block * width + pixel) * block + channel % block;
                         K::load(from.add(pixel * b.layout.channels + channel))
                             .store(scratch.gradient.as_mut_ptr().add(to));
                     }
                 }
                 K::multiply(&Product {
-                    rows: side,
+                    rows: width,
                     shape,
                     blocks: b.first.outputs / block,
                     a: scratch.gradient.as_ptr(),
-                    block_stride: side * block,
+                    block_stride: width * block,
                     b: b.first.backward.as_ptr(),
                     width: PANEL,
                     c: scratch.windows[o % 3].as_mut_ptr(),
@@ -188,16 +188,16 @@ pub unsafe fn backward<K: Kernel>(b: &Backward, scratch: &mut Scratch, put: &mut
         let Some(y) = o.checked_sub(1).filter(|y| b.rows.contains(y)) else { continue };
         scratch.row.fill(0.0);
         for of_window in 0..3 {
-            let Some(o) = (y + 1).checked_sub(of_window).filter(|o| *o < side) else { continue };
+            let Some(o) = (y + 1).checked_sub(of_window).filter(|o| *o < height) else { continue };
             // neighbours overlap, every third does not: in three passes no sum waits for the one before
             for phase in 0..3 {
-                for x in (phase..side).step_by(3) {
+                for x in (phase..width).step_by(3) {
                     let window = &scratch.windows[o % 3][x * PANEL + of_window * 9..][..9];
                     let row = &mut scratch.row[x * 3..][..9];
                     row.iter_mut().zip(window).for_each(|(sum, g)| *sum += g);
                 }
             }
         }
-        put(y, &scratch.row[3..3 * (side + 1)]);
+        put(y, &scratch.row[3..3 * (width + 1)]);
     }
 }

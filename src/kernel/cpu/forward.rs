@@ -1,114 +1,180 @@
-//! Images through the convolutions: a stage at a time, fewer images through the earlier ones.
+//! Images through the units: a stage at a time, fewer images through the earlier ones.
 
 use super::compiled::Cpu;
-use super::convolve::forward;
+use super::convolve::Job;
 use super::crew::Crew;
-use super::finish::{PoolBits, Target};
-use super::lanes;
-use super::layer::Layer;
-use super::map::{Buffer, padded};
-use super::workspace::Workspace;
-use crate::kernel::net::window;
+use super::finish::{Finish, Operand, PoolBits, Target};
+use super::lanes::LANES;
+use super::map::{Buffer, Layout, padded};
+use super::other;
+use super::program::{Compiled, size_of};
+use super::rows::RowWork;
+use super::unit::as_map;
+use super::work::Work;
+use super::workspace::{Kept, Shared, Workspace};
+use crate::kernel::graph::Activation;
 use std::ops::Range;
-
-/// Where images enter the net.
-pub struct Start<'a, T> {
-    /// First convolution that is computed for all of them.
-    pub layer: usize,
-    /// Writes what that layer reads, for a range of a workspace's images.
-    pub fill: &'a Fill<'a, T>,
-}
-
-/// See [`Start::fill`]: takes the workspace, all its inputs, and the numbers of the images that are wanted.
-pub type Fill<'a, T> = dyn Fn(&mut Workspace, &[T], Range<usize>, &mut Crew) + Sync + 'a;
+use std::ptr;
 
 impl Workspace {
     pub fn new(cpu: &Cpu) -> Workspace {
-        let bits = |layer: &Layer| cpu.shard() * layer.side_after().pow(2) * padded(layer.outputs) / lanes::LANES;
-        let of = |pooled: bool| cpu.layers.iter().map(move |l| if l.pooled == pooled { bits(l) } else { 0 });
+        let kept = |u: &Compiled| {
+            let mut kept = Kept::default();
+            let [channels, height, width] = as_map(&u.unit.shape);
+            let vectors = cpu.shard() * height * width * padded(channels) / LANES;
+            match u.unit.activation {
+                Some(_) if u.unit.pooled => kept.pool = vec![PoolBits::default(); vectors],
+                Some(Activation::Relu | Activation::Clip { .. }) => kept.bits = vec![0; vectors],
+                Some(_) => kept.slopes = Buffer::new(vectors * LANES),
+                None => {}
+            }
+            match &u.work {
+                Work::MaxPool(window) => kept.won = vec![0; vectors * window.size[0] * window.size[1]],
+                Work::Other(_) => kept.values = Buffer::new(cpu.shard() * u.unit.numbers()),
+                _ => {}
+            }
+            kept
+        };
         Workspace {
             images: Buffer::new(cpu.images.len()),
-            maps: cpu.maps.iter().map(|m| Buffer::new(m.len())).collect(),
-            relu: of(false).map(|len| vec![0; len]).collect(),
-            pool: of(true).map(|len| vec![PoolBits::default(); len]).collect(),
+            maps: cpu.program.layouts.iter().map(|m| Buffer::new(m.len())).collect(),
+            kept: cpu.units.iter().map(kept).collect(),
+            keeps: true,
         }
     }
 
-    /// Images to what the first fully connected layer reads.
-    pub fn forward<T>(&mut self, cpu: &Cpu, inputs: &[T], start: &Start<T>, features: &mut [f32], crew: &mut Crew) {
-        let stride = cpu.linears[0].stride;
-        let images = features.len() / stride;
-        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, (inputs, start), crew);
-        for (image, features) in features.chunks_exact_mut(stride).enumerate() {
-            self.average(cpu, image, features);
+    /// Images to what the first fully connected layer reads, or the logits, where there is none.
+    pub fn forward(&mut self, cpu: &Cpu, pixels: &[f32], features: &mut [f32], crew: &mut Crew) {
+        let images = features.len() / cpu.stride;
+        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, pixels, crew);
+        let (channels, _) = size_of(cpu.shape(cpu.features));
+        let (slot, _) = cpu.program.features;
+        for (image, features) in features.chunks_exact_mut(cpu.stride).enumerate() {
+            for (pixel, features) in features.chunks_exact_mut(channels).take(slot.layout.pixels()).enumerate() {
+                let at = slot.layout.at(image, pixel / slot.layout.size[1], pixel % slot.layout.size[1]);
+                features.copy_from_slice(&self.maps[slot.buffer][at..at + channels]);
+            }
         }
     }
 
-    /// Takes images from where they start through all stages up to `stage`: fewer at a time through the earlier ones.
-    pub fn forward_stage<T>(
-        &mut self,
-        cpu: &Cpu,
-        stage: usize,
-        images: Range<usize>,
-        from: (&[T], &Start<T>),
-        crew: &mut Crew,
-    ) {
-        let (inputs, start) = from;
-        if stage > cpu.layers[start.layer].stage {
+    /// Takes images through all stages up to `stage`: fewer at a time through the earlier ones.
+    fn forward_stage(&mut self, cpu: &Cpu, stage: usize, images: Range<usize>, pixels: &[f32], crew: &mut Crew) {
+        if stage > 0 {
             let chunk = cpu.chunks[stage - 1];
             for first in images.clone().step_by(chunk) {
-                self.forward_stage(cpu, stage - 1, first..(first + chunk).min(images.end), from, crew);
+                self.forward_stage(cpu, stage - 1, first..(first + chunk).min(images.end), pixels, crew);
             }
         } else {
-            (start.fill)(self, inputs, images.clone(), crew);
+            for image in images.clone() {
+                let pixels = &pixels[image * cpu.values()..][..cpu.values()];
+                cpu.normalise(pixels, &mut self.images[cpu.images.corner(image)..]);
+            }
         }
-        for i in (start.layer..cpu.layers.len()).filter(|i| cpu.layers[*i].stage == stage) {
-            self.forward_layer(cpu, i, images.clone(), crew);
-        }
-    }
-
-    /// 3×H×W in [0,1] to H×W×3, normalised.
-    pub fn normalise(&mut self, cpu: &Cpu, images: Range<usize>, pixels: &[f32]) {
-        let values = 3 * cpu.side * cpu.side;
-        for image in images {
-            cpu.normalise(&pixels[image * values..][..values], &mut self.images[cpu.images.corner(image)..]);
+        for i in (0..cpu.units.len()).filter(|i| cpu.units[*i].stage == stage) {
+            self.forward_unit(cpu, i, images.clone(), crew);
         }
     }
 
-    pub fn forward_layer(&mut self, cpu: &Cpu, i: usize, images: Range<usize>, crew: &mut Crew) {
-        let layer = &cpu.layers[i];
-        let finish = layer.finish(self.relu[i].as_mut_ptr(), self.pool[i].as_mut_ptr());
-        let target =
-            Target { map: self.maps[layer.map].as_mut_ptr(), layout: cpu.maps[layer.map], side: layer.side, finish };
-        let (source, layout) = match i.checked_sub(1).map(|before| cpu.layers[before].map) {
-            Some(before) => (&self.maps[before], cpu.maps[before]),
-            None => (&self.images, cpu.images),
+    /// A value on its way forward.
+    fn value(&self, cpu: &Cpu, value: usize) -> Operand {
+        match value.checked_sub(1) {
+            None => Operand { map: self.images.as_ptr(), layout: cpu.images },
+            Some(unit) => {
+                let map = cpu.units[unit].map;
+                Operand { map: self.maps[map].as_ptr(), layout: cpu.layout_of(value) }
+            }
+        }
+    }
+
+    /// One unit over some images.
+    pub fn forward_unit(&mut self, cpu: &Cpu, i: usize, images: Range<usize>, crew: &mut Crew) {
+        let u = &cpu.units[i];
+        let sources: Vec<Operand> = u.unit.reads.iter().map(|v| self.value(cpu, *v)).collect();
+        let add = u.unit.add.map(|v| self.value(cpu, v));
+        let (keeps, kept) = (self.keeps, &mut self.kept[i]);
+        let won = if keeps { kept.won.as_mut_ptr() } else { ptr::null_mut() };
+        let values = Shared(kept.values.as_mut_ptr());
+        let finish = u.finish(kept, keeps);
+        let (_, size) = size_of(&u.unit.before_pool);
+        let target = Target { map: self.maps[u.map].as_mut_ptr(), layout: cpu.layout_of(i + 1), size, add, finish };
+        let Some(source) = sources.first().copied() else {
+            // a constant reads nothing
+            return self.forward_other(cpu, i, (sources, target), images, values, crew);
         };
-        forward(cpu, i, (source, layout), target, images, crew);
-    }
-
-    /// The last map of an image, averaged, as the first fully connected layer reads it: row, column, channel.
-    pub fn average(&self, cpu: &Cpu, image: usize, features: &mut [f32]) {
-        let last = cpu.layers.last().expect("never empty");
-        let (map, layout) = (&self.maps[last.map], cpu.maps[last.map]);
-        for (place, (ys, xs)) in windows(layout.side, cpu.average).enumerate() {
-            let features = &mut features[place * last.outputs..][..last.outputs];
-            let size = (ys.len() * xs.len()) as f32;
-            features.fill(0.0);
-            for y in ys {
-                for x in xs.clone() {
-                    let pixel = &map[layout.at(image, y, x)..][..last.outputs];
-                    features.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+        let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew };
+        match &u.work {
+            Work::First(first) => job.first(first),
+            Work::Winograd(kernels, _) => job.winograd(kernels),
+            Work::Stem(dense, _) | Work::Dense(dense, _) => job.dense(dense),
+            Work::Depthwise(lattice, _, weights) => job.depthwise(lattice, weights),
+            Work::Lift(factor, shift) => job.rows(RowWork::Lift { factor, shift }),
+            Work::Scale(factor, shift) => job.rows(RowWork::Scale { factor, shift }),
+            Work::MaxPool(window) => job.rows(RowWork::MaxPool { window, won }),
+            Work::Average(windows) => job.rows(RowWork::Average { windows }),
+            Work::Concat => {
+                let mut to = 0;
+                for (source, shape) in sources.into_iter().zip(&u.unit.inputs) {
+                    job.source = source;
+                    let channels = as_map(shape)[0];
+                    job.rows(RowWork::Copy { from: 0, to, channels });
+                    to += channels;
                 }
             }
-            if size > 1.0 {
-                features.iter_mut().for_each(|sum| *sum /= size);
+            Work::Other(_) => self.forward_other(cpu, i, (sources, target), images, values, crew),
+        }
+    }
+
+    fn forward_other(
+        &self,
+        cpu: &Cpu,
+        i: usize,
+        (maps, target): (Vec<Operand>, Target),
+        images: Range<usize>,
+        values: Shared,
+        crew: &mut Crew,
+    ) {
+        let u = &cpu.units[i];
+        let Work::Other(op) = &u.work else { unreachable!("a unit of plain code") };
+        let (inputs, keeps) = (other::Inputs { maps, shapes: &u.unit.inputs }, self.keeps);
+        crew.each(images.len(), |n, _| {
+            let image = images.start + n;
+            // SAFETY: the maps hold the image; each piece has its own
+            unsafe {
+                let kept = keeps.then(|| Shared(values.get().add(image * u.unit.numbers())));
+                other::forward(op, &inputs, &target, &u.unit.shape, image, kept);
             }
+        });
+    }
+}
+
+impl Compiled {
+    /// What follows the operation on the way forward; `keeps`: what the way back needs is kept.
+    fn finish(&self, kept: &mut Kept, keeps: bool) -> Finish {
+        let bias = self.bias.as_ptr();
+        let bits = if keeps { kept.bits.as_mut_ptr() } else { ptr::null_mut() };
+        match self.unit.activation {
+            Some(_) if self.unit.pooled => {
+                Finish::Pool { bias, bits: if keeps { kept.pool.as_mut_ptr() } else { ptr::null_mut() } }
+            }
+            Some(Activation::Relu) => Finish::Relu { bias, bits },
+            Some(Activation::Clip { low, high }) => Finish::Clip { bias, bounds: [low as f32, high as f32], bits },
+            Some(function) => {
+                let slopes = if keeps { kept.slopes.as_mut_ptr() } else { ptr::null_mut() };
+                Finish::Smooth { bias, function, slopes }
+            }
+            None => Finish::Bias { bias },
         }
     }
 }
 
-/// Rows and columns that each output of an average pool averages.
-pub fn windows(side: usize, out: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    (0..out * out).map(move |i| (window(i / out, side, out), window(i % out, side, out)))
+impl Cpu {
+    /// Layout of a value's map.
+    pub(super) fn layout_of(&self, value: usize) -> Layout {
+        self.program.layouts[self.units[value - 1].map]
+    }
+
+    /// Shape of a value.
+    pub(super) fn shape(&self, value: usize) -> &[usize] {
+        &self.units[value - 1].unit.shape
+    }
 }

@@ -22,10 +22,9 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// From rows over (channel, row, column) of a map of this side (1: plain rows), which become rows over (row, column,
-    /// channel), in place: the largest of these take most of a net's memory.
-    pub fn new(mut weight: Vec<f32>, bias: Vec<f32>, channels: usize, side: usize, relu: bool) -> Linear {
-        let pixels = side * side;
+    /// From rows over (channel, pixel) of a map of so many pixels (1: plain rows), which become rows over (pixel, channel), in
+    /// place: the largest of these take most of a net's memory.
+    pub fn new(mut weight: Vec<f32>, bias: Vec<f32>, channels: usize, pixels: usize, relu: bool) -> Linear {
         let inputs = channels * pixels;
         if pixels > 1 {
             weight.par_chunks_exact_mut(inputs).for_each_init(Vec::new, |before, row| {

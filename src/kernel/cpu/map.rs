@@ -36,6 +36,12 @@ impl Buffer {
     }
 }
 
+impl Default for Buffer {
+    fn default() -> Buffer {
+        Buffer::new(0)
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.len > 0 {
@@ -65,14 +71,14 @@ pub const TILE: usize = 4;
 
 /// Where the values of some images' maps lie: image, row, column, channel.
 ///
-/// A map has a border of one zero on every side, and overhangs to whole tiles, so that a convolution reads its padding
-/// like any pixel; nobody ever writes there. (2×2 maps have none: their convolution needs none.)
+/// A map that a Winograd convolution reads has a border of one zero on every side, and overhangs to whole tiles, so that
+/// the convolution reads its padding like any pixel; nobody ever writes there. (2×2 maps need none.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Channels, padded.
     pub channels: usize,
     /// Height and width without border.
-    pub side: usize,
+    pub size: [usize; 2],
     /// Width of the border.
     pub border: usize,
     /// Floats from a row to the next.
@@ -84,17 +90,18 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A map that convolutions of this side read and write.
-    pub fn new(channels: usize, side: usize, capacity: usize) -> Layout {
+    /// A map with a border if asked for.
+    pub fn new(channels: usize, size: [usize; 2], has_border: bool, capacity: usize) -> Layout {
         let channels = padded(channels);
-        let (border, stored) = if side == 2 { (0, 2) } else { (1, side.next_multiple_of(TILE) + 2) };
-        Layout { channels, side, border, row: stored * channels, image: stored * stored * channels, capacity }
+        let border = usize::from(has_border && size != [2, 2]);
+        let [height, width] = size.map(|n| if border == 1 { n.next_multiple_of(TILE) + 2 } else { n });
+        Layout { channels, size, border, row: width * channels, image: height * width * channels, capacity }
     }
 
     /// RGB images with a border of one.
-    pub fn images(side: usize, capacity: usize) -> Layout {
-        let stored = side + 2;
-        Layout { channels: 3, side, border: 1, row: stored * 3, image: stored * stored * 3, capacity }
+    pub fn images(size: [usize; 2], capacity: usize) -> Layout {
+        let [height, width] = size.map(|n| n + 2);
+        Layout { channels: 3, size, border: 1, row: width * 3, image: height * width * 3, capacity }
     }
 
     /// Floats of the whole buffer.
@@ -102,10 +109,21 @@ impl Layout {
         self.image * self.capacity
     }
 
+    /// Places of a map.
+    pub fn pixels(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
     /// Channel 0 of a pixel.
     #[inline(always)]
     pub fn at(&self, image: usize, y: usize, x: usize) -> usize {
-        (image % self.capacity) * self.image + (y + self.border) * self.row + (x + self.border) * self.channels
+        self.corner(image) + self.inside(y, x)
+    }
+
+    /// The same from the corner of the image's border on.
+    #[inline(always)]
+    pub fn inside(&self, y: usize, x: usize) -> usize {
+        (y + self.border) * self.row + (x + self.border) * self.channels
     }
 
     /// The corner of an image's border.

@@ -1,44 +1,47 @@
-//! The CPU engine: a sequential net compiled to fused steps over prepacked weights.
+//! The CPU engine: a network compiled to units, each an operation with all that is done to its outputs, over prepacked weights.
 //!
-//! Each thread takes its own images through the whole net, a few at a time while maps are large, so that they stay in
+//! Each thread takes its own images through the whole network, a few at a time while maps are large, so that they stay in
 //! its cache, and more as maps shrink, so that each pass over the weights serves many tiles. Threads meet only before
-//! and after the fully connected layers. Few images are shared instead: all threads work on the same layer, each on
-//! other tiles or other output channels. Of images that differ from others in a few pixels the first layers are computed
-//! only where those pixels reach ([`incremental`]).
+//! and after the fully connected layers at the end. Few images are shared instead: all threads work on the same unit, each
+//! on other tiles or other output channels.
 //!
 //! An image's numbers come from the same operations in the same order whatever its neighbours, the threads, and the
 //! instruction set ([`lanes`]), so its result is bit-identical everywhere: the judge needs no path of its own.
 
 mod backward;
+mod buffers;
 mod compiled;
 mod connected;
 mod conv;
 mod convolve;
 mod crew;
+mod dense;
 mod finish;
 mod first;
 mod forward;
-mod incremental;
 mod instructions;
 mod lanes;
-mod layer;
+mod lattice;
 mod linear;
 mod map;
+mod other;
+mod plan;
 mod product;
-mod reach;
+mod program;
+mod rows;
+mod smooth;
+mod stem;
 mod table;
+mod unit;
 mod wave;
 mod winograd;
+mod work;
 mod workspace;
 
-use super::{Change, Engine, Loss, lend};
+use super::{Engine, Loss, lend};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
-use crew::Crew;
-use forward::Start;
-use std::ops::Range;
 use wave::Wave;
-use workspace::Workspace;
 
 pub use compiled::Cpu;
 pub use instructions::{INSTRUCTIONS, Instructions};
@@ -47,7 +50,7 @@ impl Cpu {
     /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `loss` gives those with
     /// respect to the logits.
     pub fn images(&self, pixels: &[f32], loss: Option<&dyn Loss>) -> (Vec<f32>, Vec<f32>) {
-        let values = 3 * self.side * self.side;
+        let values = self.values();
         assert!(pixels.len().is_multiple_of(values), "images of another size");
         let n = pixels.len() / values;
         let mut logits = Vec::with_capacity(n * self.classes);
@@ -55,16 +58,13 @@ impl Cpu {
         let together = self.shard() * rayon::current_num_threads();
         if loss.is_some() {
             // before any thread needs them: whoever makes them lends a hand elsewhere while it waits
-            (1..self.layers.len()).for_each(|i| _ = self.backward_kernels(i));
+            self.units.iter().for_each(|u| u.work.prepare_back());
         }
         for (wave, pixels) in pixels.chunks(together * values).enumerate() {
             let first = wave * together;
-            let mut wave = Wave::begin(self, pixels.len() / values);
+            let mut wave = Wave::begin(self, pixels.len() / values, loss.is_some());
             let classes = self.classes;
-            let normalise = |workspace: &mut Workspace, pixels: &[f32], images: Range<usize>, _: &mut Crew| {
-                workspace.normalise(self, images, pixels);
-            };
-            let (mut outputs, of_wave) = wave.forward(pixels, &Start { layer: 0, fill: &normalise });
+            let (mut outputs, of_wave) = wave.forward(pixels);
             if let Some(loss) = loss {
                 for (i, (z, g)) in of_wave.chunks_exact(classes).zip(outputs.chunks_exact_mut(classes)).enumerate() {
                     loss.gradient(first + i, z, g);
@@ -76,24 +76,27 @@ impl Cpu {
         (logits, gradients)
     }
 
-    /// Takes so many images through convolution `layer` alone, on the way there or back, with whatever its maps hold: to
-    /// measure it as it runs in the net.
+    /// What each unit does and makes, in the order of computation: for measurements.
+    pub fn units(&self) -> Vec<String> {
+        self.units.iter().map(|u| format!("{} -> {:?}", u.work.name(), u.unit.shape)).collect()
+    }
+
+    /// Takes so many images through a unit alone, on the way there or back, with whatever its maps hold: to measure it as it
+    /// runs in the network.
     ///
     /// # Panics
-    /// Where the net has no such layer.
-    pub fn layer_alone(&self, layer: usize, images: usize, back: bool) {
-        let values = 3 * self.side * self.side;
-        let pixels = vec![0.0; images * values];
-        let mut gradients = vec![0.0; images * values];
-        let chunk = self.chunks[self.layers[layer].stage];
-        Wave::begin(self, images).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
-            let images = pixels.len() / values;
+    /// Where the network has no such unit.
+    pub fn unit_alone(&self, unit: usize, images: usize, back: bool) {
+        let pixels = vec![0.0; images * self.values()];
+        let mut gradients = vec![0.0; pixels.len()];
+        let chunk = self.chunks[self.units[unit].stage];
+        Wave::begin(self, images, true).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
+            let images = pixels.len() / self.values();
             for first in (0..images).step_by(chunk) {
-                let some = 0..chunk.min(images - first);
-                match (back, layer.checked_sub(1)) {
-                    (false, _) => workspace.forward_layer(self, layer, some, crew),
-                    (true, Some(before)) => workspace.backward_layer(self, layer, before, some, crew),
-                    (true, None) => workspace.backward_first(self, some, gradients, crew),
+                let some = first..(first + chunk).min(images);
+                match back {
+                    false => workspace.forward_unit(self, unit, some, crew),
+                    true => workspace.backward_unit(self, unit, some, gradients, crew),
                 }
             }
         });
@@ -104,11 +107,6 @@ impl Engine for Cpu {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let (logits, _) = lend(images, |pixels| self.images(pixels, None))?;
         Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
-    }
-
-    fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
-        let logits = lend(base, |pixels| self.changed(pixels, changes, None))?;
-        Ok(Tensor::from_vec(logits, (changes.len(), self.classes), &Device::Cpu)?)
     }
 
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {

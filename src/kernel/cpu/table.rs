@@ -1,11 +1,14 @@
 //! The kernels compiled once for each instruction set, chosen when an engine is made.
 
 use super::conv::{self, Block};
+use super::dense;
 use super::first;
 use super::instructions::Instructions;
 use super::lanes::Portable;
 use super::linear;
 use super::product::{self, Kernel, Product};
+use super::rows::{self, Rows};
+use super::stem;
 
 /// Entry points for one instruction set.
 ///
@@ -18,6 +21,12 @@ pub struct Table {
     pub first_forward: unsafe fn(&first::Forward, &mut first::Scratch),
     /// [`first::backward`].
     pub first_backward: unsafe fn(&first::Backward, &mut first::Scratch, &mut first::Put),
+    /// [`dense::block`].
+    pub dense: unsafe fn(&dense::Part, &mut dense::Scratch),
+    /// [`stem::backward`].
+    pub stem_backward: unsafe fn(&stem::Backward, &mut stem::Scratch, &mut stem::Put),
+    /// [`rows::compute`].
+    pub rows: unsafe fn(&Rows),
     /// [`linear::forward`].
     pub linear_forward: unsafe fn(&mut linear::Forward),
     /// [`linear::backward`].
@@ -72,6 +81,22 @@ macro_rules! compile {
                 unsafe { first::backward::<$lanes>(b, scratch, put) }
             }
             $(#[target_feature(enable = $feature)])?
+            unsafe fn dense(p: &dense::Part, scratch: &mut dense::Scratch) {
+                unsafe { dense::block::<$lanes>(p, scratch) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn stem_backward(
+                b: &stem::Backward,
+                scratch: &mut stem::Scratch,
+                put: &mut stem::Put,
+            ) {
+                unsafe { stem::backward::<$lanes>(b, scratch, put) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn rows(r: &Rows) {
+                unsafe { rows::compute::<$lanes>(r) }
+            }
+            $(#[target_feature(enable = $feature)])?
             unsafe fn linear_forward(f: &mut linear::Forward) {
                 unsafe { linear::forward::<$lanes>(f) }
             }
@@ -81,7 +106,7 @@ macro_rules! compile {
             }
 
             pub static TABLE: Table =
-                Table { block, first_forward, first_backward, linear_forward, linear_backward };
+                Table { block, first_forward, first_backward, dense, stem_backward, rows, linear_forward, linear_backward };
         }
     };
 }

@@ -3,7 +3,6 @@
 use super::compiled::Cpu;
 use super::connected::{linear_backward, linear_forward};
 use super::crew::Crew;
-use super::forward::Start;
 use super::workspace::{Scratch, Workspace};
 use rayon::prelude::*;
 
@@ -23,11 +22,14 @@ pub struct Wave<'a> {
 }
 
 impl<'a> Wave<'a> {
-    pub fn begin(cpu: &'a Cpu, images: usize) -> Wave<'a> {
+    /// `keeps`: a way back follows.
+    pub fn begin(cpu: &'a Cpu, images: usize, keeps: bool) -> Wave<'a> {
         let threads = rayon::current_num_threads();
         let together = threads > 1 && images < IMAGES_TO_SHARE * threads && images <= cpu.shard();
         let share = if together { images } else { images.div_ceil(threads) };
-        let workspaces = (0..images.div_ceil(share)).map(|_| cpu.workspaces.take(|| Workspace::new(cpu))).collect();
+        let mut workspaces: Vec<Workspace> =
+            (0..images.div_ceil(share)).map(|_| cpu.workspaces.take(|| Workspace::new(cpu))).collect();
+        workspaces.iter_mut().for_each(|w| w.keeps = keeps);
         Wave { cpu, images, share, workspaces, hidden: Vec::new() }
     }
 
@@ -52,11 +54,11 @@ impl<'a> Wave<'a> {
     }
 
     /// Room for the gradient of the logits, and the logits.
-    pub fn forward<T: Sync>(&mut self, inputs: &[T], start: &Start<T>) -> (Vec<f32>, Vec<f32>) {
+    pub fn forward(&mut self, pixels: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let cpu = self.cpu;
-        let mut values = vec![0.0; self.images * cpu.linears[0].stride];
-        self.each(inputs, &mut values, |workspace, inputs, features, crew| {
-            workspace.forward(cpu, inputs, start, features, crew);
+        let mut values = vec![0.0; self.images * cpu.stride];
+        self.each(pixels, &mut values, |workspace, pixels, features, crew| {
+            workspace.forward(cpu, pixels, features, crew);
         });
         for (i, linear) in cpu.linears.iter().enumerate() {
             let outputs = linear_forward(cpu.table, linear, &values, self.images);

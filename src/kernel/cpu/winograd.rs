@@ -10,7 +10,7 @@ use super::map::{Buffer, padded};
 use super::product::{Depth, PANEL};
 use rayon::prelude::*;
 
-/// How a convolution is computed. Decided by the side of the map alone, so an image's result depends on nothing else.
+/// How a convolution is computed. Decided by the size of the map alone, so an image's result depends on nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Tiles of 4×4 outputs.
@@ -31,9 +31,9 @@ const TILES: [[f64; 3]; 6] = [
 const PAIR: [[f64; 3]; 3] = [[0.0, 1.0, 0.0], [0.0, -1.0, 1.0], [1.0, -1.0, 0.0]];
 
 impl Form {
-    /// For maps of this side.
-    pub fn of(side: usize) -> Form {
-        if side == 2 { Form::Pair } else { Form::Tiles }
+    /// For maps of this height and width.
+    pub fn of(size: [usize; 2]) -> Form {
+        if size == [2, 2] { Form::Pair } else { Form::Tiles }
     }
 
     fn taps(self) -> &'static [[f64; 3]] {

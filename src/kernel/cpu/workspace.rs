@@ -1,42 +1,40 @@
 //! Memory that a thread computes in: made once, used by one thread at a time.
 
-use super::conv;
+use super::dense;
 use super::finish::PoolBits;
-use super::first;
 use super::map::Buffer;
+use super::{conv, first, stem};
 use std::sync::Mutex;
 
 /// What is kept of some images from the way forward to the way back, and the maps of a few.
 pub struct Workspace {
     pub images: Buffer,
     pub maps: Vec<Buffer>,
-    pub relu: Vec<Vec<u16>>,
-    pub pool: Vec<Vec<PoolBits>>,
+    pub kept: Vec<Kept>,
+    /// Whether a way back follows.
+    pub keeps: bool,
+}
+
+/// What a unit keeps of each image for its way back; empty where it does not need it.
+#[derive(Default)]
+pub struct Kept {
+    /// What a ReLU let through, sixteen channels a number.
+    pub bits: Vec<u16>,
+    pub pool: Vec<PoolBits>,
+    /// Slopes of any other function.
+    pub slopes: Buffer,
+    /// Where each maximum was found.
+    pub won: Vec<u16>,
+    /// What an operation of plain code has read and made, image after image.
+    pub values: Buffer,
 }
 
 /// What a thread needs while it computes.
 pub struct Scratch {
     pub conv: conv::Scratch,
     pub first: first::Scratch,
-}
-
-/// Row and column of the first pixel of a tile.
-pub type Corner = (usize, usize);
-
-/// The tiles of one layer that some changes reach, and what the layer made of them.
-pub struct Patches {
-    /// Number of the edit and place, in order.
-    pub tiles: Vec<(usize, Corner)>,
-    /// The tiles with what surrounds them, as the layer reads them.
-    pub read: Buffer,
-    /// Outputs.
-    pub made: Buffer,
-}
-
-impl Patches {
-    pub fn new() -> Patches {
-        Patches { tiles: Vec::new(), read: Buffer::new(0), made: Buffer::new(0) }
-    }
+    pub dense: dense::Scratch,
+    pub stem: stem::Scratch,
 }
 
 /// Things made once and used by one thread at a time.

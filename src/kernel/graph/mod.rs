@@ -50,6 +50,11 @@ impl<T: Real> Graph<T> {
         &self.nodes
     }
 
+    /// The same, handed over.
+    pub fn into_nodes(self) -> Vec<Node<T>> {
+        self.nodes
+    }
+
     /// Shape of a value of one image.
     pub fn shape(&self, value: usize) -> &[usize] {
         &self.shapes[value]

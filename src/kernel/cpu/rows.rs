@@ -1,0 +1,287 @@
+//! Operations that make every output from a few inputs around it, row by row: no products, so that reading and writing is
+//! what they cost.
+
+use super::finish::{Operand, Target};
+use super::lanes::{LANES, Lanes};
+use super::lattice::Lattice;
+use crate::kernel::graph::Window;
+use std::ops::Range;
+
+/// Taps of a max-pool at most.
+pub const MOST_TAPS: usize = 64;
+
+/// Outputs of a row that a depthwise convolution makes at once with the same weights.
+const TOGETHER: usize = 4;
+
+/// Some rows of outputs of one image.
+pub struct Rows<'a> {
+    pub work: RowWork<'a>,
+    pub source: Operand,
+    pub target: Target,
+    pub image: usize,
+    /// Of the target, or of the lattice.
+    pub rows: Range<usize>,
+}
+
+/// What to compute. Channels are padded; numbers a channel are as many as those.
+#[derive(Clone, Copy)]
+pub enum RowWork<'a> {
+    /// factor·x + shift.
+    Scale { factor: &'a [f32], shift: &'a [f32] },
+    /// The same of images, whose three channels lie without padding.
+    Lift { factor: &'a [f32], shift: &'a [f32] },
+    /// `channels` channels from one place among the channels to another.
+    Copy { from: usize, to: usize, channels: usize },
+    /// Each channel by itself; weights are tap × channels.
+    Depthwise { lattice: &'a Lattice, weights: &'a [f32] },
+    /// The first largest of a window, NaN above all. One bit a tap says which it was, unless nobody wants to know.
+    MaxPool { window: &'a Window, won: *mut u16 },
+    /// From outputs back to the inputs that won.
+    MaxPoolBack { window: &'a Window, won: *const u16 },
+    /// Mean of a window.
+    Average { windows: &'a Windows },
+    /// From means back to their windows.
+    AverageBack { windows: &'a Windows },
+}
+
+// SAFETY: bits of a pool are written by the piece that computes its pixel
+unsafe impl Sync for Rows<'_> {}
+
+/// Windows of an average, along rows and along columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Windows {
+    /// Places of each window on the map.
+    pub places: [Vec<Range<usize>>; 2],
+    /// By how many each is divided.
+    pub counts: [Vec<usize>; 2],
+    /// Windows that each place belongs to.
+    pub readers: [Vec<Range<usize>>; 2],
+}
+
+impl Windows {
+    /// From places and counts on a map of this size.
+    pub fn new(places: [Vec<Range<usize>>; 2], counts: [Vec<usize>; 2], size: [usize; 2]) -> Windows {
+        let readers = [0, 1].map(|axis| {
+            let windows: &Vec<Range<usize>> = &places[axis];
+            let of = |place: usize| {
+                windows.partition_point(|w| w.end <= place)..windows.partition_point(|w| w.start <= place)
+            };
+            (0..size[axis]).map(of).collect()
+        });
+        Windows { places, counts, readers }
+    }
+}
+
+/// Computes it.
+///
+/// # Safety
+/// The instruction set of L is there; source and target are different maps that hold the image; nobody else uses these rows
+/// of the target meanwhile; bits are good for the whole shard.
+#[inline(always)]
+pub unsafe fn compute<L: Lanes>(r: &Rows) {
+    let (map, layout) = (r.source.map, &r.source.layout);
+    let groups = r.target.layout.channels / LANES;
+    // SAFETY: the contract; each place is inside the map that it is read from
+    unsafe {
+        let at = |y: usize, x: usize, channel: usize| L::load(map.add(layout.at(r.image, y, x) + channel));
+        match r.work {
+            RowWork::Scale { factor, shift } => each::<L>(r, |y, x, c| {
+                at(y, x, c).mul_add(L::load(factor.as_ptr().add(c)), L::load(shift.as_ptr().add(c)))
+            }),
+            RowWork::Lift { factor, shift } => each::<L>(r, |y, x, c| {
+                let mut lanes = [0.0; LANES];
+                for (i, lane) in lanes.iter_mut().enumerate().take(3) {
+                    *lane = (*map.add(layout.at(r.image, y, x) + i)).mul_add(factor[c + i], shift[c + i]);
+                }
+                L::load(lanes.as_ptr())
+            }),
+            RowWork::Copy { from, to, channels } => copy::<L>(r, from, to, channels),
+            RowWork::Depthwise { lattice, weights } => depthwise::<L>(r, lattice, weights),
+            RowWork::MaxPool { window, won } => {
+                let taps = window.size[0] * window.size[1];
+                each::<L>(r, |y, x, c| {
+                    let (largest, wins) = maximum::<L>(r, window, (y, x), c);
+                    if !won.is_null() {
+                        let pixel = (r.image * r.target.size[0] + y) * r.target.size[1] + x;
+                        for (t, w) in wins[..taps].iter().enumerate() {
+                            *won.add((pixel * taps + t) * groups + c / LANES) = *w;
+                        }
+                    }
+                    largest
+                })
+            }
+            RowWork::MaxPoolBack { window, won } => {
+                let [down, across] = layout.size;
+                let taps = window.size[0] * window.size[1];
+                each::<L>(r, |y, x, c| {
+                    let mut sum = L::zero();
+                    for t in 0..taps {
+                        let (i, j) = (meets(window, 0, y, t / window.size[1]), meets(window, 1, x, t % window.size[1]));
+                        if let (Some(i), Some(j)) = (i.filter(|i| *i < down), j.filter(|j| *j < across)) {
+                            let pixel = (r.image * down + i) * across + j;
+                            let bits = *won.add((pixel * taps + t) * groups + c / LANES);
+                            sum = sum.add(at(i, j, c).keep(bits));
+                        }
+                    }
+                    sum
+                })
+            }
+            RowWork::Average { windows } => each::<L>(r, |y, x, c| {
+                let mut sum = L::zero();
+                for i in windows.places[0][y].clone() {
+                    for j in windows.places[1][x].clone() {
+                        sum = sum.add(at(i, j, c));
+                    }
+                }
+                divided(sum, windows.counts[0][y] * windows.counts[1][x])
+            }),
+            RowWork::AverageBack { windows } => each::<L>(r, |y, x, c| {
+                let mut sum = L::zero();
+                for i in windows.readers[0][y].clone() {
+                    for j in windows.readers[1][x].clone() {
+                        sum = sum.add(divided(at(i, j, c), windows.counts[0][i] * windows.counts[1][j]));
+                    }
+                }
+                sum
+            }),
+        }
+    }
+}
+
+/// Puts v(row, column, channel) for every pixel of the rows.
+#[inline(always)]
+unsafe fn each<L: Lanes>(r: &Rows, v: impl Fn(usize, usize, usize) -> L) {
+    for y in r.rows.clone() {
+        for x in 0..r.target.size[1] {
+            let place = r.target.place(r.image, y, x);
+            for channel in (0..r.target.layout.channels).step_by(LANES) {
+                // SAFETY: a pixel and channels of the target
+                unsafe { r.target.one(place, channel, v(y, x, channel)) }
+            }
+        }
+    }
+}
+
+/// The window along an axis whose tap `t` meets a place.
+#[inline(always)]
+fn meets(window: &Window, axis: usize, place: usize, t: usize) -> Option<usize> {
+    let begin = (place + window.padding[axis]).checked_sub(t * window.dilation[axis])?;
+    begin.is_multiple_of(window.stride[axis]).then(|| begin / window.stride[axis])
+}
+
+/// Every lane divided, unless by one.
+#[inline(always)]
+unsafe fn divided<L: Lanes>(v: L, by: usize) -> L {
+    if by == 1 {
+        return v;
+    }
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: sixteen floats
+    unsafe {
+        v.store(lanes.as_mut_ptr());
+        lanes.iter_mut().for_each(|v| *v /= by.max(1) as f32);
+        L::load(lanes.as_ptr())
+    }
+}
+
+/// The largest of a window for sixteen channels, and for each tap the lanes where it was that.
+#[inline(always)]
+unsafe fn maximum<L: Lanes>(r: &Rows, window: &Window, (i, j): (usize, usize), channel: usize) -> (L, [u16; MOST_TAPS]) {
+    let (layout, [down, across]) = (&r.source.layout, window.size);
+    let [height, width] = layout.size;
+    let mut won = [0u16; MOST_TAPS];
+    // SAFETY: places on the map
+    unsafe {
+        // a window that sees nothing
+        let (mut best, mut first) = (L::splat(f32::NEG_INFINITY), true);
+        for ty in 0..down {
+            let Some(y) = window.place(0, i, ty, height) else { continue };
+            for tx in 0..across {
+                let Some(x) = window.place(1, j, tx, width) else { continue };
+                let v = L::load(r.source.map.add(layout.at(r.image, y, x) + channel));
+                let t = ty * across + tx;
+                let wins = if first { u16::MAX } else { v.greater(best) | v.unordered(v) };
+                best = if first { v } else { v.keep(wins).add(best.keep(!wins)) };
+                won[..t].iter_mut().for_each(|w| *w &= !wins);
+                won[t] = wins;
+                first = false;
+            }
+        }
+        (best, won)
+    }
+}
+
+/// Each channel by itself, some outputs of a row at once.
+#[inline(always)]
+unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32]) {
+    let layout = &r.source.layout;
+    let [height, width] = layout.size.map(|n| n as isize);
+    let [_, across] = lattice.count(r.target.size);
+    assert!(weights.len() >= layout.channels);
+    // SAFETY: taps are read only inside the map; targets are pixels of the lattice
+    unsafe {
+        for i in r.rows.clone() {
+            let y = lattice.origin[0] + i * lattice.step[0];
+            for first in (0..across).step_by(TOGETHER) {
+                let some = TOGETHER.min(across - first);
+                let mut places = [r.target.place(r.image, y, lattice.origin[1] + first * lattice.step[1]); TOGETHER];
+                for (q, place) in places.iter_mut().enumerate().take(some) {
+                    *place = r.target.place(r.image, y, lattice.origin[1] + (first + q) * lattice.step[1]);
+                }
+                for channel in (0..layout.channels).step_by(LANES) {
+                    let mut sums = [L::zero(); TOGETHER];
+                    for tap in &lattice.taps {
+                        let row = (i * lattice.stride[0]) as isize + tap.offset[0];
+                        if !(0..height).contains(&row) {
+                            continue;
+                        }
+                        let weight = L::load(weights.as_ptr().add(tap.number * layout.channels + channel));
+                        let begin = (first * lattice.stride[1]) as isize + tap.offset[1];
+                        let from = r.source.map.add(layout.at(r.image, row as usize, 0) + channel);
+                        for (q, sum) in sums.iter_mut().enumerate() {
+                            let x = begin + (q * lattice.stride[1]) as isize;
+                            if (0..width).contains(&x) {
+                                *sum = L::load(from.add(x as usize * layout.channels)).mul_add(weight, *sum);
+                            }
+                        }
+                    }
+                    for (sum, place) in sums.into_iter().zip(places).take(some) {
+                        r.target.one(place, channel, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Channels from one place to another: whole vectors where both begin with one, else number by number. On the way to the
+/// first channels a gradient is finished; channels that are put behind others are not.
+#[inline(always)]
+unsafe fn copy<L: Lanes>(r: &Rows, from: usize, to: usize, channels: usize) {
+    let layout = &r.source.layout;
+    for y in r.rows.clone() {
+        for x in 0..r.target.size[1] {
+            let place = r.target.place(r.image, y, x);
+            for c in (0..channels).step_by(LANES) {
+                let some = LANES.min(channels - c);
+                // SAFETY: channels of a pixel of either map
+                unsafe {
+                    let source = r.source.map.add(layout.at(r.image, y, x) + from + c);
+                    if to.is_multiple_of(LANES) && some == LANES {
+                        r.target.one(place, to + c, L::load(source));
+                    } else if to.is_multiple_of(LANES) {
+                        let mut lanes = [0.0f32; LANES];
+                        (0..some).for_each(|i| lanes[i] = *source.add(i));
+                        r.target.one(place, to + c, L::load(lanes.as_ptr()));
+                    } else {
+                        r.target.raw(place, to + c, std::slice::from_raw_parts(source, some));
+                    }
+                }
+            }
+            // what fills the last vector; channels behind these come later
+            let end = to + channels;
+            // SAFETY: as above
+            unsafe { r.target.raw(place, end, &[0.0; LANES][..end.next_multiple_of(LANES) - end]) }
+        }
+    }
+}
