@@ -1,107 +1,86 @@
-//! Networks that are no plain sequence: against the other engines, and against finite differences.
+//! Networks as graphs by the plain reference: gradients against finite differences, on one network of all that is usual and on
+//! random ones; nothing that a result must not depend on.
 
-mod support;
+#[path = "support/random_graph.rs"]
+mod random_graph;
 
 use candle_core::{DType, Device, Tensor};
-use foolproof::kernel::Engine;
-use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::old::{Graph, Op};
-use foolproof::kernel::old::plain::Plain;
-use support::{images, number, small_net, stream};
+use foolproof::kernel::graph::{Activation, Graph, Op, Window};
+use foolproof::kernel::plain::Plain;
+use foolproof::kernel::{Engine, Real};
+use random_graph::{Numbers, images, random};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
 
-fn seed(row: usize, logits: &[f32], gradient: &mut [f32]) {
-    gradient.iter_mut().zip(logits).enumerate().for_each(|(i, (g, z))| *g = z + (row + i) as f32 * 0.1);
+/// N×3×H×W for a network, of these numbers.
+fn tensor<T: Real>(graph: &Graph<T>, numbers: &[f64]) -> Tensor {
+    let [height, width] = graph.size();
+    let shape = (numbers.len() / (3 * height * width), 3, height, width);
+    Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap().to_dtype(T::DTYPE).unwrap()
 }
 
-fn close(a: &Tensor, b: &Tensor, what: &str) {
-    let values = |t: &Tensor| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
-    let (a, b) = (values(a), values(b));
-    let largest = b.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let off = a.iter().zip(&b).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
-    assert!(off < 1e-4 * largest, "{what}: off by {off} of {largest}");
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
-#[test]
-fn a_sequential_net_as_a_graph_agrees_with_both_other_engines() {
-    for (side, widths, average) in
-        [(16, &[8, 13, 20, 20][..], Some(2)), (13, &[5, 7, 33][..], None), (9, &[17][..], Some(3))]
-    {
-        let net = small_net(side, widths, average, 24, 7, "graph");
-        let x: Vec<f32> = images(5, side, "graph images").iter().map(|v| *v as f32).collect();
-        let x = Tensor::from_vec(x, (5, 3, side, side), &Device::Cpu).unwrap();
-        let engines: [Box<dyn Engine>; 3] = [
-            Box::new(Cpu::new(net.to_f32()).unwrap_or_else(|_| panic!("a sequential net"))),
-            Box::new(Plain::new(&net.to_f32(), &Device::Cpu).unwrap()),
-            Box::new(Graph::of(&net.to_f32(), &Device::Cpu).unwrap()),
-        ];
-        let [cpu, plain, graph] = engines.map(|e| e.logits_and_gradient(&x, &seed).unwrap());
-        close(&graph.0, &cpu.0, "logits, compiled");
-        close(&graph.1, &cpu.1, "gradient, compiled");
-        close(&graph.0, &plain.0, "logits, plain");
-        close(&graph.1, &plain.1, "gradient, plain");
-    }
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn relu() -> Op<f64> {
+    Op::Activate(Activation::Relu)
 }
 
 /// A small net with all that SqueezeNet and ResNet have: a strided 7×7 convolution, overlapping pools that reach beyond
 /// the map, 1×1 and 3×3 convolutions side by side, a sum around a block, a classifier of 1×1 convolutions and one average.
-fn branching(dtype: DType) -> Graph {
-    let mut s = stream("branching");
-    let mut conv = |inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize| {
-        let scale = 1.5 / ((inputs * kernel * kernel) as f64).sqrt();
-        let values: Vec<f64> = (0..outputs * inputs * kernel * kernel).map(|_| number(&mut s) * scale).collect();
-        let bias: Vec<f64> = (0..outputs).map(|_| number(&mut s) * 0.1).collect();
-        let tensor = |v, shape: &[usize]| Tensor::from_vec(v, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
-        Op::Conv {
-            weight: tensor(values, &[outputs, inputs, kernel, kernel]),
-            bias: tensor(bias, &[outputs]),
-            stride,
-            padding,
-        }
+fn branching(size: [usize; 2]) -> Graph<f64> {
+    let mut s = Numbers(1);
+    let mut conv = |inputs: usize, outputs: usize, window: Window| {
+        let scale = 1.5 / ((inputs * window.size[0] * window.size[1]) as f64).sqrt();
+        let weight = s.some(outputs * inputs * window.size[0] * window.size[1], scale);
+        Op::Conv { window, groups: 1, weight, bias: s.some(outputs, 0.1) }
     };
-    let mut graph = Graph::new([0.48, 0.46, 0.41], [0.23, 0.22, 0.24], dtype, &Device::Cpu).unwrap();
-    let mut last = graph.push(conv(3, 8, 7, 2, 0), &[0]);
-    last = graph.push(Op::Relu, &[last]);
-    last = graph.push(Op::MaxPool { window: 3, stride: 2, padding: 0, ceil: true }, &[last]);
+    let mut graph = Graph::new(size, [0.48, 0.46, 0.41], [0.23, 0.22, 0.24]);
+    let mut push = |op, inputs: &[usize]| graph.push(op, inputs).unwrap();
+    let one = Window::square(1, 1, 0);
+    let mut last = push(conv(3, 8, Window::square(7, 2, 0)), &[0]);
+    last = push(relu(), &[last]);
+    last = push(Op::MaxPool { window: Window::square(3, 2, 0), ceil: true }, &[last]);
     for inputs in [8, 12] {
-        let squeeze = graph.push(conv(inputs, 4, 1, 1, 0), &[last]);
-        let squeeze = graph.push(Op::Relu, &[squeeze]);
-        let (one, three) = (graph.push(conv(4, 6, 1, 1, 0), &[squeeze]), graph.push(conv(4, 6, 3, 1, 1), &[squeeze]));
-        let (one, three) = (graph.push(Op::Relu, &[one]), graph.push(Op::Relu, &[three]));
-        let both = graph.push(Op::Concat, &[one, three]);
-        last = if inputs == 12 { graph.push(Op::Add, &[both, last]) } else { both };
+        let squeeze = push(conv(inputs, 4, one), &[last]);
+        let squeeze = push(relu(), &[squeeze]);
+        let (small, large) = (push(conv(4, 6, one), &[squeeze]), push(conv(4, 6, Window::square(3, 1, 1)), &[squeeze]));
+        let (small, large) = (push(relu(), &[small]), push(relu(), &[large]));
+        let both = push(Op::Concat { axis: 0 }, &[small, large]);
+        last = if inputs == 12 { push(Op::Add, &[both, last]) } else { both };
     }
-    last = graph.push(conv(12, 12, 3, 2, 1), &[last]);
-    last = graph.push(Op::MaxPool { window: 3, stride: 2, padding: 1, ceil: false }, &[last]);
-    last = graph.push(conv(12, 5, 1, 1, 0), &[last]);
-    graph.push(Op::AveragePool { side: 1 }, &[last]);
+    last = push(conv(12, 12, Window::square(3, 2, 1)), &[last]);
+    last = push(Op::MaxPool { window: Window::square(3, 2, 1), ceil: false }, &[last]);
+    last = push(conv(12, 5, one), &[last]);
+    last = push(Op::AdaptiveAverage { out: [1, 1] }, &[last]);
+    push(Op::Reshape { shape: vec![5] }, &[last]);
     graph
 }
 
 #[test]
 fn gradients_of_a_branching_net_are_finite_differences() {
-    let (graph, side) = (branching(DType::F64), 27);
-    let x = images(1, side, "branching images");
-    let tensor = |x: &[f64]| Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
-    let weights = [0.3, -1.0, 0.7, 0.2, -0.4];
-    let weight = Tensor::new(&[weights], &Device::Cpu).unwrap();
-    let (logits, gradient) = graph.gradient(&tensor(&x), |_| Ok(weight.clone())).unwrap();
+    let graph = branching([27, 25]);
+    let (x, weights) = (images(&graph, 1, 2), [0.3, -1.0, 0.7, 0.2, -0.4]);
+    let plain = Plain::new(graph.clone());
+    let seed = |_: &Tensor| Ok(Tensor::new(&[weights], &Device::Cpu)?);
+    let (logits, gradient) = plain.gradient(&tensor(&graph, &x), seed).unwrap();
     assert_eq!(logits.dims(), [1, 5]);
-    let gradient = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    // all pixels, each moved up and down, as one batch
+    // all pixels, each moved up and down, as batches
     let step = 1e-6;
     let moved = |d: f64| {
-        let all: Vec<f64> = (0..x.len())
-            .flat_map(|i| x.iter().enumerate().map(move |(k, v)| if k == i { v + d } else { *v }))
-            .collect();
-        let logits: Vec<Vec<f64>> = all
-            .chunks(64 * x.len())
-            .flat_map(|some| graph.logits(&tensor(some)).unwrap().to_vec2::<f64>().unwrap())
-            .collect();
-        logits.iter().map(|z| z.iter().zip(weights).map(|(z, w)| z * w).sum::<f64>()).collect::<Vec<_>>()
+        let one = |i: usize| x.iter().enumerate().map(move |(k, v)| if k == i { v + d } else { *v });
+        let all: Vec<f64> = (0..x.len()).flat_map(one).collect();
+        let logits =
+            all.chunks(64 * x.len()).map(|some| plain.logits(&tensor(&graph, some)).unwrap().to_vec2().unwrap());
+        logits.flatten().map(|z: Vec<f64>| dot(&z, &weights)).collect::<Vec<f64>>()
     };
-    let (up, down) = (moved(step), moved(-step));
     let mut nonzero = 0;
-    for ((g, up), down) in gradient.iter().zip(&up).zip(&down) {
+    for ((g, up), down) in numbers(&gradient).iter().zip(moved(step)).zip(moved(-step)) {
         let slope = (up - down) / (2.0 * step);
         assert!((g - slope).abs() < 1e-7, "{g} against {slope}");
         nonzero += usize::from(*g != 0.0);
@@ -109,90 +88,203 @@ fn gradients_of_a_branching_net_are_finite_differences() {
     assert!(nonzero > 1000, "{nonzero} of {} pixels matter", x.len());
 }
 
+/// Logits and gradient of Σ weight · logit for a network in f64 or f32.
+fn both<T: Real>(graph: &Graph<T>, x: &[f64], weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let seed = |logits: &Tensor| Ok(Tensor::new(weights, &Device::Cpu)?.unsqueeze(0)?.to_dtype(logits.dtype())?);
+    let (logits, gradient) = Plain::new(graph.clone()).gradient(&tensor(graph, x), seed).unwrap();
+    (numbers(&logits), numbers(&gradient))
+}
+
+/// How far apart two lists are, in lengths of the second.
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let off: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    (dot(&off, &off) / dot(b, b).max(1e-30)).sqrt()
+}
+
+/// How many random networks are looked at.
+const SEEDS: u64 = 100;
+
+#[test]
+fn gradients_of_random_networks_are_finite_differences() {
+    let check = |seed: u64| {
+        let graph = random(seed);
+        let (x, weights) = (images(&graph, 1, seed), Numbers(seed + 1).some(graph.classes(), 1.0));
+        let (logits, gradient) = both(&graph, &x, &weights);
+        assert!(logits.iter().all(|z| z.abs() < 100.0), "seed {seed}: {logits:?}");
+        let plain = Plain::new(graph.clone());
+        let direction = Numbers(seed + 2).some(x.len(), 1.0);
+        let slope = |step: f64| {
+            let moved = |d: f64| x.iter().zip(&direction).map(|(x, v)| x + d * v).collect::<Vec<f64>>();
+            let logits = plain.logits(&tensor(&graph, &[moved(step), moved(-step)].concat())).unwrap();
+            let [up, down] = [0, 1].map(|row| dot(&logits.to_vec2::<f64>().unwrap()[row], &weights));
+            (up - down) / (2.0 * step)
+        };
+        let (wanted, near, far) = (dot(&gradient, &direction), slope(1e-6), slope(4e-6));
+        let size = wanted.abs() + 1e-3 * dot(&gradient, &gradient).sqrt() + 1e-6;
+        // where the two differ, a kink lies between
+        let smooth = (near - far).abs() < 1e-6 * size;
+        assert!(!smooth || (wanted - near).abs() < 2e-6 * size, "seed {seed}: {wanted} against {near}");
+        smooth && wanted.abs() > 1e-3
+    };
+    let told = (0..SEEDS).into_par_iter().filter(|seed| check(*seed)).count();
+    assert!(told as u64 > SEEDS * 9 / 10, "{told} of {SEEDS} have a gradient and no kink nearby");
+}
+
+#[test]
+fn random_networks_agree_in_both_precisions_and_folded() {
+    (0..SEEDS).into_par_iter().for_each(|seed| {
+        let graph = random(seed);
+        let (x, weights) = (images(&graph, 1, seed), Numbers(seed + 1).some(graph.classes(), 1.0));
+        let wide = both(&graph, &x, &weights);
+        let (narrow, folded) = (both(&graph.to_f32(), &x, &weights), both(&graph.folded().0, &x, &weights));
+        assert!(apart(&narrow.0, &wide.0) < 1e-4, "seed {seed}: logits {:?} {:?}", narrow.0, wide.0);
+        assert!(apart(&folded.0, &wide.0) < 1e-12, "seed {seed}, folded: logits {:?} {:?}", folded.0, wide.0);
+        assert!(apart(&folded.1, &wide.1) < 1e-10, "seed {seed}, folded: gradient {}", apart(&folded.1, &wide.1));
+        assert!(apart(&narrow.1, &wide.1) < 1e-4, "seed {seed}: gradient {}", apart(&narrow.1, &wide.1));
+    });
+}
+
+#[test]
+fn random_networks_have_every_operation_and_every_shape() {
+    let (mut kinds, mut readers, mut sizes) = (BTreeSet::new(), 0, BTreeSet::new());
+    for graph in (0..SEEDS).map(random) {
+        let [height, width] = graph.size();
+        assert!((5..=17).contains(&height) && (5..=17).contains(&width) && height != width, "{height}x{width}");
+        assert_eq!(graph.shape(graph.nodes().len()).len(), 1, "logits are a vector");
+        sizes.insert([height, width]);
+        readers = graph.readers().into_iter().fold(readers, usize::max);
+        for node in graph.nodes() {
+            kinds.insert(match &node.op {
+                Op::Activate(function) => format!("{function:?}").split(' ').next().unwrap().to_string(),
+                op => format!("{op:?}").split(' ').next().unwrap().to_string(),
+            });
+            if let Op::Conv { window, groups, .. } = &node.op {
+                let [above, left, below, right] = window.padding;
+                let channels = graph.shape(node.inputs[0])[0];
+                for (is, what) in [
+                    ([above, left] != [below, right], "uneven padding"),
+                    (window.stride == [3, 3], "stride 3"),
+                    (window.dilation != [1, 1], "dilation"),
+                    (window.size[0] != window.size[1], "oblong"),
+                    (*groups > 1 && *groups < channels, "groups"),
+                    (*groups > 1 && *groups == channels, "depthwise"),
+                ] {
+                    if is {
+                        kinds.insert(what.to_string());
+                    }
+                }
+            }
+        }
+    }
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    // 21 operations, one of them with 12 functions, and 6 kinds of convolution
+    assert_eq!(kinds.len(), 20 + 12 + 6, "{kinds:?}");
+    assert!(readers > 3 && sizes.len() > 50, "{readers} readers, {} sizes", sizes.len());
+    assert_eq!(random(7), random(7));
+}
+
 /// Bits of logits and gradients.
-fn bits(graph: &Graph, x: &[f32], side: usize, threads: usize) -> (Vec<u32>, Vec<u32>) {
-    let x = Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
+fn bits(graph: &Graph<f32>, x: &[f64], threads: usize) -> (Vec<u32>, Vec<u32>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let same = |_: usize, z: &[f32], g: &mut [f32]| g.copy_from_slice(z);
-    let (logits, gradient) = pool.install(|| graph.logits_and_gradient(&x, &same).unwrap());
+    let plain = Plain::new(graph.clone());
+    let (logits, gradient) = pool.install(|| plain.logits_and_gradient(&tensor(graph, x), &same).unwrap());
     let bits = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect();
     (bits(logits), bits(gradient))
 }
 
 #[test]
 fn an_image_depends_on_no_other_and_on_no_number_of_threads() {
-    // the second one has fully connected layers, wide enough for a product to be cut up
-    let vgg = small_net(32, &[16, 16, 64, 64], None, 300, 10, "connected");
-    let graphs = [(branching(DType::F32), 30), (Graph::of(&vgg.to_f32(), &Device::Cpu).unwrap(), 32)];
-    for (graph, side) in graphs {
-        let x: Vec<f32> = images(9, side, "branching batch").iter().map(|v| *v as f32).collect();
-        let all = bits(&graph, &x, side, 1);
-        assert!(bits(&graph, &x, side, 2) == all, "side {side}: two threads");
+    let graphs = [branching([30, 29])].into_iter().chain((0..10).map(random));
+    for (i, graph) in graphs.enumerate() {
+        let x = images(&graph, 9, 3);
+        let (of_image, graph) = (x.len() / 9, graph.to_f32());
+        let all = bits(&graph, &x, 1);
+        assert!(bits(&graph, &x, 3) == all, "network {i}: three threads");
         for batch in [1, 2, 5] {
-            let parts: Vec<_> = x.chunks(batch * 3 * side * side).map(|some| bits(&graph, some, side, 2)).collect();
+            let parts: Vec<_> = x.chunks(batch * of_image).map(|some| bits(&graph, some, 2)).collect();
             let (logits, gradients): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-            assert!((logits.concat(), gradients.concat()) == all, "side {side}: {batch} at a time");
+            assert!((logits.concat(), gradients.concat()) == all, "network {i}: {batch} at a time");
         }
     }
 }
 
 #[test]
-fn ties_zeros_and_nan_follow_pytorch() {
-    let gradient = |op: Op, x: &[f32], shape: (usize, usize, usize, usize)| {
-        let mut graph = Graph::new([0.0; 3], [1.0; 3], DType::F32, &Device::Cpu).unwrap();
-        graph.push(op, &[0]);
-        let x = Tensor::from_slice(x, shape, &Device::Cpu).unwrap();
-        let (y, g) = graph.gradient(&x, |z| Ok(z.ones_like()?)).unwrap();
-        (y.flatten_all().unwrap().to_vec1::<f32>().unwrap(), g.flatten_all().unwrap().to_vec1::<f32>().unwrap())
-    };
-    // three equal planes of 1×3 windows: [1, 2, 2], ties go to the first
-    let pool = || Op::MaxPool { window: 2, stride: 1, padding: 0, ceil: false };
-    let plane = [1.0, 2.0, 2.0, 0.0, 2.0, 2.0];
-    let (y, g) = gradient(pool(), &plane.repeat(3), (1, 3, 2, 3));
-    assert_eq!(y, [2.0; 6]);
-    assert_eq!(
-        g,
-        [0.0, 2.0, 0.0, 0.0, 0.0, 0.0].repeat(3),
-        "both windows take the first of their 2s, which is one place"
-    );
-    let (y, _) = gradient(pool(), &[1.0, f32::NAN, 2.0, 0.0, 2.0, 2.0].repeat(3), (1, 3, 2, 3));
-    assert!(y.iter().all(|v| v.is_nan()));
-    // two NaN in one window: PyTorch's loop moves on to the last
-    let (_, g) = gradient(pool(), &[1.0, f32::NAN, f32::NAN, 0.0].repeat(3), (1, 3, 2, 2));
-    assert_eq!(g, [0.0, 0.0, 1.0, 0.0].repeat(3));
-    // padding never wins, not even against negative values; windows of 3 at stride 2 begin at -1 and 1
-    let padded = |ceil| Op::MaxPool { window: 3, stride: 2, padding: 1, ceil };
-    let plane: Vec<f32> = (1..=16).map(|v| -(v as f32)).collect();
-    let (y, g) = gradient(padded(false), &plane.repeat(3), (1, 3, 4, 4));
-    assert_eq!(y, [-1.0, -2.0, -5.0, -6.0].repeat(3));
-    let at = |places: &[usize]| (0..16).map(|i| if places.contains(&i) { 1.0 } else { 0.0 }).collect::<Vec<f32>>();
-    assert_eq!(g, at(&[0, 1, 4, 5]).repeat(3));
-    // a third window, begun at 3, counts in ceil mode
-    let (y, g) = gradient(padded(true), &plane.repeat(3), (1, 3, 4, 4));
-    assert_eq!(y, [-1.0, -2.0, -4.0, -5.0, -6.0, -8.0, -13.0, -14.0, -16.0].repeat(3));
-    assert_eq!(g, at(&[0, 1, 3, 4, 5, 7, 12, 13, 15]).repeat(3));
-    let (y, g) = gradient(Op::Relu, &[-1.0, 0.0, f32::NAN, 2.0].repeat(3), (1, 3, 2, 2));
-    assert!((y[0], y[1], y[2].is_nan(), y[3]) == (0.0, 0.0, true, 2.0), "{y:?}");
-    assert_eq!(g, [0.0, 0.0, 1.0, 1.0].repeat(3));
+fn a_value_read_twice_gets_both_gradients() {
+    let mut graph = Graph::<f64>::new([1, 2], [0.5; 3], [0.5, 0.25, 2.0]);
+    let flat = graph.push(Op::Reshape { shape: vec![6] }, &[0]).unwrap();
+    let square = graph.push(Op::Mul, &[flat, flat]).unwrap();
+    let twice = graph.push(Op::Add, &[square, square]).unwrap();
+    let all = graph.push(Op::Concat { axis: 0 }, &[twice, flat, flat]).unwrap();
+    // nobody reads it
+    graph.push(Op::Activate(Activation::Sigmoid), &[all]).unwrap();
+    graph.push(Op::Slice { axis: 0, start: 0, end: 18, step: 1 }, &[all]).unwrap();
+    // with n = (x − 0.5)/std: 2n² + n + n, whose slope is (4n + 2)/std
+    let x = [0.0, 0.25, 0.5, 0.75, 1.0, 0.5];
+    let (logits, gradient) = both(&graph, &x, &[1.0; 18]);
+    let (std, n) = ([0.5, 0.5, 0.25, 0.25, 2.0, 2.0], [-1.0, -0.5, 0.0, 1.0, 0.25, 0.0]);
+    assert_eq!(logits[..6], n.map(|n| 2.0 * n * n));
+    assert_eq!(logits[6..], [n, n].concat());
+    assert_eq!(gradient, n.iter().zip(std).map(|(n, std)| (4.0 * n + 2.0) / std).collect::<Vec<_>>());
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_errors() {
-    let weight = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-    let bias = Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap();
-    let x = Tensor::zeros((1, 3, 5, 5), DType::F32, &Device::Cpu).unwrap();
+fn a_loss_gets_the_row_and_the_logits_of_each_image() {
+    let mut graph = Graph::<f64>::new([1, 1], [0.0; 3], [1.0; 3]);
+    graph.push(Op::Reshape { shape: vec![3] }, &[0]).unwrap();
+    let loss = |row: usize, z: &[f32], g: &mut [f32]| g.iter_mut().zip(z).for_each(|(g, z)| *g = 8.0 * row as f32 + z);
+    let x = [0.0, 0.25, 0.5, 1.0, 0.75, 0.5];
+    let (z, g) = Plain::new(graph.clone()).logits_and_gradient(&tensor(&graph, &x), &loss).unwrap();
+    assert_eq!((z.dims(), numbers(&z)), (&[2, 3][..], x.to_vec()));
+    assert_eq!((g.dims(), numbers(&g)), (&[2, 3, 1, 1][..], vec![0.0, 0.25, 0.5, 9.0, 8.75, 8.5]));
+}
+
+#[test]
+fn an_activation_of_a_class_is_the_value_and_its_slope() {
+    let mut graph = Graph::<f64>::new([2, 3], [0.0; 3], [1.0; 3]);
+    let (weight, rows) = (vec![1.0, -1.0, 0.5, 0.0, 2.0, 0.0], vec![3.0, -6.0, 12.0, 24.0]);
+    let conv = Op::Conv { window: Window::square(1, 1, 0), groups: 1, weight, bias: vec![0.0, -1.0] };
+    let map = graph.push(conv, &[0]).unwrap();
+    let mean = graph.push(Op::AdaptiveAverage { out: [1, 1] }, &[map]).unwrap();
+    let flat = graph.push(Op::Reshape { shape: vec![2] }, &[mean]).unwrap();
+    graph.push(Op::Linear { weight: rows.clone(), bias: vec![0.0; 2] }, &[flat]).unwrap();
+    let x = images(&graph, 2, 4);
+    let plain = Plain::new(graph.clone());
+    let (value, gradient) = plain.class_activation(&tensor(&graph, &x), &[1, 0], map).unwrap();
+    assert_eq!((value.dims(), gradient.dims()), (&[2, 2, 2, 3][..], &[2, 2, 2, 3][..]));
+    let wanted = x.chunks(18).flat_map(|x| {
+        let x = x.to_vec();
+        (0..12).map(move |i| if i < 6 { x[i] - x[6 + i] + 0.5 * x[12 + i] } else { 2.0 * x[i] - 1.0 })
+    });
+    assert!(apart(&numbers(&value), &wanted.collect::<Vec<_>>()) < 1e-15);
+    let slopes = [12.0, 24.0, 3.0, -6.0].map(|w| [w / 6.0; 6]).concat();
+    assert_eq!(numbers(&gradient), slopes);
+    let error = plain.class_activation(&tensor(&graph, &x), &[1, 2], map).unwrap_err().to_string();
+    assert!(error.contains("class 2 of a network of 2"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let conv = |inputs: usize, kernel: usize, padding: usize| Op::Conv {
+        window: Window::square(kernel, 1, padding),
+        groups: 1,
+        weight: vec![0.0; 4 * inputs * kernel * kernel],
+        bias: vec![0.0; 4],
+    };
+    let pool = |size, padding| Op::MaxPool { window: Window::square(size, 1, padding), ceil: false };
     for (op, problem) in [
-        (
-            Op::Conv { weight: weight((4, 2, 3, 3)), bias: bias.clone(), stride: 1, padding: 1 },
-            "convolution of 2 channels",
-        ),
-        (Op::Conv { weight: weight((4, 3, 7, 7)), bias, stride: 1, padding: 0 }, "7x7 convolution"),
-        (Op::MaxPool { window: 6, stride: 1, padding: 0, ceil: true }, "windows of 6"),
-        (Op::MaxPool { window: 3, stride: 1, padding: 2, ceil: false }, "padding 2"),
+        (conv(2, 3, 1), "72 weights for 4 outputs"),
+        (conv(3, 7, 0), "windows of 7"),
+        (pool(6, 0), "windows of 6"),
+        (pool(3, 3), "padding [3, 3, 3, 3]"),
     ] {
-        let mut graph = Graph::new([0.0; 3], [1.0; 3], DType::F32, &Device::Cpu).unwrap();
-        graph.push(op, &[0]);
-        let error = graph.logits(&x).unwrap_err().to_string();
+        let error = Graph::<f32>::new([5, 5], [0.0; 3], [1.0; 3]).push(op, &[0]).unwrap_err();
         assert!(error.contains(problem), "{error}");
+    }
+    let plain = Plain::new(branching([27, 25]));
+    for shape in [(1, 3, 25, 27), (1, 1, 27, 25)] {
+        let error = plain.logits(&Tensor::zeros(shape, DType::F64, &Device::Cpu).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("3x27x25"), "{error}");
     }
 }
