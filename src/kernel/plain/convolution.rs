@@ -20,35 +20,27 @@ pub struct Convolution<'a> {
 }
 
 impl Convolution<'_> {
-    /// Outputs of a group, and weights of each.
-    fn group(&self) -> [usize; 2] {
-        let [height, width] = self.window.size;
-        [self.out[0] / self.groups, self.map[0] / self.groups * height * width]
-    }
-
     /// With bias.
     pub fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-        let ([outputs, taps], [_, height, width]) = (self.group(), self.out);
-        let mut y = vec![T::zero(); bias.len() * height * width];
+        let mut y = vec![T::zero(); self.out.iter().product()];
         let (mut columns, mut sums) = (Vec::new(), Vec::new());
-        let groups = x.chunks(x.len() / self.groups).zip(weight.chunks(outputs * taps)).zip(bias.chunks(outputs));
-        for ((x, weight), (y, bias)) in
-            groups.zip(y.chunks_mut(outputs * height * width)).map(|(((x, w), b), y)| ((x, w), (y, b)))
-        {
-            for rows in self.parts() {
-                let (first, places) = (rows.start * width, rows.len() * width);
-                columns.resize(taps * places, T::zero());
-                self.unfold(x, rows, &mut columns);
-                sums.resize(outputs * places, T::zero());
-                product(
-                    &mut sums,
-                    Matrix { values: weight, row: taps, column: 1 },
-                    Matrix { values: &columns, row: places, column: 1 },
-                    [outputs, taps, places],
-                );
-                for ((sums, y), bias) in sums.chunks(places).zip(y.chunks_mut(height * width)).zip(bias) {
-                    y[first..first + places].iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum + *bias);
+        for (group, rows) in self.parts() {
+            let (x, weight) = (part(x, group, self.groups), part(weight, group, self.groups));
+            let lines = self.lines(group, &rows);
+            let dims @ [outputs, taps, places] = self.dims(&rows);
+            columns.clear();
+            columns.resize(taps * places, T::zero());
+            self.meet(&rows, |line, first| {
+                let to = &mut columns[line];
+                match self.window.stride[1] {
+                    1 => to.copy_from_slice(&x[first..first + to.len()]),
+                    stride => to.iter_mut().zip(x[first..].iter().step_by(stride)).for_each(|(to, v)| *to = *v),
                 }
+            });
+            sums.resize(outputs * places, T::zero());
+            product(&mut sums, (weight, [taps, 1]), &columns, dims);
+            for ((sums, line), bias) in sums.chunks(places).zip(lines).zip(part(bias, group, self.groups)) {
+                y[line].iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum + *bias);
             }
         }
         y
@@ -56,117 +48,83 @@ impl Convolution<'_> {
 
     /// From the gradient `g` with respect to [`Convolution::forward`] to that with respect to the map.
     pub fn backward<T: Real>(&self, g: &[T], weight: &[T]) -> Vec<T> {
-        let ([outputs, taps], [_, height, width]) = (self.group(), self.out);
         let mut x = vec![T::zero(); self.map.iter().product()];
         let of_group = x.len() / self.groups;
         let mut columns = Vec::new();
-        let groups = x.chunks_mut(of_group).zip(weight.chunks(outputs * taps));
-        for ((x, weight), g) in groups.zip(g.chunks(outputs * height * width)) {
-            for rows in self.parts() {
-                let places = rows.len() * width;
-                columns.resize(taps * places, T::zero());
-                product(
-                    &mut columns,
-                    Matrix { values: weight, row: 1, column: taps },
-                    Matrix { values: &g[rows.start * width..], row: height * width, column: 1 },
-                    [taps, outputs, places],
-                );
-                self.fold(&columns, rows, x);
-            }
+        for (group, rows) in self.parts() {
+            let [outputs, taps, places] = self.dims(&rows);
+            let g: Vec<T> = self.lines(group, &rows).flat_map(|line| g[line].iter().copied()).collect();
+            columns.resize(taps * places, T::zero());
+            let weight = part(weight, group, self.groups);
+            product(&mut columns, (weight, [1, taps]), &g, [taps, outputs, places]);
+            let x = &mut x[group * of_group..][..of_group];
+            self.meet(&rows, |line, first| {
+                let (from, to) = (&columns[line], &mut x[first..]);
+                match self.window.stride[1] {
+                    1 => to.iter_mut().zip(from).for_each(|(to, v)| *to += *v),
+                    stride => to.iter_mut().step_by(stride).zip(from).for_each(|(to, v)| *to += *v),
+                }
+            });
         }
         x
     }
 
-    /// Rows of the output in parts no larger than [`PART`] where one row allows it.
-    fn parts(&self) -> impl Iterator<Item = Range<usize>> {
-        let ([outputs, taps], [_, height, width]) = (self.group(), self.out);
+    /// Outputs of a group, weights of each, and places of these rows.
+    fn dims(&self, rows: &Range<usize>) -> [usize; 3] {
+        let [height, width] = self.window.size;
+        [self.out[0] / self.groups, self.map[0] / self.groups * height * width, rows.len() * self.out[2]]
+    }
+
+    /// Each group with rows of the output, in parts no larger than [`PART`] where one row allows it.
+    fn parts(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let ([outputs, taps, width], height) = (self.dims(&(0..1)), self.out[1]);
         let rows = (PART / ((taps + outputs) * width)).max(1);
-        (0..height).step_by(rows).map(move |row| row..(row + rows).min(height))
+        let parts = move |group| (0..height).step_by(rows).map(move |row| (group, row..(row + rows).min(height)));
+        (0..self.groups).flat_map(parts)
     }
 
-    /// The channels of a group as a matrix taps × places, for these rows of the output.
-    fn unfold<T: Real>(&self, x: &[T], rows: Range<usize>, columns: &mut [T]) {
-        let width = self.out[2];
-        for (tap, lines) in columns.chunks_mut(rows.len() * width).enumerate() {
-            for (row, line) in rows.clone().zip(lines.chunks_mut(width)) {
-                let Some((first, inside)) = self.meets(tap, row) else {
-                    line.fill(T::zero());
-                    continue;
-                };
-                line[..inside.start].fill(T::zero());
-                line[inside.end..].fill(T::zero());
-                let from = x[first..].iter().step_by(self.window.stride[1]);
-                line[inside].iter_mut().zip(from).for_each(|(to, v)| *to = *v);
+    /// Where these rows of each output of a group lie in memory.
+    fn lines(&self, group: usize, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let ([outputs, _, places], [_, height, width], first) = (self.dims(rows), self.out, rows.start);
+        let start = move |output| ((group * outputs + output) * height + first) * width;
+        (0..outputs).map(move |output| start(output)..start(output) + places)
+    }
+
+    /// The matrix taps × places for these rows of the output shows a tap on the map at some places of each row: where they
+    /// lie in the matrix, and where the first is in the channels of a group. Zeros elsewhere.
+    fn meet(&self, rows: &Range<usize>, mut see: impl FnMut(Range<usize>, usize)) {
+        let ([_, height, width], [kh, kw], [_, taps, places]) = (self.map, self.window.size, self.dims(rows));
+        let (stride, left) = (self.window.stride[1], self.window.padding[1]);
+        for tap in 0..taps {
+            let (channel, ky, shift) = (tap / (kh * kw), tap / kw % kh, tap % kw * self.window.dilation[1]);
+            // column of window i is i·stride + shift − left
+            let first = left.saturating_sub(shift).div_ceil(stride);
+            let end = (width + left).saturating_sub(shift).div_ceil(stride).min(self.out[2]);
+            for (i, row) in rows.clone().enumerate().filter(|_| first < end) {
+                if let Some(y) = self.window.place(0, row, ky, height) {
+                    let line = tap * places + i * self.out[2];
+                    see(line + first..line + end, (channel * height + y) * width + first * stride + shift - left);
+                }
             }
         }
     }
-
-    /// The transpose of [`Convolution::unfold`]: sums.
-    fn fold<T: Real>(&self, columns: &[T], rows: Range<usize>, x: &mut [T]) {
-        let width = self.out[2];
-        for (tap, lines) in columns.chunks(rows.len() * width).enumerate() {
-            for (row, line) in rows.clone().zip(lines.chunks(width)) {
-                let Some((first, inside)) = self.meets(tap, row) else { continue };
-                let to = x[first..].iter_mut().step_by(self.window.stride[1]);
-                to.zip(&line[inside]).for_each(|(to, v)| *to += *v);
-            }
-        }
-    }
-
-    /// Where a tap of a row of windows meets the map: its first place there, and the windows whose tap lies on it.
-    fn meets(&self, tap: usize, row: usize) -> Option<(usize, Range<usize>)> {
-        let ([_, height, width], [kh, kw]) = (self.map, self.window.size);
-        let (channel, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-        let y = self.window.place(0, row, ky, height)?;
-        // x of window i is i·stride + shift − left
-        let (stride, left, shift) = (self.window.stride[1], self.window.padding[1], kx * self.window.dilation[1]);
-        let first = left.saturating_sub(shift).div_ceil(stride);
-        let end = (width + left).saturating_sub(shift).div_ceil(stride).min(self.out[2]);
-        let place = || (channel * height + y) * width + first * stride + shift - left;
-        (first < end).then(|| (place(), first..end))
-    }
 }
 
-/// A matrix in memory: element (i, j) lies at `i * row + j * column`.
-#[derive(Clone, Copy)]
-struct Matrix<'a, T> {
-    values: &'a [T],
-    row: usize,
-    column: usize,
+/// One of so many parts of equal length.
+fn part<T>(all: &[T], i: usize, parts: usize) -> &[T] {
+    &all[all.len() / parts * i..][..all.len() / parts]
 }
 
-impl<T> Matrix<'_, T> {
-    fn has(&self, rows: usize, columns: usize) -> bool {
-        rows * columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.values.len()
-    }
-}
-
-/// to (m×n, row by row) = a (m×k) · b (k×n).
-fn product<T: Real>(to: &mut [T], a: Matrix<T>, b: Matrix<T>, [m, k, n]: [usize; 3]) {
-    assert!(to.len() == m * n && a.has(m, k) && b.has(k, n), "a matrix of another size");
-    // SAFETY: the matrices lie in their slices, as asserted, and `to` overlaps with nothing; `Real` is f32 and f64, which
-    // are types of gemm's
+/// to (m×n) = a (m×k) · b (k×n), row by row, but for a, from whose rows and columns to the next it is so far.
+fn product<T: Real>(to: &mut [T], (a, step): (&[T], [usize; 2]), b: &[T], [m, k, n]: [usize; 3]) {
+    let fits = a.len() == m * k && (step == [k, 1] || step == [1, m]);
+    assert!(fits && to.len() == m * n && b.len() == k * n, "a matrix of another size");
+    let ([a_row, a_column], row) = (step.map(|s| s as isize), n as isize);
+    let (to, a, b) = (to.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+    let (zero, one, alone) = (T::zero(), T::one(), gemm::Parallelism::None);
+    // SAFETY: the matrices fill their slices, as asserted, and `to` overlaps with nothing; `Real` is f32 and f64, which are
+    // types of gemm's
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            T::zero(),
-            T::one(),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+        gemm::gemm(m, n, k, to, 1, row, false, a, a_column, a_row, b, 1, row, zero, one, false, false, false, alone)
     }
 }

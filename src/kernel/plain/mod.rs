@@ -82,15 +82,9 @@ impl<T: Real> Plain<T> {
             let gradient = self.back(&values, until, seed(row, &logits));
             [logits, values.swap_remove(until), gradient]
         })?;
-        let (mut logits, mut value, mut gradient) = (Vec::new(), Vec::new(), Vec::new());
-        for [z, v, g] in rows {
-            logits.push(z);
-            value.push(v);
-            gradient.push(g);
-        }
+        let tensor = |part: usize, shape: &[usize]| Plain::tensor(rows.iter().map(|row| &row[part]), shape);
         let shape = self.graph.shape(until);
-        let logits = Plain::tensor(logits, &[self.graph.classes()])?;
-        Ok([logits, Plain::tensor(value, shape)?, Plain::tensor(gradient, shape)?])
+        Ok([tensor(0, &[self.graph.classes()])?, tensor(1, shape)?, tensor(2, shape)?])
     }
 
     /// From a gradient N×3×H×W with respect to normalised images to that with respect to images.
@@ -150,15 +144,16 @@ impl<T: Real> Plain<T> {
     }
 
     /// One tensor of rows of this shape.
-    fn tensor(rows: Vec<Vec<T>>, shape: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::from_vec(rows.concat(), [&[rows.len()], shape].concat(), &Device::Cpu)?)
+    fn tensor<'a>(rows: impl ExactSizeIterator<Item = &'a Vec<T>>, shape: &[usize]) -> Result<Tensor> {
+        let shape = [&[rows.len()], shape].concat();
+        Ok(Tensor::from_vec(rows.flatten().copied().collect(), shape, &Device::Cpu)?)
     }
 }
 
 impl<T: Real> Engine for Plain<T> {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let logits = self.each(images, |_, image| self.values(image).pop().expect("never empty"))?;
-        Plain::tensor(logits, &[self.graph.classes()])
+        Plain::tensor(logits.iter(), &[self.graph.classes()])
     }
 
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {

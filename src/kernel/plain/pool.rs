@@ -43,32 +43,20 @@ impl Pool {
     /// where a window sees nothing of the map.
     pub fn winners<T: Real>(&self, x: &[T]) -> Vec<Option<usize>> {
         let mut winners = Vec::new();
-        self.windows(x.len(), |plane, rows, columns| {
-            let mut best: Option<(usize, T)> = None;
-            for row in &rows.places {
-                for place in columns.places.iter().map(|column| plane + row * self.size[1] + column) {
-                    let v = x[place];
-                    #[allow(clippy::eq_op)] // is NaN
-                    if best.is_none_or(|(_, most)| v > most || v != v) {
-                        best = Some((place, v));
-                    }
-                }
-            }
-            winners.push(best.map(|(place, _)| place));
+        #[allow(clippy::eq_op)] // is NaN
+        let beats = |v: T, most: T| v > most || v != v;
+        self.windows(x.len(), |places, _| {
+            winners
+                .push(places.iter().copied().reduce(|best, place| if beats(x[place], x[best]) { place } else { best }));
         });
         winners
     }
 
-    /// Means of all windows.
+    /// Means of all windows; of one that sees nothing it is 0.
     pub fn averages<T: Real>(&self, x: &[T]) -> Vec<T> {
         let mut y = Vec::new();
-        self.windows(x.len(), |plane, rows, columns| {
-            let mut sum = T::zero();
-            for row in &rows.places {
-                let line = &x[plane + row * self.size[1]..];
-                sum += columns.places.iter().fold(T::zero(), |sum, column| sum + line[*column]);
-            }
-            y.push(sum / share(rows, columns));
+        self.windows(x.len(), |places, count| {
+            y.push(places.iter().fold(T::zero(), |sum, place| sum + x[*place]) / T::from_f64(count as f64));
         });
         y
     }
@@ -76,28 +64,26 @@ impl Pool {
     /// From the gradient `g` with respect to [`Pool::averages`] to that with respect to `n` numbers of the map.
     pub fn averages_back<T: Real>(&self, g: &[T], n: usize) -> Vec<T> {
         let (mut x, mut g) = (vec![T::zero(); n], g.iter());
-        self.windows(n, |plane, rows, columns| {
-            let part = *g.next().expect("a gradient for each window") / share(rows, columns);
-            for row in &rows.places {
-                let line = &mut x[plane + row * self.size[1]..];
-                columns.places.iter().for_each(|column| line[*column] += part);
-            }
+        self.windows(n, |places, count| {
+            let part = *g.next().expect("a gradient for each window") / T::from_f64(count as f64);
+            places.iter().for_each(|place| x[*place] += part);
         });
         x
     }
 
-    /// Shows each window: where its plane begins, and what it sees down and across.
-    fn windows(&self, n: usize, mut see: impl FnMut(usize, &Span, &Span)) {
-        let [height, width] = self.size;
+    /// Shows for each window the places in memory that it sees, row by row, and how many an average is over.
+    fn windows(&self, n: usize, mut see: impl FnMut(&[usize], usize)) {
+        let ([height, width], mut places) = (self.size, Vec::new());
         for plane in (0..n).step_by(height * width) {
             for rows in &self.spans[0] {
-                self.spans[1].iter().for_each(|columns| see(plane, rows, columns));
+                for columns in &self.spans[1] {
+                    places.clear();
+                    for row in &rows.places {
+                        places.extend(columns.places.iter().map(|column| plane + row * width + column));
+                    }
+                    see(&places, (rows.count * columns.count).max(1));
+                }
             }
         }
     }
-}
-
-/// How many numbers an average is over. A window that sees nothing has average 0.
-fn share<T: Real>(rows: &Span, columns: &Span) -> T {
-    T::from_f64((rows.count * columns.count).max(1) as f64)
 }
