@@ -1,12 +1,13 @@
 //! Where a network looks: Grad-CAM (Selvaraju et al. 2017) on the map of a layer.
 
 use crate::error::Result;
-use crate::kernel::old::Graph;
+use crate::kernel::graph::Graph;
+use crate::kernel::plain::Plain;
 use candle_core::{DType, Tensor};
 
-/// A network under explanation.
+/// A network under explanation, by the plain reference on the CPU: every layer is a value of its own there, and maps are few.
 pub struct Explainer {
-    graph: Graph,
+    network: Plain<f32>,
     /// The value A that the maps weigh.
     features: usize,
 }
@@ -21,15 +22,15 @@ pub struct Map {
 }
 
 impl Explainer {
-    /// Explains by value `features` of a graph (see [`Graph::push`]), square maps N×K×h×h.
-    pub fn new(graph: Graph, features: usize) -> Explainer {
-        Explainer { graph, features }
+    /// Explains by value `features` of a graph (see [`Graph::push`]), square maps K×h×h.
+    pub fn new(graph: Graph<f32>, features: usize) -> Explainer {
+        Explainer { network: Plain::new(graph), features }
     }
 
-    /// The map of each image for its class: αₖ = mean over places of ∂z_c/∂Aₖ, map = ReLU(Σₖ αₖ Aₖ). Images N×3×H×W,
-    /// one class an image; an image's map depends on no other image.
+    /// The map of each image for its class: αₖ = mean over places of ∂z_c/∂Aₖ, map = ReLU(Σₖ αₖ Aₖ). Images N×3×H×W on
+    /// the CPU, one class an image; an image's map depends on no other image.
     pub fn maps(&self, images: &Tensor, classes: &[usize]) -> Result<Vec<Map>> {
-        let (activation, gradient) = self.graph.class_activation(images, classes, self.features)?;
+        let (activation, gradient) = self.network.class_activation(images, classes, self.features)?;
         let (n, channels, side, _) = activation.dims4()?;
         let numbers = |t: &Tensor| -> Result<Vec<f64>> { Ok(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?) };
         let (activation, gradient) = (numbers(&activation)?, numbers(&gradient)?);

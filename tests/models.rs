@@ -51,17 +51,17 @@ fn weights_come_from_the_hub_and_what_pins_them_can_be_pasted() {
         model::find(path.to_str().unwrap(), Path::new("."), &hub)
     };
     let unpinned = find("sha256 = \"unpinned\"").unwrap();
-    let expected = unpinned.net().unwrap();
+    let expected = unpinned.load().unwrap();
     assert_eq!((unpinned.name.as_str(), unpinned.is_pinned()), ("mine", false));
     assert_eq!(unpinned.origin.as_deref(), path.to_str());
     assert_eq!(unpinned.digest, sha256(&small()));
     let pin = unpinned.pin();
     assert_eq!(pin, format!("revision = \"{commit}\"\nsha256   = \"{}\"", unpinned.digest));
     let pinned = find(&pin).unwrap();
-    assert!(pinned.is_pinned() && pinned.net().unwrap() == expected);
+    assert!(pinned.is_pinned() && pinned.load().unwrap() == expected);
     assert_eq!(pinned.record(), unpinned.record(), "a pin changes no cell");
     let pickle = find("file = \"pytorch_model.bin\"").unwrap();
-    assert!(pickle.net().unwrap() == expected && pickle.digest != pinned.digest);
+    assert!(pickle.load().unwrap() == expected && pickle.digest != pinned.digest);
 
     let other = problem(find(&format!("sha256 = \"{}\"", "0".repeat(64))));
     assert!(other.contains(&"0".repeat(64)) && other.contains(&pinned.digest), "{other}");
@@ -75,7 +75,7 @@ fn weights_come_from_the_hub_and_what_pins_them_can_be_pasted() {
     let mut other = fs::read(&cached).unwrap();
     *other.last_mut().unwrap() ^= 1;
     fs::write(&cached, other).unwrap();
-    assert!(pinned.net().map(drop).unwrap_err().to_string().contains("changed since it was checked"));
+    assert!(pinned.load().map(drop).unwrap_err().to_string().contains("changed since it was checked"));
 }
 
 #[test]
@@ -133,9 +133,10 @@ fn a_vgg16_of_full_size_describes_itself_and_comes_over_the_hub() {
         source.network(),
         "vgg16 width=1 head=mlp classes=1000 side=224 mean=[0.485, 0.456, 0.406] std=[0.229, 0.224, 0.225]"
     );
-    let net = source.net().unwrap();
-    assert_eq!((net.classes, net.side, net.steps.len()), (1000, 224, 13 + 5 + 3));
-    drop(net);
+    let graph = source.load().unwrap();
+    // 13 convolutions with their ReLUs, 5 pools; the map as a vector; 3 layers and the 2 ReLUs between them
+    assert_eq!((graph.classes(), graph.size(), graph.nodes().len()), (1000, [224, 224], 2 * 13 + 5 + 1 + 5));
+    drop(graph);
 
     // what was pasted, and how a run finds it again, need no network
     let offline = Hub::new(Settings { offline: true, ..server.settings(&cache) });
@@ -156,7 +157,7 @@ fn descriptions_of_what_is_not_built_here_are_refused() {
     let hub = server.hub(&folder.path().join("cache"));
     let long = format!("{CONFIG}{}", " ".repeat(2 << 20));
     for (config, expected) in [
-        (CONFIG.replace("vgg16", "resnet50"), "config.json: architecture `resnet50` is none that is built here"),
+        (CONFIG.replace("vgg16", "swin_tiny"), "config.json: architecture `swin_tiny` is none that is built here"),
         (CONFIG.to_string(), "no model.safetensors and no pytorch_model.bin (hint:"),
         ("[".into(), "config.json: EOF"),
         (long, "more than a description has"),

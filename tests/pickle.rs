@@ -5,7 +5,7 @@ mod support;
 #[path = "support/vgg.rs"]
 mod vgg;
 
-use foolproof::kernel::Net;
+use foolproof::kernel::graph::{Graph, Op};
 use foolproof::model::{self, ModelSource};
 use foolproof::rng::Stream;
 use std::borrow::Cow;
@@ -26,9 +26,9 @@ fn saved(name: &str) -> Vec<u8> {
     std::fs::read(format!("tests/data/weights/{name}.pth")).unwrap()
 }
 
-fn load(bytes: Vec<u8>) -> Result<Net<f32>, String> {
+fn load(bytes: Vec<u8>) -> Result<Graph<f32>, String> {
     let file = model::parse(Path::new("m.toml"), FILE).unwrap();
-    ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap().net().map_err(|e| e.to_string())
+    ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap().load().map_err(|e| e.to_string())
 }
 
 /// The same network from a safetensors file.
@@ -44,14 +44,12 @@ fn what_pytorch_saves_is_read() {
     }
     let half = load(saved("half")).unwrap();
     assert!(half != expected);
-    let weights = |net: &Net<f32>| -> Vec<f32> {
-        let of = |step: &foolproof::kernel::Step<f32>| match step {
-            foolproof::kernel::Step::Conv { weight, .. } | foolproof::kernel::Step::Linear { weight, .. } => {
-                weight.clone()
-            }
+    let weights = |net: &Graph<f32>| -> Vec<f32> {
+        let of = |op: &Op<f32>| match op {
+            Op::Conv { weight, .. } | Op::Linear { weight, .. } => weight.clone(),
             _ => Vec::new(),
         };
-        net.steps.iter().flat_map(of).collect()
+        net.nodes().iter().flat_map(|node| of(&node.op)).collect()
     };
     let (half, whole) = (weights(&half), weights(&expected));
     assert!(half.iter().zip(&whole).all(|(h, w)| half::f16::from_f32(*w).to_f32() == *h));
@@ -385,10 +383,10 @@ fn named(before: &str, name: &str) -> String {
 }
 
 /// The network, and what is said of how it was read.
-fn load_noting(bytes: Vec<u8>, keys: &str) -> Result<(Net<f32>, Vec<String>), String> {
+fn load_noting(bytes: Vec<u8>, keys: &str) -> Result<(Graph<f32>, Vec<String>), String> {
     let file = model::parse(Path::new("m.toml"), &format!("{FILE}{keys}")).unwrap();
     let source = ModelSource::new("m".into(), file, None, Cow::Owned(bytes)).unwrap();
-    let net = source.net().map_err(|e| e.to_string())?;
+    let net = source.load().map_err(|e| e.to_string())?;
     Ok((net, source.notes().to_vec()))
 }
 

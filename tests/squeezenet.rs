@@ -3,14 +3,12 @@
 
 mod support;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use foolproof::config::ModelFile;
-use foolproof::data::Source;
 use foolproof::hub::Hub;
-use foolproof::kernel::old::Graph;
+use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
-use foolproof::model::{self, ModelSource, Network, Weights, squeezenet};
-use foolproof::sweep::plan;
+use foolproof::model::{self, ModelSource, squeezenet};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::borrow::Cow;
@@ -39,21 +37,21 @@ fn tensors() -> Vec<Named> {
         let values = (0..shape.iter().product()).map(|_| number(&mut s) * scale).collect();
         (name, shape, values)
     };
-    squeezenet::tensors(CLASSES).into_iter().map(values).collect()
+    squeezenet::FAMILY.network(&file(29, ""), None).unwrap().tensors.into_iter().map(values).collect()
 }
 
-fn random(side: usize, dtype: DType) -> Graph {
-    squeezenet::graph(&file(side, ""), &Weights::from_tensors(tensors()), dtype).unwrap()
+fn random(side: usize) -> ModelSource {
+    source(file(side, ""), &tensors()).unwrap()
 }
 
 #[test]
 fn gradients_are_finite_differences() {
     let side = 29;
-    let (graph, x) = (random(side, DType::F64), images(1, side, "squeezenet images"));
+    let (net, x) = (Plain::new(random(side).load().unwrap().to_f64()), images(1, side, "squeezenet images"));
     let tensor = |x: &[f64]| Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
     let weights = [0.3, -1.0, 0.7, 0.2, -0.4];
     let weight = Tensor::new(&[weights], &Device::Cpu).unwrap();
-    let (logits, gradient) = graph.gradient(&tensor(&x), |_| Ok(weight.clone())).unwrap();
+    let (logits, gradient) = net.gradient(&tensor(&x), |_| Ok(weight.clone())).unwrap();
     assert_eq!(logits.dims(), [1, CLASSES]);
     let gradient = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
@@ -63,7 +61,7 @@ fn gradients_are_finite_differences() {
         let loss = |d: f64| {
             let mut moved = x.clone();
             moved[pixel] += d;
-            let z = graph.logits(&tensor(&moved)).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let z = net.logits(&tensor(&moved)).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
             z.iter().zip(weights).map(|(z, w)| z * w).sum::<f64>()
         };
         let slope = (loss(step) - loss(-step)) / (2.0 * step);
@@ -73,12 +71,12 @@ fn gradients_are_finite_differences() {
 }
 
 /// Bits of logits and gradients of images.
-fn bits(graph: &Graph, x: &[f32], side: usize, threads: usize) -> (Vec<u32>, Vec<u32>) {
+fn bits(engine: &dyn Engine, x: &[f32], side: usize, threads: usize) -> (Vec<u32>, Vec<u32>) {
     let x = Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let same = |_: usize, z: &[f32], g: &mut [f32]| g.copy_from_slice(z);
-    let (logits, gradient) = pool.install(|| graph.logits_and_gradient(&x, &same).unwrap());
-    let alone = pool.install(|| graph.logits(&x).unwrap());
+    let (logits, gradient) = pool.install(|| engine.logits_and_gradient(&x, &same).unwrap());
+    let alone = pool.install(|| engine.logits(&x).unwrap());
     let bits = |t: Tensor| -> Vec<u32> {
         t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
     };
@@ -90,11 +88,11 @@ fn bits(graph: &Graph, x: &[f32], side: usize, threads: usize) -> (Vec<u32>, Vec
 #[test]
 fn an_image_depends_on_no_other_and_on_no_number_of_threads() {
     let side = 67;
-    let graph = random(side, DType::F32);
+    let engine = random(side).engine(&Device::Cpu, Precision::F32).unwrap();
     let x: Vec<f32> = images(8, side, "squeezenet batch").iter().map(|v| *v as f32).collect();
-    let all = bits(&graph, &x, side, 1);
-    assert!(bits(&graph, &x, side, 2) == all, "two threads");
-    let each: Vec<_> = x.chunks(3 * side * side).map(|image| bits(&graph, image, side, 2)).collect();
+    let all = bits(engine.as_ref(), &x, side, 1);
+    assert!(bits(engine.as_ref(), &x, side, 2) == all, "two threads");
+    let each: Vec<_> = x.chunks(3 * side * side).map(|image| bits(engine.as_ref(), image, side, 2)).collect();
     let (logits, gradients): (Vec<_>, Vec<_>) = each.into_iter().unzip();
     assert!((logits.concat(), gradients.concat()) == all, "one at a time");
 }
@@ -142,10 +140,10 @@ fn keys_of_other_families_are_refused() {
     let width = problem(29, "width = 1.0\n");
     assert!(width.contains("`width` is a key of the VGG families, `squeezenet1_0` has none"), "{width}");
     assert!(problem(29, "head = \"mlp\"\n").contains("`head` is a key of the VGG families"));
+    assert_eq!(problem(29, "keys = \"timm\"\n"), "model `s`: timm has no SqueezeNet (hint: keys = \"torchvision\")");
     assert!(problem(28, "").contains("side 28 leaves nothing after three pools (hint: at least 29)"));
     let source = source(file(29, ""), &tensors()).unwrap();
     assert_eq!(source.network(), "squeezenet1_0 classes=5 side=29 mean=[0.48, 0.46, 0.41] std=[0.23, 0.22, 0.24]");
-    assert!(source.net().unwrap_err().to_string().contains("no sequential net"));
 }
 
 #[test]
@@ -167,52 +165,4 @@ fn weights_that_are_nowhere_are_an_error_that_says_where_to_put_them() {
     for part in ["model `mine`: no weights", "models/nowhere.safetensors", "SHA-256 a2bc5b7a", "FOOLPROOF_DATA"] {
         assert!(error.contains(part), "{part}\nin\n{error}");
     }
-}
-
-#[test]
-fn a_precision_that_a_graph_is_not_computed_in_is_refused_by_name_when_planning() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("graph.toml");
-    let source = source(file(29, ""), &tensors()).unwrap();
-    let tensors = tensors();
-    let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
-        .iter()
-        .map(|(n, shape, v)| (n.as_str(), shape.as_slice(), v.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect()))
-        .collect();
-    let views = bytes.iter().map(|(n, s, b)| (*n, TensorView::new(Dtype::F32, s.to_vec(), b).unwrap()));
-    safetensors::serialize_to_file(views, None, &folder.path().join("s.safetensors")).unwrap();
-    let text = format!(
-        "family = \"squeezenet1_0\"\nclasses = {CLASSES}\nside = 32\nmean = [0.48, 0.46, 0.41]\nstd = [0.23, 0.22, 0.24]\n\
-         weights = \"s.safetensors\"\nsha256 = \"{}\"\n",
-        source.digest
-    );
-    std::fs::write(&path, text).unwrap();
-    let plan = |precision: &str, model: &str| {
-        let sweep = folder.path().join("sweep.toml");
-        let text = format!(
-            "name = \"p\"\n[[sweep]]\nmodels = [\"{model}\"]\ndata = {{ name = \"cifar10-sample\", take = 1 }}\n\
-             goals = [\"untargeted\"]\nthreats = [{{ norm = \"linf\", eps = [\"8/255\"] }}]\nattacks = [{{ name = \"fgsm\" }}]\n\
-             precision = \"{precision}\"\n"
-        );
-        std::fs::write(&sweep, text).unwrap();
-        plan::load(&sweep, &Source::new("nowhere")).map(|plan| plan.cells.len()).map_err(|e| e.to_string())
-    };
-    for precision in ["tf32", "bf16"] {
-        let problem = plan(precision, path.to_str().unwrap()).unwrap_err();
-        for part in ["sweep.toml:3", "model `graph`", &format!("precision `{precision}`"), "squeezenet1_0", "hint"] {
-            assert!(problem.contains(part), "{part}\nin\n{problem}");
-        }
-        assert_eq!(plan(precision, "vgg11-half-cifar10"), Ok(1), "a sequential net");
-        let problem = source.engine(&Device::Cpu, Precision::Bf16).map(|_| ()).unwrap_err().to_string();
-        assert!(problem.contains("precision `bf16`"), "{problem}");
-    }
-    assert_eq!(plan("f32", "vgg11-half-cifar10"), Ok(1));
-}
-
-#[test]
-fn a_family_builds_what_it_says() {
-    let graph = source(file(29, ""), &tensors()).unwrap();
-    assert!(matches!(graph.load().unwrap(), Network::Graph { .. }) && graph.computes_in(Precision::Tf32).is_err());
-    let sequence = model::built_in("vgg11-half-cifar10").unwrap();
-    assert!(matches!(sequence.load().unwrap(), Network::Sequence(_)) && sequence.computes_in(Precision::Tf32).is_ok());
 }

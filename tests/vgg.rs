@@ -7,8 +7,7 @@ mod vgg;
 use candle_core::{Device, Tensor};
 use foolproof::config::{KeyValue, ModelFile};
 use foolproof::kernel::Precision;
-use foolproof::model::vgg::WIDTH;
-use foolproof::model::{FAMILIES, MODELS, ModelSource};
+use foolproof::model::{FAMILIES, MODELS, ModelSource, WIDTH};
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -41,7 +40,7 @@ fn all_eight_have_pytorchs_logits_under_timms_and_torchvisions_names() {
         vgg::as_timm(&mut tensors);
         let timm = source(family, "timm", &tensors);
         drop(tensors);
-        assert!(torchvision.net().unwrap() == timm.net().unwrap(), "{family}: the namings give different networks");
+        assert!(torchvision.load().unwrap() == timm.load().unwrap(), "{family}: the namings give different networks");
         drop(torchvision);
         let logits = timm.engine(&Device::Cpu, Precision::F32).unwrap().logits(&image).unwrap();
         let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -69,7 +68,7 @@ fn tensors_of_the_other_naming_are_missing_under_the_one_that_is_asked_for() {
     file.own.insert(WIDTH.name, KeyValue::Number(1.0 / 64.0));
     let net = |file: &ModelFile, tensors: &[Stored]| {
         let bytes = Cow::Owned(vgg::safetensors(tensors));
-        ModelSource::new("m".into(), file.clone(), None, bytes).unwrap().net().map_err(|e| e.to_string())
+        ModelSource::new("m".into(), file.clone(), None, bytes).unwrap().load().map_err(|e| e.to_string())
     };
     let missing = net(&file, &tensors).unwrap_err();
     assert!(missing.starts_with("weights of `m`: tensor `head.fc.weight` is missing"), "{missing}");
@@ -90,9 +89,14 @@ fn timms_head_on_a_larger_map_is_refused() {
     let mut file = description("vgg11.tv_in1k");
     (file.sha256, file.classes, file.side) = (None, 10, 256);
     file.own.insert(WIDTH.name, KeyValue::Number(1.0 / 64.0));
-    let source = ModelSource::new("m".into(), file, None, Cow::Owned(vgg::safetensors(&tensors))).unwrap();
-    let problem = source.net().unwrap_err().to_string();
-    assert!(problem.contains("timm's head on a map of side 8") && problem.contains("side = 224"), "{problem}");
+    let source = |file| ModelSource::new("m".into(), file, None, Cow::Owned(vgg::safetensors(&tensors)));
+    let refused = |problem: String| {
+        assert!(problem.contains("timm's head on a map of side 8") && problem.contains("side = 224"), "{problem}");
+    };
+    // where the model file says whose names they are, before any weight is read
+    refused(source(file.clone()).map(drop).unwrap_err().to_string());
+    file.keys = None;
+    refused(source(file).unwrap().load().unwrap_err().to_string());
 }
 
 /// Where the measurement lies; outside git.
@@ -163,7 +167,7 @@ fn measure_a_vgg16_of_full_size() {
     };
     let source = foolproof::model::find("vgg16-random.toml", &folder(), &foolproof::hub::Hub::none()).unwrap();
     tell("read and hashed");
-    let net = source.net().unwrap();
+    let net = source.load().unwrap();
     tell("unpacked and checked");
     drop(net);
     let engine = source.engine(&Device::Cpu, Precision::F32).unwrap();

@@ -31,7 +31,10 @@ pub fn checked(file: &ModelFile) -> Result<&'static Family, String> {
         }
     }
     family.check_choices(file)?;
-    (family.check)(file).map(|()| family)
+    family.check_naming(file)?;
+    (family.check)(file)?;
+    let side = |problem: String| format!("images of side {}: {problem}", file.side);
+    family.network(file, None).map(|_| family).map_err(side)
 }
 
 /// Keys of all families: a file is read before it is known which family it is of. Several may have the same.

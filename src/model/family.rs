@@ -1,12 +1,9 @@
 //! What a family of networks gives.
 
-use super::layer::Layer;
+use super::builder::{Builder, Network};
 use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
-use crate::error::{Result, hint};
-use crate::kernel::Net;
-use crate::kernel::old::Graph;
-use candle_core::Device;
+use crate::error::hint;
 
 /// Networks that one file builds.
 pub struct Family {
@@ -14,26 +11,42 @@ pub struct Family {
     pub title: &'static str,
     /// What `family` of a model file may be.
     pub names: &'static [&'static str],
-    /// Whether it builds a [`Network::Sequence`], which a GPU computes in any precision; a graph is computed in f32.
-    pub sequential: bool,
+    /// What `keys` of a model file may be: whose names its tensors may have.
+    pub namings: &'static [&'static str],
     /// Keys of the description that only this family has: they decide logits.
     pub keys: &'static [FamilyKey],
     /// Whether a description makes sense, before any weight is read; its keys are of the family, its choices known.
     pub check: fn(&ModelFile) -> Result<(), String>,
-    /// Every layer of a checked description that has places, in the order of computation.
-    pub layers: fn(&ModelFile) -> Vec<Layer>,
-    /// The network of a checked description, every tensor of the file used and of the right shape.
-    pub build: fn(&ModelFile, &Weights) -> Result<Network, String>,
+    /// Makes the network of a checked description, up to its logits.
+    pub build: fn(&ModelFile, &mut Builder) -> Result<(), String>,
 }
 
 impl Family {
+    /// The network of a checked description, every tensor of the weight file used and of the right shape; without weights,
+    /// what there is to list of it.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, not finite, or without a place in the network; images that it does not take.
+    pub fn network<'a>(&self, file: &ModelFile, weights: Option<&'a Weights<'a>>) -> Result<Network, String> {
+        let mut builder = Builder::new(file, weights);
+        (self.build)(file, &mut builder)?;
+        builder.finish()
+    }
+
     /// Everything but the weights that decides a logit, in one line.
-    pub fn network(&self, file: &ModelFile) -> String {
+    pub fn text(&self, file: &ModelFile) -> String {
         let f = file;
         let mut own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
         // a file may hold other weights, too
         own += &f.state_dict.as_ref().map_or(String::new(), |key| format!("state_dict={key:?} "));
         format!("{} {own}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+    }
+
+    /// Refuses tensors named as this family's are not.
+    pub(super) fn check_naming(&self, file: &ModelFile) -> Result<(), String> {
+        let other = file.keys.as_deref().filter(|keys| !self.namings.contains(keys));
+        let known: Vec<String> = self.namings.iter().map(|keys| format!("keys = \"{keys}\"")).collect();
+        other.map_or(Ok(()), |o| Err(format!("{o} has no {} (hint: {})", self.title, known.join(" or "))))
     }
 
     /// Refuses a word that is none of a key's choices.
@@ -44,23 +57,5 @@ impl Family {
             }
             _ => Ok(()),
         })
-    }
-}
-
-/// A network in one of the two forms that engines take.
-pub enum Network {
-    /// One step after the other: the compiled engines take it.
-    Sequence(Net<f32>),
-    /// Anything else, in f32 on the CPU.
-    Graph(Graph),
-}
-
-impl Network {
-    /// As a graph on `device`.
-    pub fn graph(self, device: &Device) -> Result<Graph> {
-        match self {
-            Network::Graph(graph) => graph.on(device),
-            Network::Sequence(net) => Graph::of(&net, device),
-        }
     }
 }

@@ -11,9 +11,8 @@ pub struct Layer {
     pub name: String,
     /// Height and width of its map.
     pub side: usize,
-    /// The value of the graph that it is ([`crate::kernel::old::Graph::push`]); `None`: a convolution whose batch norm is
-    /// folded into it, so that what lies between the two is never computed.
-    pub value: Option<usize>,
+    /// The value of the graph that it is ([`crate::kernel::graph::Graph::push`]).
+    pub value: usize,
     /// Whether a map may be made of it where no layer is asked for: the last ReLU of a block, before any pool (Selvaraju et
     /// al. 2017, section 3).
     pub usual: bool,
@@ -33,6 +32,18 @@ pub fn of_unnamed_maps(layers: &[Layer]) -> Option<&Layer> {
     layers.iter().rfind(|l| l.usual)
 }
 
+/// Says that there is no usual layer, and what there is.
+pub fn none_usual(layers: &[Layer]) -> String {
+    match layers.iter().find(|l| l.explains()) {
+        Some(first) => format!(
+            "no layer is the usual one to explain (hint: explain = {{ layer = \"{}\" }}); layers with a map: {}",
+            first.name,
+            listed(layers)
+        ),
+        None => "no layer has places".into(),
+    }
+}
+
 /// The layer of this name.
 ///
 /// # Errors
@@ -42,11 +53,6 @@ pub fn find<'a>(layers: &'a [Layer], name: &str) -> Result<&'a Layer, String> {
         let names = layers.iter().filter(|l| l.explains()).map(|l| l.name.as_str());
         return Err(format!("no layer `{name}`{}; layers with a map: {}", hint(name, names), listed(layers)));
     };
-    if layer.value.is_none() {
-        let into = layers.iter().skip_while(|l| l.name != name).find(|l| l.value.is_some());
-        let into = into.map_or(String::new(), |l| format!(" (hint: `{}`, which is both)", l.name));
-        return Err(format!("layer `{name}` is a convolution that a batch norm is folded into{into}"));
-    }
     if layer.side < 2 {
         return Err(format!(
             "the map of layer `{name}` is 1×1, one place, and says nothing of where the network looks; layers with a map: {}",
@@ -58,7 +64,7 @@ pub fn find<'a>(layers: &'a [Layer], name: &str) -> Result<&'a Layer, String> {
 
 impl Layer {
     fn explains(&self) -> bool {
-        self.value.is_some() && self.side > 1
+        self.side > 1
     }
 }
 

@@ -1,7 +1,7 @@
 //! Classifiers: the registry of built-in models, models of the user's own and of the Hub, and loading.
 
+pub mod builder;
 mod built_in;
-mod convolution;
 pub mod families;
 pub mod family;
 mod find;
@@ -16,11 +16,14 @@ pub mod squeezenet;
 mod unpickle;
 pub mod vgg;
 mod weights;
+mod width;
 
+pub use builder::{Builder, Named, Network};
 pub use built_in::{BuiltIn, MODELS};
 pub use families::{FAMILIES, parse};
-pub use family::{Family, Network};
+pub use family::Family;
 pub use find::{MODEL_FOLDER, built_in, find};
 pub use portable::Portable;
 pub use source::ModelSource;
-pub use weights::{Number, Taken, Weights};
+pub use weights::{Taken, Weights};
+pub use width::WIDTH;

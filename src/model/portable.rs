@@ -71,7 +71,7 @@ impl Portable {
     }
 
     fn described(name: &str, text: String, file: &ModelFile, folder: &Path) -> Result<Portable> {
-        let network = families::find(&file.family).map(|family| family.network(file));
+        let network = families::find(&file.family).map(|family| family.text(file));
         let network = network.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         let weights = match &file.place {
             Place::Hub { .. } => None,

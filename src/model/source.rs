@@ -1,7 +1,7 @@
 //! A model found: what describes it, and its weights, hashed but not yet unpacked.
 
 use super::families;
-use super::family::{Family, Network};
+use super::family::Family;
 use super::format::mistaken;
 use super::layer::{self, Layer};
 use super::weights::Weights;
@@ -10,11 +10,13 @@ use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
 use crate::hub::Local;
-use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::Cuda;
+use crate::kernel::graph::Graph;
+#[cfg(feature = "cuda")]
 use crate::kernel::halving::Halving;
-use crate::kernel::{Engine, Net, Precision};
+use crate::kernel::plain::Plain;
+use crate::kernel::{Engine, Precision};
 use crate::record::ModelRecord;
 use crate::statistics::{GATE, tails};
 use candle_core::Device;
@@ -98,7 +100,7 @@ impl ModelSource {
 
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self) -> String {
-        self.family.network(&self.file)
+        self.family.text(&self.file)
     }
 
     /// Whether the weights are named by their SHA-256, and a description that lies on the Hub by its commit.
@@ -106,12 +108,13 @@ impl ModelSource {
         self.file.sha256.is_some() && !self.drifts
     }
 
-    /// Unpacks and checks the weights.
-    pub fn load(&self) -> Result<Network> {
+    /// Unpacks and checks the weights. Nothing is folded yet: every layer is a value of its own.
+    pub fn load(&self) -> Result<Graph<f32>> {
         let bytes = self.bytes.read()?;
         let weights = Weights::parse(&bytes, self.file.state_dict.as_deref()).map_err(|p| self.weights_error(p))?;
-        self.notes.get_or_init(|| weights.notes().to_vec());
-        (self.family.build)(&self.file, &weights).map_err(|problem| self.weights_error(problem))
+        let network = self.family.network(&self.file, Some(&weights)).map_err(|problem| self.weights_error(problem))?;
+        self.notes.get_or_init(|| [weights.notes(), &network.notes].concat());
+        Ok(network.graph)
     }
 
     /// What the user is to know of how the weights were read, a line each; empty before they are.
@@ -119,51 +122,18 @@ impl ModelSource {
         self.notes.get().map_or(&[], Vec::as_slice)
     }
 
-    /// [`ModelSource::load`] of a family of sequential nets.
-    pub fn net(&self) -> Result<Net<f32>> {
-        match self.load()? {
-            Network::Sequence(net) => Ok(net),
-            Network::Graph(_) => {
-                Err(Error::usage(format!("model `{}`: {} is no sequential net", self.name, self.file.family)))
-            }
-        }
-    }
-
-    /// Refuses a precision that the network would not be computed in.
-    pub fn computes_in(&self, precision: Precision) -> Result<(), String> {
-        match self.family.sequential || precision == Precision::F32 {
-            true => Ok(()),
-            false => Err(format!(
-                "model `{}` is computed in f32: precision `{}` is for sequential families, and {} is none (hint: a \
-                 [[sweep]] of its own without `precision`)",
-                self.name,
-                precision.name(),
-                self.file.family
-            )),
-        }
-    }
-
-    /// Ready to compute on `device`, on a GPU in the given precision: compiled where there is a compiled engine, a graph of
-    /// tensor operations elsewhere.
+    /// Ready to compute on `device`, on a GPU in the given precision.
     ///
     /// # Errors
-    /// Weights that do not load; a precision that the network is not computed in ([`ModelSource::computes_in`]); those of the
-    /// device.
+    /// Weights that do not load; those of the device.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        self.computes_in(precision).map_err(Error::usage)?;
-        let network = self.load()?;
+        let graph = self.load()?;
         #[cfg(feature = "cuda")]
-        if let (Network::Sequence(net), true) = (&network, device.is_cuda()) {
-            return Ok(Box::new(Halving::new(Box::new(Cuda::new(net, device, precision)?))));
+        if device.is_cuda() {
+            return Ok(Box::new(Halving::new(Box::new(Cuda::new(graph, device, precision)?))));
         }
-        let network = match (network, device) {
-            (Network::Sequence(net), Device::Cpu) => match Cpu::new(net) {
-                Ok(compiled) => return Ok(Box::new(compiled)),
-                Err(net) => Network::Sequence(net),
-            },
-            (network, _) => network,
-        };
-        Ok(Box::new(Halving::new(Box::new(network.graph(device)?))))
+        let _ = (device, precision);
+        Ok(Box::new(Plain::new(graph)))
     }
 
     /// The layer that class activation maps are made of: that of this name, else the usual one ([`layer::usual`]).
@@ -171,26 +141,32 @@ impl ModelSource {
     /// # Errors
     /// See [`layer::find`].
     pub fn layer(&self, name: Option<&str>) -> Result<Layer, String> {
-        let layers = (self.family.layers)(&self.file);
+        let layers = self.layers();
         let found = match name {
             Some(name) => layer::find(&layers, name),
-            None => layer::usual(&layers).ok_or_else(|| "no layer has places".to_string()),
+            None => layer::usual(&layers).ok_or_else(|| layer::none_usual(&layers)),
         };
         found.cloned().map_err(|problem| format!("model `{}`: {problem}", self.name))
     }
 
-    /// Ready to say on `device` where the network looks, by the map of this layer; `None`: of the one that was taken before
-    /// one could be chosen.
+    /// Every layer whose output is a map.
+    fn layers(&self) -> Vec<Layer> {
+        let network = self.family.network(&self.file, None);
+        network.expect("the description was checked when the model was found").layers
+    }
+
+    /// Ready to say where the network looks, by the map of this layer; `None`: of the one that was taken before one could be
+    /// chosen.
     ///
     /// # Errors
-    /// See [`ModelSource::layer`]; weights that do not load; those of the device.
-    pub fn explainer(&self, device: &Device, name: Option<&str>) -> Result<Explainer> {
+    /// See [`ModelSource::layer`]; weights that do not load.
+    pub fn explainer(&self, name: Option<&str>) -> Result<Explainer> {
         let value = match name {
-            Some(name) => self.layer(Some(name)).map_err(Error::usage)?.value,
-            None => layer::of_unnamed_maps(&(self.family.layers)(&self.file)).and_then(|l| l.value),
+            Some(name) => Some(self.layer(Some(name)).map_err(Error::usage)?.value),
+            None => layer::of_unnamed_maps(&self.layers()).map(|l| l.value),
         };
         let value = value.ok_or_else(|| Error::usage(format!("model `{}`: no layer has places", self.name)))?;
-        Ok(Explainer::new(self.load()?.graph(device)?, value))
+        Ok(Explainer::new(self.load()?, value))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -1,12 +1,10 @@
-//! VGG (Simonyan and Zisserman 2015): the networks as data tables, torchvision's and timm's tensor names, batch norm
-//! folded.
+//! VGG (Simonyan and Zisserman 2015): the networks as data tables, torchvision's and timm's tensor names.
 
-use super::convolution::convolution;
-use super::family::{Family, Network};
-use super::layer::Layer;
-use super::{Number, Taken, Weights};
+use super::builder::{Builder, Conv};
+use super::family::Family;
+use super::width::{WIDTH, check_width, widened};
 use crate::config::{FamilyKey, KeyKind, ModelFile};
-use crate::kernel::{Net, Step};
+use crate::kernel::graph::Window;
 
 /// A step of a table: a 3×3 convolution to so many channels, or a 2×2 max-pool.
 #[derive(Clone, Copy)]
@@ -28,25 +26,11 @@ const TABLES: [(&str, &[V]); 4] = [
 ];
 
 /// VGG among the families.
-pub const FAMILY: Family = Family {
-    title: "VGG",
-    names: &NAMES,
-    sequential: true,
-    keys: &[WIDTH, HEAD],
-    check,
-    layers,
-    build: |file, weights| Ok(Network::Sequence(build(file, weights)?)),
-};
+pub const FAMILY: Family =
+    Family { title: "VGG", names: &NAMES, namings: &["timm", "torchvision"], keys: &[WIDTH, HEAD], check, build };
 
 /// All family names.
 pub const NAMES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
-
-/// Width of the net.
-pub const WIDTH: FamilyKey = FamilyKey {
-    name: "width",
-    kind: KeyKind::Number { default: 1.0 },
-    summary: "channels of the convolutions, as a multiple of the paper's (in steps of 1/64)",
-};
 
 /// What follows the convolutions.
 pub const HEAD: FamilyKey = FamilyKey {
@@ -62,126 +46,70 @@ const MLP_SIDE: usize = 7;
 const HIDDEN: usize = 4096;
 
 fn check(file: &ModelFile) -> Result<(), String> {
-    let width = file.number(&WIDTH);
     if file.side < 32 {
         return Err(format!("side {} leaves nothing after five pools (hint: at least 32)", file.side));
     }
-    let whole = |c: usize| (c as f64 * width).fract() == 0.0;
-    if !(width > 0.0 && width <= 16.0 && whole(64)) {
-        return Err(format!("width {width} does not give whole channels (hint: a multiple of 1/64, at most 16)"));
-    }
-    Ok(())
+    check_width(file)
 }
 
-/// The table of a checked description, and whether a batch norm follows each convolution.
-fn table(file: &ModelFile) -> (&'static [V], bool) {
+/// Convolutions, with ReLU and perhaps batch norm, and pools, then the head.
+fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {
     let (base, batch_norm) = match file.family.strip_suffix("_bn") {
         Some(base) => (base, true),
         None => (file.family.as_str(), false),
     };
-    (TABLES.iter().find(|(name, _)| *name == base).expect("a checked family").1, batch_norm)
-}
-
-/// `features`: each convolution with its batch norm one value of the graph, its ReLU the next, a pool one more.
-fn layers(file: &ModelFile) -> Vec<Layer> {
-    let (table, batch_norm) = table(file);
-    let mut all: Vec<Layer> = Vec::new();
-    let mut push = |side: usize, value: Option<usize>, usual: bool| {
-        let name = format!("features.{}", all.len());
-        all.push(Layer { name, side, value, usual });
+    let (_, table) = TABLES.iter().find(|(name, _)| *name == base).expect("a checked family");
+    let (mut x, mut index) = (0, 0);
+    let mut name = || {
+        index += 1;
+        format!("features.{}", index - 1)
     };
-    let (mut side, mut value) = (file.side, 1);
-    for step in table {
+    for step in *table {
         match step {
             V::M => {
-                side /= 2;
-                push(side, Some(value), false);
-                value += 1;
-            }
-            V::C(_) => {
-                if batch_norm {
-                    push(side, None, false);
-                }
-                push(side, Some(value), false);
-                push(side, Some(value + 1), true);
-                value += 2;
-            }
-        }
-    }
-    all
-}
-
-/// The network of a checked description, every tensor of the file used and of the right shape, every number rounded once.
-pub fn build<T: Number>(file: &ModelFile, weights: &Weights) -> Result<Net<T>, String> {
-    let (table, batch_norm) = table(file);
-    let mut taken = Taken::of(weights);
-    let mut steps = Vec::new();
-    let (mut channels, mut side, mut index) = (3, file.side, 0);
-    for step in table {
-        match step {
-            V::M => {
-                steps.push(Step::MaxPool);
-                side /= 2;
-                index += 1;
+                x = net.max_pool(x, Window::square(2, 2, 0))?;
+                net.layer(&name(), x);
             }
             V::C(paper) => {
-                let outputs = (*paper as f64 * file.number(&WIDTH)) as usize;
-                let norm = batch_norm.then(|| format!("features.{}", index + 1));
-                let shape = [outputs, channels, 3, 3];
-                let (weight, bias) = convolution(&mut taken, &format!("features.{index}"), norm.as_deref(), shape)?;
-                let [weight, bias] = [weight, bias].map(|values| values.into_iter().map(T::of).collect());
-                steps.push(Step::Conv { inputs: channels, outputs, weight, bias });
-                channels = outputs;
-                index += if batch_norm { 3 } else { 2 };
+                let conv = Conv::new(widened(file, *paper), 3);
+                // timm and torchvision keep a bias beside batch norm; a net trained without one has none
+                x = net.conv(&name(), x, if batch_norm { conv.free_bias() } else { conv.bias() })?;
+                x = if batch_norm { net.norm(&name(), x)? } else { x };
+                x = net.relu(x)?;
+                net.usual(&name(), x);
             }
         }
     }
     let head = file.word(&HEAD);
+    net.called(format!("{} with head `{head}`", file.family));
     match head.as_str() {
-        "linear" => steps.extend(linear_head(file, weights, &mut taken, channels, side)?),
-        _ => steps.extend(mlp_head(file, weights, &mut taken, channels, side)?),
+        "linear" => linear_head(file, net, x),
+        _ => mlp_head(file, net, x),
     }
-    taken.nothing_else(&format!("{} with head `{head}`", file.family))?;
-    Ok(Net { side: file.side, mean: file.mean.map(T::of), std: file.std.map(T::of), classes: file.classes, steps })
 }
 
 /// One linear layer `classifier` (or `classifier.0`, timm's `head.fc`) over the map averaged to the side its shape
 /// asks for: for CIFAR at side 32 that is the 1×1 map itself.
-fn linear_head<T: Number>(
-    file: &ModelFile,
-    weights: &Weights,
-    taken: &mut Taken,
-    channels: usize,
-    side: usize,
-) -> Result<Vec<Step<T>>, String> {
+fn linear_head(file: &ModelFile, net: &mut Builder, x: usize) -> Result<(), String> {
     let names: &[&str] = match file.keys.as_deref() {
         Some("timm") => &["head.fc"],
         Some(_) => &["classifier", "classifier.0"],
         None => &["classifier", "classifier.0", "head.fc"],
     };
-    let name = names.iter().copied().find(|n| weights.contains(&format!("{n}.weight"))).unwrap_or(names[0]);
-    let inputs = weights.shape(&format!("{name}.weight"))?.get(1).copied().unwrap_or(0);
+    let name = names.iter().copied().find(|n| net.has(&format!("{n}.weight"))).unwrap_or(names[0]);
+    let &[channels, side, _] = net.shape(x) else { unreachable!("a map") };
+    let inputs = net.stored(&format!("{name}.weight"))?.map_or(channels, |shape| shape.get(1).copied().unwrap_or(0));
     let pooled = (1..=side).find(|p| channels * p * p == inputs).unwrap_or(1);
-    let linear = Step::Linear {
-        inputs: channels * pooled * pooled,
-        outputs: file.classes,
-        weight: taken.take(format!("{name}.weight"), &[file.classes, channels * pooled * pooled])?,
-        bias: taken.take(format!("{name}.bias"), &[file.classes])?,
-        relu: false,
-    };
-    Ok(average_to(pooled, side).into_iter().chain([linear]).collect())
+    let pooled = net.average_to(pooled, x)?;
+    let flat = net.flatten(pooled)?;
+    net.linear(name, flat, file.classes).map(drop)
 }
 
 /// ImageNet's three layers: torchvision's `classifier.{0,3,6}`, or timm's `pre_logits.fc1`, `pre_logits.fc2` (stored
 /// as convolutions) and `head.fc`.
-fn mlp_head<T: Number>(
-    file: &ModelFile,
-    weights: &Weights,
-    taken: &mut Taken,
-    channels: usize,
-    side: usize,
-) -> Result<Vec<Step<T>>, String> {
-    let timm = file.keys.as_deref().map_or(weights.contains("pre_logits.fc1.weight"), |keys| keys == "timm");
+fn mlp_head(file: &ModelFile, net: &mut Builder, x: usize) -> Result<(), String> {
+    let timm = net.is_named("timm", "pre_logits.fc1.weight");
+    let &[channels, side, _] = net.shape(x) else { unreachable!("a map") };
     if timm && side > MLP_SIDE {
         // its first layer is a convolution, which here has several places; torchvision averages the map
         return Err(format!("timm's head on a map of side {side} is no sequence of linear layers (hint: side = 224)"));
@@ -199,22 +127,11 @@ fn mlp_head<T: Number>(
             ("classifier.6", vec![file.classes, HIDDEN]),
         ],
     };
-    let mut steps = average_to(MLP_SIDE, side);
-    let mut inputs = flat;
+    let x = net.average_to(MLP_SIDE, x)?;
+    let mut x = net.flatten(x)?;
     for (i, (name, shape)) in layers.into_iter().enumerate() {
-        let outputs = shape[0];
-        steps.push(Step::Linear {
-            inputs,
-            outputs,
-            weight: taken.take(format!("{name}.weight"), &shape)?,
-            bias: taken.take(format!("{name}.bias"), &[outputs])?,
-            relu: i < 2,
-        });
-        inputs = outputs;
+        x = net.linear_stored(name, x, &shape)?;
+        x = if i < 2 { net.relu(x)? } else { x };
     }
-    Ok(steps)
-}
-
-fn average_to<T>(wanted: usize, side: usize) -> Vec<Step<T>> {
-    if wanted == side { Vec::new() } else { vec![Step::AveragePool { side: wanted }] }
+    Ok(())
 }

@@ -3,10 +3,11 @@
 
 use super::format::{Format, format_of};
 use super::{naming, pickle};
+use crate::kernel::Real;
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Named tensors of a file.
 pub struct Weights<'a> {
@@ -30,24 +31,6 @@ enum Values<'a> {
     Strided(Dtype, &'a [u8], Vec<usize>),
     /// Made elsewhere.
     Numbers(Vec<f64>),
-}
-
-/// What numbers become: f32 for computing, f64 where something is folded first.
-pub trait Number: Copy {
-    /// Rounded once.
-    fn of(value: f64) -> Self;
-}
-
-impl Number for f32 {
-    fn of(value: f64) -> f32 {
-        value as f32
-    }
-}
-
-impl Number for f64 {
-    fn of(value: f64) -> f64 {
-        value
-    }
 }
 
 /// Names that an error lists.
@@ -118,7 +101,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The values of a tensor of exactly this shape.
-    fn values<T: Number>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, String> {
+    fn values<T: Real>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, String> {
         let stored = match self.tensors.get(name) {
             None => return Err(self.missing(name, &format!(" (expected shape {shape:?})"))),
             Some(t) if t.shape != shape => {
@@ -190,22 +173,22 @@ pub(super) fn contiguous(shape: &[usize]) -> Vec<usize> {
 
 impl Values<'_> {
     /// The numbers times `sign`, which is 1 or -1.
-    fn convert<T: Number>(&self, shape: &[usize], sign: f64) -> Result<Vec<T>, String> {
+    fn convert<T: Real>(&self, shape: &[usize], sign: f64) -> Result<Vec<T>, String> {
         match self {
             Values::Bytes(dtype, bytes) => numbers(*dtype, bytes, sign),
             Values::Strided(dtype, bytes, strides) => Ok(gather(&numbers(*dtype, bytes, sign)?, shape, strides)),
-            Values::Numbers(values) => Ok(values.iter().map(|v| T::of(sign * *v)).collect()),
+            Values::Numbers(values) => Ok(values.iter().map(|v| T::from_f64(sign * *v)).collect()),
         }
     }
 }
 
 /// Numbers that lie one after the other.
-fn numbers<T: Number>(dtype: Dtype, bytes: &[u8], sign: f64) -> Result<Vec<T>, String> {
-    fn read<const N: usize, T: Number>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Result<Vec<T>, String> {
+fn numbers<T: Real>(dtype: Dtype, bytes: &[u8], sign: f64) -> Result<Vec<T>, String> {
+    fn read<const N: usize, T: Real>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Result<Vec<T>, String> {
         let (numbers, _) = bytes.as_chunks::<N>();
         match numbers.iter().position(|b| !number(*b).is_finite()) {
             Some(i) => Err(format!("expected finite numbers, found {} at {i}", number(numbers[i]))),
-            None => Ok(numbers.iter().map(|b| T::of(number(*b))).collect()),
+            None => Ok(numbers.iter().map(|b| T::from_f64(number(*b))).collect()),
         }
     }
     match dtype {
@@ -228,13 +211,13 @@ fn gather<T: Copy>(values: &[T], shape: &[usize], strides: &[usize]) -> Vec<T> {
 /// Weights of which a builder takes one tensor after the other: in the end nothing may be left.
 pub struct Taken<'a> {
     weights: &'a Weights<'a>,
-    names: Vec<String>,
+    names: BTreeSet<String>,
 }
 
 impl<'a> Taken<'a> {
     /// Nothing taken yet.
     pub fn of(weights: &'a Weights<'a>) -> Taken<'a> {
-        Taken { weights, names: Vec::new() }
+        Taken { weights, names: BTreeSet::new() }
     }
 
     /// Whether the file has it.
@@ -242,16 +225,29 @@ impl<'a> Taken<'a> {
         self.weights.contains(name)
     }
 
+    /// Shape of a tensor.
+    pub fn shape(&self, name: &str) -> Result<&[usize], String> {
+        self.weights.shape(name)
+    }
+
     /// Values of a tensor of exactly this shape.
-    pub fn take<T: Number>(&mut self, name: String, shape: &[usize]) -> Result<Vec<T>, String> {
+    pub fn take<T: Real>(&mut self, name: String, shape: &[usize]) -> Result<Vec<T>, String> {
         let values = self.weights.values(&name, shape)?;
-        self.names.push(name);
+        self.names.insert(name);
         Ok(values)
+    }
+
+    /// Wants no tensor whose name begins so; says how many there are.
+    pub fn leave_out(&mut self, before: &str) -> usize {
+        let unwanted: Vec<String> = self.weights.names().filter(|n| n.starts_with(before)).map(String::from).collect();
+        let count = unwanted.len();
+        self.names.extend(unwanted);
+        count
     }
 
     /// Refuses a tensor that nobody took; `network` says where it has no place.
     pub fn nothing_else(&self, network: &str) -> Result<(), String> {
-        match self.weights.names().find(|n| !self.names.iter().any(|taken| taken == n)) {
+        match self.weights.names().find(|n| !self.names.contains(*n)) {
             Some(extra) => Err(format!("tensor `{extra}` {:?} has no place in {network}", self.weights.shape(extra)?)),
             None => Ok(()),
         }

@@ -101,12 +101,12 @@ pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
         let model = &runner.plan.models[cell.model];
         let explainer = match explainers.entry((cell.model, layer)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(model.explainer(&runner.machine.device, Some(layer))?),
+            Entry::Vacant(new) => new.insert(model.explainer(Some(layer))?),
         };
         let known = known.entry((cell.model, cell.data, layer)).or_default();
         let subset = &runner.plan.data[cell.data].subset;
         let (outcomes, witnesses) = (runner.store.read(&cell.id)?.outcomes, runner.store.read_witnesses(&cell.id)?);
-        let made_with = (explainer as &Explainer, &runner.machine.device, runner.stop);
+        let made_with = (explainer as &Explainer, runner.stop);
         let mut explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
         explanation.layer = Some(layer.to_string());
         runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
@@ -114,8 +114,8 @@ pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
     Ok(())
 }
 
-/// What explains, where, and until when.
-type MadeWith<'a> = (&'a Explainer, &'a Device, &'a AtomicBool);
+/// What explains, and until when.
+type MadeWith<'a> = (&'a Explainer, &'a AtomicBool);
 
 /// The maps of the outcomes of one cell, their layer yet to be named; those of clean images are kept in `known`, by example.
 pub(super) fn explained(
@@ -162,18 +162,17 @@ pub(super) fn explained(
     Ok(Explanation { rows, layer: None, side, clean: values(maps_before), adversarial: values(maps_after) })
 }
 
-/// Images that are explained at a time: a graph keeps every value of each.
+/// Images that are explained at a time: every value of each is kept.
 const TOGETHER: usize = 16;
 
-fn maps((explainer, device, stop): MadeWith, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
+fn maps((explainer, stop): MadeWith, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
     let mut maps = Vec::new();
     for (images, classes) in images.chunks(TOGETHER * 3 * side * side).zip(classes.chunks(TOGETHER)) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
         let shape = (classes.len(), 3, side, side);
-        let images = Tensor::from_slice(images, shape, &Device::Cpu)?.to_device(device)?;
-        maps.extend(explainer.maps(&images, classes)?);
+        maps.extend(explainer.maps(&Tensor::from_slice(images, shape, &Device::Cpu)?, classes)?);
     }
     Ok(maps)
 }

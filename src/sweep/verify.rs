@@ -209,13 +209,13 @@ impl Loaded<'_> {
         let at = (key.clone(), explanation.layer.clone());
         if !self.explainers.contains_key(&at) {
             let source = self.model(&stored.cell.model, &stored.provenance)?;
-            let explainer = source.explainer(&self.machine.device, explanation.layer.as_deref());
+            let explainer = source.explainer(explanation.layer.as_deref());
             let explainer = explainer.map_err(|e| Error::Store(format!("the maps of cell {id}: {e}")))?;
             self.explainers.insert(at.clone(), (explainer, BTreeMap::new()));
         }
         let (explainer, known) = self.explainers.get_mut(&at).expect("put there above");
         let (subset, stop) = (&self.benches[&key].subset, AtomicBool::new(false));
-        let made_with = (explainer as &Explainer, &self.machine.device, &stop);
+        let made_with = (explainer as &Explainer, &stop);
         let again = afterwards::explained(made_with, subset, &stored.outcomes, witnesses, known)?;
         findings.maps += again.rows.len() * 2;
         let same_rows = explanation.rows.iter().map(|r| r.example).eq(again.rows.iter().map(|r| r.example));

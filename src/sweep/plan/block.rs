@@ -80,10 +80,6 @@ impl Resolver<'_> {
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
-        for (model, line) in &found {
-            let refused = precision.and_then(|p| self.models[*model].1.computes_in(p).err());
-            refused.into_iter().for_each(|problem| self.problem(*line, problem));
-        }
         let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
             return Vec::new();
         };
