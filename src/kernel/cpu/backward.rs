@@ -85,6 +85,14 @@ impl Workspace {
             // the bias of a scale is 0
             Work::Scale(factor, _) => job.rows(RowWork::Scale { factor, shift: &u.bias }),
             Work::MaxPool(window) => job.rows(RowWork::MaxPoolBack { window, won }),
+            Work::LayerNorm(factor, ..) => {
+                let (channels, kept) = (as_map(&u.unit.shape)[0], self.kept[i].values.as_ptr());
+                job.rows(RowWork::LayerNormBack { factor, channels, kept });
+            }
+            Work::Attention(heads) => {
+                let kept = Shared(self.kept[i].values.as_ptr().cast_mut());
+                job.attention(*heads, &u.unit.shape, Some(kept), true);
+            }
             Work::Average(windows) => job.rows(RowWork::AverageBack { windows }),
             Work::Concat => {
                 let channels = |input: usize| as_map(&u.unit.inputs[input])[0];

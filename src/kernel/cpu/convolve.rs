@@ -1,5 +1,6 @@
 //! One operation over some images, cut into pieces for those who work on it.
 
+use super::attention::Head;
 use super::conv::{Block, tiles_of_block, tiles_of_image};
 use super::crew::Crew;
 use super::dense::{self, Dense};
@@ -8,8 +9,11 @@ use super::first::{self, First};
 use super::lattice::Lattice;
 use super::rows::{RowWork, Rows};
 use super::table::Table;
+use super::unit::as_map;
 use super::winograd::Kernels;
+use super::workspace::Shared;
 use std::ops::Range;
+use std::ptr;
 
 /// Tiles for which a thread of a team reads weights that the other threads read too; of heavy weights, those that come
 /// from memory (in floats), only for a whole block.
@@ -119,6 +123,21 @@ impl Job<'_, '_> {
     /// An operation row by row.
     pub fn rows(&mut self, work: RowWork) {
         self.some_rows(self.target.size[0], work);
+    }
+
+    /// Attention with so many heads, whose output has this shape, or the way back of it.
+    pub fn attention(&mut self, heads: usize, shape: &[usize], kept: Option<Shared>, back: bool) {
+        let [channels, tokens, _] = as_map(shape);
+        let Job { table, source, target, images, crew } = self;
+        let (table, source, target): (&Table, Operand, Target) = (table, *source, *target);
+        crew.each(images.len() * heads, |piece, scratch| {
+            let image = images.start + piece / heads;
+            let kept = kept.map_or(ptr::null_mut(), |kept| kept.get().wrapping_add(image * 3 * channels * tokens));
+            let part = Head { image, head: piece % heads, tokens, width: channels / heads, channels, kept };
+            let compute = if back { table.attention_back } else { table.attention };
+            // SAFETY: source and target are different maps that hold these images; pieces write different channels
+            unsafe { compute(&part, source, &{ target }, &mut scratch.attention) }
+        });
     }
 
     /// Something else, image by image.

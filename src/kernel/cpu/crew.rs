@@ -5,7 +5,7 @@ use super::map::padded;
 use super::unit::as_map;
 use super::work::Work;
 use super::workspace::Scratch;
-use super::{conv, dense, first, stem};
+use super::{attention, conv, dense, first, stem};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -35,6 +35,7 @@ impl Scratch {
             first: first::Scratch::new(if outputs > 0 { cpu.size[1] } else { 0 }, outputs),
             dense: dense::Scratch::new(),
             stem: stem::Scratch::default(),
+            attention: attention::Scratch::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::lanes::LANES;
 use super::map::{Buffer, Layout, padded};
 use super::other;
 use super::program::{Compiled, size_of};
-use super::rows::RowWork;
+use super::rows::{RowWork, kept_of_layer_norm};
 use super::unit::as_map;
 use super::work::Work;
 use super::workspace::{Kept, Shared, Workspace};
@@ -31,6 +31,11 @@ impl Workspace {
             match &u.work {
                 Work::MaxPool(window) => kept.won = vec![0; vectors * window.size[0] * window.size[1]],
                 Work::Other(_) => kept.values = Buffer::new(cpu.shard() * u.unit.numbers()),
+                Work::LayerNorm(..) => {
+                    let of_image = height * width * kept_of_layer_norm(padded(channels));
+                    kept.values = Buffer::new(cpu.shard() * of_image);
+                }
+                Work::Attention(_) => kept.values = Buffer::new(cpu.shard() * 3 * channels * height),
                 _ => {}
             }
             kept
@@ -110,6 +115,11 @@ impl Workspace {
             Work::Lift(factor, shift) => job.rows(RowWork::Lift { factor, shift }),
             Work::Scale(factor, shift) => job.rows(RowWork::Scale { factor, shift }),
             Work::MaxPool(window) => job.rows(RowWork::MaxPool { window, won }),
+            Work::LayerNorm(factor, shift, eps) => {
+                let (channels, kept) = (as_map(&u.unit.shape)[0], if keeps { values.get() } else { ptr::null_mut() });
+                job.rows(RowWork::LayerNorm { factor, shift, eps: *eps, channels, kept });
+            }
+            Work::Attention(heads) => job.attention(*heads, &u.unit.shape, keeps.then_some(values), false),
             Work::Average(windows) => job.rows(RowWork::Average { windows }),
             Work::Concat => {
                 let mut to = 0;

@@ -8,6 +8,7 @@
 //! An image's numbers come from the same operations in the same order whatever its neighbours, the threads, and the
 //! instruction set ([`lanes`]), so its result is bit-identical everywhere: the judge needs no path of its own.
 
+mod attention;
 mod backward;
 mod buffers;
 mod compiled;

@@ -2,6 +2,7 @@
 //! stored, and the fully connected layers at the end.
 
 use super::finish::PAIRS;
+use super::lanes::LANES;
 use super::rows::MOST_TAPS;
 use super::unit::{Unit, WINOGRAD, as_map};
 use crate::kernel::Real;
@@ -178,11 +179,14 @@ fn tail<T: Real>(graph: &Graph<T>, readers: &[usize]) -> usize {
 /// Whether it has a form of its own, which hands out its outputs one by one; the others go by the plain code.
 fn is_fast(op: &Op<f32>, inputs: &[Vec<usize>]) -> bool {
     let rank = inputs.first().map_or(0, Vec::len);
+    let of_channels = if rank == 2 { 1 } else { 0 };
     match op {
         Op::Conv { .. } | Op::AveragePool { .. } | Op::AdaptiveAverage { .. } => true,
         Op::MaxPool { window, ceil: _ } => window.size[0] * window.size[1] <= MOST_TAPS,
         // the channels of maps, tokens and vectors
-        Op::Scale { axis, factor, .. } => rank <= 3 && (factor.len() == 1 || *axis == if rank == 2 { 1 } else { 0 }),
+        Op::Scale { axis, factor, .. } => rank <= 3 && (factor.len() == 1 || *axis == of_channels),
+        Op::LayerNorm { axis, .. } => rank <= 3 && *axis == of_channels,
+        Op::Attention { heads } => (inputs[0][1] / 3 / heads).is_multiple_of(LANES),
         _ => false,
     }
 }

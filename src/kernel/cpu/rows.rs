@@ -1,7 +1,7 @@
 //! Operations that make every output from a few inputs around it, row by row: no products, so that reading and writing is
 //! what they cost.
 
-use super::finish::{Operand, Target};
+use super::finish::{Operand, Place, Target};
 use super::lanes::{LANES, Lanes};
 use super::lattice::Lattice;
 use crate::kernel::graph::Window;
@@ -38,13 +38,17 @@ pub enum RowWork<'a> {
     MaxPool { window: &'a Window, won: *mut u16 },
     /// From outputs back to the inputs that won.
     MaxPoolBack { window: &'a Window, won: *const u16 },
+    /// Over the channels of a place, of which `channels` count; for each place the normalised numbers are kept behind sixteen
+    /// times 1/√(variance + eps), unless nobody wants them.
+    LayerNorm { factor: &'a [f32], shift: &'a [f32], eps: f32, channels: usize, kept: *mut f32 },
+    LayerNormBack { factor: &'a [f32], channels: usize, kept: *const f32 },
     /// Mean of a window.
     Average { windows: &'a Windows },
     /// From means back to their windows.
     AverageBack { windows: &'a Windows },
 }
 
-// SAFETY: bits of a pool are written by the piece that computes its pixel
+// SAFETY: what is kept of a pixel is written by the piece that computes it
 unsafe impl Sync for Rows<'_> {}
 
 /// Windows of an average, along rows and along columns.
@@ -126,6 +130,14 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
                     sum
                 })
             }
+            RowWork::LayerNorm { factor, shift, eps, channels, kept } => {
+                let apply = (factor, shift, eps);
+                each_place(r, kept, |place, from, kept| layer_norm::<L>(r, place, from, kept, apply, channels));
+            }
+            RowWork::LayerNormBack { factor, channels, kept } => {
+                let kept = kept.cast_mut();
+                each_place(r, kept, |place, from, kept| layer_norm_back::<L>(r, place, from, kept, factor, channels));
+            }
             RowWork::Average { windows } => each::<L>(r, |y, x, c| {
                 let mut sum = L::zero();
                 for i in windows.places[0][y].clone() {
@@ -158,6 +170,105 @@ unsafe fn each<L: Lanes>(r: &Rows, v: impl Fn(usize, usize, usize) -> L) {
                 // SAFETY: a pixel and channels of the target
                 unsafe { r.target.one(place, channel, v(y, x, channel)) }
             }
+        }
+    }
+}
+
+/// Floats that a layer norm keeps of a place with so many channels, padded.
+pub fn kept_of_layer_norm(channels: usize) -> usize {
+    LANES + channels
+}
+
+/// Shows each place of the rows: where it goes, where its channels lie, and where what is kept of it lies.
+#[inline(always)]
+unsafe fn each_place(r: &Rows, kept: *mut f32, mut see: impl FnMut(Place, *const f32, *mut f32)) {
+    let [height, width] = r.target.size;
+    let of_place = kept_of_layer_norm(r.target.layout.channels);
+    for (y, x) in r.rows.clone().flat_map(|y| (0..width).map(move |x| (y, x))) {
+        // SAFETY: a place of the map
+        let from = unsafe { r.source.map.add(r.source.layout.at(r.image, y, x)) };
+        let at = ((r.image * height + y) * width + x) * of_place;
+        let kept = if kept.is_null() { kept } else { kept.wrapping_add(at) };
+        see(r.target.place(r.image, y, x), from, kept);
+    }
+}
+
+/// The sum of sixteen lanes, by halves.
+#[inline(always)]
+unsafe fn total<L: Lanes>(v: L) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    // SAFETY: sixteen floats
+    unsafe { v.store(lanes.as_mut_ptr()) };
+    for half in [8, 4, 2, 1] {
+        (0..half).for_each(|i| lanes[i] += lanes[i + half]);
+    }
+    lanes[0]
+}
+
+/// (x − mean)/√(variance + eps)·factor + shift over the channels of a place.
+#[inline(always)]
+unsafe fn layer_norm<L: Lanes>(
+    r: &Rows,
+    place: Place,
+    from: *const f32,
+    kept: *mut f32,
+    (factor, shift, eps): (&[f32], &[f32], f32),
+    channels: usize,
+) {
+    // lanes of the last vector that count
+    let lanes = |c: usize| if c + LANES <= channels { u16::MAX } else { (1 << (channels - c)) - 1 };
+    // SAFETY: channels of the place, and of numbers that are as many
+    unsafe {
+        let mut sum = L::zero();
+        for c in (0..channels).step_by(LANES) {
+            sum = sum.add(L::load(from.add(c)).keep(lanes(c)));
+        }
+        let mean = L::splat(total(sum) / channels as f32);
+        let mut sum = L::zero();
+        for c in (0..channels).step_by(LANES) {
+            let off = L::load(from.add(c)).sub(mean).keep(lanes(c));
+            sum = off.mul_add(off, sum);
+        }
+        let scale = L::splat(1.0 / (total(sum) / channels as f32 + eps).sqrt());
+        if !kept.is_null() {
+            scale.store(kept);
+        }
+        for c in (0..channels).step_by(LANES) {
+            let normal = L::load(from.add(c)).sub(mean).mul_add(scale, L::zero());
+            if !kept.is_null() {
+                normal.store(kept.add(LANES + c));
+            }
+            let y = normal.mul_add(L::load(factor.as_ptr().add(c)), L::load(shift.as_ptr().add(c)));
+            r.target.one(place, c, y);
+        }
+    }
+}
+
+/// With n the normalised numbers and h = g·factor: (h − mean(h) − n·mean(h·n))/√(variance + eps).
+#[inline(always)]
+unsafe fn layer_norm_back<L: Lanes>(
+    r: &Rows,
+    place: Place,
+    from: *const f32,
+    kept: *const f32,
+    factor: &[f32],
+    channels: usize,
+) {
+    // SAFETY: as in `layer_norm`; factors beyond the channels that count are 0
+    unsafe {
+        let (mut sum, mut product) = (L::zero(), L::zero());
+        let scaled = |c: usize| L::load(from.add(c)).mul_add(L::load(factor.as_ptr().add(c)), L::zero());
+        for c in (0..channels).step_by(LANES) {
+            let h = scaled(c);
+            sum = sum.add(h);
+            product = h.mul_add(L::load(kept.add(LANES + c)), product);
+        }
+        let [mean, along] = [sum, product].map(|v| L::splat(total(v) / channels as f32));
+        let (scale, zero) = (L::load(kept), L::zero());
+        for c in (0..channels).step_by(LANES) {
+            let n = L::load(kept.add(LANES + c));
+            let rest = n.mul_add(zero.sub(along), scaled(c).sub(mean));
+            r.target.one(place, c, rest.mul_add(scale, zero));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The kernels compiled once for each instruction set, chosen when an engine is made.
 
+use super::attention::{self, Head};
 use super::conv::{self, Block};
 use super::dense;
+use super::finish::{Operand, Target};
 use super::first;
 use super::instructions::Instructions;
 use super::lanes::Portable;
@@ -27,6 +29,10 @@ pub struct Table {
     pub stem_backward: unsafe fn(&stem::Backward, &mut stem::Scratch, &mut stem::Put),
     /// [`rows::compute`].
     pub rows: unsafe fn(&Rows),
+    /// [`attention::forward`].
+    pub attention: unsafe fn(&Head, Operand, &Target, &mut attention::Scratch),
+    /// [`attention::backward`].
+    pub attention_back: unsafe fn(&Head, Operand, &Target, &mut attention::Scratch),
     /// [`linear::forward`].
     pub linear_forward: unsafe fn(&mut linear::Forward),
     /// [`linear::backward`].
@@ -97,6 +103,19 @@ macro_rules! compile {
                 unsafe { rows::compute::<$lanes>(r) }
             }
             $(#[target_feature(enable = $feature)])?
+            unsafe fn attention(h: &Head, source: Operand, target: &Target, scratch: &mut attention::Scratch) {
+                unsafe { attention::forward::<$lanes>(h, source, target, scratch) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn attention_back(
+                h: &Head,
+                gradient: Operand,
+                target: &Target,
+                scratch: &mut attention::Scratch,
+            ) {
+                unsafe { attention::backward::<$lanes>(h, gradient, target, scratch) }
+            }
+            $(#[target_feature(enable = $feature)])?
             unsafe fn linear_forward(f: &mut linear::Forward) {
                 unsafe { linear::forward::<$lanes>(f) }
             }
@@ -105,8 +124,18 @@ macro_rules! compile {
                 unsafe { linear::backward::<$lanes>(b) }
             }
 
-            pub static TABLE: Table =
-                Table { block, first_forward, first_backward, dense, stem_backward, rows, linear_forward, linear_backward };
+            pub static TABLE: Table = Table {
+                block,
+                first_forward,
+                first_backward,
+                dense,
+                stem_backward,
+                rows,
+                attention,
+                attention_back,
+                linear_forward,
+                linear_backward,
+            };
         }
     };
 }

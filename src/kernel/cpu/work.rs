@@ -28,6 +28,10 @@ pub enum Work {
     /// A factor and a shift a channel.
     Scale(Buffer, Buffer),
     MaxPool(Window),
+    /// Factors, shifts and eps of the channels.
+    LayerNorm(Buffer, Buffer, f32),
+    /// Of so many heads.
+    Attention(usize),
     Average(Windows),
     /// Channels one after the other.
     Concat,
@@ -74,6 +78,14 @@ impl Work {
                 let (factor, shift) = (channels(&factor), channels(&shift));
                 if of_images { Work::Lift(factor, shift) } else { Work::Scale(factor, shift) }
             }
+            Op::LayerNorm { factor, shift, eps, .. } => {
+                let [factor, shift] = [factor, shift].map(|values| {
+                    let all: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+                    padded_to(&all, padded(inputs))
+                });
+                Work::LayerNorm(factor, shift, eps as f32)
+            }
+            Op::Attention { heads } => Work::Attention(heads),
             Op::MaxPool { window, .. } => Work::MaxPool(window),
             Op::AveragePool { window, count_padding, .. } => {
                 let size = [height, width];
@@ -127,6 +139,8 @@ impl Work {
             Work::Depthwise(..) => "depthwise convolution".into(),
             Work::Lift(..) | Work::Scale(..) => "scale".into(),
             Work::MaxPool(_) => "max-pool".into(),
+            Work::LayerNorm(..) => "layer norm".into(),
+            Work::Attention(_) => "attention".into(),
             Work::Average(_) => "average".into(),
             Work::Concat => "concatenation".into(),
             Work::Other(op) => format!("plain {}", op.name()),

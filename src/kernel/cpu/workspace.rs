@@ -3,7 +3,7 @@
 use super::dense;
 use super::finish::PoolBits;
 use super::map::Buffer;
-use super::{conv, first, stem};
+use super::{attention, conv, first, stem};
 use std::sync::Mutex;
 
 /// What is kept of some images from the way forward to the way back, and the maps of a few.
@@ -25,7 +25,7 @@ pub struct Kept {
     pub slopes: Buffer,
     /// Where each maximum was found.
     pub won: Vec<u16>,
-    /// What an operation of plain code has read and made, image after image.
+    /// What an operation of plain code has read and made, image after image; what a layer norm and attention keep.
     pub values: Buffer,
 }
 
@@ -35,6 +35,7 @@ pub struct Scratch {
     pub first: first::Scratch,
     pub dense: dense::Scratch,
     pub stem: stem::Scratch,
+    pub attention: attention::Scratch,
 }
 
 /// Things made once and used by one thread at a time.
