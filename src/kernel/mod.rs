@@ -23,7 +23,7 @@ mod real;
 
 pub use crate::terms::Precision;
 pub use bus::lend;
-pub use graph::Graph;
 pub use engine::{Change, Engine, Loss, changed};
+pub use graph::Graph;
 pub use net::{Net, Shape, Step};
 pub use real::Real;

@@ -214,9 +214,8 @@ unsafe fn by_token(h: &Head, from: Tokens, to: &mut Buffer) {
         for (t, row) in to[first * depth..][..some * depth].chunks_exact_mut(some).enumerate() {
             match t < h.tokens {
                 // SAFETY: channels of a token
-                true => row.copy_from_slice(unsafe {
-                    std::slice::from_raw_parts(from.at.add(t * from.stride + first), some)
-                }),
+                true => row
+                    .copy_from_slice(unsafe { std::slice::from_raw_parts(from.at.add(t * from.stride + first), some) }),
                 false => row.fill(0.0),
             }
         }

@@ -52,7 +52,7 @@ impl Workspace {
             let target = self.target(cpu, i + 1, sum.to, sum.add, sum.closes);
             let source = self.operand(sum.from);
             let channels = source.layout.channels;
-            let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew };
+            let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew, shift: [0; 2] };
             job.rows(RowWork::Copy { from: 0, to: 0, channels });
         }
         let Some(gradient) = back.gradient else { return };
@@ -77,7 +77,7 @@ impl Workspace {
         let target = self.target(cpu, u.unit.reads[part.input], part.to, part.add, part.closes);
         let source = self.operand(gradient);
         let won = self.kept[i].won.as_ptr();
-        let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew };
+        let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew, shift: [0; 2] };
         match &u.work {
             Work::Winograd(_, back) => job.winograd(back.get()),
             Work::Dense(_, back) => job.dense(back.get()),

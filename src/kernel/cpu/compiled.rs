@@ -4,9 +4,9 @@ use super::instructions::Instructions;
 use super::linear::Linear;
 use super::map::Layout;
 use super::plan::Plan;
-use super::unit::as_map;
 use super::program::{Compiled, Program, arrange, size_of};
 use super::table::Table;
+use super::unit::as_map;
 use super::work::Work;
 use super::workspace::{Idle, Scratch, Workspace};
 use crate::kernel::Graph;
@@ -61,7 +61,11 @@ impl Cpu {
         let (channels, [height, width]) = size_of(&shapes[plan.features]);
         let mut linears = Vec::new();
         for layer in plan.connected {
-            let (channels, pixels) = if linears.is_empty() { (channels, height * width) } else { (layer.weight.len() / layer.bias.len(), 1) };
+            let (channels, pixels) = if linears.is_empty() {
+                (channels, height * width)
+            } else {
+                (layer.weight.len() / layer.bias.len(), 1)
+            };
             linears.push(Linear::new(layer.weight, layer.bias, channels, pixels, layer.relu));
         }
         Cpu {

@@ -12,6 +12,7 @@ use super::table::Table;
 use super::unit::as_map;
 use super::winograd::Kernels;
 use super::workspace::Shared;
+use crate::kernel::graph::Window;
 use std::ops::Range;
 use std::ptr;
 
@@ -27,6 +28,8 @@ pub struct Job<'a, 'b> {
     pub target: Target,
     pub images: Range<usize>,
     pub crew: &'a mut Crew<'b>,
+    /// By how much windows are moved: what is read may begin with what was padding (see [`super::incremental`]).
+    pub shift: [usize; 2],
 }
 
 // SAFETY: several threads read the same map
@@ -52,7 +55,7 @@ impl Job<'_, '_> {
 
     /// A 3×3 convolution of images.
     pub fn first(self, first: &First) {
-        let Job { table, source, target, images, crew } = self;
+        let Job { table, source, target, images, crew, .. } = self;
         let bands = crew.bands(source.layout.size[0]);
         crew.each(images.len() * bands.len(), |piece, scratch| {
             let part = first::Forward {
@@ -73,7 +76,7 @@ impl Job<'_, '_> {
         let tiles = self.images.len() * tiles_of_image(kernels.form, self.source.layout.size);
         let most = tiles_of_block(kernels.inputs);
         let (blocks, groups) = self.pieces(tiles, most, (kernels.values.len(), kernels.panels()));
-        let Job { table, source, target, images, crew } = self;
+        let Job { table, source, target, images, crew, .. } = self;
         crew.each(blocks * groups, |piece, scratch| {
             let (b, g) = (piece / groups, piece % groups);
             let part = Block {
@@ -96,7 +99,7 @@ impl Job<'_, '_> {
             let [down, across] = phase.lattice.count(self.target.size);
             let outputs = self.images.len() * down * across;
             let (blocks, groups) = self.pieces(outputs, phase.rows(), (phase.len(), dense.panels()));
-            let Job { table, source, target, ref images, ref mut crew } = self;
+            let Job { table, source, target, ref images, ref mut crew, shift } = self;
             crew.each(blocks * groups, |piece, scratch| {
                 let (b, g) = (piece / groups, piece % groups);
                 let part = dense::Part {
@@ -104,6 +107,7 @@ impl Job<'_, '_> {
                     phase,
                     source,
                     target,
+                    shift,
                     first: images.start,
                     outputs: outputs * b / blocks..outputs * (b + 1) / blocks,
                     panels: dense.panels() * g / groups..dense.panels() * (g + 1) / groups,
@@ -117,7 +121,14 @@ impl Job<'_, '_> {
     /// Each channel by itself.
     pub fn depthwise(&mut self, lattice: &Lattice, weights: &[f32]) {
         let [rows, _] = lattice.count(self.target.size);
-        self.some_rows(rows, RowWork::Depthwise { lattice, weights });
+        self.some_rows(rows, RowWork::Depthwise { lattice, weights, shift: self.shift });
+    }
+
+    /// The largest of every window.
+    pub fn max_pool(&mut self, window: &Window, won: *mut u16) {
+        let [up, left, down, right] = window.padding;
+        let padding = [up - self.shift[0], left - self.shift[1], down, right];
+        self.rows(RowWork::MaxPool { window: &Window { padding, ..*window }, won });
     }
 
     /// An operation row by row.
@@ -128,7 +139,7 @@ impl Job<'_, '_> {
     /// Attention with so many heads, whose output has this shape, or the way back of it.
     pub fn attention(&mut self, heads: usize, shape: &[usize], kept: Option<Shared>, back: bool) {
         let [channels, tokens, _] = as_map(shape);
-        let Job { table, source, target, images, crew } = self;
+        let Job { table, source, target, images, crew, .. } = self;
         let (table, source, target): (&Table, Operand, Target) = (table, *source, *target);
         crew.each(images.len() * heads, |piece, scratch| {
             let image = images.start + piece / heads;
@@ -147,7 +158,7 @@ impl Job<'_, '_> {
     }
 
     fn some_rows(&mut self, rows: usize, work: RowWork) {
-        let Job { table, source, target, images, crew } = self;
+        let Job { table, source, target, images, crew, .. } = self;
         let (table, source, target): (&Table, Operand, Target) = (table, *source, *target);
         let bands = crew.bands(rows);
         let work = &Pieces(work);

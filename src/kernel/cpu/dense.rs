@@ -48,7 +48,8 @@ impl Dense {
     /// `weight(output, input, tap)` is the weight between two channels of the same group, the input counted in the group.
     pub fn new(lattices: Vec<Lattice>, c: Channels, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Dense {
         let Channels { inputs, outputs, groups, of_images } = c;
-        let fills = |m: &usize| (inputs / groups * m).is_multiple_of(LANES) && (outputs / groups * m).is_multiple_of(LANES);
+        let fills =
+            |m: &usize| (inputs / groups * m).is_multiple_of(LANES) && (outputs / groups * m).is_multiple_of(LANES);
         let together = (1..groups).filter(|m| groups.is_multiple_of(*m)).find(fills).unwrap_or(groups);
         let merged = groups / together;
         let (real_in, real_out) = (inputs / merged, outputs / merged);
@@ -102,6 +103,8 @@ pub struct Part<'a> {
     pub phase: &'a Phase,
     pub source: Operand,
     pub target: Target,
+    /// By how much windows are moved down and right.
+    pub shift: [usize; 2],
     /// First image; outputs are counted from its first on, image by image, row by row of the lattice.
     pub first: usize,
     pub outputs: Range<usize>,
@@ -127,11 +130,7 @@ struct Row {
 impl Scratch {
     /// Windows grow with the first that need the room.
     pub fn new() -> Scratch {
-        Scratch {
-            windows: Buffer::new(0),
-            sums: Buffer::new(MOST_ROWS * PANEL),
-            rows: vec![Row::default(); MOST_ROWS],
-        }
+        Scratch { windows: Buffer::new(0), sums: Buffer::new(MOST_ROWS * PANEL), rows: vec![Row::default(); MOST_ROWS] }
     }
 }
 
@@ -155,7 +154,7 @@ pub unsafe fn block<K: Kernel>(p: &Part, scratch: &mut Scratch) {
         *row = Row {
             place: p.target.place(image, origin[0] + y * step[0], origin[1] + x * step[1]),
             corner: p.source.layout.corner(image),
-            begin: [(y * stride[0]) as isize, (x * stride[1]) as isize],
+            begin: [(y * stride[0] + p.shift[0]) as isize, (x * stride[1] + p.shift[1]) as isize],
         };
     }
     let panels_of_group = p.dense.outputs.div_ceil(PANEL);

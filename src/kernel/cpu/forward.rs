@@ -16,6 +16,17 @@ use crate::kernel::graph::Activation;
 use std::ops::Range;
 use std::ptr;
 
+/// Where images enter the network.
+pub struct Start<'a, T> {
+    /// First unit that is computed for all of them.
+    pub unit: usize,
+    /// Writes what units from that one on read of those before, for a range of a workspace's images.
+    pub fill: &'a Fill<'a, T>,
+}
+
+/// See [`Start::fill`]: takes the workspace, all its inputs, and the numbers of the images that are wanted.
+pub type Fill<'a, T> = dyn Fn(&mut Workspace, &[T], Range<usize>, &mut Crew) + Sync + 'a;
+
 impl Workspace {
     pub fn new(cpu: &Cpu) -> Workspace {
         let kept = |u: &Compiled| {
@@ -30,7 +41,9 @@ impl Workspace {
             }
             match &u.work {
                 Work::MaxPool(window) => kept.won = vec![0; vectors * window.size[0] * window.size[1]],
-                Work::Other(_) => kept.values = Buffer::new(cpu.shard() * u.unit.numbers()),
+                Work::Other(op) if other::needs_values(op) => {
+                    kept.values = Buffer::new(cpu.shard() * u.unit.numbers());
+                }
                 Work::LayerNorm(..) => {
                     let of_image = height * width * kept_of_layer_norm(padded(channels));
                     kept.values = Buffer::new(cpu.shard() * of_image);
@@ -49,9 +62,9 @@ impl Workspace {
     }
 
     /// Images to what the first fully connected layer reads, or the logits, where there is none.
-    pub fn forward(&mut self, cpu: &Cpu, pixels: &[f32], features: &mut [f32], crew: &mut Crew) {
+    pub fn forward<T>(&mut self, cpu: &Cpu, inputs: &[T], start: &Start<T>, features: &mut [f32], crew: &mut Crew) {
         let images = features.len() / cpu.stride;
-        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, pixels, crew);
+        self.forward_stage(cpu, cpu.chunks.len() - 1, 0..images, (inputs, start), crew);
         let (channels, _) = size_of(cpu.shape(cpu.features));
         let (slot, _) = cpu.program.features;
         for (image, features) in features.chunks_exact_mut(cpu.stride).enumerate() {
@@ -62,21 +75,34 @@ impl Workspace {
         }
     }
 
-    /// Takes images through all stages up to `stage`: fewer at a time through the earlier ones.
-    fn forward_stage(&mut self, cpu: &Cpu, stage: usize, images: Range<usize>, pixels: &[f32], crew: &mut Crew) {
-        if stage > 0 {
+    /// Takes images from where they start through all stages up to `stage`: fewer at a time through the earlier ones.
+    fn forward_stage<T>(
+        &mut self,
+        cpu: &Cpu,
+        stage: usize,
+        images: Range<usize>,
+        from: (&[T], &Start<T>),
+        crew: &mut Crew,
+    ) {
+        let (inputs, start) = from;
+        if stage > cpu.units[start.unit].stage {
             let chunk = cpu.chunks[stage - 1];
             for first in images.clone().step_by(chunk) {
-                self.forward_stage(cpu, stage - 1, first..(first + chunk).min(images.end), pixels, crew);
+                self.forward_stage(cpu, stage - 1, first..(first + chunk).min(images.end), from, crew);
             }
         } else {
-            for image in images.clone() {
-                let pixels = &pixels[image * cpu.values()..][..cpu.values()];
-                cpu.normalise(pixels, &mut self.images[cpu.images.corner(image)..]);
-            }
+            (start.fill)(self, inputs, images.clone(), crew);
         }
-        for i in (0..cpu.units.len()).filter(|i| cpu.units[*i].stage == stage) {
+        for i in (start.unit..cpu.units.len()).filter(|i| cpu.units[*i].stage == stage) {
             self.forward_unit(cpu, i, images.clone(), crew);
+        }
+    }
+
+    /// 3×H×W in [0,1] to H×W×3, normalised.
+    pub fn normalise(&mut self, cpu: &Cpu, images: Range<usize>, pixels: &[f32]) {
+        for image in images {
+            let pixels = &pixels[image * cpu.values()..][..cpu.values()];
+            cpu.normalise(pixels, &mut self.images[cpu.images.corner(image)..]);
         }
     }
 
@@ -96,70 +122,60 @@ impl Workspace {
         let u = &cpu.units[i];
         let sources: Vec<Operand> = u.unit.reads.iter().map(|v| self.value(cpu, *v)).collect();
         let add = u.unit.add.map(|v| self.value(cpu, v));
-        let (keeps, kept) = (self.keeps, &mut self.kept[i]);
-        let won = if keeps { kept.won.as_mut_ptr() } else { ptr::null_mut() };
-        let values = Shared(kept.values.as_mut_ptr());
-        let finish = u.finish(kept, keeps);
+        let mut none = Kept::default();
+        let kept = if self.keeps { &mut self.kept[i] } else { &mut none };
         let (_, size) = size_of(&u.unit.before_pool);
+        let finish = u.finish(kept, self.keeps);
         let target = Target { map: self.maps[u.map].as_mut_ptr(), layout: cpu.layout_of(i + 1), size, add, finish };
-        let Some(source) = sources.first().copied() else {
-            // a constant reads nothing
-            return self.forward_other(cpu, i, (sources, target), images, values, crew);
-        };
-        let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew };
-        match &u.work {
+        // a constant reads nothing
+        let source = sources.first().copied().unwrap_or(Operand { map: ptr::null(), layout: target.layout });
+        let job = Job { table: cpu.table, source, target, images, crew, shift: [0; 2] };
+        u.compute(job, sources, self.keeps.then_some(kept));
+    }
+}
+
+impl Compiled {
+    /// Computes the operation over the images of a job; what its way back needs goes to what is kept, if that is wanted.
+    pub fn compute(&self, mut job: Job, sources: Vec<Operand>, kept: Option<&mut Kept>) {
+        let (won, values) = kept
+            .map_or((ptr::null_mut(), None), |kept| (kept.won.as_mut_ptr(), Some(Shared(kept.values.as_mut_ptr()))));
+        match &self.work {
             Work::First(first) => job.first(first),
             Work::Winograd(kernels, _) => job.winograd(kernels),
             Work::Stem(dense, _) | Work::Dense(dense, _) => job.dense(dense),
             Work::Depthwise(lattice, _, weights) => job.depthwise(lattice, weights),
             Work::Lift(factor, shift) => job.rows(RowWork::Lift { factor, shift }),
             Work::Scale(factor, shift) => job.rows(RowWork::Scale { factor, shift }),
-            Work::MaxPool(window) => job.rows(RowWork::MaxPool { window, won }),
+            Work::MaxPool(window) => job.max_pool(window, won),
             Work::LayerNorm(factor, shift, eps) => {
-                let (channels, kept) = (as_map(&u.unit.shape)[0], if keeps { values.get() } else { ptr::null_mut() });
+                let channels = as_map(&self.unit.shape)[0];
+                let kept = values.map_or(ptr::null_mut(), Shared::get);
                 job.rows(RowWork::LayerNorm { factor, shift, eps: *eps, channels, kept });
             }
-            Work::Attention(heads) => job.attention(*heads, &u.unit.shape, keeps.then_some(values), false),
+            Work::Attention(heads) => job.attention(*heads, &self.unit.shape, values, false),
             Work::Average(windows) => job.rows(RowWork::Average { windows }),
             Work::Concat => {
                 let mut to = 0;
-                for (source, shape) in sources.into_iter().zip(&u.unit.inputs) {
+                for (source, shape) in sources.into_iter().zip(&self.unit.inputs) {
                     job.source = source;
                     let channels = as_map(shape)[0];
                     job.rows(RowWork::Copy { from: 0, to, channels });
                     to += channels;
                 }
             }
-            Work::Other(_) => self.forward_other(cpu, i, (sources, target), images, values, crew),
+            Work::Other(op) => {
+                let (inputs, u) = (other::Inputs { maps: sources, shapes: &self.unit.inputs }, &self.unit);
+                job.each_image(|image, target| {
+                    let kept = values.map(|kept| Shared(kept.get().wrapping_add(image * u.numbers())));
+                    // SAFETY: the maps hold the image; each piece has its own
+                    unsafe { other::forward(op, &inputs, target, &u.shape, image, kept) }
+                });
+            }
         }
     }
 
-    fn forward_other(
-        &self,
-        cpu: &Cpu,
-        i: usize,
-        (maps, target): (Vec<Operand>, Target),
-        images: Range<usize>,
-        values: Shared,
-        crew: &mut Crew,
-    ) {
-        let u = &cpu.units[i];
-        let Work::Other(op) = &u.work else { unreachable!("a unit of plain code") };
-        let (inputs, keeps) = (other::Inputs { maps, shapes: &u.unit.inputs }, self.keeps);
-        crew.each(images.len(), |n, _| {
-            let image = images.start + n;
-            // SAFETY: the maps hold the image; each piece has its own
-            unsafe {
-                let kept = keeps.then(|| Shared(values.get().add(image * u.unit.numbers())));
-                other::forward(op, &inputs, &target, &u.unit.shape, image, kept);
-            }
-        });
-    }
-}
-
-impl Compiled {
     /// What follows the operation on the way forward; `keeps`: what the way back needs is kept.
-    fn finish(&self, kept: &mut Kept, keeps: bool) -> Finish {
+    pub fn finish(&self, kept: &mut Kept, keeps: bool) -> Finish {
         let bias = self.bias.as_ptr();
         let bits = if keeps { kept.bits.as_mut_ptr() } else { ptr::null_mut() };
         match self.unit.activation {

@@ -3,7 +3,8 @@
 //! Each thread takes its own images through the whole network, a few at a time while maps are large, so that they stay in
 //! its cache, and more as maps shrink, so that each pass over the weights serves many tiles. Threads meet only before
 //! and after the fully connected layers at the end. Few images are shared instead: all threads work on the same unit, each
-//! on other tiles or other output channels.
+//! on other tiles or other output channels. Of images that differ from others in a few pixels the first units are computed only where
+//! those pixels reach ([`incremental`]).
 //!
 //! An image's numbers come from the same operations in the same order whatever its neighbours, the threads, and the
 //! instruction set ([`lanes`]), so its result is bit-identical everywhere: the judge needs no path of its own.
@@ -20,6 +21,7 @@ mod dense;
 mod finish;
 mod first;
 mod forward;
+mod incremental;
 mod instructions;
 mod lanes;
 mod lattice;
@@ -29,6 +31,7 @@ mod other;
 mod plan;
 mod product;
 mod program;
+mod reach;
 mod rows;
 mod smooth;
 mod stem;
@@ -39,10 +42,14 @@ mod winograd;
 mod work;
 mod workspace;
 
-use super::{Engine, Loss, lend};
+use super::{Change, Engine, Loss, lend};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
+use crew::Crew;
+use forward::Start;
+use std::ops::Range;
 use wave::Wave;
+use workspace::Workspace;
 
 pub use compiled::Cpu;
 pub use instructions::{INSTRUCTIONS, Instructions};
@@ -65,7 +72,10 @@ impl Cpu {
             let first = wave * together;
             let mut wave = Wave::begin(self, pixels.len() / values, loss.is_some());
             let classes = self.classes;
-            let (mut outputs, of_wave) = wave.forward(pixels);
+            let normalise = |workspace: &mut Workspace, pixels: &[f32], images: Range<usize>, _: &mut Crew| {
+                workspace.normalise(self, images, pixels);
+            };
+            let (mut outputs, of_wave) = wave.forward(pixels, &Start { unit: 0, fill: &normalise });
             if let Some(loss) = loss {
                 for (i, (z, g)) in of_wave.chunks_exact(classes).zip(outputs.chunks_exact_mut(classes)).enumerate() {
                     loss.gradient(first + i, z, g);
@@ -108,6 +118,11 @@ impl Engine for Cpu {
     fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let (logits, _) = lend(images, |pixels| self.images(pixels, None))?;
         Ok(Tensor::from_vec(logits, (images.dim(0)?, self.classes), &Device::Cpu)?)
+    }
+
+    fn logits_of_changes(&self, base: &Tensor, changes: &[Change]) -> Result<Tensor> {
+        let logits = lend(base, |pixels| self.changed(pixels, changes, None))?;
+        Ok(Tensor::from_vec(logits, (changes.len(), self.classes), &Device::Cpu)?)
     }
 
     fn logits_and_gradient(&self, images: &Tensor, loss: &dyn Loss) -> Result<(Tensor, Tensor)> {

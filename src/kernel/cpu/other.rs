@@ -34,7 +34,14 @@ impl Inputs<'_> {
 ///
 /// # Safety
 /// The maps hold the image, and nobody else uses it in the target and in what is kept.
-pub unsafe fn forward(op: &Op<f32>, inputs: &Inputs, target: &Target, shape: &[usize], image: usize, kept: Option<Shared>) {
+pub unsafe fn forward(
+    op: &Op<f32>,
+    inputs: &Inputs,
+    target: &Target,
+    shape: &[usize],
+    image: usize,
+    kept: Option<Shared>,
+) {
     let mut read = Vec::with_capacity(inputs.numbers());
     for (map, shape) in inputs.maps.iter().zip(inputs.shapes) {
         // SAFETY: passed on
@@ -44,7 +51,7 @@ pub unsafe fn forward(op: &Op<f32>, inputs: &Inputs, target: &Target, shape: &[u
     // SAFETY: passed on; what is kept of an image has room for all numbers that the operation reads and makes
     unsafe {
         scatter(&made, target.map, &target.layout, shape, image);
-        if let Some(kept) = kept {
+        if let Some(kept) = kept.filter(|_| needs_values(op)) {
             kept.get().copy_from_nonoverlapping(read.as_ptr(), read.len());
             kept.get().add(read.len()).copy_from_nonoverlapping(made.as_ptr(), made.len());
         }
@@ -62,11 +69,17 @@ pub unsafe fn backward(
     (gradient, shape): (Operand, &[usize]),
     (image, kept): (usize, &[f32]),
 ) -> Vec<f32> {
-    let (read, made) = kept.split_at(inputs.numbers());
-    let mut seed = Vec::with_capacity(made.len());
+    let (values, made) = match needs_values(op) {
+        true => {
+            let (read, made) = kept.split_at(inputs.numbers());
+            (inputs.values(read), made)
+        }
+        false => (inputs.shapes.iter().map(|shape| Value { shape, numbers: &[] }).collect(), &[][..]),
+    };
+    let mut seed = Vec::new();
     // SAFETY: passed on
     unsafe { gather(gradient.map, &gradient.layout, shape, image, &mut seed) }
-    op.backward(&inputs.values(read), made, &seed).swap_remove(i)
+    op.backward(&values, made, &seed).swap_remove(i)
 }
 
 /// The numbers of an image in the order of its shape.
@@ -99,7 +112,14 @@ pub unsafe fn scatter(from: &[f32], map: *mut f32, layout: &Layout, shape: &[usi
 pub unsafe fn finish(gradient: &[f32], target: &Target, shape: &[usize], image: usize) {
     let [channels, height, width] = as_map(shape);
     let mut lanes = Buffer::new(height * width * target.layout.channels);
-    let flat = Layout { border: 0, size: [height, width], row: width * target.layout.channels, image: 0, capacity: 1, ..target.layout };
+    let flat = Layout {
+        border: 0,
+        size: [height, width],
+        row: width * target.layout.channels,
+        image: 0,
+        capacity: 1,
+        ..target.layout
+    };
     places(&flat, shape, 0, |place, at| lanes[at] = gradient[place]);
     for (pixel, of_pixel) in lanes.chunks_exact(target.layout.channels).enumerate() {
         let place = target.place(image, pixel / width, pixel % width);
@@ -122,7 +142,13 @@ fn places(layout: &Layout, shape: &[usize], image: usize, mut each: impl FnMut(u
     }
 }
 
-/// What is kept of an image.
+/// What is kept of an image; nothing where nothing is needed.
 pub fn kept_of(values: &Buffer, image: usize, numbers: usize) -> &[f32] {
-    &values[image * numbers..][..numbers]
+    if values.is_empty() { &[] } else { &values[image * numbers..][..numbers] }
+}
+
+/// Whether the way back reads what the way forward has read and made (see [`Op::backward`]).
+pub fn needs_values(op: &Op<f32>) -> bool {
+    use Op::{Activate, Attention, LayerNorm, MatMul, MaxPool, Mul, Softmax};
+    matches!(op, Activate(_) | MaxPool { .. } | Mul | MatMul | Softmax { .. } | LayerNorm { .. } | Attention { .. })
 }

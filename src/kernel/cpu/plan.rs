@@ -33,7 +33,13 @@ impl Plan {
         let readers = graph.readers();
         let tail = tail(&graph, &readers);
         let shapes: Vec<Vec<usize>> = (0..=graph.nodes().len()).map(|v| graph.shape(v).to_vec()).collect();
-        let mut plan = Plan { units: Vec::new(), ops: Vec::new(), shapes: vec![shapes[0].clone()], features: 0, connected: Vec::new() };
+        let mut plan = Plan {
+            units: Vec::new(),
+            ops: Vec::new(),
+            shapes: vec![shapes[0].clone()],
+            features: 0,
+            connected: Vec::new(),
+        };
         // where each value of the graph is among ours
         let mut ours = vec![0];
         let direct = |node: &Node<f32>| matches!(node.op, Op::Conv { groups: 1, .. });
@@ -60,7 +66,9 @@ impl Plan {
         let input = reads.first().map_or(&[][..], |x| &self.shapes[*x]);
         match op {
             // the same memory: one place
-            Op::Reshape { .. } if fresh[0] && places(input) == 1 && places(&shape) == 1 => return self.renamed(reads[0], shape),
+            Op::Reshape { .. } if fresh[0] && places(input) == 1 && places(&shape) == 1 => {
+                return self.renamed(reads[0], shape);
+            }
             Op::Activate(function) if fresh[0] && self.takes(reads[0], |u| u.activation.is_none() && !u.pooled) => {
                 self.units[reads[0] - 1].activation = Some(function);
                 return reads[0];
@@ -90,7 +98,8 @@ impl Plan {
     /// A sum joins the later of the units that make its terms.
     fn sum(&mut self, reads: Vec<usize>, fresh: &[bool], shape: Vec<usize>) -> usize {
         let last = |i: usize| fresh[i] && reads[i] == self.units.len() && reads[0] != reads[1];
-        let joins = (0..2).find(|i| last(*i) && self.takes(reads[*i], |u| u.activation.is_none() && !u.pooled && u.add.is_none()));
+        let joins = (0..2)
+            .find(|i| last(*i) && self.takes(reads[*i], |u| u.activation.is_none() && !u.pooled && u.add.is_none()));
         match joins {
             Some(i) => {
                 self.units[reads[i] - 1].add = Some(reads[1 - i]);

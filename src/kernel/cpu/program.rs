@@ -163,7 +163,11 @@ pub fn arrange(units: &mut [Compiled], features: usize, chunks: &[usize]) -> Pro
                     false => uses.write(raw(x, units), false, time, stage),
                 };
                 add.iter().for_each(|map| uses.touch(*map, time, stage));
-                if closes { gradients[x] = Some(to) } else { pending[x].push(to) }
+                if closes {
+                    gradients[x] = Some(to)
+                } else {
+                    pending[x].push(to)
+                }
                 step.parts.push((input, to, add, closes));
             }
         }

@@ -27,25 +27,59 @@ pub struct Rows<'a> {
 #[derive(Clone, Copy)]
 pub enum RowWork<'a> {
     /// factor·x + shift.
-    Scale { factor: &'a [f32], shift: &'a [f32] },
+    Scale {
+        factor: &'a [f32],
+        shift: &'a [f32],
+    },
     /// The same of images, whose three channels lie without padding.
-    Lift { factor: &'a [f32], shift: &'a [f32] },
+    Lift {
+        factor: &'a [f32],
+        shift: &'a [f32],
+    },
     /// `channels` channels from one place among the channels to another.
-    Copy { from: usize, to: usize, channels: usize },
-    /// Each channel by itself; weights are tap × channels.
-    Depthwise { lattice: &'a Lattice, weights: &'a [f32] },
+    Copy {
+        from: usize,
+        to: usize,
+        channels: usize,
+    },
+    /// Each channel by itself; weights are tap × channels, windows moved by a shift.
+    Depthwise {
+        lattice: &'a Lattice,
+        weights: &'a [f32],
+        shift: [usize; 2],
+    },
     /// The first largest of a window, NaN above all. One bit a tap says which it was, unless nobody wants to know.
-    MaxPool { window: &'a Window, won: *mut u16 },
+    MaxPool {
+        window: &'a Window,
+        won: *mut u16,
+    },
     /// From outputs back to the inputs that won.
-    MaxPoolBack { window: &'a Window, won: *const u16 },
+    MaxPoolBack {
+        window: &'a Window,
+        won: *const u16,
+    },
     /// Over the channels of a place, of which `channels` count; for each place the normalised numbers are kept behind sixteen
     /// times 1/√(variance + eps), unless nobody wants them.
-    LayerNorm { factor: &'a [f32], shift: &'a [f32], eps: f32, channels: usize, kept: *mut f32 },
-    LayerNormBack { factor: &'a [f32], channels: usize, kept: *const f32 },
+    LayerNorm {
+        factor: &'a [f32],
+        shift: &'a [f32],
+        eps: f32,
+        channels: usize,
+        kept: *mut f32,
+    },
+    LayerNormBack {
+        factor: &'a [f32],
+        channels: usize,
+        kept: *const f32,
+    },
     /// Mean of a window.
-    Average { windows: &'a Windows },
+    Average {
+        windows: &'a Windows,
+    },
     /// From means back to their windows.
-    AverageBack { windows: &'a Windows },
+    AverageBack {
+        windows: &'a Windows,
+    },
 }
 
 // SAFETY: what is kept of a pixel is written by the piece that computes it
@@ -100,7 +134,7 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
                 L::load(lanes.as_ptr())
             }),
             RowWork::Copy { from, to, channels } => copy::<L>(r, from, to, channels),
-            RowWork::Depthwise { lattice, weights } => depthwise::<L>(r, lattice, weights),
+            RowWork::Depthwise { lattice, weights, shift } => depthwise::<L>(r, lattice, weights, shift),
             RowWork::MaxPool { window, won } => {
                 let taps = window.size[0] * window.size[1];
                 each::<L>(r, |y, x, c| {
@@ -297,7 +331,12 @@ unsafe fn divided<L: Lanes>(v: L, by: usize) -> L {
 
 /// The largest of a window for sixteen channels, and for each tap the lanes where it was that.
 #[inline(always)]
-unsafe fn maximum<L: Lanes>(r: &Rows, window: &Window, (i, j): (usize, usize), channel: usize) -> (L, [u16; MOST_TAPS]) {
+unsafe fn maximum<L: Lanes>(
+    r: &Rows,
+    window: &Window,
+    (i, j): (usize, usize),
+    channel: usize,
+) -> (L, [u16; MOST_TAPS]) {
     let (layout, [down, across]) = (&r.source.layout, window.size);
     let [height, width] = layout.size;
     let mut won = [0u16; MOST_TAPS];
@@ -324,7 +363,7 @@ unsafe fn maximum<L: Lanes>(r: &Rows, window: &Window, (i, j): (usize, usize), c
 
 /// Each channel by itself, some outputs of a row at once.
 #[inline(always)]
-unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32]) {
+unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32], shift: [usize; 2]) {
     let layout = &r.source.layout;
     let [height, width] = layout.size.map(|n| n as isize);
     let [_, across] = lattice.count(r.target.size);
@@ -342,12 +381,12 @@ unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32]) {
                 for channel in (0..layout.channels).step_by(LANES) {
                     let mut sums = [L::zero(); TOGETHER];
                     for tap in &lattice.taps {
-                        let row = (i * lattice.stride[0]) as isize + tap.offset[0];
+                        let row = (i * lattice.stride[0] + shift[0]) as isize + tap.offset[0];
                         if !(0..height).contains(&row) {
                             continue;
                         }
                         let weight = L::load(weights.as_ptr().add(tap.number * layout.channels + channel));
-                        let begin = (first * lattice.stride[1]) as isize + tap.offset[1];
+                        let begin = (first * lattice.stride[1] + shift[1]) as isize + tap.offset[1];
                         let from = r.source.map.add(layout.at(r.image, row as usize, 0) + channel);
                         for (q, sum) in sums.iter_mut().enumerate() {
                             let x = begin + (q * lattice.stride[1]) as isize;

@@ -33,7 +33,6 @@ impl Unit {
         self.inputs.iter().map(numbers).sum::<usize>() + numbers(&self.shape)
     }
 
-
     /// A ReLU and the maximum of a block are the same in either order.
     pub fn can_pool(&self) -> bool {
         let is_relu = self.activation == Some(Activation::Relu);

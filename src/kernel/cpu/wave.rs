@@ -3,6 +3,7 @@
 use super::compiled::Cpu;
 use super::connected::{linear_backward, linear_forward};
 use super::crew::Crew;
+use super::forward::Start;
 use super::workspace::{Scratch, Workspace};
 use rayon::prelude::*;
 
@@ -54,11 +55,11 @@ impl<'a> Wave<'a> {
     }
 
     /// Room for the gradient of the logits, and the logits.
-    pub fn forward(&mut self, pixels: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    pub fn forward<T: Sync>(&mut self, inputs: &[T], start: &Start<T>) -> (Vec<f32>, Vec<f32>) {
         let cpu = self.cpu;
         let mut values = vec![0.0; self.images * cpu.stride];
-        self.each(pixels, &mut values, |workspace, pixels, features, crew| {
-            workspace.forward(cpu, pixels, features, crew);
+        self.each(inputs, &mut values, |workspace, inputs, features, crew| {
+            workspace.forward(cpu, inputs, start, features, crew);
         });
         for (i, linear) in cpu.linears.iter().enumerate() {
             let outputs = linear_forward(cpu.table, linear, &values, self.images);

@@ -4,9 +4,9 @@ use super::dense::{Channels, Dense};
 use super::first::First;
 use super::lattice::Lattice;
 use super::map::{Buffer, padded};
-use super::unit::{Unit, WINOGRAD, as_map};
 use super::rows::Windows;
 use super::stem::Stem;
+use super::unit::{Unit, WINOGRAD, as_map};
 use super::winograd::{Form, Kernels};
 use crate::kernel::graph::{Op, Window};
 use std::sync::OnceLock;
@@ -93,13 +93,13 @@ impl Work {
                     let (begin, before) = (i * window.stride[axis], window.padding[axis]);
                     let end = begin + window.size[axis];
                     let count = end.min(size[axis] + before + window.padding[axis + 2]) - begin;
-                    let places = begin.saturating_sub(before).min(size[axis])..(end.saturating_sub(before)).min(size[axis]);
+                    let places =
+                        begin.saturating_sub(before).min(size[axis])..(end.saturating_sub(before)).min(size[axis]);
                     (if count_padding { count } else { places.len() }, places)
                 };
                 let [_, down, across] = as_map(to);
-                let axes = [0, 1].map(|axis| {
-                    (0..[down, across][axis]).map(|i| place(axis, i)).unzip::<_, _, Vec<_>, Vec<_>>()
-                });
+                let axes = [0, 1]
+                    .map(|axis| (0..[down, across][axis]).map(|i| place(axis, i)).unzip::<_, _, Vec<_>, Vec<_>>());
                 let [(rows, ys), (columns, xs)] = axes;
                 Work::Average(Windows::new([ys, xs], [rows, columns], size))
             }
@@ -107,9 +107,8 @@ impl Work {
                 let size = [height, width];
                 // PyTorch's rule
                 let place = |i: usize, size: usize, out: usize| i * size / out..((i + 1) * size).div_ceil(out);
-                let places = [0, 1].map(|axis| {
-                    (0..out[axis]).map(|i| place(i, size[axis], out[axis])).collect::<Vec<_>>()
-                });
+                let places =
+                    [0, 1].map(|axis| (0..out[axis]).map(|i| place(i, size[axis], out[axis])).collect::<Vec<_>>());
                 let counts = places.each_ref().map(|axis| axis.iter().map(|w| w.len()).collect());
                 Work::Average(Windows::new(places, counts, size))
             }

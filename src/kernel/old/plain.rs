@@ -3,9 +3,9 @@
 //! candle's own gradients are not used: its max-pool gives a unique maximum a quarter of its gradient and its ReLU has
 //! slope 1 at 0 (candle-core 0.11.1, `backprop.rs`). Each step here carries its exact gradient beside it.
 
+use crate::error::Result;
 use crate::kernel::net::{averages, transposed};
 use crate::kernel::{Engine, Loss, Net, Step};
-use crate::error::Result;
 use candle_core::{Device, Tensor, WithDType};
 
 /// A network whose weights lie on a device.
