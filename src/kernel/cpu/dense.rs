@@ -205,6 +205,11 @@ unsafe fn pack<L: Lanes>(p: &Part, group: usize, rows: &[Row], windows: *mut f32
     let [height, width] = layout.size.map(|n| n as isize);
     for (r, row) in rows.iter().enumerate() {
         let to = |d: usize| windows.wrapping_add((d / block * rows.len() + r) * block + d % block);
+        if p.dense.of_images {
+            // SAFETY: passed on
+            unsafe { pack_image(p, row, block, to) }
+            continue;
+        }
         for (t, tap) in p.phase.lattice.taps.iter().enumerate() {
             let (y, x) = (row.begin[0] + tap.offset[0], row.begin[1] + tap.offset[1]);
             let is_inside = (0..height).contains(&y) && (0..width).contains(&x);
@@ -212,19 +217,49 @@ unsafe fn pack<L: Lanes>(p: &Part, group: usize, rows: &[Row], windows: *mut f32
             unsafe {
                 let from = row.corner + if is_inside { layout.inside(y as usize, x as usize) } else { 0 };
                 let from = p.source.map.add(from + group * inputs);
-                if p.dense.of_images {
-                    for c in 0..inputs {
-                        *to(t * inputs + c) = if is_inside { *from.add(c) } else { 0.0 };
-                    }
-                } else {
-                    for channel in (0..inputs).step_by(LANES) {
-                        let v = if is_inside { L::load(from.add(channel)) } else { L::zero() };
-                        v.store(to(t * inputs + channel));
-                    }
+                for channel in (0..inputs).step_by(LANES) {
+                    let v = if is_inside { L::load(from.add(channel)) } else { L::zero() };
+                    v.store(to(t * inputs + channel));
                 }
             }
         }
-        // SAFETY: as above
-        (p.phase.lattice.taps.len() * inputs..p.phase.depth).for_each(|d| unsafe { *to(d) = 0.0 });
     }
+}
+
+/// The window of an output on an image: the taps of a row lie side by side, and so do their numbers.
+#[inline(always)]
+unsafe fn pack_image(p: &Part, row: &Row, block: usize, to: impl Fn(usize) -> *mut f32) {
+    let (layout, inputs, taps) = (&p.source.layout, p.dense.inputs, &p.phase.lattice.taps);
+    let [height, width] = layout.size.map(|n| n as isize);
+    let mut t = 0;
+    while t < taps.len() {
+        let (y, x) = (row.begin[0] + taps[t].offset[0], row.begin[1] + taps[t].offset[1]);
+        let is_inside = |x: isize| (0..height).contains(&y) && (0..width).contains(&x);
+        // taps that follow each other on the map, all inside or all outside
+        let follows = |n: usize| {
+            taps.get(t + n).is_some_and(|tap| {
+                let [dy, dx] = [0, 1].map(|axis| tap.offset[axis] - taps[t].offset[axis]);
+                dy == 0 && dx == n as isize && is_inside(x + dx) == is_inside(x)
+            })
+        };
+        let run = 1 + (1..).take_while(|n| follows(*n)).count();
+        let (mut d, end) = (t * inputs, (t + run) * inputs);
+        while d < end {
+            let some = (end - d).min(block - d % block);
+            // SAFETY: inside the map, and inside the windows, which hold rows × depth
+            unsafe {
+                match is_inside(x) {
+                    true => {
+                        let at = row.corner + layout.inside(y as usize, x as usize) + d - t * inputs;
+                        to(d).copy_from_nonoverlapping(p.source.map.add(at), some);
+                    }
+                    false => to(d).write_bytes(0, some),
+                }
+            }
+            d += some;
+        }
+        t += run;
+    }
+    // SAFETY: as above
+    (taps.len() * inputs..p.phase.depth).for_each(|d| unsafe { *to(d) = 0.0 });
 }

@@ -118,7 +118,6 @@ impl Windows {
 #[inline(always)]
 pub unsafe fn compute<L: Lanes>(r: &Rows) {
     let (map, layout) = (r.source.map, &r.source.layout);
-    let groups = r.target.layout.channels / LANES;
     // SAFETY: the contract; each place is inside the map that it is read from
     unsafe {
         let at = |y: usize, x: usize, channel: usize| L::load(map.add(layout.at(r.image, y, x) + channel));
@@ -135,35 +134,8 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
             }),
             RowWork::Copy { from, to, channels } => copy::<L>(r, from, to, channels),
             RowWork::Depthwise { lattice, weights, shift } => depthwise::<L>(r, lattice, weights, shift),
-            RowWork::MaxPool { window, won } => {
-                let taps = window.size[0] * window.size[1];
-                each::<L>(r, |y, x, c| {
-                    let (largest, wins) = maximum::<L>(r, window, (y, x), c);
-                    if !won.is_null() {
-                        let pixel = (r.image * r.target.size[0] + y) * r.target.size[1] + x;
-                        for (t, w) in wins[..taps].iter().enumerate() {
-                            *won.add((pixel * taps + t) * groups + c / LANES) = *w;
-                        }
-                    }
-                    largest
-                })
-            }
-            RowWork::MaxPoolBack { window, won } => {
-                let [down, across] = layout.size;
-                let taps = window.size[0] * window.size[1];
-                each::<L>(r, |y, x, c| {
-                    let mut sum = L::zero();
-                    for t in 0..taps {
-                        let (i, j) = (meets(window, 0, y, t / window.size[1]), meets(window, 1, x, t % window.size[1]));
-                        if let (Some(i), Some(j)) = (i.filter(|i| *i < down), j.filter(|j| *j < across)) {
-                            let pixel = (r.image * down + i) * across + j;
-                            let bits = *won.add((pixel * taps + t) * groups + c / LANES);
-                            sum = sum.add(at(i, j, c).keep(bits));
-                        }
-                    }
-                    sum
-                })
-            }
+            RowWork::MaxPool { window, won } => max_pool::<L>(r, window, won),
+            RowWork::MaxPoolBack { window, won } => max_pool_back::<L>(r, window, won),
             RowWork::LayerNorm { factor, shift, eps, channels, kept } => {
                 let apply = (factor, shift, eps);
                 each_place(r, kept, |place, from, kept| layer_norm::<L>(r, place, from, kept, apply, channels));
@@ -329,35 +301,79 @@ unsafe fn divided<L: Lanes>(v: L, by: usize) -> L {
     }
 }
 
-/// The largest of a window for sixteen channels, and for each tap the lanes where it was that.
+/// The largest of each window, and which lanes found it at which tap.
 #[inline(always)]
-unsafe fn maximum<L: Lanes>(
-    r: &Rows,
-    window: &Window,
-    (i, j): (usize, usize),
-    channel: usize,
-) -> (L, [u16; MOST_TAPS]) {
+unsafe fn max_pool<L: Lanes>(r: &Rows, window: &Window, won: *mut u16) {
     let (layout, [down, across]) = (&r.source.layout, window.size);
-    let [height, width] = layout.size;
-    let mut won = [0u16; MOST_TAPS];
-    // SAFETY: places on the map
-    unsafe {
-        // a window that sees nothing
-        let (mut best, mut first) = (L::splat(f32::NEG_INFINITY), true);
+    let ([height, width], groups) = (layout.size, layout.channels / LANES);
+    // taps that lie on the map, and where
+    let mut seen = [(0usize, 0usize); MOST_TAPS];
+    for (i, j) in r.rows.clone().flat_map(|i| (0..r.target.size[1]).map(move |j| (i, j))) {
+        let mut taps = 0;
         for ty in 0..down {
             let Some(y) = window.place(0, i, ty, height) else { continue };
             for tx in 0..across {
                 let Some(x) = window.place(1, j, tx, width) else { continue };
-                let v = L::load(r.source.map.add(layout.at(r.image, y, x) + channel));
-                let t = ty * across + tx;
-                let wins = if first { u16::MAX } else { v.greater(best) | v.unordered(v) };
-                best = if first { v } else { v.keep(wins).add(best.keep(!wins)) };
-                won[..t].iter_mut().for_each(|w| *w &= !wins);
-                won[t] = wins;
-                first = false;
+                seen[taps] = (ty * across + tx, layout.at(r.image, y, x));
+                taps += 1;
             }
         }
-        (best, won)
+        let (place, seen) = (r.target.place(r.image, i, j), &seen[..taps]);
+        let pixel = (r.image * r.target.size[0] + i) * r.target.size[1] + j;
+        for channel in (0..layout.channels).step_by(LANES) {
+            // SAFETY: places on the map; bits of this pixel
+            unsafe {
+                // a window that sees nothing
+                let mut best = L::splat(f32::NEG_INFINITY);
+                let mut wins = [0u16; MOST_TAPS];
+                for (n, (_, at)) in seen.iter().enumerate() {
+                    let v = L::load(r.source.map.add(at + channel));
+                    let larger = if n == 0 { u16::MAX } else { v.greater(best) | v.unordered(v) };
+                    best = if n == 0 { v } else { v.keep(larger).add(best.keep(!larger)) };
+                    wins[..n].iter_mut().for_each(|w| *w &= !larger);
+                    wins[n] = larger;
+                }
+                r.target.one(place, channel, best);
+                if !won.is_null() {
+                    for ((tap, _), wins) in seen.iter().zip(wins) {
+                        *won.add((pixel * down * across + tap) * groups + channel / LANES) = wins;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// From each output back to the input that won.
+#[inline(always)]
+unsafe fn max_pool_back<L: Lanes>(r: &Rows, window: &Window, won: *const u16) {
+    let (layout, taps) = (&r.source.layout, window.size[0] * window.size[1]);
+    let ([down, across], groups) = (layout.size, layout.channels / LANES);
+    // outputs whose windows see the place: where their gradients and bits are
+    let mut seen = [(0usize, 0usize); MOST_TAPS];
+    for (y, x) in r.rows.clone().flat_map(|y| (0..r.target.size[1]).map(move |x| (y, x))) {
+        let mut outputs = 0;
+        for ty in 0..window.size[0] {
+            let Some(i) = meets(window, 0, y, ty).filter(|i| *i < down) else { continue };
+            for tx in 0..window.size[1] {
+                let Some(j) = meets(window, 1, x, tx).filter(|j| *j < across) else { continue };
+                let bits = (((r.image * down + i) * across + j) * taps + ty * window.size[1] + tx) * groups;
+                seen[outputs] = (layout.at(r.image, i, j), bits);
+                outputs += 1;
+            }
+        }
+        let place = r.target.place(r.image, y, x);
+        for channel in (0..layout.channels).step_by(LANES) {
+            // SAFETY: places on the map; bits of its pixels
+            unsafe {
+                let mut sum = L::zero();
+                for (at, bits) in &seen[..outputs] {
+                    let g = L::load(r.source.map.add(at + channel));
+                    sum = sum.add(g.keep(*won.add(bits + channel / LANES)));
+                }
+                r.target.one(place, channel, sum);
+            }
+        }
     }
 }
 
