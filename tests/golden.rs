@@ -9,7 +9,7 @@ use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::goal::{Aim, Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::old::plain::Plain;
+use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::loss::{log_odds, log_share_of_others};
 use foolproof::model::{self, MODELS};
@@ -21,7 +21,7 @@ use foolproof::threat::{Norm, Threat};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
-use support::{number, shared_data, shared_reference, stored, stream, sweep, widened};
+use support::{number, shared_data, shared_reference, stored, stream, sweep};
 
 fn tensor(file: &SafeTensors, name: &str) -> Vec<f32> {
     file.tensor(name).unwrap().data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
@@ -53,7 +53,7 @@ fn cross_entropy(aim: &Aim, z: &[f32], g: &mut [f32]) {
 
 /// Shows that a gradient is off because one ReLU or maximum fell the other way: in f64, too, it falls so when the pixels
 /// of image `i` move by rounding errors. Returns how far they moved.
-fn flip(reference: &Plain, subset: &Subset, i: usize, ours: &[f32]) -> Option<f64> {
+fn flip(reference: &Plain<f64>, subset: &Subset, i: usize, ours: &[f32]) -> Option<f64> {
     let mut noise = stream("flip");
     let label = Aim { label: subset.labels[i], target: None };
     (0..64).map(|trial| 1e-7 * f64::from(1 + trial / 8)).find(|size| {
@@ -81,7 +81,7 @@ fn logits_and_gradients_equal_pytorch() {
     let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
     for entry in MODELS.iter().filter(|m| m.is_embedded()) {
         let source = model::built_in(entry.name).unwrap();
-        let engine = Cpu::new(source.net().unwrap()).ok().unwrap();
+        let engine = Cpu::new(source.load().unwrap());
         let seed = |row: usize, z: &[f32], g: &mut [f32]| {
             cross_entropy(&Aim { label: subset.labels[row], target: None }, z, g);
         };
@@ -102,7 +102,7 @@ fn logits_and_gradients_equal_pytorch() {
         let worst = right.iter().map(|i| errors[*i]).fold(0.0, f64::max);
         println!("{}: {} gradients within {worst:e} of PyTorch in f64", entry.name, right.len());
         assert!(other.len() <= 2, "{}: gradient errors {errors:?}", entry.name);
-        let reference = Plain::new(&widened(&source.net().unwrap()), &Device::Cpu).unwrap();
+        let reference = Plain::new(source.load().unwrap().to_f64());
         for i in other {
             let ours = &gradient[i * 3072..][..3072];
             let moved = flip(&reference, &subset, i, ours);

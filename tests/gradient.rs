@@ -5,9 +5,10 @@ mod support;
 use candle_core::{DType, Device, Module, ModuleT, Tensor};
 use candle_nn::{BatchNormConfig, Conv2dConfig, VarBuilder};
 use foolproof::config::ModelFile;
-use foolproof::kernel::old::plain::Plain;
-use foolproof::kernel::{Engine, Net};
-use foolproof::model::{self, Weights, vgg};
+use foolproof::kernel::Engine;
+use foolproof::kernel::graph::{Graph, Op};
+use foolproof::kernel::plain::Plain;
+use foolproof::model::{self, WIDTH, Weights, vgg};
 use std::collections::HashMap;
 use std::path::Path;
 use support::{images, number, small_net, stream};
@@ -19,10 +20,11 @@ fn seed_row(classes: usize) -> Vec<f64> {
 
 /// Largest |analytic − central difference| over some coordinates, relative to the largest |gradient|. A coordinate
 /// whose two one-sided slopes disagree sits on a kink of ReLU or max-pool and is left out; how many is returned too.
-fn difference_error(net: &Net<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize, usize) {
+fn difference_error(net: &Graph<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize, usize) {
     assert!(gradient.len() == x.len() && gradient.iter().all(|g| g.is_finite()), "maxima drop NaN");
-    let row = seed_row(net.classes);
-    let loss = |x: &[f64]| logits(net, x).iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();
+    let row = seed_row(net.classes());
+    let plain = Plain::new(net.clone());
+    let loss = |x: &[f64]| logits(&plain, net.size()[0], x).iter().zip(&row).map(|(z, w)| z * w).sum::<f64>();
     let scale = gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
     let h = 1e-6;
     let (mut worst, mut kinks, mut tried) = (0.0f64, 0, 0);
@@ -43,7 +45,7 @@ fn difference_error(net: &Net<f64>, gradient: &[f64], x: &[f64]) -> (f64, usize,
     (worst, kinks, tried)
 }
 
-fn odd_nets() -> Vec<Net<f64>> {
+fn odd_nets() -> Vec<Graph<f64>> {
     vec![
         small_net(32, &[8, 8, 16, 17], None, 12, 10, "even"),
         small_net(19, &[5, 7, 9, 3], None, 6, 4, "odd side, odd channels"),
@@ -52,39 +54,39 @@ fn odd_nets() -> Vec<Net<f64>> {
     ]
 }
 
-/// Logits of the reference engine in f64.
-fn logits(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
-    let images = Tensor::from_slice(x, (x.len() / (3 * net.side * net.side), 3, net.side, net.side), &Device::Cpu);
-    let logits = Plain::new(net, &Device::Cpu).unwrap().logits(&images.unwrap()).unwrap();
-    logits.flatten_all().unwrap().to_vec1().unwrap()
+fn tensor(side: usize, x: &[f64]) -> Tensor {
+    Tensor::from_slice(x, (x.len() / (3 * side * side), 3, side, side), &Device::Cpu).unwrap()
 }
 
-fn plain_gradient(net: &Net<f64>, x: &[f64]) -> Vec<f64> {
-    let plain = Plain::new(net, &Device::Cpu).unwrap();
-    let n = x.len() / (3 * net.side * net.side);
-    let x = Tensor::from_slice(x, (n, 3, net.side, net.side), &Device::Cpu).unwrap();
+/// Logits of the reference engine in f64.
+fn logits(plain: &Plain<f64>, side: usize, x: &[f64]) -> Vec<f64> {
+    plain.logits(&tensor(side, x)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn plain_gradient(net: &Graph<f64>, x: &[f64]) -> Vec<f64> {
     let seed = |z: &Tensor| {
-        let row = Tensor::from_vec(seed_row(net.classes), (1, net.classes), &Device::Cpu)?;
+        let row = Tensor::from_vec(seed_row(net.classes()), (1, net.classes()), &Device::Cpu)?;
         Ok(row.broadcast_as(z.shape())?.contiguous()?)
     };
-    let (_, gradient) = plain.gradient(&x, seed).unwrap();
+    let (_, gradient) = Plain::new(net.clone()).gradient(&tensor(net.size()[0], x), seed).unwrap();
     gradient.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]
 fn gradients_equal_central_differences_in_f64() {
     for net in odd_nets() {
-        let x = images(1, net.side, "pixels");
+        let side = net.size()[0];
+        let x = images(1, side, "pixels");
         let (worst, kinks, tried) = difference_error(&net, &plain_gradient(&net, &x), &x);
-        assert!(worst < 1e-6, "side {}: relative error {worst}", net.side);
-        assert!(kinks * 20 <= tried, "side {}: {kinks} of {tried} coordinates on kinks", net.side);
+        assert!(worst < 1e-6, "side {side}: relative error {worst}");
+        assert!(kinks * 20 <= tried, "side {side}: {kinks} of {tried} coordinates on kinks");
     }
 }
 
 #[test]
 fn a_whole_vgg_with_folded_batch_norm_has_the_right_gradient() {
     let (file, tensors) = random_vgg("vgg11_bn", "linear", 1.0 / 16.0, 32, 10, Naming::Torchvision);
-    let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors)).unwrap();
+    let net = folded(&file, tensors);
     let x = images(1, 32, "vgg pixels");
     let (worst, kinks, tried) = difference_error(&net, &plain_gradient(&net, &x), &x);
     assert!(worst < 1e-6, "relative error {worst}");
@@ -108,7 +110,13 @@ enum Naming {
 
 type NamedTensor = (String, Vec<usize>, Vec<f64>);
 
-/// Random weights of a VGG of any family, under either naming.
+/// The network with its batch norms folded, in f64.
+fn folded(file: &ModelFile, tensors: Vec<NamedTensor>) -> Graph<f64> {
+    let network = vgg::FAMILY.network(file, Some(&Weights::from_tensors(tensors))).unwrap();
+    network.graph.to_f64().folded().0
+}
+
+/// Random weights of a VGG of any family, under either naming; numbers that f32 holds.
 fn random_vgg(
     family: &str,
     head: &str,
@@ -131,7 +139,8 @@ fn random_vgg(
     let mut s = stream(family);
     let mut tensors: Vec<NamedTensor> = Vec::new();
     let mut add = |name: String, shape: Vec<usize>, centre: f64, spread: f64| {
-        let values = (0..shape.iter().product()).map(|_| centre + spread * number(&mut s)).collect();
+        let values =
+            (0..shape.iter().product()).map(|_| f64::from((centre + spread * number(&mut s)) as f32)).collect();
         tensors.push((name, shape, values));
     };
     let (mut index, mut inputs) = (0, 3);
@@ -201,7 +210,7 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
         _ => &[2, 2, 4, 4, 4],
     };
     for (stage, count) in layers.iter().enumerate() {
-        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.number(&vgg::WIDTH)) as usize;
+        let outputs = ([64, 128, 256, 512, 512][stage] as f64 * file.number(&WIDTH)) as usize;
         for _ in 0..*count {
             let config = Conv2dConfig { padding: 1, ..Default::default() };
             let conv =
@@ -244,9 +253,10 @@ fn unfolded_logits(file: &ModelFile, tensors: &[NamedTensor], x: &Tensor) -> Vec
 fn every_vgg_equals_its_unfolded_form() {
     for family in vgg::NAMES {
         let (file, tensors) = random_vgg(family, "linear", 0.25, 32, 10, Naming::Torchvision);
-        let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors.clone())).unwrap();
+        let net = folded(&file, tensors.clone());
+        assert!(!net.nodes().iter().any(|node| matches!(node.op, Op::Scale { .. })), "{family}");
         let x = images(2, 32, family);
-        let ours = logits(&net, &x);
+        let ours = logits(&Plain::new(net), 32, &x);
         let theirs = unfolded_logits(&file, &tensors, &Tensor::from_vec(x, (2, 3, 32, 32), &Device::Cpu).unwrap());
         close(&ours, &theirs, 1e-10, family);
     }
@@ -258,10 +268,7 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     let (file, tensors) = random_vgg("vgg11", "mlp", 1.0 / 32.0, 224, 5, Naming::Torchvision);
     let (_, timm) = random_vgg("vgg11", "mlp", 1.0 / 32.0, 224, 5, Naming::Timm);
     let x = images(1, 224, "imagenet");
-    let of = |tensors: &[NamedTensor]| {
-        let net = vgg::build::<f64>(&file, &Weights::from_tensors(tensors.to_vec())).unwrap();
-        logits(&net, &x)
-    };
+    let of = |tensors: &[NamedTensor]| logits(&Plain::new(folded(&file, tensors.to_vec())), 224, &x);
     let ours = of(&tensors);
     assert_eq!(ours, of(&timm), "the two namings hold the same random numbers in the same order");
     let theirs = unfolded_logits(&file, &tensors, &Tensor::from_slice(&x, (1, 3, 224, 224), &Device::Cpu).unwrap());
@@ -269,8 +276,8 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     // another side is averaged to 7×7, as AdaptiveAvgPool2d does
     let mut other = file.clone();
     other.side = 96;
-    let net = vgg::build::<f64>(&other, &Weights::from_tensors(tensors)).unwrap();
-    assert_eq!(logits(&net, &images(1, 96, "smaller")).len(), 5);
+    let net = folded(&other, tensors);
+    assert_eq!(logits(&Plain::new(net), 96, &images(1, 96, "smaller")).len(), 5);
 }
 
 fn close(a: &[f64], b: &[f64], tolerance: f64, what: &str) {

@@ -17,8 +17,9 @@ use foolproof::export::{FORMATS, Request};
 use foolproof::goal::{Goal, argmax};
 use foolproof::judge::{Judging, Trial, WitnessKind, predict_stored};
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::old::plain::Plain;
-use foolproof::kernel::{Engine, Net, Precision, Step};
+use foolproof::kernel::graph::{Graph, Op};
+use foolproof::kernel::plain::Plain;
+use foolproof::kernel::{Engine, Precision};
 use foolproof::oracle::{Mark, Memo};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses, ZERO_GRADIENT};
@@ -30,7 +31,7 @@ use foolproof::threat::{Norm, Threat};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use support::{machine, ran, shared_data, small_net, stored, stream, widened};
+use support::{machine, ran, shared_data, small_net, stored, stream, with_ops};
 
 const SIDE: usize = 8;
 const VALUES: usize = 3 * SIDE * SIDE;
@@ -38,12 +39,14 @@ const CLASSES: usize = 5;
 const IMAGES: usize = 60;
 
 /// A small random net, its logits times 2^power.
-fn toy(power: i32) -> Net<f32> {
-    let mut net = small_net(SIDE, &[6, 8], None, 16, CLASSES, "sizes").to_f32();
-    if let Some(Step::Linear { weight, bias, .. }) = net.steps.last_mut() {
-        weight.iter_mut().chain(bias).for_each(|v| *v *= 2f32.powi(power));
-    }
-    net
+fn toy(power: i32) -> Graph<f32> {
+    let net = small_net(SIDE, &[6, 8], None, 16, CLASSES, "sizes").to_f32();
+    let last = net.nodes().len() - 1;
+    with_ops(net, |i, op| {
+        if let (true, Op::Linear { weight, bias }) = (i == last, op) {
+            weight.iter_mut().chain(bias).for_each(|v| *v *= 2f32.powi(power));
+        }
+    })
 }
 
 /// Images, each with the label that the net gives it.
@@ -51,7 +54,7 @@ fn toy_images() -> Subset {
     let mut s = stream("size images");
     let pixels: Vec<u8> = (0..IMAGES * VALUES).map(|_| 30 + s.below(196) as u8).collect();
     let x = data::to_tensor(&pixels, SIDE, &Device::Cpu).unwrap();
-    let logits = Cpu::new(toy(0)).ok().unwrap().logits(&x).unwrap().to_vec2::<f32>().unwrap();
+    let logits = Cpu::new(toy(0)).logits(&x).unwrap().to_vec2::<f32>().unwrap();
     let labels = logits.iter().map(|z| argmax(z)).collect();
     Subset::new((0..IMAGES).collect(), labels, pixels, SIDE, (0..CLASSES).map(|c| c.to_string()).collect())
 }
@@ -64,8 +67,8 @@ struct Formula {
 
 /// x ← clip(project(x + α·steepest(∇ cross-entropy))): the gradient as Σ_j (p_j − [j = c]) ∇z_j, each p_j by its logarithm
 /// and all of them times one factor, so that f64 holds them.
-fn formula(net: &Net<f32>, subset: &Subset, norm: Norm, eps: f64, step_size: f64, steps: usize) -> Formula {
-    let plain = Plain::new(&widened(net), &Device::Cpu).unwrap();
+fn formula(net: &Graph<f32>, subset: &Subset, norm: Norm, eps: f64, step_size: f64, steps: usize) -> Formula {
+    let plain = Plain::new(net.to_f64());
     let x: Vec<f64> = subset.pixels.iter().map(|v| f64::from(f32::from(*v) / 255.0)).collect();
     let mut x_adv = x.clone();
     let mut formula = Formula { first: Vec::new(), fooled: vec![false; IMAGES] };
@@ -121,13 +124,13 @@ fn ascend(x_adv: &mut [f64], x: &[f64], g: &[f64], norm: Norm, eps: f64, step_si
 
 /// What foolproof gives, with float witnesses.
 fn found(
-    net: &Net<f32>,
+    net: &Graph<f32>,
     subset: &Subset,
     name: &str,
     given: &[(&str, &str)],
     threat: Threat,
 ) -> (Vec<Outcome>, Vec<f32>) {
-    let engine = Cpu::new(net.clone()).ok().unwrap();
+    let engine = Cpu::new(net.clone());
     let clean = predict_stored(&engine, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 64).unwrap();
     let entry = attack::find(name).unwrap();
     let attack = entry.build(&Params::resolve(entry.params, given).unwrap(), &threat).unwrap();

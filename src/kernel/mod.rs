@@ -1,9 +1,9 @@
 //! The numeric core: networks as plain data, and engines that compute their logits and input gradients.
 //!
-//! Weights never change here, so a gradient with respect to the *image* needs no kernel gradients: the gradient of a
-//! 3×3 stride-1 convolution is another 3×3 convolution with flipped, transposed weights; ReLU needs one bit a value
-//! and max-pool two bits a window. [`cpu`] is the fast engine for sequential nets, [`graph`] the one for all
-//! others, [`plain`] the reference they are held against.
+//! A network is a [`graph`]. Weights never change here, so a gradient with respect to the *image* needs no kernel
+//! gradients: the gradient of a 3×3 stride-1 convolution is another 3×3 convolution with flipped, transposed weights; ReLU
+//! needs one bit a value and max-pool the place of each maximum. [`cpu`] compiles any graph for the CPU, `cuda` for a GPU;
+//! [`plain`] is the reference they are held against.
 
 mod ball;
 pub mod bus;
@@ -15,8 +15,6 @@ mod engine;
 pub mod functions;
 pub mod graph;
 pub mod halving;
-mod net;
-pub mod old;
 pub mod pixels;
 pub mod plain;
 mod real;
@@ -25,5 +23,4 @@ pub use crate::terms::Precision;
 pub use bus::lend;
 pub use engine::{Change, Engine, Loss, changed};
 pub use graph::Graph;
-pub use net::{Net, Shape, Step};
 pub use real::Real;

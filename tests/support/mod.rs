@@ -1,15 +1,16 @@
-//! What several tests need: where the shared data lies, runs in temporary folders, small random networks.
-#![allow(dead_code)] // each test binary uses its part
+//! What several tests need: where the shared data lies, runs in temporary folders, and small networks ([`nets`]).
+#![allow(dead_code, unused_imports)] // each test binary uses its part
 
 pub mod hub_server;
+mod nets;
+
+pub use nets::*;
 
 use foolproof::analysis::Run;
 use foolproof::analysis::Summary;
 use foolproof::data::Source;
-use foolproof::kernel::{Net, Step};
 use foolproof::record::StoredCell;
 use foolproof::report;
-use foolproof::rng::{Stream, Streams};
 use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Machine};
@@ -94,87 +95,4 @@ pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-}
-
-/// A stream for test data.
-pub fn stream(purpose: &str) -> Stream {
-    Streams::new(0, "test").stream(0, 0, purpose)
-}
-
-/// A number in [-1, 1).
-pub fn number(stream: &mut Stream) -> f64 {
-    f64::from(stream.uniform()) * 2.0 - 1.0
-}
-
-/// A small VGG-like net with these convolution widths, a pool after every second, odd sides welcome.
-pub fn small_net(
-    side: usize,
-    widths: &[usize],
-    average: Option<usize>,
-    hidden: usize,
-    classes: usize,
-    seed: &str,
-) -> Net<f64> {
-    let mut s = stream(seed);
-    let mut steps = Vec::new();
-    let (mut channels, mut map) = (3, side);
-    for (i, &outputs) in widths.iter().enumerate() {
-        let scale = (2.0 / (9.0 * channels as f64)).sqrt() * 1.7;
-        steps.push(Step::Conv {
-            inputs: channels,
-            outputs,
-            weight: (0..outputs * channels * 9).map(|_| number(&mut s) * scale).collect(),
-            bias: (0..outputs).map(|_| number(&mut s) * 0.1).collect(),
-        });
-        channels = outputs;
-        if i % 2 == 1 && map > 1 {
-            steps.push(Step::MaxPool);
-            map /= 2;
-        }
-    }
-    if let Some(side) = average {
-        steps.push(Step::AveragePool { side });
-        map = side;
-    }
-    let mut inputs = channels * map * map;
-    for (outputs, relu) in [(hidden, true), (classes, false)] {
-        let scale = (1.0 / inputs as f64).sqrt() * 1.7;
-        steps.push(Step::Linear {
-            inputs,
-            outputs,
-            weight: (0..outputs * inputs).map(|_| number(&mut s) * scale).collect(),
-            bias: (0..outputs).map(|_| number(&mut s) * 0.1).collect(),
-            relu,
-        });
-        inputs = outputs;
-    }
-    Net { side, mean: [0.49, 0.48, 0.45], std: [0.25, 0.24, 0.26], classes, steps }
-}
-
-/// Images in [0,1].
-pub fn images(n: usize, side: usize, seed: &str) -> Vec<f64> {
-    let mut s = stream(seed);
-    (0..n * 3 * side * side).map(|_| f64::from(s.uniform())).collect()
-}
-
-/// The same numbers in f64.
-pub fn widened(net: &Net<f32>) -> Net<f64> {
-    let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect();
-    let step = |step: &Step<f32>| match step {
-        Step::Conv { inputs, outputs, weight, bias } => {
-            Step::Conv { inputs: *inputs, outputs: *outputs, weight: wide(weight), bias: wide(bias) }
-        }
-        Step::Linear { inputs, outputs, weight, bias, relu } => {
-            Step::Linear { inputs: *inputs, outputs: *outputs, weight: wide(weight), bias: wide(bias), relu: *relu }
-        }
-        Step::MaxPool => Step::MaxPool,
-        Step::AveragePool { side } => Step::AveragePool { side: *side },
-    };
-    Net {
-        side: net.side,
-        mean: net.mean.map(f64::from),
-        std: net.std.map(f64::from),
-        classes: net.classes,
-        steps: net.steps.iter().map(step).collect(),
-    }
 }
