@@ -1,22 +1,20 @@
 //! Logits of images with a few changed pixels: whatever is recomputed in part or taken from the base image, they are those
 //! of the full pass over the images written out, but for rounding.
 
+#[path = "support/random_graph.rs"]
+mod random_graph;
 mod support;
 
 use candle_core::{Device, Tensor};
 use foolproof::error::Result;
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
-use foolproof::kernel::{Change, Engine, Loss, Net, Step};
+use foolproof::kernel::{Change, Engine, Graph, Loss};
 use foolproof::model;
 use foolproof::rng::Stream;
-use support::{images, number, small_net, stream};
-
-fn compile(net: Net<f32>, instructions: Instructions) -> Cpu {
-    Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a net of the compiled form"))
-}
+use support::{Sequence, images, small_net, stream};
 
 fn embedded() -> Cpu {
-    compile(model::built_in("vgg11-half-cifar10").unwrap().net().unwrap(), Instructions::widest())
+    Cpu::with(model::built_in("vgg11-half-cifar10").unwrap().load().unwrap(), Instructions::widest())
 }
 
 fn base(n: usize, side: usize) -> Vec<f32> {
@@ -50,16 +48,16 @@ fn changes(n: usize, side: usize) -> Vec<Change> {
 
 /// The images written out, one by one.
 fn written_out(base: &[f32], side: usize, changes: &[Change]) -> Vec<f32> {
-    let plane = side * side;
-    let mut images = Vec::new();
-    for change in changes {
-        let mut image = base[change.image * 3 * plane..][..3 * plane].to_vec();
-        for (place, colour) in &change.pixels {
-            (0..3).for_each(|c| image[c * plane + place] = colour[c]);
-        }
-        images.extend(image);
+    changes.iter().flat_map(|change| written_out_one(base, side * side, change)).collect()
+}
+
+/// An image of so many places written out.
+fn written_out_one(base: &[f32], plane: usize, change: &Change) -> Vec<f32> {
+    let mut image = base[change.image * 3 * plane..][..3 * plane].to_vec();
+    for (place, colour) in &change.pixels {
+        (0..3).for_each(|c| image[c * plane + place] = colour[c]);
     }
-    images
+    image
 }
 
 /// On so many threads.
@@ -84,7 +82,7 @@ fn error(ours: &[f32], full: &[f32], classes: usize) -> f32 {
 /// Every number of layers in part gives the logits of the full pass: the same bits where nothing was computed in part but
 /// the first layer, which is no Winograd convolution.
 fn check(cpu: &Cpu, base: &[f32], changes: &[Change], layers: usize, what: &str) {
-    let full = cpu.images(&written_out(base, cpu.side(), changes), None).0;
+    let full = cpu.images(&written_out(base, cpu.size()[0], changes), None).0;
     assert!(full.iter().all(|z| z.is_finite()), "{what}");
     for in_part in (0..=layers).map(Some).chain([None]) {
         let ours = cpu.changed(base, changes, in_part);
@@ -113,35 +111,58 @@ fn small_nets_of_every_kind_of_side() {
             let net = small_net(side, widths, average, 6, 4, "any side").to_f32();
             let base = base(2, side);
             let what = format!("side {side}, {widths:?}");
-            check(&compile(net, Instructions::widest()), &base, &changes(2, side), 5, &what);
+            check(&Cpu::with(net, Instructions::widest()), &base, &changes(2, side), 5, &what);
         }
     }
 }
 
 /// VGG16 at 224 with few channels.
-fn thin_vgg16() -> Net<f32> {
-    let mut s = stream("thin");
-    let (mut channels, mut steps) = (3, Vec::new());
+fn thin_vgg16() -> Graph<f32> {
+    let (mut s, mut net) = (stream("thin"), Sequence::new(224));
     for outputs in [8, 8, 0, 8, 16, 0, 16, 16, 16, 0, 24, 24, 24, 0, 24, 24, 24, 0] {
-        if outputs == 0 {
-            steps.push(Step::MaxPool);
-            continue;
+        match outputs {
+            0 => net.pool(),
+            _ => {
+                let inputs = net.shape()[0];
+                net.conv(outputs, (6.0 / (9.0 * inputs as f64)).sqrt(), 0.01, &mut s);
+            }
         }
-        let scale = (6.0 / (9.0 * channels as f64)).sqrt();
-        let weight = (0..outputs * channels * 9).map(|_| (number(&mut s) * scale) as f32).collect();
-        steps.push(Step::Conv { inputs: channels, outputs, weight, bias: vec![0.01; outputs] });
-        channels = outputs;
     }
-    let inputs = channels * 49;
-    let weight = (0..10 * inputs).map(|_| number(&mut s) as f32 * 0.05).collect();
-    steps.push(Step::Linear { inputs, outputs: 10, weight, bias: vec![0.0; 10], relu: false });
-    Net { side: 224, mean: [0.49, 0.48, 0.45], std: [0.25, 0.24, 0.26], classes: 10, steps }
+    net.linear(10, 0.05, 0.0, &mut s);
+    net.graph.to_f32()
 }
 
 #[test]
 fn a_deep_net_of_large_images() {
-    let cpu = compile(thin_vgg16(), Instructions::widest());
+    let cpu = Cpu::with(thin_vgg16(), Instructions::widest());
     check(&cpu, &base(2, 224), &changes(2, 224), 13, "224");
+}
+
+/// Branches, sums, strides, pools, groups and whatever else has neighbours; where something has none, the full pass begins.
+#[test]
+fn graphs_of_every_kind() {
+    let mut deepest = 0;
+    for seed in 0..150 {
+        let graph = random_graph::random(seed);
+        let [height, width] = graph.size();
+        let base: Vec<f32> = random_graph::images(&graph, 2, seed).iter().map(|v| *v as f32).collect();
+        let cpu = Cpu::new(graph.to_f32());
+        let mut s = stream(&format!("graph {seed}"));
+        let change = |count: &usize| {
+            let pixels =
+                (0..*count).map(|_| (below(&mut s, height * width), [s.uniform(), 0.0, s.uniform()])).collect();
+            Change { image: *count % 2, pixels }
+        };
+        let changes: Vec<Change> = [0, 1, 1, 1, 2, 5].iter().map(change).collect();
+        let written: Vec<f32> = changes.iter().flat_map(|c| written_out_one(&base, height * width, c)).collect();
+        let full = cpu.images(&written, None).0;
+        for in_part in (0..=cpu.depth()).map(Some).chain([None]) {
+            let worst = error(&cpu.changed(&base, &changes, in_part), &full, full.len() / changes.len());
+            assert!(worst <= 1e-5, "graph {seed}: {worst:e} with {in_part:?} units in part");
+        }
+        deepest = deepest.max(cpu.depth());
+    }
+    assert!(deepest > 8, "of the graphs the deepest is followed through {deepest} units");
 }
 
 #[test]
@@ -169,9 +190,9 @@ fn instructions_change_no_bit() {
     for side in [9, 17, 32] {
         let net = small_net(side, &[5, 20, 33, 8, 7], None, 6, 4, "instructions").to_f32();
         let (base, changes) = (base(2, side), changes(2, side));
-        let widest = compile(net.clone(), Instructions::widest()).changed(&base, &changes, None);
+        let widest = Cpu::with(net.clone(), Instructions::widest()).changed(&base, &changes, None);
         for (name, instructions) in INSTRUCTIONS.iter().filter(|(_, i)| *i <= Instructions::widest()) {
-            assert!(same(&compile(net.clone(), *instructions).changed(&base, &changes, None), &widest), "{name}");
+            assert!(same(&Cpu::with(net.clone(), *instructions).changed(&base, &changes, None), &widest), "{name}");
         }
     }
 }
@@ -218,6 +239,7 @@ fn what_is_not_there_is_refused() {
     let (cpu, base) = (embedded(), base(1, 32));
     for (image, place) in [(1, 0), (0, 1024)] {
         let change = Change { image, pixels: vec![(place, [0.0; 3])] };
-        assert!(std::panic::catch_unwind(|| cpu.changed(&base, &[change], None)).is_err());
+        let ask = std::panic::AssertUnwindSafe(|| cpu.changed(&base, &[change], None));
+        assert!(std::panic::catch_unwind(ask).is_err());
     }
 }

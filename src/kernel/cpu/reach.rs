@@ -141,7 +141,7 @@ impl Reach {
 
 impl Cpu {
     /// Units from the first on that can be computed in part, and are followed by another.
-    pub(super) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         let whole = self.units.iter().position(|u| u.local().is_none());
         whole.unwrap_or(self.units.len()).min(self.units.len() - 1)
     }
