@@ -178,7 +178,10 @@ fn tail<T: Real>(graph: &Graph<T>, readers: &[usize]) -> usize {
             Op::Linear { .. } if is_chain && is_vector => first = i,
             // it needs a linear layer before it
             Op::Activate(Activation::Relu) if is_chain && i + 1 < nodes.len() => {}
-            Op::Reshape { .. } if is_chain && first == i + 1 && graph.shape(i).len() == 3 => first = i,
+            // the flattening before a linear layer, whose weights are put in the order of the map
+            Op::Reshape { .. } if is_chain && first == i + 1 && first < nodes.len() && graph.shape(i).len() == 3 => {
+                first = i;
+            }
             _ => break,
         }
     }
