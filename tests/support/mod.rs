@@ -2,8 +2,10 @@
 #![allow(dead_code, unused_imports)] // each test binary uses its part
 
 pub mod hub_server;
+mod memory;
 mod nets;
 
+pub use memory::peak_memory;
 pub use nets::*;
 
 use foolproof::analysis::Run;
@@ -88,11 +90,4 @@ pub fn ran(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::Temp
 pub fn stored(folder: &Path, cells: &[Summary]) -> Vec<StoredCell> {
     let store = Store::open(folder).unwrap();
     cells.iter().map(|c| store.read(&c.id).unwrap()).collect()
-}
-
-/// The most memory this process has held so far, in bytes; `None` where the system does not say.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
