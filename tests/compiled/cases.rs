@@ -1,4 +1,4 @@
-//! Graphs that hold what random ones seldom or never have, each against the reference, by every instruction set, and with NaN.
+//! Graphs that hold what random ones seldom or never have: against the reference, by every instruction set, and with NaN.
 
 use super::engines::{bits, compiled, there, threads};
 use super::hold::{hold, nan_stays, random_images};
@@ -216,6 +216,18 @@ const CASES: &[(&str, Build)] = &[
         let x = net.head(x);
         net.push(Op::Softmax { axis: 0 }, &[x]);
     }),
+    ("attention of 90 tokens by heads of 20 numbers", |net| {
+        let x = net.conv(0, 40, 3);
+        let x = net.push(Op::LayerNorm { axis: 0, factor: vec![1.25; 40], shift: vec![0.5; 40], eps: 1e-6 }, &[x]);
+        let x = net.push(Op::Reshape { shape: vec![40, 90] }, &[x]);
+        let x = net.push(Op::Transpose { axes: vec![1, 0] }, &[x]);
+        let all = net.linear(x, 120);
+        let looks = net.push(Op::Attention { heads: 2 }, &[all]);
+        let x = net.add(x, looks);
+        let x = net.push(Op::LayerNorm { axis: 1, factor: vec![0.75; 40], shift: vec![0.0; 40], eps: 1e-6 }, &[x]);
+        let x = net.push(Op::Mean { axis: 0 }, &[x]);
+        net.linear(x, 4);
+    }),
     ("values of four axes, as shuffled channels have", |net| {
         let x = net.conv(0, 6, 3);
         let [_, height, width] = *net.graph.shape(x) else { panic!("a map") };
@@ -266,6 +278,7 @@ fn odd_graphs_agree_with_the_reference_and_with_themselves() {
             let name = instructions.name();
             assert!(bits(&other.0) == bits(&first.0) && bits(&other.1) == bits(&first.1), "{what}: {name}");
         }
+        nan_stays(what, &net, 50, there());
     }
 }
 
