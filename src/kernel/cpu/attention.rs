@@ -274,7 +274,7 @@ unsafe fn times_tokens<K: Kernel>(
                 next: weights,
             });
             for t in 0..h.tokens {
-                let place = target.place(h.image, t, 0);
+                let place = target.place(target.image(h.image), t, 0);
                 for c in (0..some).step_by(LANES) {
                     let v = <K as Lanes>::load(sums.add(t * PANEL + c));
                     target.one(place, channel + first + c, v);

@@ -30,8 +30,17 @@ pub struct Phase {
     pub lattice: Lattice,
     /// Numbers of a window, padded.
     depth: usize,
+    /// Taps of an image that lie side by side.
+    runs: Vec<Run>,
     /// [group][panel of 32 outputs][depth][32, or 16 in the last panel of an odd number of 16s].
     values: Buffer,
+}
+
+/// Some taps that lie side by side: the first one's number and place, and how many.
+struct Run {
+    first: usize,
+    offset: [isize; 2],
+    taps: usize,
 }
 
 /// Channels of a convolution.
@@ -73,7 +82,7 @@ impl Dense {
                     }
                 });
             }
-            Phase { lattice, depth, values }
+            Phase { runs: if of_images { runs(&lattice) } else { Vec::new() }, lattice, depth, values }
         };
         let phases = lattices.into_iter().map(phase).collect();
         Dense { groups: merged, inputs: padded_in, outputs: padded_out, of_images, phases }
@@ -83,6 +92,18 @@ impl Dense {
     pub fn panels(&self) -> usize {
         self.groups * self.outputs.div_ceil(PANEL)
     }
+}
+
+/// The taps of a lattice in runs.
+fn runs(lattice: &Lattice) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (first, tap) in lattice.taps.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if tap.offset == [run.offset[0], run.offset[1] + run.taps as isize] => run.taps += 1,
+            _ => runs.push(Run { first, offset: tap.offset, taps: 1 }),
+        }
+    }
+    runs
 }
 
 impl Phase {
@@ -148,12 +169,16 @@ pub unsafe fn block<K: Kernel>(p: &Part, scratch: &mut Scratch) {
     }
     assert!(rows <= MOST_ROWS && p.panels.end <= p.dense.panels());
     let [down, across] = phase.lattice.count(p.target.size);
+    let (mut last, mut first, mut corner) = (usize::MAX, Place::default(), 0);
     for (row, output) in scratch.rows.iter_mut().zip(p.outputs.clone()) {
         let (image, i) = (p.first + output / (down * across), output % (down * across));
         let (y, x) = (i / across, i % across);
+        if image != last {
+            (last, first, corner) = (image, p.target.image(image), p.source.layout.corner(image));
+        }
         *row = Row {
-            place: p.target.place(image, origin[0] + y * step[0], origin[1] + x * step[1]),
-            corner: p.source.layout.corner(image),
+            place: p.target.place(first, origin[0] + y * step[0], origin[1] + x * step[1]),
+            corner,
             begin: [(y * stride[0] + p.shift[0]) as isize, (x * stride[1] + p.shift[1]) as isize],
         };
     }
@@ -226,31 +251,33 @@ unsafe fn pack<L: Lanes>(p: &Part, group: usize, rows: &[Row], windows: *mut f32
     }
 }
 
-/// The window of an output on an image: the taps of a row lie side by side, and so do their numbers.
+/// The window of an output on an image: the numbers of taps side by side lie so, too.
 #[inline(always)]
 unsafe fn pack_image(p: &Part, row: &Row, block: usize, to: impl Fn(usize) -> *mut f32) {
-    let (layout, inputs, taps) = (&p.source.layout, p.dense.inputs, &p.phase.lattice.taps);
-    let [height, width] = layout.size.map(|n| n as isize);
-    let mut t = 0;
-    while t < taps.len() {
-        let (y, x) = (row.begin[0] + taps[t].offset[0], row.begin[1] + taps[t].offset[1]);
-        let is_inside = |x: isize| (0..height).contains(&y) && (0..width).contains(&x);
-        // taps that follow each other on the map, all inside or all outside
-        let follows = |n: usize| {
-            taps.get(t + n).is_some_and(|tap| {
-                let [dy, dx] = [0, 1].map(|axis| tap.offset[axis] - taps[t].offset[axis]);
-                dy == 0 && dx == n as isize && is_inside(x + dx) == is_inside(x)
-            })
-        };
-        let run = 1 + (1..).take_while(|n| follows(*n)).count();
-        let (mut d, end) = (t * inputs, (t + run) * inputs);
+    let (layout, inputs) = (&p.source.layout, p.dense.inputs);
+    let [height, width] = layout.size;
+    for run in &p.phase.runs {
+        let (y, x) = (row.begin[0] + run.offset[0], row.begin[1] + run.offset[1]);
+        // taps before, on and behind the map
+        let on = if (0..height as isize).contains(&y) { run.taps } else { 0 };
+        let before = on.min(x.min(0).unsigned_abs());
+        let on = on.min((width as isize - x).max(0) as usize);
+        let (begin, end) = (run.first * inputs, (run.first + run.taps) * inputs);
+        let inside = begin + before * inputs..begin + on.max(before) * inputs;
+        let mut d = begin;
         while d < end {
-            let some = (end - d).min(block - d % block);
+            let (is_inside, next) = match d {
+                d if d < inside.start => (false, inside.start),
+                d if d < inside.end => (true, inside.end),
+                _ => (false, end),
+            };
+            let some = (next - d).min(block - d % block);
             // SAFETY: inside the map, and inside the windows, which hold rows × depth
             unsafe {
-                match is_inside(x) {
+                match is_inside {
                     true => {
-                        let at = row.corner + layout.inside(y as usize, x as usize) + d - t * inputs;
+                        let x = (x + before as isize) as usize;
+                        let at = row.corner + layout.inside(y as usize, x) + d - inside.start;
                         to(d).copy_from_nonoverlapping(p.source.map.add(at), some);
                     }
                     false => to(d).write_bytes(0, some),
@@ -258,8 +285,7 @@ unsafe fn pack_image(p: &Part, row: &Row, block: usize, to: impl Fn(usize) -> *m
             }
             d += some;
         }
-        t += run;
     }
     // SAFETY: as above
-    (taps.len() * inputs..p.phase.depth).for_each(|d| unsafe { *to(d) = 0.0 });
+    (p.phase.lattice.taps.len() * inputs..p.phase.depth).for_each(|d| unsafe { *to(d) = 0.0 });
 }

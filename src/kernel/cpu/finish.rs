@@ -86,14 +86,24 @@ pub struct Place {
 }
 
 impl Target {
-    /// A pixel of the operation's own output.
+    /// The first pixel of an image.
     #[inline(always)]
-    pub fn place(&self, image: usize, y: usize, x: usize) -> Place {
+    pub fn image(&self, image: usize) -> Place {
+        Place {
+            to: self.layout.corner(image),
+            add: self.add.map_or(0, |add| add.layout.corner(image)),
+            pixel: image * self.size[0] * self.size[1],
+        }
+    }
+
+    /// A pixel of the operation's own output, from the first of its image.
+    #[inline(always)]
+    pub fn place(&self, image: Place, y: usize, x: usize) -> Place {
         let (y_to, x_to) = if let Finish::Unpool { .. } = self.finish { (2 * y, 2 * x) } else { (y, x) };
         Place {
-            to: self.layout.at(image, y_to, x_to),
-            add: self.add.map_or(0, |add| add.layout.at(image, y, x)),
-            pixel: (image * self.size[0] + y) * self.size[1] + x,
+            to: image.to + self.layout.inside(y_to, x_to),
+            add: image.add + self.add.map_or(0, |add| add.layout.inside(y, x)),
+            pixel: image.pixel + y * self.size[1] + x,
         }
     }
 
@@ -185,9 +195,10 @@ impl Target {
             if let Finish::Pool { bias, bits } = self.finish {
                 return self.put_pool::<L, S>(image, (y, x), channel, v, (bias, bits));
             }
+            let first = self.image(image);
             for (y, row) in (y..height).zip(v) {
                 for (x, v) in (x..width).zip(row) {
-                    self.one(self.place(image, y, x), channel, *v);
+                    self.one(self.place(first, y, x), channel, *v);
                 }
             }
         }

@@ -98,19 +98,23 @@ impl Cpu {
     /// # Panics
     /// Where the network has no such unit.
     pub fn unit_alone(&self, unit: usize, images: usize, back: bool) {
-        let pixels = vec![0.0; images * self.values()];
-        let mut gradients = vec![0.0; pixels.len()];
         let chunk = self.chunks[self.units[unit].stage];
-        Wave::begin(self, images, true).each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
-            let images = pixels.len() / self.values();
-            for first in (0..images).step_by(chunk) {
-                let some = first..(first + chunk).min(images);
-                match back {
-                    false => workspace.forward_unit(self, unit, some, crew),
-                    true => workspace.backward_unit(self, unit, some, gradients, crew),
+        let together = self.shard() * rayon::current_num_threads();
+        for first in (0..images).step_by(together) {
+            let pixels = vec![0.0; together.min(images - first) * self.values()];
+            let mut gradients = vec![0.0; pixels.len()];
+            let mut wave = Wave::begin(self, pixels.len() / self.values(), true);
+            wave.each(&pixels, &mut gradients, |workspace, pixels, gradients, crew| {
+                let images = pixels.len() / self.values();
+                for first in (0..images).step_by(chunk) {
+                    let some = first..(first + chunk).min(images);
+                    match back {
+                        false => workspace.forward_unit(self, unit, some, crew),
+                        true => workspace.backward_unit(self, unit, some, gradients, crew),
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }
 

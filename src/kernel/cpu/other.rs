@@ -122,7 +122,7 @@ pub unsafe fn finish(gradient: &[f32], target: &Target, shape: &[usize], image: 
     };
     places(&flat, shape, 0, |place, at| lanes[at] = gradient[place]);
     for (pixel, of_pixel) in lanes.chunks_exact(target.layout.channels).enumerate() {
-        let place = target.place(image, pixel / width, pixel % width);
+        let place = target.place(target.image(image), pixel / width, pixel % width);
         for channel in (0..channels).step_by(LANES) {
             // SAFETY: a pixel and channels of the map; portable code runs everywhere
             unsafe { target.one(place, channel, Portable::load(of_pixel.as_ptr().add(channel))) }

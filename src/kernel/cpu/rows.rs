@@ -120,7 +120,8 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
     let (map, layout) = (r.source.map, &r.source.layout);
     // SAFETY: the contract; each place is inside the map that it is read from
     unsafe {
-        let at = |y: usize, x: usize, channel: usize| L::load(map.add(layout.at(r.image, y, x) + channel));
+        let map = map.add(layout.corner(r.image));
+        let at = |y: usize, x: usize, channel: usize| L::load(map.add(layout.inside(y, x) + channel));
         match r.work {
             RowWork::Scale { factor, shift } => each::<L>(r, |y, x, c| {
                 at(y, x, c).mul_add(L::load(factor.as_ptr().add(c)), L::load(shift.as_ptr().add(c)))
@@ -128,7 +129,7 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
             RowWork::Lift { factor, shift } => each::<L>(r, |y, x, c| {
                 let mut lanes = [0.0; LANES];
                 for (i, lane) in lanes.iter_mut().enumerate().take(3) {
-                    *lane = (*map.add(layout.at(r.image, y, x) + i)).mul_add(factor[c + i], shift[c + i]);
+                    *lane = (*map.add(layout.inside(y, x) + i)).mul_add(factor[c + i], shift[c + i]);
                 }
                 L::load(lanes.as_ptr())
             }),
@@ -169,9 +170,10 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
 /// Puts v(row, column, channel) for every pixel of the rows.
 #[inline(always)]
 unsafe fn each<L: Lanes>(r: &Rows, v: impl Fn(usize, usize, usize) -> L) {
+    let first = r.target.image(r.image);
     for y in r.rows.clone() {
         for x in 0..r.target.size[1] {
-            let place = r.target.place(r.image, y, x);
+            let place = r.target.place(first, y, x);
             for channel in (0..r.target.layout.channels).step_by(LANES) {
                 // SAFETY: a pixel and channels of the target
                 unsafe { r.target.one(place, channel, v(y, x, channel)) }
@@ -189,13 +191,13 @@ pub fn kept_of_layer_norm(channels: usize) -> usize {
 #[inline(always)]
 unsafe fn each_place(r: &Rows, kept: *mut f32, mut see: impl FnMut(Place, *const f32, *mut f32)) {
     let [height, width] = r.target.size;
-    let of_place = kept_of_layer_norm(r.target.layout.channels);
+    let (first, of_place) = (r.target.image(r.image), kept_of_layer_norm(r.target.layout.channels));
     for (y, x) in r.rows.clone().flat_map(|y| (0..width).map(move |x| (y, x))) {
         // SAFETY: a place of the map
         let from = unsafe { r.source.map.add(r.source.layout.at(r.image, y, x)) };
         let at = ((r.image * height + y) * width + x) * of_place;
         let kept = if kept.is_null() { kept } else { kept.wrapping_add(at) };
-        see(r.target.place(r.image, y, x), from, kept);
+        see(r.target.place(first, y, x), from, kept);
     }
 }
 
@@ -306,6 +308,7 @@ unsafe fn divided<L: Lanes>(v: L, by: usize) -> L {
 unsafe fn max_pool<L: Lanes>(r: &Rows, window: &Window, won: *mut u16) {
     let (layout, [down, across]) = (&r.source.layout, window.size);
     let ([height, width], groups) = (layout.size, layout.channels / LANES);
+    let (first, corner) = (r.target.image(r.image), layout.corner(r.image));
     // taps that lie on the map, and where
     let mut seen = [(0usize, 0usize); MOST_TAPS];
     for (i, j) in r.rows.clone().flat_map(|i| (0..r.target.size[1]).map(move |j| (i, j))) {
@@ -314,11 +317,11 @@ unsafe fn max_pool<L: Lanes>(r: &Rows, window: &Window, won: *mut u16) {
             let Some(y) = window.place(0, i, ty, height) else { continue };
             for tx in 0..across {
                 let Some(x) = window.place(1, j, tx, width) else { continue };
-                seen[taps] = (ty * across + tx, layout.at(r.image, y, x));
+                seen[taps] = (ty * across + tx, corner + layout.inside(y, x));
                 taps += 1;
             }
         }
-        let (place, seen) = (r.target.place(r.image, i, j), &seen[..taps]);
+        let (place, seen) = (r.target.place(first, i, j), &seen[..taps]);
         let pixel = (r.image * r.target.size[0] + i) * r.target.size[1] + j;
         for channel in (0..layout.channels).step_by(LANES) {
             // SAFETY: places on the map; bits of this pixel
@@ -349,6 +352,7 @@ unsafe fn max_pool<L: Lanes>(r: &Rows, window: &Window, won: *mut u16) {
 unsafe fn max_pool_back<L: Lanes>(r: &Rows, window: &Window, won: *const u16) {
     let (layout, taps) = (&r.source.layout, window.size[0] * window.size[1]);
     let ([down, across], groups) = (layout.size, layout.channels / LANES);
+    let (first, corner) = (r.target.image(r.image), layout.corner(r.image));
     // outputs whose windows see the place: where their gradients and bits are
     let mut seen = [(0usize, 0usize); MOST_TAPS];
     for (y, x) in r.rows.clone().flat_map(|y| (0..r.target.size[1]).map(move |x| (y, x))) {
@@ -358,11 +362,11 @@ unsafe fn max_pool_back<L: Lanes>(r: &Rows, window: &Window, won: *const u16) {
             for tx in 0..window.size[1] {
                 let Some(j) = meets(window, 1, x, tx).filter(|j| *j < across) else { continue };
                 let bits = (((r.image * down + i) * across + j) * taps + ty * window.size[1] + tx) * groups;
-                seen[outputs] = (layout.at(r.image, i, j), bits);
+                seen[outputs] = (corner + layout.inside(i, j), bits);
                 outputs += 1;
             }
         }
-        let place = r.target.place(r.image, y, x);
+        let place = r.target.place(first, y, x);
         for channel in (0..layout.channels).step_by(LANES) {
             // SAFETY: places on the map; bits of its pixels
             unsafe {
@@ -383,37 +387,47 @@ unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32], shif
     let layout = &r.source.layout;
     let [height, width] = layout.size.map(|n| n as isize);
     let [_, across] = lattice.count(r.target.size);
-    assert!(weights.len() >= layout.channels);
-    // SAFETY: taps are read only inside the map; targets are pixels of the lattice
-    unsafe {
-        for i in r.rows.clone() {
-            let y = lattice.origin[0] + i * lattice.step[0];
-            for first in (0..across).step_by(TOGETHER) {
-                let some = TOGETHER.min(across - first);
-                let mut places = [r.target.place(r.image, y, lattice.origin[1] + first * lattice.step[1]); TOGETHER];
-                for (q, place) in places.iter_mut().enumerate().take(some) {
-                    *place = r.target.place(r.image, y, lattice.origin[1] + (first + q) * lattice.step[1]);
-                }
-                for channel in (0..layout.channels).step_by(LANES) {
-                    let mut sums = [L::zero(); TOGETHER];
-                    for tap in &lattice.taps {
-                        let row = (i * lattice.stride[0] + shift[0]) as isize + tap.offset[0];
-                        if !(0..height).contains(&row) {
-                            continue;
-                        }
-                        let weight = L::load(weights.as_ptr().add(tap.number * layout.channels + channel));
-                        let begin = (first * lattice.stride[1] + shift[1]) as isize + tap.offset[1];
-                        let from = r.source.map.add(layout.at(r.image, row as usize, 0) + channel);
+    assert!(weights.len() >= layout.channels && lattice.taps.len() <= MOST_TAPS);
+    let (image, corner, step) = (r.target.image(r.image), layout.corner(r.image), lattice.stride[1] * layout.channels);
+    // taps whose row lies on the map: where their weights are, where the first output reads, and which outputs find a place
+    let mut seen = [(0usize, 0usize, [false; TOGETHER]); MOST_TAPS];
+    for (i, first) in r.rows.clone().flat_map(|i| (0..across).step_by(TOGETHER).map(move |first| (i, first))) {
+        let some = TOGETHER.min(across - first);
+        let mut taps = 0;
+        for tap in &lattice.taps {
+            let y = (i * lattice.stride[0] + shift[0]) as isize + tap.offset[0];
+            let x = (first * lattice.stride[1] + shift[1]) as isize + tap.offset[1];
+            if (0..height).contains(&y) {
+                // what lies before the row is never read
+                let at = (corner + layout.inside(y as usize, 0)).wrapping_add_signed(x * layout.channels as isize);
+                let on =
+                    std::array::from_fn(|q| q < some && (0..width).contains(&(x + (q * lattice.stride[1]) as isize)));
+                seen[taps] = (tap.number * layout.channels, at, on);
+                taps += 1;
+            }
+        }
+        let y = lattice.origin[0] + i * lattice.step[0];
+        let place = |q: usize| r.target.place(image, y, lattice.origin[1] + (first + q) * lattice.step[1]);
+        let places: [Place; TOGETHER] = std::array::from_fn(|q| place(q.min(some - 1)));
+        for channel in (0..layout.channels).step_by(LANES) {
+            // SAFETY: taps are read only inside the map; targets are pixels of the lattice
+            unsafe {
+                let mut sums = [L::zero(); TOGETHER];
+                for (weight, at, on) in &seen[..taps] {
+                    let weight = L::load(weights.as_ptr().add(weight + channel));
+                    let from = r.source.map.wrapping_add(at.wrapping_add(channel));
+                    if *on == [true; TOGETHER] {
                         for (q, sum) in sums.iter_mut().enumerate() {
-                            let x = begin + (q * lattice.stride[1]) as isize;
-                            if (0..width).contains(&x) {
-                                *sum = L::load(from.add(x as usize * layout.channels)).mul_add(weight, *sum);
-                            }
+                            *sum = L::load(from.add(q * step)).mul_add(weight, *sum);
+                        }
+                    } else {
+                        for (q, sum) in sums.iter_mut().enumerate().filter(|(q, _)| on[*q]) {
+                            *sum = L::load(from.wrapping_add(q * step)).mul_add(weight, *sum);
                         }
                     }
-                    for (sum, place) in sums.into_iter().zip(places).take(some) {
-                        r.target.one(place, channel, sum);
-                    }
+                }
+                for (sum, place) in sums.into_iter().zip(places).take(some) {
+                    r.target.one(place, channel, sum);
                 }
             }
         }
@@ -424,10 +438,10 @@ unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32], shif
 /// first channels a gradient is finished; channels that are put behind others are not.
 #[inline(always)]
 unsafe fn copy<L: Lanes>(r: &Rows, from: usize, to: usize, channels: usize) {
-    let layout = &r.source.layout;
+    let (layout, first) = (&r.source.layout, r.target.image(r.image));
     for y in r.rows.clone() {
         for x in 0..r.target.size[1] {
-            let place = r.target.place(r.image, y, x);
+            let place = r.target.place(first, y, x);
             for c in (0..channels).step_by(LANES) {
                 let some = LANES.min(channels - c);
                 // SAFETY: channels of a pixel of either map

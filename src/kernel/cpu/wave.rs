@@ -26,6 +26,7 @@ impl<'a> Wave<'a> {
     /// `keeps`: a way back follows.
     pub fn begin(cpu: &'a Cpu, images: usize, keeps: bool) -> Wave<'a> {
         let threads = rayon::current_num_threads();
+        assert!(images <= cpu.shard() * threads, "more images than workspaces hold");
         let together = threads > 1 && images < IMAGES_TO_SHARE * threads && images <= cpu.shard();
         let share = if together { images } else { images.div_ceil(threads) };
         let mut workspaces: Vec<Workspace> =

@@ -4,7 +4,7 @@ use super::dense::{Channels, Dense};
 use super::first::First;
 use super::lattice::Lattice;
 use super::map::{Buffer, padded};
-use super::rows::Windows;
+use super::rows::{MOST_TAPS, Windows};
 use super::stem::Stem;
 use super::unit::{Unit, WINOGRAD, as_map};
 use super::winograd::{Form, Kernels};
@@ -181,7 +181,7 @@ fn convolution(window: Window, c: Channels, weight: Vec<f32>, size: [usize; 2]) 
         });
         return Work::Winograd(forward, backward);
     }
-    if groups == inputs && groups == outputs && groups > 1 && !of_images {
+    if groups == inputs && groups == outputs && groups > 1 && taps <= MOST_TAPS {
         let channels = padded(inputs);
         let mut by_tap = Buffer::new(taps * channels);
         for (i, w) in weight.iter().enumerate() {
