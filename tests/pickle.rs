@@ -39,32 +39,64 @@ fn safetensors() -> Vec<u8> {
 #[test]
 fn what_pytorch_saves_is_read() {
     let expected = load(safetensors()).unwrap();
-    for name in ["flat", "state_dict", "parallel", "channels_last", "views"] {
+    for name in ["flat", "state_dict", "parallel", "channels_last", "views", "legacy"] {
         assert!(load(saved(name)).unwrap() == expected, "{name}");
     }
     let half = load(saved("half")).unwrap();
     assert!(half != expected);
-    let weights = |net: &Graph<f32>| -> Vec<f32> {
-        let of = |op: &Op<f32>| match op {
-            Op::Conv { weight, .. } | Op::Linear { weight, .. } => weight.clone(),
-            _ => Vec::new(),
-        };
-        net.nodes().iter().flat_map(|node| of(&node.op)).collect()
-    };
     let (half, whole) = (weights(&half), weights(&expected));
     assert!(half.iter().zip(&whole).all(|(h, w)| half::f16::from_f32(*w).to_f32() == *h));
+}
+
+/// All weights, without the biases.
+fn weights(net: &Graph<f32>) -> Vec<f32> {
+    let of = |op: &Op<f32>| match op {
+        Op::Conv { weight, .. } | Op::Linear { weight, .. } => weight.clone(),
+        _ => Vec::new(),
+    };
+    net.nodes().iter().flat_map(|node| of(&node.op)).collect()
 }
 
 #[test]
 fn what_is_not_read_says_how_it_would_be() {
     for (name, expected) in [
-        ("legacy", "PyTorch's format from before version 1.6 is not read (hint: in Python, `torch.save("),
         ("module", "a whole pickled object, no state dict (hint:"),
         ("integers", "tensor `features.0.weight`: numbers in `torch.IntStorage`, which is not read (hint:"),
     ] {
         let problem = load(saved(name)).unwrap_err();
         assert!(problem.starts_with("weights of `m`: ") && problem.contains(expected), "{name}: {problem}");
     }
+}
+
+#[test]
+fn what_pytorch_saved_before_1_6_is_cut_off_at_no_place_unseen() {
+    let whole = saved("legacy");
+    for length in (0..whole.len()).step_by(7) {
+        let problem = load(whole[..length].to_vec()).unwrap_err();
+        assert!(problem.starts_with("weights of `m`: "), "{length}: {problem}");
+    }
+    let changed = |from: &[u8], to: &[u8]| {
+        let at = whole.windows(from.len()).position(|part| part == from).expect("it is there");
+        load([&whole[..at], to, &whole[at + from.len()..]].concat()).unwrap_err()
+    };
+    for (from, to, expected) in [
+        (&b"M\xe9\x03."[..], &b"M\xea\x03."[..], "its format is not of version 1001"),
+        (b"little_endianq\x02\x88", b"little_endianq\x02\x89", "numbers of another byte order"),
+        (b"little_endian", b"middle_endian", "numbers of another byte order"),
+        (b"FloatStorage", b"BloatStorage", "nothing says what storage `"),
+    ] {
+        let problem = changed(from, to);
+        assert!(problem.contains(expected), "{expected}\nin {problem}");
+    }
+    let mut longer = whole.clone();
+    // the length of the last storage
+    let at = |numbers: usize| whole.len() - 4 * numbers - 8;
+    let last = (1..whole.len() / 4 - 2)
+        .find(|n| whole[at(*n)..][..8] == (*n as u64).to_le_bytes())
+        .expect("a storage ends the file");
+    let at = at(last);
+    longer[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(load(longer).unwrap_err().contains("it is cut off"));
 }
 
 /// A pickle under way.
@@ -390,6 +422,42 @@ fn load_noting(bytes: Vec<u8>, keys: &str) -> Result<(Graph<f32>, Vec<String>), 
     Ok((net, source.notes().to_vec()))
 }
 
+/// As the `robustness` library saves its `AttackerModel`, in `torch.nn.DataParallel`.
+#[test]
+fn a_model_is_taken_from_beside_its_attacker_and_it_is_said() {
+    let saved = |again: bool| {
+        let tensors = vgg::tensors("vgg11", 1.0 / 64.0, Head::Linear(10));
+        let named = |before: &str, negated: bool| {
+            let tensors = tensors.clone().into_iter().map(move |(name, shape, mut bytes)| {
+                if negated && name == "classifier.bias" {
+                    bytes[3] ^= 0x80;
+                }
+                (format!("module.{before}{name}"), shape, bytes)
+            });
+            tensors.collect::<Vec<_>>()
+        };
+        let mean = ["normalizer.new_mean", "normalizer.new_std", "attacker.normalize.new_mean"]
+            .map(|name| (format!("module.{name}"), vec![3, 1, 1], vec![0; 12]));
+        vgg::safetensors(&[named("model.", false), named("attacker.model.", !again), mean.to_vec()].concat())
+    };
+    let (net, notes) = load_noting(saved(true), "").unwrap();
+    assert!(net == load(safetensors()).unwrap());
+    assert_eq!(
+        notes,
+        [
+            "of the names of tensors `module.` before all names is left out",
+            "21 tensors beside the model are left out: `attacker.…`, which is the model again, and the normalisation, which \
+             the model file states",
+            "of the names of tensors `model.` before all names is left out",
+        ]
+    );
+    let other = load(saved(false)).unwrap_err();
+    assert!(
+        other.contains("tensor `attacker.model.classifier.bias` is another than `model.classifier.bias`"),
+        "{other}"
+    );
+}
+
 #[test]
 fn the_negative_bit_changes_the_sign() {
     let file = checkpoint(|p, dictionary| dictionary(p, "", true));
@@ -617,11 +685,14 @@ fn read_mutated_files() {
             }
         }
     };
-    let mut loaded = [0; 3];
+    let mut loaded = [0; 4];
     let file = safetensors();
     let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let pickles = ["flat", "state_dict", "parallel", "channels_last", "views", "half"].map(saved);
     let pickled = pickled(&pickles[2]);
+    let legacy = saved("legacy");
+    // about what comes before the numbers of its eighteen tensors
+    let described = legacy.len() - 4 * weights(&load(legacy.clone()).unwrap()).len() - 18 * 8;
     for i in 0..1000 {
         let mut bytes = file.clone();
         mutate(&mut bytes, if i % 2 == 0 { header } else { file.len() }, &mut s);
@@ -635,15 +706,18 @@ fn read_mutated_files() {
         let mut entries = pickled.clone();
         mutate(&mut entries[0].1, usize::MAX, &mut s);
         loaded[2] += usize::from(read("pickle", archive(entries.iter().map(|(n, b)| (n.as_str(), b.as_slice())))));
+        let mut bytes = legacy.clone();
+        mutate(&mut bytes, if i % 2 == 0 { described } else { legacy.len() }, &mut s);
+        loaded[3] += usize::from(read("legacy", bytes));
     }
     let peak = support::peak_memory();
-    let [a, b, c] = loaded;
+    let [a, b, c, d] = loaded;
     println!(
-        "of 1000 each: {a} safetensors, {b} archives, {c} pickles still load; peak memory {} MiB",
+        "of 1000 each: {a} safetensors, {b} archives, {c} pickles, {d} old files still load; peak memory {} MiB",
         peak.map_or(0, |p| p >> 20)
     );
     assert!(peak.is_none_or(|p| p < MOST_MEMORY));
-    assert!(a < 900 && b < 900 && c < 900, "{loaded:?}: the changes change something");
+    assert!(a < 900 && b < 900 && c < 900 && d < 900, "{loaded:?}: the changes change something");
 }
 
 /// The entries of a file of PyTorch's, the pickle first.

@@ -7,13 +7,15 @@ pub enum Format {
     Safetensors,
     /// What `torch.save` writes since PyTorch 1.6: a zip archive.
     PyTorch,
+    /// What it wrote before: pickles one after the other.
+    Legacy,
 }
 
 /// How to get a file that is read.
 pub const CONVERT: &str = "hint: in Python, `torch.save(model.state_dict(), file)`, or save_file of safetensors.torch";
 
 /// First bytes of what PyTorch wrote before 1.6: a pickle of protocol 2 that begins with a number of ten bytes.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+pub const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// First bytes of files that people have in place of weights, what those are, and what to do.
 const OTHERS: [(&[u8], &str, &str); 11] = [
@@ -39,7 +41,7 @@ pub fn format_of(bytes: &[u8]) -> Result<Format, String> {
         return Ok(Format::PyTorch);
     }
     if bytes.starts_with(LEGACY) {
-        return Err(format!("PyTorch's format from before version 1.6 is not read ({CONVERT}, of a newer one)"));
+        return Ok(Format::Legacy);
     }
     match mistaken(bytes) {
         Some(problem) => Err(problem),

@@ -1,5 +1,6 @@
 //! Classifiers: the registry of built-in models, models of the user's own and of the Hub, and loading.
 
+mod archive;
 pub mod builder;
 mod built_in;
 pub mod families;
@@ -7,6 +8,7 @@ pub mod family;
 mod find;
 mod format;
 pub mod layer;
+mod legacy;
 mod naming;
 mod pickle;
 mod portable;

@@ -37,6 +37,13 @@ pub fn unwrapped(names: &[&str]) -> Option<(Vec<String>, String)> {
     Some((unwrapped, format!("of the names of tensors {} is left out", left_out.join(" and "))))
 }
 
+/// Whether they are of a checkpoint of the `robustness` library (Engstrom et al. 2019), whose `AttackerModel` keeps `model`,
+/// that model once more in its `attacker`, and a `normalizer`.
+pub fn keeps_an_attacker<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let parts: BTreeSet<&str> = names.map(|name| name.split('.').next().unwrap_or_default()).collect();
+    parts.is_superset(&["attacker", "model"].into()) && parts.is_subset(&["attacker", "model", "normalizer"].into())
+}
+
 /// The first part of every name, if it is the same and wraps whole networks: behind it come the names of layers, not numbers
 /// (`features.0.weight`) or tensors (`fc.weight`).
 fn wraps_all<'a>(names: &[Vec<&'a str>]) -> Option<&'a str> {

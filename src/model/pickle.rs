@@ -1,12 +1,13 @@
-//! PyTorch's weight files (`torch.save`): a zip archive of a pickle that describes the tensors, and of their bytes. The pickle
-//! is read by an interpreter that calls nothing (`unpickle.rs`), and the tensors are taken out of its objects here. Every field
-//! of a tensor's description is looked at: what is not understood is refused by its name.
+//! PyTorch's weight files (`torch.save`): a pickle that describes the tensors, and their bytes, in a zip archive (`archive.rs`)
+//! or one after the other (`legacy.rs`). The pickle is read by an interpreter that calls nothing (`unpickle.rs`), and the tensors
+//! are taken out of its objects here. Every field of a tensor's description is looked at: what is not understood is refused by
+//! its name.
 
+use super::archive::Archive;
 use super::format::CONVERT;
+use super::legacy::Legacy;
 use super::unpickle::{Id, Object, Objects};
 use safetensors::Dtype;
-use std::io::Cursor;
-use zip::{CompressionMethod, ZipArchive};
 
 /// A tensor as a file describes it.
 pub struct Tensor<'a> {
@@ -24,15 +25,6 @@ pub struct Tensor<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Largest pickle that is read: that of a network of a thousand layers has 300 kB. Each of its bytes may make an object.
-const MOST_PICKLE: usize = 4 << 20;
-
-/// A file holds a handful of entries, and one a tensor.
-const MOST_ENTRIES: usize = 100_000;
-
-/// Newest version of the archive (`kMaxSupportedFileFormatVersion` of PyTorch 2.9).
-const NEWEST: u32 = 10;
-
 /// Where a checkpoint may keep its state dict.
 const STATE_DICTS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
@@ -45,9 +37,26 @@ const MOST_LISTED: usize = 6;
 /// # Errors
 /// A file that is damaged, that holds no such state dict, or whose tensors are described in a way that is not understood.
 pub fn tensors<'a>(bytes: &'a [u8], wanted: Option<&str>) -> Result<(Vec<Tensor<'a>>, Option<String>), String> {
-    let mut archive = Archive::open(bytes)?;
+    let archive = Archive::open(bytes)?;
     let objects = Objects::read(archive.pickle).map_err(|problem| format!("no sound PyTorch file: {problem}"))?;
-    let (entries, note) = state_dict(&objects, wanted)?;
+    of_state_dict(&objects, Storages::Archive(archive), wanted)
+}
+
+/// The same of a file that PyTorch wrote before 1.6.
+///
+/// # Errors
+/// See [`tensors`].
+pub fn legacy_tensors<'a>(bytes: &'a [u8], wanted: Option<&str>) -> Result<(Vec<Tensor<'a>>, Option<String>), String> {
+    let (objects, legacy) = Legacy::open(bytes).map_err(|problem| format!("no sound PyTorch file: {problem}"))?;
+    of_state_dict(&objects, Storages::Legacy(legacy), wanted)
+}
+
+fn of_state_dict<'a>(
+    objects: &Objects,
+    mut storages: Storages<'a>,
+    wanted: Option<&str>,
+) -> Result<(Vec<Tensor<'a>>, Option<String>), String> {
+    let (entries, note) = state_dict(objects, wanted)?;
     let mut tensors = Vec::new();
     for (key, value) in entries {
         let Object::Call { .. } = objects.get(*value) else {
@@ -55,85 +64,18 @@ pub fn tensors<'a>(bytes: &'a [u8], wanted: Option<&str>) -> Result<(Vec<Tensor<
         };
         let name = objects.text(*key).ok_or("a tensor in it has a name that is no text")?;
         let wrong = |problem| format!("tensor `{name}`: {problem}");
-        tensors.push(archive.tensor(&objects, name, *value).map_err(wrong)?);
+        tensors.push(storages.tensor(objects, name, *value).map_err(wrong)?);
     }
     Ok((tensors, note))
 }
 
-/// The archive, with every entry as a slice of the file.
-struct Archive<'a> {
-    bytes: &'a [u8],
-    zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// Folder that everything lies in, with its slash.
-    folder: String,
-    pickle: &'a [u8],
+/// Where the bytes of tensors are.
+enum Storages<'a> {
+    Archive(Archive<'a>),
+    Legacy(Legacy<'a>),
 }
 
-impl<'a> Archive<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Archive<'a>, String> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|_| {
-            "no sound PyTorch file: the directory at its end is missing or damaged (hint: download or save it again)"
-        })?;
-        if zip.len() > MOST_ENTRIES {
-            return Err(format!("{} entries in the archive, more than {MOST_ENTRIES}", zip.len()));
-        }
-        let named = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
-        let names: Vec<String> =
-            zip.file_names().filter_map(|n| n.ok()).filter(|n| named(n)).map(|n| n.into_owned()).collect();
-        let [name] = names.as_slice() else {
-            return Err(format!("{} entries `data.pkl` in the archive, expected one ({CONVERT})", names.len()));
-        };
-        let folder = name.strip_suffix("data.pkl").expect("filtered").to_string();
-        let mut archive = Archive { bytes, zip, folder, pickle: &[] };
-        archive.pickle = archive.entry(name)?;
-        if archive.pickle.len() > MOST_PICKLE {
-            return Err(format!("a pickle of {} bytes, more than {MOST_PICKLE}", archive.pickle.len()));
-        }
-        archive.check_kind()?;
-        Ok(archive)
-    }
-
-    /// Refuses what lies beside the tensors and makes something else of them.
-    fn check_kind(&mut self) -> Result<(), String> {
-        if self.optional("byteorder")?.is_some_and(|order| order != b"little") {
-            return Err(format!("numbers of another byte order ({CONVERT}, on this machine)"));
-        }
-        if self.optional("constants.pkl")?.is_some() {
-            return Err(format!("a program of TorchScript, no state dict ({CONVERT})"));
-        }
-        let version = self.optional("version")?.map_or(Ok("1"), |text| std::str::from_utf8(text));
-        let version = version.ok().and_then(|text| text.trim().parse::<u32>().ok());
-        match version {
-            Some(1..=NEWEST) => Ok(()),
-            Some(other) => Err(format!("version {other} of PyTorch's format, newer than {NEWEST} ({CONVERT})")),
-            None => Err(format!("`{}version` in the archive is no number ({CONVERT})", self.folder)),
-        }
-    }
-
-    /// An entry's bytes, if it is there.
-    fn optional(&mut self, name: &str) -> Result<Option<&'a [u8]>, String> {
-        let name = format!("{}{name}", self.folder);
-        match self.zip.index_for_name(&name) {
-            Some(_) => self.entry(&name).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// An entry's bytes. PyTorch compresses nothing, so they are those of the file, and cannot be more.
-    fn entry(&mut self, name: &str) -> Result<&'a [u8], String> {
-        if self.zip.index_for_name(name).is_none() {
-            return Err(format!("no `{name}` in the archive"));
-        }
-        let entry = self.zip.by_name(name).map_err(|_| format!("`{name}` in the archive is damaged"))?;
-        if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-            return Err(format!("`{name}` in the archive is compressed, which PyTorch never does ({CONVERT})"));
-        }
-        let (start, size) = (entry.data_start(), entry.size());
-        let range =
-            start.and_then(|start| Some(usize::try_from(start).ok()?..usize::try_from(start.checked_add(size)?).ok()?));
-        range.and_then(|range| self.bytes.get(range)).ok_or_else(|| format!("`{name}` in the archive is cut off"))
-    }
-
+impl<'a> Storages<'a> {
     /// `_rebuild_tensor_v2(…)`, perhaps within the `_rebuild_parameter(tensor, requires_grad, hooks)` that makes a parameter of
     /// it. Whether a gradient is wanted of it decides no number.
     fn tensor(&mut self, objects: &Objects, name: &str, id: Id) -> Result<Tensor<'a>, String> {
@@ -196,20 +138,26 @@ impl<'a> Archive<'a> {
         let form = || "a storage of another form".to_string();
         let Object::Persistent(id) = objects.get(id) else { return Err(form()) };
         let Object::Tuple(parts) = objects.get(*id) else { return Err(form()) };
-        let [kind, class, key, device, numbers] = parts.as_slice() else { return Err(form()) };
+        let [kind, class, key, device, numbers] = match parts.as_slice() {
+            // before 1.6 a part of another storage, which has been none since 0.4
+            [kind, class, key, device, numbers, view] if matches!(objects.get(*view), Object::None) => {
+                [kind, class, key, device, numbers]
+            }
+            [kind, class, key, device, numbers] => [kind, class, key, device, numbers],
+            _ => return Err(form()),
+        };
         let (Some("storage"), Some(key), Some(_)) = (objects.text(*kind), objects.text(*key), objects.text(*device))
         else {
             return Err(form());
         };
-        let dtype = match objects.class(*class).as_str() {
-            "torch.FloatStorage" => Dtype::F32,
-            "torch.HalfStorage" => Dtype::F16,
-            "torch.BFloat16Storage" => Dtype::BF16,
-            "torch.DoubleStorage" => Dtype::F64,
-            "torch.LongStorage" => Dtype::I64,
-            other => return Err(format!("numbers in `{}`, which is not read ({CONVERT}, in float32)", cut(other))),
+        let class = objects.class(*class);
+        let dtype = READ.iter().find(|(name, _)| *name == class).map(|(_, dtype)| *dtype);
+        let dtype =
+            dtype.ok_or_else(|| format!("numbers in `{}`, which is not read ({CONVERT}, in float32)", cut(&class)))?;
+        let bytes = match self {
+            Storages::Archive(archive) => archive.storage(&cut(key))?,
+            Storages::Legacy(legacy) => legacy.storage(&cut(key))?,
         };
-        let bytes = self.entry(&format!("{}data/{}", self.folder, cut(key)))?;
         let said = count(objects, *numbers).and_then(|n| n.checked_mul(dtype.bitsize() / 8));
         match said == Some(bytes.len()) {
             true => Ok((dtype, bytes)),
@@ -217,6 +165,15 @@ impl<'a> Archive<'a> {
         }
     }
 }
+
+/// What numbers are read, by the storage that they are in.
+const READ: [(&str, Dtype); 5] = [
+    ("torch.FloatStorage", Dtype::F32),
+    ("torch.HalfStorage", Dtype::F16),
+    ("torch.BFloat16Storage", Dtype::BF16),
+    ("torch.DoubleStorage", Dtype::F64),
+    ("torch.LongStorage", Dtype::I64),
+];
 
 /// What an object calls, and with what.
 fn call<'o>(objects: &'o Objects, id: Id) -> Result<(Id, &'o [Id]), String> {

@@ -57,7 +57,16 @@ impl<'a> Objects<'a> {
     /// # Errors
     /// One that is cut off, that no Python writes, or that makes more than a million objects.
     pub fn read(pickle: &'a [u8]) -> Result<Objects<'a>, String> {
-        let mut reader = Reader { rest: pickle, ..Reader::default() };
+        Ok(Objects::read_first(pickle, pickle.len())?.0)
+    }
+
+    /// Reads a pickle of at most so many bytes; gives also what is behind it.
+    ///
+    /// # Errors
+    /// See [`Objects::read`].
+    pub fn read_first(bytes: &'a [u8], most: usize) -> Result<(Objects<'a>, &'a [u8]), String> {
+        let mut reader = Reader { rest: &bytes[..bytes.len().min(most)], ..Reader::default() };
+        let length = reader.rest.len();
         loop {
             match reader.byte()? {
                 b'.' => break,
@@ -68,7 +77,13 @@ impl<'a> Objects<'a> {
             }
         }
         let root = reader.pop()?;
-        Ok(Objects { all: reader.all, root })
+        let behind = &bytes[length - reader.rest.len()..];
+        Ok((Objects { all: reader.all, root }, behind))
+    }
+
+    /// Every object, in the order in which they were made.
+    pub fn all(&self) -> &[Object<'a>] {
+        &self.all
     }
 
     /// What the pickle is of.

@@ -16,6 +16,7 @@ pub struct Weights<'a> {
 }
 
 /// A tensor as it lies in the file.
+#[derive(PartialEq)]
 struct Stored<'a> {
     shape: Vec<usize>,
     values: Values<'a>,
@@ -24,6 +25,7 @@ struct Stored<'a> {
 }
 
 /// Where the numbers are.
+#[derive(PartialEq)]
 enum Values<'a> {
     /// One after the other, little endian, of a type that may be one we do not read.
     Bytes(Dtype, &'a [u8]),
@@ -42,8 +44,11 @@ impl<'a> Weights<'a> {
     pub fn parse(bytes: &'a [u8], state_dict: Option<&str>) -> Result<Weights<'a>, String> {
         let (mut tensors, mut notes) = (BTreeMap::new(), Vec::new());
         match format_of(bytes)? {
-            Format::PyTorch => {
-                let (found, note) = pickle::tensors(bytes, state_dict)?;
+            format @ (Format::PyTorch | Format::Legacy) => {
+                let (found, note) = match format {
+                    Format::PyTorch => pickle::tensors(bytes, state_dict)?,
+                    _ => pickle::legacy_tensors(bytes, state_dict)?,
+                };
                 tensors = pytorch(found)?;
                 notes.extend(note);
             }
@@ -56,9 +61,10 @@ impl<'a> Weights<'a> {
         }
         // counters of the training, not used in inference
         tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
-        if let Some((names, note)) = naming::unwrapped(&tensors.keys().map(String::as_str).collect::<Vec<_>>()) {
-            tensors = names.into_iter().zip(tensors.into_values()).collect();
-            notes.push(note);
+        unwrap(&mut tensors, &mut notes);
+        if naming::keeps_an_attacker(tensors.keys().map(String::as_str)) {
+            notes.push(without_attacker(&mut tensors)?);
+            unwrap(&mut tensors, &mut notes);
         }
         Ok(Weights { tensors, notes })
     }
@@ -112,6 +118,31 @@ impl<'a> Weights<'a> {
         let sign = if stored.negated { -1.0 } else { 1.0 };
         stored.values.convert(shape, sign).map_err(|problem| format!("tensor `{name}`: {problem}"))
     }
+}
+
+/// Takes off what wrappers put before and inside names.
+fn unwrap(tensors: &mut BTreeMap<String, Stored>, notes: &mut Vec<String>) {
+    if let Some((names, note)) = naming::unwrapped(&tensors.keys().map(String::as_str).collect::<Vec<_>>()) {
+        *tensors = names.into_iter().zip(std::mem::take(tensors).into_values()).collect();
+        notes.push(note);
+    }
+}
+
+/// Leaves out what lies beside the model ([`naming::keeps_an_attacker`]), and says so.
+fn without_attacker(tensors: &mut BTreeMap<String, Stored>) -> Result<String, String> {
+    for (name, again) in tensors.range("attacker.model.".to_string()..) {
+        let Some(own) = name.strip_prefix("attacker.") else { break };
+        if tensors.get(own).is_some_and(|first| first != again) {
+            return Err(format!("tensor `{name}` is another than `{own}`, and one of them would be left out"));
+        }
+    }
+    let before = tensors.len();
+    tensors.retain(|name, _| name.starts_with("model."));
+    Ok(format!(
+        "{} tensors beside the model are left out: `attacker.…`, which is the model again, and the normalisation, which the \
+         model file states",
+        before - tensors.len()
+    ))
 }
 
 fn safetensors<'a>(bytes: &'a [u8]) -> Result<BTreeMap<String, Stored<'a>>, String> {
