@@ -8,7 +8,7 @@ mod support;
 use clap::{Arg, Command, CommandFactory};
 use foolproof::attack::{ATTACKS, Entry, Kind};
 use foolproof::cli::Cli;
-use foolproof::config::{Place, Problems, SweepFile};
+use foolproof::config::{Place, Problems, RobustSpec, SweepFile};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
 use foolproof::model::{self, FAMILIES, MODELS};
@@ -272,6 +272,10 @@ fn models() -> String {
             .published
             .as_ref()
             .map_or("–".into(), |p| format!("{:.1} % of {}", 100.0 * p.correct as f64 / p.of as f64, p.of));
+        let left = |r: &RobustSpec| {
+            let a = &r.accuracy;
+            format!("{:.1} % of {} ({} {} {})", 100.0 * a.correct as f64 / a.of as f64, a.of, r.attack, r.norm, r.eps)
+        };
         vec![
             code(entry.name),
             format!("{}{width}", f.family),
@@ -280,9 +284,10 @@ fn models() -> String {
             place,
             pinned.into(),
             accuracy,
+            f.robust.as_ref().map_or("–".into(), left),
         ]
     });
-    table(&["model", "network", "side", "classes", "weights", "pinned", "clean accuracy"], rows)
+    table(&["model", "network", "side", "classes", "weights", "pinned", "clean accuracy", "under attack"], rows)
 }
 
 fn families() -> String {

@@ -349,6 +349,12 @@ fn what_is_known_of_a_repository_counts_before_what_it_says_of_itself() {
 }
 
 #[test]
+fn a_repository_of_several_known_models_says_their_names() {
+    let found = problem(model::find("hub:madrylab/robust-imagenet-models", Path::new("."), &Hub::none()));
+    assert!(found.contains("(hint: one of `salman2020-resnet50-linf`, `salman2020-resnet50-l2`)"), "{found}");
+}
+
+#[test]
 fn every_model_file_of_the_repository_is_known_by_name_and_sound() {
     let mut files: Vec<String> = fs::read_dir("configs/models")
         .unwrap()
@@ -364,16 +370,25 @@ fn every_model_file_of_the_repository_is_known_by_name_and_sound() {
         assert!(model::families::checked(&file).is_ok(), "{}", known.name);
         if let Place::Hub { repository, revision, .. } = &file.place {
             from_hub += 1;
-            let name = repository.split_once('/').unwrap().1;
-            assert_eq!(name, known.name);
+            // where a repository holds one model, that has its name
+            let (owner, name) = repository.split_once('/').unwrap();
+            assert!(name == known.name || !["timm", "edadaltocg"].contains(&owner), "{name}: {}", known.name);
             let commit = revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
             assert!(commit || revision == "main", "{name}: {revision}");
         }
+        if let Some(robust) = &file.robust {
+            assert!(["linf", "l2"].contains(&robust.norm.as_str()) && robust.attack == "autoattack", "{}", known.name);
+            assert!(robust.accuracy.correct < file.published.unwrap().correct, "{}", known.name);
+        }
     }
-    assert_eq!(from_hub, 9);
+    assert_eq!(from_hub, 21);
     let listed = support::foolproof().arg("models").output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert_eq!(listed.lines().count(), 1 + MODELS.len());
     assert!(listed.contains("\nvgg13.tv_in1k,vgg13,,224,1000,unpinned,34964/50000 on imagenet-val,"), "{listed}");
-    assert!(listed.contains(",hub,timm/vgg13.tv_in1k,main\n"), "{listed}");
+    assert!(listed.contains(",hub,timm/vgg13.tv_in1k,main,,\n"), "{listed}");
+    assert!(
+        listed.contains(",main,6731/10000 on cifar10-test by autoattack in linf at 8/255,\"RobustBench, "),
+        "{listed}"
+    );
 }

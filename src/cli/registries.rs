@@ -22,6 +22,11 @@ pub fn models() -> Result<()> {
             .published
             .as_ref()
             .map_or(Default::default(), |p| (format!("{}/{} on {}", p.correct, p.of, p.population), p.source.clone()));
+        let (robust, robust_source) = f.robust.as_ref().map_or(Default::default(), |r| {
+            let a = &r.accuracy;
+            let left = format!("{}/{} on {} by {} in {} at {}", a.correct, a.of, a.population, r.attack, r.norm, r.eps);
+            (left, a.source.clone())
+        });
         rows.push(vec![
             entry.name.into(),
             f.family.clone(),
@@ -34,6 +39,8 @@ pub fn models() -> Result<()> {
             place.into(),
             repository.into(),
             revision.into(),
+            robust,
+            robust_source,
         ]);
     }
     let columns = [
@@ -48,6 +55,8 @@ pub fn models() -> Result<()> {
         "weights",
         "hub",
         "revision",
+        "robust_accuracy",
+        "robust_source",
     ];
     print_csv(&columns, rows)
 }

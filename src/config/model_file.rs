@@ -9,7 +9,7 @@ use std::path::Path;
 /// A model file as written.
 #[derive(Debug, Clone)]
 pub struct ModelFile {
-    /// Architecture: `vgg11` … `vgg19`, with `_bn` for batch norm; `squeezenet1_0`.
+    /// Architecture: `vgg16_bn`, `resnet50`.
     pub family: String,
     /// Keys that only some families have, as given: see [`FamilyKey`].
     pub own: BTreeMap<&'static str, KeyValue>,
@@ -23,7 +23,7 @@ pub struct ModelFile {
     pub mean: [f64; 3],
     /// Divides each channel after that.
     pub std: [f64; 3],
-    /// How the tensors are named: `timm` or `torchvision`; not given: as the file shows.
+    /// Whose names the tensors have: `timm`, `torchvision` and others; not given: as the file shows.
     pub keys: Option<String>,
     /// Key of the state dict in a weight file of PyTorch's that holds several; not given: one of the usual names.
     pub state_dict: Option<String>,
@@ -33,6 +33,8 @@ pub struct ModelFile {
     pub sha256: Option<String>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
+    /// Accuracy under attack others have measured.
+    pub robust: Option<RobustSpec>,
 }
 
 /// A key that only some families have; a family's registry line declares its own.
@@ -147,6 +149,19 @@ pub struct PublishedSpec {
     pub source: String,
 }
 
+/// `[robust_accuracy]`.
+#[derive(Debug, Clone)]
+pub struct RobustSpec {
+    /// `autoattack`.
+    pub attack: String,
+    /// `linf`.
+    pub norm: String,
+    /// As it is written: `8/255`.
+    pub eps: String,
+    /// What is left, of which images, by whom.
+    pub accuracy: PublishedSpec,
+}
+
 impl ModelText {
     /// Reads a model file, with the keys that families declare; all its problems at once.
     pub fn parse(path: &Path, text: &str, own: &[FamilyKey]) -> Result<ModelText> {
@@ -207,7 +222,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let state_dict = top.text("state_dict").map(|key| key.value);
     let place = place(top);
     let sha256 = sha256(top);
-    let published = published(top);
+    let (published, robust) = (published(top), robust(top));
     let size = |key: &'static str, found: Option<super::At<u64>>, most: u64| {
         let value = found.as_ref().map_or(0, |v| v.value);
         if value == 0 || value > most {
@@ -229,6 +244,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         place: place?,
         sha256,
         published,
+        robust,
     })
 }
 
@@ -268,27 +284,30 @@ fn sha256(top: &Table) -> Option<String> {
 }
 
 fn published(top: &Table) -> Option<PublishedSpec> {
-    let published = top.table("clean_accuracy", |t| {
-        let (population, source) = (t.required_text("population"), t.required_text("source"));
-        let (correct, of) = (t.count("correct"), t.count("of"));
-        let sound = correct
-            .as_ref()
-            .zip(of.as_ref())
-            .is_some_and(|(c, n)| (1..=MOST_IMAGES).contains(&n.value) && c.value <= n.value);
-        if !sound {
-            t.problem(
-                t.line,
-                "`clean_accuracy`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000",
-            );
-        }
-        Some(PublishedSpec {
-            population: population?.value,
-            correct: correct?.value,
-            of: of?.value,
-            source: source?.value,
-        })
+    top.table("clean_accuracy", |t| accuracy(t, "clean_accuracy")).flatten()
+}
+
+fn robust(top: &Table) -> Option<RobustSpec> {
+    let robust = top.table("robust_accuracy", |t| {
+        let (attack, norm, eps) = (t.required_text("attack"), t.required_text("norm"), t.required_text("eps"));
+        let accuracy = accuracy(t, "robust_accuracy");
+        Some(RobustSpec { attack: attack?.value, norm: norm?.value, eps: eps?.value, accuracy: accuracy? })
     });
-    published.flatten()
+    robust.flatten()
+}
+
+/// How many of which images, by whom.
+fn accuracy(t: &Table, name: &str) -> Option<PublishedSpec> {
+    let (population, source) = (t.required_text("population"), t.required_text("source"));
+    let (correct, of) = (t.count("correct"), t.count("of"));
+    let sound = correct
+        .as_ref()
+        .zip(of.as_ref())
+        .is_some_and(|(c, n)| (1..=MOST_IMAGES).contains(&n.value) && c.value <= n.value);
+    if !sound {
+        t.problem(t.line, format!("`{name}`: expected `correct` and `of`, whole numbers with correct ≤ of ≤ 10000000"));
+    }
+    Some(PublishedSpec { population: population?.value, correct: correct?.value, of: of?.value, source: source?.value })
 }
 
 /// `hub`, if it is there.
@@ -339,7 +358,7 @@ pub const SAFETENSORS: &str = "model.safetensors";
 const MOST_SIDE: u64 = 4096;
 
 /// Namings of tensors.
-const KEYS: [&str; 2] = ["timm", "torchvision"];
+const KEYS: [&str; 5] = ["deepmind", "pytorch-cifar", "timm", "torchvision", "trades"];
 
 /// What `sha256` says where it is not known yet.
 pub const UNPINNED: &str = "unpinned";

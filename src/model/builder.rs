@@ -124,6 +124,11 @@ impl<'a> Builder<'a> {
         self.keys.as_ref().map_or_else(|| self.has(by), |named| named == keys)
     }
 
+    /// Whether weights are read; else the network is only listed.
+    pub fn is_read(&self) -> bool {
+        self.taken.is_some()
+    }
+
     /// Whether the file has this tensor; not where the network is only listed.
     pub fn has(&self, tensor: &str) -> bool {
         self.taken.as_ref().is_some_and(|taken| taken.is_there(tensor))

@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 /// Every model that is known without a file of the user's.
-pub static MODELS: [BuiltIn; 12] = [
+pub static MODELS: [BuiltIn; 24] = [
     embedded!("vgg11-half-cifar10"),
     embedded!("vgg11-half-cifar10-robust"),
     described!("vgg16_bn_cifar10"),
@@ -58,6 +58,18 @@ pub static MODELS: [BuiltIn; 12] = [
     described!("vgg16_bn.tv_in1k"),
     described!("vgg19_bn.tv_in1k"),
     described!("squeezenet1_0-imagenet"),
+    described!("resnet18_cifar10"),
+    described!("resnet18.tv_in1k"),
+    described!("resnet50.tv_in1k"),
+    described!("resnet50.a1_in1k"),
+    described!("deit_small_patch16_224.fb_in1k"),
+    described!("convnext_tiny.fb_in1k"),
+    described!("salman2020-resnet50-linf"),
+    described!("salman2020-resnet50-l2"),
+    described!("wang2023-wrn28-10-linf"),
+    described!("wang2023-wrn28-10-l2"),
+    described!("wang2023-wrn70-16-linf"),
+    described!("wang2023-wrn70-16-l2"),
 ];
 
 impl BuiltIn {

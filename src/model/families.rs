@@ -1,13 +1,26 @@
 //! The registry of families. A new one is one file and one line in [`FAMILIES`].
 
 use super::family::Family;
-use super::{squeezenet, vgg};
+use super::{convnext, densenet, mobilenet, preact_resnet, resnet, squeezenet, vgg, vit, wide_resnet};
 use crate::config::{FamilyKey, ModelFile, ModelText};
 use crate::error::{Result, hint};
 use std::path::Path;
 
 /// Every family.
-pub const FAMILIES: &[&Family] = &[&vgg::FAMILY, &squeezenet::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &vgg::FAMILY,
+    &squeezenet::FAMILY,
+    &resnet::FAMILY,
+    &resnet::CIFAR,
+    &preact_resnet::FAMILY,
+    &wide_resnet::FAMILY,
+    &wide_resnet::DEEPMIND,
+    &densenet::FAMILY,
+    &mobilenet::FAMILY,
+    &mobilenet::TIMM,
+    &convnext::FAMILY,
+    &vit::FAMILY,
+];
 
 /// The family of this name.
 pub fn find(name: &str) -> Result<&'static Family, String> {
@@ -59,7 +72,8 @@ mod tests {
 
     /// Every key that is not a family's.
     const PLAIN: &str = "family = \"f\"\nclasses = 2\nside = 32\nresize = 32\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
-                         hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n";
+                         hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n\
+                         robust_accuracy = {}\n";
 
     #[test]
     fn keys_of_one_name_are_of_one_kind_and_none_is_a_key_of_every_model() {

@@ -73,11 +73,9 @@ fn from_hub(text: &str, hub: &Hub) -> Result<ModelSource> {
         Error::usage(format!("model `{HUB}{text}`: expected {HUB}owner/name or {HUB}owner/name@revision"))
     })?;
     let asks_for_no_revision = !text.contains('@');
-    for known in MODELS.iter().filter(|_| asks_for_no_revision) {
-        let file = known.file()?;
-        if matches!(&file.place, Place::Hub { repository, .. } if *repository == spec.repository) {
-            return find(known.name, Path::new("."), hub);
-        }
+    let known = if asks_for_no_revision { known_of(&spec.repository)? } else { None };
+    if let Some(name) = known {
+        return find(name, Path::new("."), hub);
     }
     let file = repository::describe(&spec, hub)?;
     let (_, name) = spec.repository.split_once('/').expect("checked");
@@ -85,6 +83,27 @@ fn from_hub(text: &str, hub: &Hub) -> Result<ModelSource> {
     let commit = source.commit.as_deref().unwrap_or(&spec.revision);
     source.origin = Some(format!("{HUB}{}@{commit}", spec.repository));
     Ok(source)
+}
+
+/// The model that is known of a repository.
+///
+/// # Errors
+/// Several, which have names.
+fn known_of(repository: &str) -> Result<Option<&'static str>> {
+    let mut names = Vec::new();
+    for known in &MODELS {
+        if matches!(&known.file()?.place, Place::Hub { repository: of, .. } if of == repository) {
+            names.push(known.name);
+        }
+    }
+    match names.as_slice() {
+        [] => Ok(None),
+        [name] => Ok(Some(*name)),
+        _ => Err(Error::usage(format!(
+            "model `{HUB}{repository}`: several models are known of it (hint: one of `{}`)",
+            names.join("`, `")
+        ))),
+    }
 }
 
 /// A described model with its weights, from beside its model file `path`, from the data folder, or from the Hub.

@@ -3,21 +3,28 @@
 mod archive;
 pub mod builder;
 mod built_in;
+mod convnext;
+mod densenet;
 pub mod families;
 pub mod family;
 mod find;
 mod format;
 pub mod layer;
 mod legacy;
+mod mobilenet;
 mod naming;
 mod pickle;
 mod portable;
+mod preact_resnet;
 mod repository;
+mod resnet;
 mod source;
 pub mod squeezenet;
 mod unpickle;
 pub mod vgg;
+mod vit;
 mod weights;
+mod wide_resnet;
 mod width;
 
 pub use builder::{Builder, Named, Network};

@@ -99,8 +99,10 @@ fn parse(text: &str) -> Result<ModelFile, String> {
     let share = get("crop_pct").map_or(Some(0.875), Value::as_f64).ok_or_else(|| missing("crop_pct"))?;
     let resize = whole((side as f64 / share).floor(), MOST_SIDE).filter(|r| *r >= side);
     let resize = resize.ok_or_else(|| format!("crop_pct {share}: expected a share above 0 and up to 1"))?;
+    let small = format!("{architecture}_cifar");
+    let is_small = side <= SMALL && families::find(&small).is_ok();
     Ok(ModelFile {
-        family: architecture.into(),
+        family: if is_small { small } else { architecture.into() },
         own: BTreeMap::new(),
         classes,
         side,
@@ -112,8 +114,12 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         place: Place::File(String::new()),
         sha256: None,
         published: None,
+        robust: None,
     })
 }
+
+/// ResNets for images up to this side have a first convolution of 3×3, whatever timm calls them.
+const SMALL: usize = 64;
 
 const MOST_SIDE: f64 = 4096.0;
 const MOST_CLASSES: f64 = 100_000.0;
@@ -144,6 +150,9 @@ mod tests {
         assert_eq!(parse(&CONFIG.replace("\"crop_pct\": 0.875,", "")).unwrap().resize, Some(256));
         let cifar = CONFIG.replace("224, 224", "32, 32").replace("0.875", "1.0");
         assert_eq!(parse(&cifar).unwrap().resize, Some(32));
+        // as `detectors` describes its ResNets for CIFAR
+        assert_eq!(parse(&cifar.replace("vgg16", "resnet18")).unwrap().family, "resnet18_cifar");
+        assert_eq!(parse(&CONFIG.replace("vgg16", "resnet18")).unwrap().family, "resnet18");
     }
 
     #[test]
