@@ -1,0 +1,341 @@
+//! From the bytes of a file to the graph: names resolved, node by node.
+
+use super::builder::Builder;
+use super::call::Call;
+use super::external::External;
+use super::operators;
+use super::proto::{self, Kind, Model};
+use super::tensor::{Room, Tensor, count};
+use super::value::{Batch, Data, Value};
+use crate::kernel::graph::{Graph, Op};
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+/// A network from an ONNX file.
+#[derive(Debug)]
+pub struct Imported {
+    /// The network.
+    pub graph: Graph<f32>,
+    /// Outputs of nodes by the file's names: values of the graph that its logits depend on, in the order of computation.
+    pub names: Vec<(String, usize)>,
+    /// What the user is to know, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Versions of ONNX's operators that are read. Exporters of the last years write 11 to 20.
+const OPSETS: RangeInclusive<i64> = 6..=25;
+
+/// Reads a classifier: images N×channels×height×width (or channels last) of three channels or one, logits N×classes. External
+/// data may lie in `folder`. Where the file leaves the size open, it is `size`. Of a grey image the first channel counts.
+///
+/// # Errors
+/// What the file has that there is no operation for, by its node and operator, and what would do; what is damaged.
+pub fn import(
+    bytes: &[u8],
+    folder: Option<&Path>,
+    size: Option<[usize; 2]>,
+    mean: [f64; 3],
+    std: [f64; 3],
+) -> Result<Imported, String> {
+    let file = File::parse(bytes, folder)?;
+    let layout = Layout::of(file.input(), size)?;
+    let mut graph = Graph::new(layout.size, mean, std);
+    let image = layout.image(&mut graph)?;
+    file.network(graph, layout.images, image)
+}
+
+/// Reads a network on any numbers, for tests of single operators: the image 3×1×width holds its input row by row, and its
+/// output is taken row by row. Every shape is the file's, without a batch.
+///
+/// # Errors
+/// See [`import`].
+pub fn import_numbers(bytes: &[u8]) -> Result<Imported, String> {
+    let file = File::parse(bytes, None)?;
+    let dims = file.input().dims.as_ref().and_then(|dims| dims.iter().map(|d| usize::try_from((*d)?).ok()).collect());
+    let dims: Vec<usize> = dims.ok_or("an input of open size")?;
+    let n = count(&dims)?;
+    let mut graph = Graph::new([1, n.div_ceil(3).max(1)], [0.0; 3], [1.0; 3]);
+    let id = graph.push(Op::Reshape { shape: vec![3 * n.div_ceil(3)] }, &[0])?;
+    let id = graph.push(Op::Slice { axis: 0, start: 0, end: n, step: 1 }, &[id])?;
+    file.network(graph, Some(1), Value::made(dims, None, id))
+}
+
+/// A file before its nodes are read.
+struct File<'a> {
+    graph: proto::Graph<'a>,
+    /// Which of the graph's inputs is no weight.
+    input: usize,
+    opset: i64,
+    external: External,
+    room: Room,
+}
+
+impl<'a> File<'a> {
+    fn parse(bytes: &'a [u8], folder: Option<&Path>) -> Result<File<'a>, String> {
+        let model =
+            Model::parse(bytes).map_err(|problem| format!("the file is no ONNX model, or damaged: {problem}"))?;
+        let own = model.opsets.iter().find(|(domain, _)| ["", "ai.onnx"].contains(domain));
+        let opset = own.map_or(1, |(_, version)| *version);
+        if !OPSETS.contains(&opset) {
+            let (first, last) = (OPSETS.start(), OPSETS.end());
+            return Err(format!(
+                "version {opset} of ONNX's operators, of which {first} to {last} are read (hint: `opset_version=18` when \
+                 exporting, or `onnx.version_converter.convert_version`)"
+            ));
+        }
+        let graph = model.graph.ok_or("the file has no network")?;
+        if graph.sparse {
+            return Err("sparse weights are not read (hint: save them in full)".into());
+        }
+        let is_weight = |place: &proto::Place| graph.initializers.iter().any(|t| t.name == place.name);
+        let inputs: Vec<usize> = (0..graph.inputs.len()).filter(|i| !is_weight(&graph.inputs[*i])).collect();
+        let [input] = inputs.as_slice() else {
+            let names: Vec<&str> = inputs.iter().map(|i| graph.inputs[*i].name).collect();
+            return Err(format!("inputs {names:?}: a classifier has one, its images"));
+        };
+        let (input, external) = (*input, folder.map_or_else(External::none, External::beside));
+        let room = Room::for_bytes(bytes.len().saturating_add(external.bytes(&graph)));
+        Ok(File { graph, input, opset, external, room })
+    }
+
+    fn input(&self) -> &proto::Place<'a> {
+        &self.graph.inputs[self.input]
+    }
+
+    /// Reads every node, with batches of so many images (`None`: of any number), and the image as a value.
+    fn network(self, graph: Graph<f32>, images: Option<usize>, image: Value) -> Result<Imported, String> {
+        let output = self.graph.outputs.first().ok_or("the network has no output")?;
+        let mut builder = Builder::new(graph, images, self.room);
+        let mut values = Values::of(&self.graph, &self.external)?;
+        values.give(self.graph.inputs[self.input].name, image)?;
+        if let Some(other) = self.graph.outputs.get(1) {
+            builder.note(format!("of several outputs the first is taken, `{}`, not `{}`", output.name, other.name));
+        }
+        let mut names = Vec::new();
+        for node in &self.graph.nodes {
+            let name = if node.name.is_empty() { node.outputs.first().unwrap_or(&"") } else { &node.name };
+            let problem = |problem: String| format!("node `{name}` ({}): {problem}", node.operator);
+            let inputs =
+                node.inputs.iter().map(|input| values.take(input, &mut builder)).collect::<Result<Vec<_>, _>>();
+            let mut call = Call::new(node, self.opset, inputs.map_err(problem)?);
+            let is_last = node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
+            let made = operators::run(&mut builder, &mut call, &self.external, is_last).map_err(problem)?;
+            if let Some(attribute) = call.unknown_attribute() {
+                return Err(problem(format!("attribute `{attribute}` is not understood")));
+            }
+            for (i, output) in node.outputs.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                match made.get(i) {
+                    Some(value) => {
+                        if let Data::Made(id) = value.data {
+                            names.push((output.to_string(), id));
+                        }
+                        values.give(output, value.clone()).map_err(problem)?;
+                    }
+                    None if !values.is_wanted(output) => {}
+                    None => return Err(problem(format!("its output {i} is read and not computed"))),
+                }
+            }
+        }
+        let value = values.take(output.name, &mut builder)?.ok_or("the output has no name")?;
+        finished(builder, &value, names, output.name)
+    }
+}
+
+/// Values that are given, by name, as long as something is to read them.
+struct Values<'a> {
+    given: HashMap<&'a str, Value>,
+    weights: HashMap<&'a str, &'a proto::Tensor<'a>>,
+    /// How often each is still to be read.
+    readers: HashMap<&'a str, usize>,
+    external: &'a External,
+}
+
+impl<'a> Values<'a> {
+    fn of(graph: &'a proto::Graph<'a>, external: &'a External) -> Result<Values<'a>, String> {
+        let (mut weights, mut readers) = (HashMap::new(), HashMap::new());
+        for tensor in &graph.initializers {
+            if weights.insert(tensor.name, tensor).is_some() {
+                return Err(format!("two weights of the name `{}`", tensor.name));
+            }
+        }
+        let outputs = graph.outputs.iter().take(1).map(|output| &output.name);
+        for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(outputs) {
+            *readers.entry(*name).or_insert(0) += 1;
+        }
+        Ok(Values { given: HashMap::new(), weights, readers, external })
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.readers.get(name).is_some_and(|n| *n > 0)
+    }
+
+    fn is_wanted_again(&self, name: &str) -> bool {
+        self.readers.get(name).is_some_and(|n| *n > 1)
+    }
+
+    /// Gives a value its name.
+    fn give(&mut self, name: &'a str, value: Value) -> Result<(), String> {
+        if self.weights.contains_key(name) {
+            return Err(format!("two values of the name `{name}`"));
+        }
+        if self.is_wanted(name) && self.given.insert(name, value).is_some() {
+            return Err(format!("two values of the name `{name}`"));
+        }
+        Ok(())
+    }
+
+    /// A value by its name, for the last time where nothing else reads it; `None`: it is left out.
+    fn take(&mut self, name: &'a str, builder: &mut Builder) -> Result<Option<Value>, String> {
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let readers = self.readers.get_mut(name).ok_or_else(|| format!("`{name}` is read, and nothing gives it"))?;
+        *readers -= 1;
+        let is_last = *readers == 0;
+        if let Some(value) = self.given.get(name) {
+            let value = value.clone();
+            if is_last {
+                self.given.remove(name);
+            }
+            return Ok(Some(value));
+        }
+        let Some(tensor) = self.weights.get(name) else {
+            return Err(format!("it reads `{name}`, which nothing before it gives"));
+        };
+        let of_tensor = |problem: String| format!("`{name}`: {problem}");
+        let read = Tensor::read(tensor, self.external).map_err(of_tensor)?;
+        builder.room.take(2 * read.kept()).map_err(of_tensor)?;
+        if Kind::of(tensor.kind).is_ok_and(|kind| kind.is_float() && kind != Kind::F32) {
+            builder.note("weights of another precision are computed as f32".into());
+        }
+        let value = Value::known(read);
+        if !is_last {
+            self.given.insert(name, value.clone());
+        }
+        Ok(Some(value))
+    }
+}
+
+/// How the file's input holds images.
+struct Layout {
+    images: Option<usize>,
+    channels: usize,
+    channels_last: bool,
+    size: [usize; 2],
+}
+
+impl Layout {
+    fn of(input: &proto::Place, size: Option<[usize; 2]>) -> Result<Layout, String> {
+        let problem = |what: String| format!("input `{}`: {what}", input.name);
+        match Kind::of(input.kind) {
+            Ok(kind) if kind.is_float() => {}
+            _ => {
+                return Err(problem(
+                    "images are floats from 0 to 1 here (hint: export a network that takes floats)".into(),
+                ));
+            }
+        }
+        let Some([n, c, h, w]) = input.dims.as_ref().and_then(|dims| <[Option<i64>; 4]>::try_from(dims.clone()).ok())
+        else {
+            return Err(problem(format!("shape {:?}: images are N×channels×height×width", input.dims)));
+        };
+        let is_image = |channels: Option<i64>| [Some(1), Some(3)].contains(&channels);
+        let channels_last = !is_image(c) && is_image(w);
+        let (c, sides) = if channels_last { (w, [c, h]) } else { (c, [h, w]) };
+        let channels = match c {
+            None => 3,
+            Some(1) => 1,
+            Some(3) => 3,
+            Some(other) => return Err(problem(format!("{other} channels: an image has 3, or 1 where it is grey"))),
+        };
+        let open = "its height and width are open (hint: `side` in the model file)".to_string();
+        let side = |axis: usize| match (sides[axis].filter(|s| *s > 0), size.map(|s| s[axis] as i64)) {
+            (Some(own), Some(wanted)) if own != wanted => Err(problem(format!(
+                "images of {own} pixels a side, not of {wanted} (hint: `side = {own}` in the model file)"
+            ))),
+            (Some(side), _) | (None, Some(side)) => {
+                let side = usize::try_from(side).ok().filter(|side| *side <= MOST_SIDE);
+                side.ok_or_else(|| problem(format!("images of more than {MOST_SIDE} pixels a side")))
+            }
+            (None, None) => Err(problem(open.clone())),
+        };
+        let images = n.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        if images.is_some_and(|n| n > MOST_IMAGES) {
+            return Err(problem(format!("batches of {images:?}")));
+        }
+        Ok(Layout { images, channels, channels_last, size: [side(0)?, side(1)?] })
+    }
+
+    /// The image as the file's input.
+    fn image(&self, graph: &mut Graph<f32>) -> Result<Value, String> {
+        let (mut id, [height, width]) = (0, self.size);
+        if self.channels == 1 {
+            id = graph.push(Op::Slice { axis: 0, start: 0, end: 1, step: 1 }, &[id])?;
+        }
+        let mut dims = vec![1, self.channels, height, width];
+        if self.channels_last {
+            id = graph.push(Op::Transpose { axes: vec![1, 2, 0] }, &[id])?;
+            dims = vec![1, height, width, self.channels];
+        }
+        let batch = (self.images != Some(1)).then_some(Batch { axis: 0, outer: 1 });
+        Ok(Value::made(dims, batch, id))
+    }
+}
+
+/// The graph whose last value is this output.
+fn finished(mut builder: Builder, output: &Value, names: Vec<(String, usize)>, name: &str) -> Result<Imported, String> {
+    let problem = |what: String| format!("output `{name}`: {what}");
+    if output.is_known() {
+        return Err(problem("it does not depend on the image".into()));
+    }
+    let id = builder.made(output, &[count(&output.dims)?]).map_err(problem)?;
+    let (batch, dims) = (output.batch, &output.dims);
+    // classes along one axis, images along another
+    let apart = batch.is_none_or(|b| dims[b.axis] == 1) && dims.iter().filter(|size| **size > 1).count() <= 1;
+    if !apart {
+        return Err(problem(format!("shape {:?}: logits are images × classes", builder.true_dims(output))));
+    }
+    if id != builder.graph.nodes().len() {
+        // what comes behind it is not wanted
+        let shape = builder.graph.shape(id).to_vec();
+        builder.graph.push(Op::Reshape { shape }, &[id])?;
+    }
+    let graph = builder.graph;
+    let mut last = id;
+    while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
+        match node.op {
+            Op::Reshape { .. } => last = node.inputs[0],
+            Op::Softmax { .. } => {
+                builder.notes.push(
+                    "the network ends in Softmax, which is part of it: what is attacked are probabilities, whose gradients \
+                     vanish where it is sure (hint: export it without, up to its logits)"
+                        .into(),
+                );
+                break;
+            }
+            _ => break,
+        }
+    }
+    let needed = needed(&graph);
+    let names = names.into_iter().filter(|(_, id)| needed[*id]).collect();
+    Ok(Imported { graph, names, notes: builder.notes })
+}
+
+/// Which values the last one depends on.
+fn needed(graph: &Graph<f32>) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes().len() + 1];
+    *needed.last_mut().expect("the image at least") = true;
+    for (i, node) in graph.nodes().iter().enumerate().rev() {
+        if needed[i + 1] {
+            node.inputs.iter().for_each(|x| needed[*x] = true);
+        }
+    }
+    needed
+}
+
+/// A larger side is a slip of the pen, as in a model file.
+const MOST_SIDE: usize = 4096;
+
+/// A file for larger batches is a slip, too.
+const MOST_IMAGES: usize = 1 << 16;
