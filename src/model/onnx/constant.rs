@@ -25,13 +25,15 @@ const fn truth(name: &'static str, float: fn(f64, f64) -> f64, int: fn(i64, i64)
     Pair { name, float, int, truth: true }
 }
 
-const PAIRS: [Pair; 15] = [
+const PAIRS: [Pair; 16] = [
     pair("Add", |a, b| a + b, i64::checked_add),
     pair("Sub", |a, b| a - b, i64::checked_sub),
     pair("Mul", |a, b| a * b, i64::checked_mul),
     pair("Div", |a, b| a / b, i64::checked_div),
     pair("Pow", f64::powf, |a, b| a.checked_pow(u32::try_from(b).ok()?)),
-    pair("Mod", |a, b| a % b, i64::checked_rem_euclid),
+    // with the sign of the divisor, or (attribute `fmod`) of the dividend
+    pair("Mod", |a, b| if a % b != 0.0 && (a < 0.0) != (b < 0.0) { a % b + b } else { a % b }, |a, b| a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r })),
+    pair("Fmod", |a, b| a % b, i64::checked_rem),
     pair("Max", |a, b| if a.is_nan() || a > b { a } else { b }, |a, b| Some(a.max(b))),
     pair("Min", |a, b| if a.is_nan() || a < b { a } else { b }, |a, b| Some(a.min(b))),
     truth("Equal", |a, b| f64::from(a == b), |a, b| Some(i64::from(a == b))),

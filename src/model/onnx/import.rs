@@ -23,8 +23,8 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
-/// Versions of ONNX's operators that are read. Exporters of the last years write 11 to 20.
-const OPSETS: RangeInclusive<i64> = 6..=25;
+/// Versions of ONNX's operators that are read. Exporters of the last years write 11 to 21; ONNX's own tests are of 6 to 28.
+const OPSETS: RangeInclusive<i64> = 6..=28;
 
 /// Reads a classifier: images N×channels×height×width (or channels last) of three channels or one, logits N×classes. External
 /// data may lie in `folder`. Where the file leaves the size open, it is `size`. Of a grey image the first channel counts.
@@ -42,23 +42,34 @@ pub fn import(
     let layout = Layout::of(file.input(), size)?;
     let mut graph = Graph::new(layout.size, mean, std);
     let image = layout.image(&mut graph)?;
-    file.network(graph, layout.images, image)
+    let output = file.network(graph, layout.images, image, true)?;
+    output.check_logits()?;
+    output.finished()
 }
 
 /// Reads a network on any numbers, for tests of single operators: the image 3×1×width holds its input row by row, and its
-/// output is taken row by row. Every shape is the file's, without a batch.
+/// output is taken row by row. The first axis is that of a batch where `is_batch`, and every other shape is the file's.
 ///
 /// # Errors
 /// See [`import`].
-pub fn import_numbers(bytes: &[u8]) -> Result<Imported, String> {
+pub fn import_numbers(bytes: &[u8], is_batch: bool) -> Result<Imported, String> {
     let file = File::parse(bytes, None)?;
     let dims = file.input().dims.as_ref().and_then(|dims| dims.iter().map(|d| usize::try_from((*d)?).ok()).collect());
-    let dims: Vec<usize> = dims.ok_or("an input of open size")?;
+    let mut dims: Vec<usize> = dims.ok_or("an input of open size")?;
+    let mut images = 1;
+    if let (Some(first), true) = (dims.first_mut(), is_batch) {
+        images = std::mem::replace(first, 1);
+    }
     let n = count(&dims)?;
     let mut graph = Graph::new([1, n.div_ceil(3).max(1)], [0.0; 3], [1.0; 3]);
     let id = graph.push(Op::Reshape { shape: vec![3 * n.div_ceil(3)] }, &[0])?;
     let id = graph.push(Op::Slice { axis: 0, start: 0, end: n, step: 1 }, &[id])?;
-    file.network(graph, Some(1), Value::made(dims, None, id))
+    let batch = (images > 1).then_some(Batch { axis: 0, outer: 1 });
+    let output = file.network(graph, Some(images), Value::made(dims, batch, id), false)?;
+    if output.value.batch != batch {
+        return Err("its output does not begin with the batch".into());
+    }
+    output.finished()
 }
 
 /// A file before its nodes are read.
@@ -103,8 +114,15 @@ impl<'a> File<'a> {
         &self.graph.inputs[self.input]
     }
 
-    /// Reads every node, with batches of so many images (`None`: of any number), and the image as a value.
-    fn network(self, graph: Graph<f32>, images: Option<usize>, image: Value) -> Result<Imported, String> {
+    /// Reads every node, with batches of so many images (`None`: of any number), and the image as a value. Logits may be
+    /// less one number an image.
+    fn network(
+        self,
+        graph: Graph<f32>,
+        images: Option<usize>,
+        image: Value,
+        are_logits: bool,
+    ) -> Result<Output, String> {
         let output = self.graph.outputs.first().ok_or("the network has no output")?;
         let mut builder = Builder::new(graph, images, self.room);
         let mut values = Values::of(&self.graph, &self.external)?;
@@ -119,7 +137,8 @@ impl<'a> File<'a> {
             let inputs =
                 node.inputs.iter().map(|input| values.take(input, &mut builder)).collect::<Result<Vec<_>, _>>();
             let mut call = Call::new(node, self.opset, inputs.map_err(problem)?);
-            let is_last = node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
+            let is_last =
+                are_logits && node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
             let made = operators::run(&mut builder, &mut call, &self.external, is_last).map_err(problem)?;
             if let Some(attribute) = call.unknown_attribute() {
                 return Err(problem(format!("attribute `{attribute}` is not understood")));
@@ -138,7 +157,7 @@ impl<'a> File<'a> {
             }
         }
         let value = values.take(output.name, &mut builder)?.ok_or("the output has no name")?;
-        finished(builder, &value, names, output.name)
+        Ok(Output { builder, value, names, name: output.name.into() })
     }
 }
 
@@ -283,43 +302,63 @@ impl Layout {
     }
 }
 
-/// The graph whose last value is this output.
-fn finished(mut builder: Builder, output: &Value, names: Vec<(String, usize)>, name: &str) -> Result<Imported, String> {
-    let problem = |what: String| format!("output `{name}`: {what}");
-    if output.is_known() {
-        return Err(problem("it does not depend on the image".into()));
+/// What a network gives.
+struct Output {
+    builder: Builder,
+    value: Value,
+    names: Vec<(String, usize)>,
+    name: String,
+}
+
+impl Output {
+    fn problem(&self, what: &str) -> String {
+        format!("output `{}`: {what}", self.name)
     }
-    let id = builder.made(output, &[count(&output.dims)?]).map_err(problem)?;
-    let (batch, dims) = (output.batch, &output.dims);
-    // classes along one axis, images along another
-    let apart = batch.is_none_or(|b| dims[b.axis] == 1) && dims.iter().filter(|size| **size > 1).count() <= 1;
-    if !apart {
-        return Err(problem(format!("shape {:?}: logits are images × classes", builder.true_dims(output))));
-    }
-    if id != builder.graph.nodes().len() {
-        // what comes behind it is not wanted
-        let shape = builder.graph.shape(id).to_vec();
-        builder.graph.push(Op::Reshape { shape }, &[id])?;
-    }
-    let graph = builder.graph;
-    let mut last = id;
-    while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
-        match node.op {
-            Op::Reshape { .. } => last = node.inputs[0],
-            Op::Softmax { .. } => {
-                builder.notes.push(
-                    "the network ends in Softmax, which is part of it: what is attacked are probabilities, whose gradients \
-                     vanish where it is sure (hint: export it without, up to its logits)"
-                        .into(),
-                );
-                break;
+
+    /// Refuses what is not classes along one axis, and images along another.
+    fn check_logits(&self) -> Result<(), String> {
+        let dims = &self.value.dims;
+        let apart = self.value.batch.is_none_or(|b| dims[b.axis] == 1);
+        match apart && dims.iter().filter(|size| **size > 1).count() <= 1 {
+            true => Ok(()),
+            false => {
+                let dims = self.builder.true_dims(&self.value);
+                Err(self.problem(&format!("shape {dims:?}: logits are images × classes")))
             }
-            _ => break,
         }
     }
-    let needed = needed(&graph);
-    let names = names.into_iter().filter(|(_, id)| needed[*id]).collect();
-    Ok(Imported { graph, names, notes: builder.notes })
+
+    /// The graph whose last value it is.
+    fn finished(mut self) -> Result<Imported, String> {
+        if self.value.is_known() {
+            return Err(self.problem("it does not depend on the image"));
+        }
+        let shape = [count(&self.value.dims)?];
+        let id = self.builder.made(&self.value, &shape).map_err(|problem| self.problem(&problem))?;
+        let Builder { mut graph, mut notes, .. } = self.builder;
+        if id != graph.nodes().len() {
+            // what comes behind it is not wanted
+            graph.push(Op::Reshape { shape: shape.to_vec() }, &[id])?;
+        }
+        let mut last = id;
+        while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
+            match node.op {
+                Op::Reshape { .. } => last = node.inputs[0],
+                Op::Softmax { .. } => {
+                    notes.push(
+                        "the network ends in Softmax, which is part of it: what is attacked are probabilities, whose \
+                         gradients vanish where it is sure (hint: export it without, up to its logits)"
+                            .into(),
+                    );
+                    break;
+                }
+                _ => break,
+            }
+        }
+        let needed = needed(&graph);
+        let names = self.names.into_iter().filter(|(_, id)| needed[*id]).collect();
+        Ok(Imported { graph, names, notes })
+    }
 }
 
 /// Which values the last one depends on.

@@ -3,7 +3,7 @@
 use super::super::builder::{Builder, Fact};
 use super::super::call::Call;
 use super::super::constant::{function_of, pair_of};
-use super::super::tensor::Tensor;
+use super::super::tensor::{Tensor, count};
 use super::super::value::{Data, Root, Value};
 use crate::kernel::graph::{Activation, Op, Window};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ impl Builder {
         call.pass_over(&["broadcast"]);
         let (a, b) = (call.input(0)?, call.input(1)?);
         match call.node.operator {
-            "Mod" if call.flag("fmod", false)? && !(a.is_known() && b.is_known()) => Err("it is not smooth".into()),
+            "Mod" if call.flag("fmod", false)? => self.pair_of("Fmod", a, b),
             operator => self.pair_of(operator, a, b),
         }
     }
@@ -347,17 +347,21 @@ impl Builder {
         if a.is_known() && b.is_known() {
             return self.chosen(condition, a, b);
         }
-        let float = |number: f32| Value::known(Tensor::floats(vec![], vec![number]));
-        let mut parts = Vec::with_capacity(2);
-        for (value, [yes, no]) in [(a, [1.0, 0.0]), (b, [0.0, 1.0])] {
-            let known = value.tensor().map(|t| (0..t.kept()).all(|i| t.at(i).is_finite()));
-            if known == Some(false) {
-                return Err("infinite numbers beside some that are computed from the image".into());
-            }
-            let mask = self.chosen(condition, &float(yes), &float(no))?;
-            parts.push(self.pair_of("Mul", value, &mask)?);
+        // both, one behind the other, and of each place the one that is wanted
+        let (values, batch) = self.aligned(vec![condition.clone(), a.clone(), b.clone()])?;
+        let dims = Builder::broadcast(&values)?;
+        let n = count(&dims)?;
+        let mut flat = Vec::with_capacity(2);
+        for value in &values[1..] {
+            let whole = self.expanded(value, &dims)?;
+            flat.push(Value { batch: None, dims: vec![n], data: whole.data });
         }
-        self.pair_of("Add", &parts[0], &parts[1])
+        let both = self.joined(flat, 0)?;
+        let condition = self.expanded(&values[0], &dims)?.tensor().expect("known");
+        self.room.take(2 * n)?;
+        let places: Vec<usize> = (0..n).map(|i| if condition.at(i) != 0.0 { i } else { n + i }).collect();
+        let chosen = self.picked(&both, 0, &places)?;
+        Ok(chosen.relabelled(dims, batch))
     }
 
     /// Keeps what is known of a value of the graph.

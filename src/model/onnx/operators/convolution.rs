@@ -79,12 +79,9 @@ impl Builder {
         Ok(self.map_of(id, x))
     }
 
-    /// `Pad` with a constant.
+    /// `Pad`.
     pub(super) fn pad(&mut self, call: &mut Call) -> Result<Value, String> {
-        match call.word("mode", "constant")? {
-            "constant" => {}
-            other => return Err(format!("attribute `mode` \"{other}\" (\"constant\" is understood)")),
-        }
+        let mode = call.word("mode", "constant")?;
         let pads = match (call.ints("pads")?, call.ints("paddings")?) {
             (Some(pads), _) | (None, Some(pads)) => Some(pads),
             (None, None) => call.whole(1, "`pads`", &mut self.room)?,
@@ -105,7 +102,37 @@ impl Builder {
         for (i, axis) in axes.iter().enumerate() {
             around[super::super::shape::axis(*axis, rank)?] = [pads[i], pads[axes.len() + i]];
         }
-        self.padded(x, &around, filling)
+        match mode {
+            "constant" => self.padded(x, &around, filling),
+            _ => self.continued(x, &around, mode),
+        }
+    }
+
+    /// So many places before and behind each axis that go on as `mode` says: mirrored, as the last, or from the start again.
+    fn continued(&mut self, mut x: Value, around: &[[i64; 2]], mode: &str) -> Result<Value, String> {
+        for (axis, [before, behind]) in around.iter().enumerate().filter(|(_, pads)| **pads != [0, 0]) {
+            Builder::keeps_images_apart(&x, axis, "it")?;
+            let n = x.dims[axis] as i64;
+            let (before, behind) = (small(*before).filter(|p| *p < 4096), small(*behind).filter(|p| *p < 4096));
+            let (Some(before), Some(behind)) = (before, behind) else { return Err(format!("pads {around:?}")) };
+            let place = |i: i64| match mode {
+                "edge" => Ok(i.clamp(0, n - 1)),
+                "wrap" => Ok(i.rem_euclid(n)),
+                "reflect" if n == 1 => Ok(0),
+                "reflect" => {
+                    let i = i.rem_euclid(2 * n - 2);
+                    Ok(i.min(2 * n - 2 - i))
+                }
+                other => Err(format!("attribute `mode` \"{other}\"")),
+            };
+            if n == 0 {
+                return Err("of nothing".into());
+            }
+            let places = -(before as i64)..n + behind as i64;
+            let places: Result<Vec<usize>, String> = places.map(|i| place(i).map(|i| i as usize)).collect();
+            x = self.picked(&x, axis, &places?)?;
+        }
+        Ok(x)
     }
 
     /// So much of a number before and behind each axis; less than nothing cuts off.

@@ -131,9 +131,13 @@ impl Builder {
             2 => {
                 let length = self.length(x, &[axis])?;
                 let Data::Root(root) = &length.data else { unreachable!("a length is a root") };
-                self.by_root(x, root)
+                // nothing over nothing is nothing here
+                self.by_root(x, &Root { eps: LEAST_SQUARE, ..Root::clone(root) })
             }
             other => Err(format!("attribute `p` {other}: 2 is understood")),
         }
     }
 }
+
+/// The mean square of what has no length, as it is divided by: it vanishes beside any other that f32 holds.
+const LEAST_SQUARE: f64 = 1e-36;

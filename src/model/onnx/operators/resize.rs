@@ -117,8 +117,9 @@ impl Rule<'_> {
                 Ok(size / 2.0 * (1.0 - out as f64 / wanted) + centre)
             }
             "pytorch_half_pixel" => Ok(if out > 1 { centre } else { 0.0 }),
-            "align_corners" if out == 1 => Ok(0.0),
-            "align_corners" => Ok(i * (size as f64 - 1.0) / (out as f64 - 1.0)),
+            // the length before it is rounded down to whole places
+            "align_corners" if size as f64 * scale == 1.0 => Ok(0.0),
+            "align_corners" => Ok(i * (size as f64 - 1.0) / (size as f64 * scale - 1.0)),
             "asymmetric" => Ok(i / scale),
             other => Err(format!("attribute `coordinate_transformation_mode` \"{other}\"")),
         }

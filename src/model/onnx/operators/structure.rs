@@ -315,8 +315,9 @@ impl Builder {
             return Err(format!("of a value of shape {:?}", x.dims));
         };
         let (cut, order, to) = match (call.node.operator, call.word("mode", "DCR")?) {
-            ("SpaceToDepth", _) => {
-                (vec![n, c, h / b, b, w / b, b], [0, 3, 5, 1, 2, 4], vec![n, c * b * b, h / b, w / b])
+            ("SpaceToDepth", mode @ ("DCR" | "CRD")) => {
+                let order = if mode == "DCR" { [0, 3, 5, 1, 2, 4] } else { [0, 1, 3, 5, 2, 4] };
+                (vec![n, c, h / b, b, w / b, b], order, vec![n, c * b * b, h / b, w / b])
             }
             (_, "DCR") => (vec![n, b, b, c / (b * b), h, w], [0, 3, 4, 1, 5, 2], vec![n, c / (b * b), h * b, w * b]),
             (_, "CRD") => (vec![n, c / (b * b), b, b, h, w], [0, 1, 4, 2, 5, 3], vec![n, c / (b * b), h * b, w * b]),
