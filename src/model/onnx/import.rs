@@ -224,7 +224,7 @@ impl<'a> Values<'a> {
         };
         let of_tensor = |problem: String| format!("`{name}`: {problem}");
         let read = Tensor::read(tensor, self.external).map_err(of_tensor)?;
-        builder.room.take(2 * read.kept()).map_err(of_tensor)?;
+        builder.room.take(read.room()).map_err(of_tensor)?;
         if Kind::of(tensor.kind).is_ok_and(|kind| kind.is_float() && kind != Kind::F32) {
             builder.note("weights of another precision are computed as f32".into());
         }

@@ -87,6 +87,16 @@ impl Tensor {
         }
     }
 
+    /// Room that its numbers take.
+    pub fn room(&self) -> usize {
+        self.kept() * self.width()
+    }
+
+    /// Room that a number takes: f32 are half as wide as whole numbers.
+    fn width(&self) -> usize {
+        if self.is_float() { 1 } else { 2 }
+    }
+
     /// Whether its numbers are floats.
     pub fn is_float(&self) -> bool {
         matches!(self.numbers, Numbers::Float(_))
@@ -151,7 +161,7 @@ impl Tensor {
     /// No room for them.
     pub fn strided(&self, start: usize, dims: &[usize], strides: &[isize], room: &mut Room) -> Result<Tensor, String> {
         let kept = if self.kept() == 1 { 1 } else { count(dims)? };
-        room.take(2 * kept)?;
+        room.take(kept.saturating_mul(self.width()))?;
         let places = || Places { dims, strides, index: vec![0; dims.len()], at: start as isize }.take(kept);
         let numbers = match &self.numbers {
             Numbers::Float(n) if n.len() == 1 => Numbers::Float(n.clone()),

@@ -8,6 +8,7 @@ mod norm;
 mod product;
 mod reduction;
 mod resize;
+mod scatter;
 mod structure;
 
 use super::builder::Builder;
@@ -71,6 +72,8 @@ pub fn run(builder: &mut Builder, call: &mut Call, external: &External, is_last:
         "Slice" => builder.slice(call),
         "Split" => return builder.split(call),
         "Gather" => builder.gather(call),
+        "GatherND" => builder.gather_nd(call),
+        "ScatterND" => builder.scatter_nd(call),
         "Expand" => builder.expand(call),
         "Tile" => builder.tile(call),
         "DepthToSpace" | "SpaceToDepth" => builder.space(call),

@@ -12,17 +12,23 @@ impl Builder {
     pub(super) fn gemm(&mut self, call: &Call) -> Result<Value, String> {
         call.pass_over(&["broadcast"]);
         let (alpha, beta) = (call.float("alpha", 1.0)?, call.float("beta", 1.0)?);
-        let mut factors = [call.input(0)?.clone(), call.input(1)?.clone()];
-        for (value, name) in factors.iter_mut().zip(["transA", "transB"]) {
-            if value.dims.len() != 2 {
-                return Err(format!("a matrix of shape {:?}", value.dims));
-            }
-            if call.flag(name, false)? {
-                *value = self.transposed(value, &[1, 0])?;
-            }
+        let (turns_a, turns_b) = (call.flag("transA", false)?, call.flag("transB", false)?);
+        let (mut a, b) = (call.input(0)?.clone(), call.input(1)?.clone());
+        if a.dims.len() != 2 || b.dims.len() != 2 {
+            return Err(format!("matrices of shapes {:?} and {:?}", a.dims, b.dims));
+        }
+        if turns_a {
+            a = self.transposed(&a, &[1, 0])?;
         }
         let scale = |by: f64| Value::known(Tensor::floats(vec![], vec![by as f32]));
-        let mut product = self.matrices(&factors[0], &factors[1])?;
+        let mut product = match b.tensor().filter(|_| turns_b && b.batch.is_none()) {
+            Some(rows) => self.linear(&a, rows)?,
+            None if turns_b => {
+                let b = self.transposed(&b, &[1, 0])?;
+                self.matrices(&a, &b)?
+            }
+            None => self.matrices(&a, &b)?,
+        };
         if alpha != 1.0 {
             product = self.product_of(&product, &scale(alpha))?;
         }
@@ -66,13 +72,9 @@ impl Builder {
         let outer = broadcast(&a.dims[..ra - 2], &b.dims[..rb - 2]).map_err(|_| problem())?;
         let dims = [outer.as_slice(), &[m, n]].concat();
         if let Some(tensor) = b.tensor().filter(|_| b.dims[..rb - 2].iter().all(|d| *d == 1)) {
-            let rows = Value::known(Tensor { dims: vec![k, n], ..tensor });
-            let rows = self.transposed(&rows, &[1, 0])?.tensor().expect("known");
-            let weight = rows.into_floats(&mut self.room)?;
-            self.room.take(n)?;
-            let x = self.made(a, plain(&a.dims))?;
-            let id = self.push(Op::Linear { weight, bias: vec![0.0; n] }, &[x])?;
-            return Ok(Value::made(dims, batch, id));
+            let columns = Value::known(Tensor { dims: vec![k, n], ..tensor });
+            let rows = self.transposed(&columns, &[1, 0])?.tensor().expect("known");
+            return Ok(self.linear(a, rows)?.relabelled(dims, batch));
         }
         let mut ids = Vec::with_capacity(2);
         for (value, last) in [(a, [m, k]), (b, [k, n])] {
@@ -83,6 +85,22 @@ impl Builder {
         let id = self.push(Op::MatMul, &ids)?;
         debug_assert_eq!(dims.len(), rank);
         Ok(Value::made(dims, batch, id))
+    }
+
+    /// A linear layer over the last axis, with known weights outputs × inputs.
+    fn linear(&mut self, x: &Value, weight: Tensor) -> Result<Value, String> {
+        let (n, last) = (weight.dims[0], x.dims.len() - 1);
+        if x.dims[last] != weight.dims[1] || n == 0 {
+            return Err(format!("matrices of shapes {:?} and {:?}", x.dims, weight.dims));
+        }
+        Builder::keeps_images_apart(x, last, "it")?;
+        let weight = weight.into_floats(&mut self.room)?;
+        self.room.take(n)?;
+        let id = self.made(x, plain(&x.dims))?;
+        let id = self.push(Op::Linear { weight, bias: vec![0.0; n] }, &[id])?;
+        let mut dims = x.dims.clone();
+        dims[last] = n;
+        Ok(Value::made(dims, x.batch, id))
     }
 
     /// Where the images of a batch are in a product.

@@ -111,6 +111,9 @@ impl Builder {
             return Err("without an end".into());
         }
         let n = n as usize;
+        if self.counts_images(n) {
+            return Err("an index for every image of a batch of any size (hint: export for one image)".into());
+        }
         self.room.take(n.saturating_mul(2))?;
         Ok(Value::known(match start.is_float() {
             true => Tensor::floats(vec![n], (0..n).map(|i| (start.at(0) + i as f64 * step.at(0)) as f32).collect()),
