@@ -1,4 +1,5 @@
 //! Writes small ONNX files, field by field (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>).
+#![allow(dead_code)] // each test binary uses its part
 
 /// A model in the making.
 #[derive(Clone)]

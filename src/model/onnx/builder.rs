@@ -326,19 +326,28 @@ impl Builder {
         let n = count(&dims)?;
         self.room.take(2 * n)?;
         let rows: usize = dims[..axis].iter().product();
-        let row = |t: &Tensor| t.dims[axis..].iter().product::<usize>();
-        let places = || {
-            (0..rows)
-                .flat_map(|r| tensors.iter().flat_map(move |t| (r * row(t)..(r + 1) * row(t)).map(move |i| (t, i))))
-        };
-        if tensors.iter().any(|t| t.is_float()) {
-            return Ok(Tensor::floats(dims, places().map(|(t, i)| t.at(i) as f32).collect()));
+        let parts = || (0..rows).flat_map(|r| tensors.iter().map(move |t| (t, r)));
+        if tensors.iter().any(Tensor::is_float) {
+            let mut numbers = Vec::with_capacity(n);
+            for (t, r) in parts() {
+                let row: usize = t.dims[axis..].iter().product();
+                match &t.numbers {
+                    Numbers::Float(all) if t.kept() > 1 => numbers.extend_from_slice(&all[r * row..(r + 1) * row]),
+                    _ => numbers.extend((r * row..(r + 1) * row).map(|i| t.at(i) as f32)),
+                }
+            }
+            return Ok(Tensor::floats(dims, numbers));
         }
-        let number = |(t, i): (&Tensor, usize)| match &t.numbers {
-            Numbers::Int(numbers) => numbers[i.min(numbers.len() - 1)],
-            Numbers::Float(_) => unreachable!("whole numbers alone"),
-        };
-        Ok(Tensor::ints(dims, places().map(number).collect()))
+        let mut numbers = Vec::with_capacity(n);
+        for (t, r) in parts() {
+            let row: usize = t.dims[axis..].iter().product();
+            let Numbers::Int(all) = &t.numbers else { unreachable!("whole numbers alone") };
+            match all.as_slice() {
+                [one] => numbers.extend(std::iter::repeat_n(*one, row)),
+                all => numbers.extend_from_slice(&all[r * row..(r + 1) * row]),
+            }
+        }
+        Ok(Tensor::ints(dims, numbers))
     }
 
     /// A value repeated along axes of size 1, so that it gets the shape `dims` for one image, which has as many axes or more.

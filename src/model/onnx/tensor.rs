@@ -162,12 +162,10 @@ impl Tensor {
     pub fn strided(&self, start: usize, dims: &[usize], strides: &[isize], room: &mut Room) -> Result<Tensor, String> {
         let kept = if self.kept() == 1 { 1 } else { count(dims)? };
         room.take(kept.saturating_mul(self.width()))?;
-        let places = || Places { dims, strides, index: vec![0; dims.len()], at: start as isize }.take(kept);
         let numbers = match &self.numbers {
-            Numbers::Float(n) if n.len() == 1 => Numbers::Float(n.clone()),
-            Numbers::Int(n) if n.len() == 1 => Numbers::Int(n.clone()),
-            Numbers::Float(n) => Numbers::Float(Rc::new(places().map(|i| n[i]).collect())),
-            Numbers::Int(n) => Numbers::Int(Rc::new(places().map(|i| n[i]).collect())),
+            all if kept == 1 && self.kept() == 1 => all.clone(),
+            Numbers::Float(n) => Numbers::Float(Rc::new(strided(n, start, dims, strides))),
+            Numbers::Int(n) => Numbers::Int(Rc::new(strided(n, start, dims, strides))),
         };
         Ok(Tensor { dims: dims.to_vec(), numbers })
     }
@@ -216,30 +214,24 @@ impl Tensor {
     }
 }
 
-/// Places in memory of the numbers of a result, row by row.
-struct Places<'a> {
-    dims: &'a [usize],
-    strides: &'a [isize],
-    index: Vec<usize>,
-    at: isize,
-}
-
-impl Iterator for Places<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let here = self.at as usize;
-        for axis in (0..self.dims.len()).rev() {
-            self.index[axis] += 1;
-            self.at += self.strides[axis];
-            if self.index[axis] < self.dims[axis] {
+/// Numbers row by row, from places that strides lead to.
+fn strided<T: Copy>(from: &[T], start: usize, dims: &[usize], strides: &[isize]) -> Vec<T> {
+    let Some((n, outer)) = dims.split_last() else { return vec![from[start]] };
+    let rows: usize = if *n == 0 { 0 } else { outer.iter().product() };
+    let (mut numbers, mut index, mut at) = (Vec::with_capacity(rows * n), vec![0; outer.len()], start as isize);
+    for _ in 0..rows {
+        numbers.extend((0..*n as isize).map(|j| from[(at + j * strides[outer.len()]) as usize]));
+        for axis in (0..outer.len()).rev() {
+            index[axis] += 1;
+            at += strides[axis];
+            if index[axis] < outer[axis] {
                 break;
             }
-            self.at -= self.strides[axis] * self.dims[axis] as isize;
-            self.index[axis] = 0;
+            at -= strides[axis] * outer[axis] as isize;
+            index[axis] = 0;
         }
-        Some(here)
     }
+    numbers
 }
 
 /// Numbers between the neighbours along each axis of a tensor of this shape.
