@@ -24,8 +24,7 @@ fn computed(imported: &Imported) -> (Vec<f64>, Vec<f64>) {
     let n = 3 * height * width;
     let image = (1..=n).map(|i| i as f64 / 12.0).collect::<Vec<f64>>();
     let image = Tensor::from_vec(image, (1, 3, height, width), &Device::Cpu).unwrap();
-    let (logits, gradient) =
-        Plain::new(imported.graph.to_f64()).gradient(&image, |z| Ok(z.ones_like()?)).unwrap();
+    let (logits, gradient) = Plain::new(imported.graph.to_f64()).gradient(&image, |z| Ok(z.ones_like()?)).unwrap();
     let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     (numbers(logits), numbers(gradient))
 }
@@ -155,14 +154,26 @@ fn what_would_mix_images_is_refused() {
     for (model, problem) in [
         (flat(1).node("Softmax", &["flat"], &["logits"], &axis(0)), "a softmax along axis 0"),
         (flat(0), "output `flat`"),
-        (flat(1).whole("zero", &[0]).node("ReduceMean", &["flat", "zero"], &["logits"], &[]), "where the images of a batch are"),
-        (flat(1).whole("zero", &[0]).node("Gather", &["flat", "zero"], &["logits"], &[]), "picking by index along axis 0"),
-        (flat(1).node("Concat", &["flat", "flat"], &["logits"], &axis(0)), "along the axis of the images"),
-        (flat(1).whole("shape", &[6, -1]).node("Reshape", &["flat", "shape"], &["logits"], &[]), "tears apart or mixes"),
         (
-            flat(1)
-                .node("Transpose", &["flat"], &["turned"], &[("perm", A::Ints(&[1, 0]))])
-                .node("MatMul", &["turned", "flat"], &["logits"], &[]),
+            flat(1).whole("zero", &[0]).node("ReduceMean", &["flat", "zero"], &["logits"], &[]),
+            "where the images of a batch are",
+        ),
+        (
+            flat(1).whole("zero", &[0]).node("Gather", &["flat", "zero"], &["logits"], &[]),
+            "picking by index along axis 0",
+        ),
+        (flat(1).node("Concat", &["flat", "flat"], &["logits"], &axis(0)), "along the axis of the images"),
+        (
+            flat(1).whole("shape", &[6, -1]).node("Reshape", &["flat", "shape"], &["logits"], &[]),
+            "tears apart or mixes",
+        ),
+        (
+            flat(1).node("Transpose", &["flat"], &["turned"], &[("perm", A::Ints(&[1, 0]))]).node(
+                "MatMul",
+                &["turned", "flat"],
+                &["logits"],
+                &[],
+            ),
             "it mixes the images of a batch",
         ),
         (
@@ -173,7 +184,8 @@ fn what_would_mix_images_is_refused() {
             "differs from image to image",
         ),
     ] {
-        let model = if problem.contains("`flat`") { model.node("Identity", &["flat"], &["logits"], &[]) } else { model };
+        let model =
+            if problem.contains("`flat`") { model.node("Identity", &["flat"], &["logits"], &[]) } else { model };
         let refusal = read(&model).unwrap_err();
         let problem = if problem.contains("`flat`") { "logits are images × classes" } else { problem };
         assert!(refusal.contains(problem), "{problem}: {refusal}");
@@ -225,10 +237,12 @@ fn what_exporters_write_of_one_operation_is_one() {
         .node("Add", &["scaled", "shift"], &["y"], &[]);
     let norm = read(&summed(norm)).unwrap();
     assert_eq!(operations(&norm), ["reshape", "layer norm", "mean", "scale"], "then a sum over four");
-    let whole = rows()
-        .weight("factor", &[4], &[1.0, 2.0, 3.0, 4.0])
-        .weight("shift", &[4], &[0.0, 0.0, 0.0, 1.0])
-        .node("LayerNormalization", &["x", "factor", "shift"], &["y"], &[]);
+    let whole = rows().weight("factor", &[4], &[1.0, 2.0, 3.0, 4.0]).weight("shift", &[4], &[0.0, 0.0, 0.0, 1.0]).node(
+        "LayerNormalization",
+        &["x", "factor", "shift"],
+        &["y"],
+        &[],
+    );
     close(&computed(&norm).0, &logits(&summed(whole)));
     // GELU by the error function
     let gelu = scalar(scalar(scalar(rows(), one("root", 2f32.sqrt())), one("one", 1.0)), one("half", 0.5))
@@ -239,8 +253,13 @@ fn what_exporters_write_of_one_operation_is_one() {
         .node("Mul", &["double", "half"], &["y"], &[]);
     let gelu = read(&summed(gelu)).unwrap();
     assert_eq!(operations(&gelu), ["activation", "reshape", "mean", "scale"]);
-    let direct = summed(Onnx::new(&[OPEN, 3, 2, 2], 20).whole("shape", &[0, 3, 4]).node("Reshape", &["image", "shape"], &["x"], &[]))
-        .node("Gelu", &["x"], &["y"], &[]);
+    let direct = summed(Onnx::new(&[OPEN, 3, 2, 2], 20).whole("shape", &[0, 3, 4]).node(
+        "Reshape",
+        &["image", "shape"],
+        &["x"],
+        &[],
+    ))
+    .node("Gelu", &["x"], &["y"], &[]);
     assert!(read(&direct).unwrap_err().contains("reads `y`"), "nodes are in an order of computation");
     let x: Vec<f64> = (1..=12).map(|i| f64::from(i) / 12.0).collect();
     let by_hand = |f: &dyn Fn(f64) -> f64| x.chunks(4).map(|row| row.iter().map(|x| f(*x)).sum()).collect::<Vec<f64>>();
@@ -284,8 +303,8 @@ fn grey_images_and_channels_last_are_taken() {
     let (logits, gradient) = computed(&read(&grey).unwrap());
     close(&logits, &[1.0, 2.0, 3.0, 4.0].map(|x| x / 12.0));
     close(&gradient, &[[1.0; 4], [0.0; 4], [0.0; 4]].concat());
-    let last = Onnx::new(&[OPEN, 2, 2, 3], 18)
-        .node("Transpose", &["image"], &["first"], &[("perm", A::Ints(&[0, 3, 1, 2]))]);
+    let last =
+        Onnx::new(&[OPEN, 2, 2, 3], 18).node("Transpose", &["image"], &["first"], &[("perm", A::Ints(&[0, 3, 1, 2]))]);
     let imported = read(&pooled(last, "first")).unwrap();
     assert_eq!(operations(&imported), ["average pool", "reshape"], "two transposes are none");
     close(&computed(&imported).0, &[2.5 / 12.0, 6.5 / 12.0, 10.5 / 12.0]);
@@ -299,7 +318,9 @@ fn the_size_is_the_files_or_the_model_files() {
     assert!(size(&open, None).unwrap_err().contains("`side` in the model file"));
     let fixed = pooled(Onnx::new(&[OPEN, 3, 6, 8], 18), "image").bytes();
     assert_eq!(size(&fixed, None), Ok([6, 8]));
-    assert!(size(&fixed, Some([8, 8])).unwrap_err().contains("images of 6 pixels a side, not of 8"));
+    assert!(size(&fixed, Some([8, 8])).unwrap_err().contains("images of 6×8 pixels: pictures are squares here"));
+    let square = pooled(Onnx::new(&[OPEN, 3, 6, 6], 18), "image").bytes();
+    assert!(size(&square, Some([8, 8])).unwrap_err().contains("images of 6 pixels a side, not of 8 (hint: `side = 6`"));
 }
 
 #[test]
@@ -321,9 +342,7 @@ fn a_softmax_at_the_end_stays_and_a_log_softmax_goes_with_a_note() {
 #[test]
 fn every_refusal_names_the_node_and_what_would_do() {
     let conv = |attributes: &[(&str, A)]| {
-        images()
-            .weight("kernel", &[2, 3, 1, 1], &[0.0; 6])
-            .node("Conv", &["image", "kernel"], &["logits"], attributes)
+        images().weight("kernel", &[2, 3, 1, 1], &[0.0; 6]).node("Conv", &["image", "kernel"], &["logits"], attributes)
     };
     let unary = |operator: &str| images().node(operator, &["image"], &["logits"], &[]);
     let flat = || images().node("Flatten", &["image"], &["x"], &[]);
@@ -346,12 +365,20 @@ fn every_refusal_names_the_node_and_what_would_do() {
             images().weight("kernel", &[2, 3, 1], &[0.0; 6]).node("Conv", &["image", "kernel"], &["logits"], &[]),
             "Conv is two-dimensional here",
         ),
-        (images().node("Conv", &["image", "image"], &["logits"], &[]), "its weight (input 1) is computed from the image"),
+        (
+            images().node("Conv", &["image", "image"], &["logits"], &[]),
+            "its weight (input 1) is computed from the image",
+        ),
         (images().node("Relu", &["nothing"], &["logits"], &[]), "`nothing`, which nothing before it gives"),
         (images().node("Relu", &[""], &["logits"], &[]), "input 0 is missing"),
         (flat().node("Relu", &["x"], &["x"], &[]).node("Relu", &["x"], &["logits"], &[]), "two values of the name `x`"),
         (
-            images().weight("image2", &[1], &[0.0]).weight("image2", &[1], &[0.0]).node("Relu", &["image"], &["logits"], &[]),
+            images().weight("image2", &[1], &[0.0]).weight("image2", &[1], &[0.0]).node(
+                "Relu",
+                &["image"],
+                &["logits"],
+                &[],
+            ),
             "two weights of the name `image2`",
         ),
         (flat().node("Div", &["x", "x"], &["logits"], &[]), "it divides by what is computed from the image"),
@@ -372,25 +399,40 @@ fn every_refusal_names_the_node_and_what_would_do() {
         ),
         (images(), "`logits`, which nothing before it gives"),
         (
-            flat().node("MaxPool", &["image"], &["y", "places"], &[("kernel_shape", A::Ints(&[2, 2]))])
-                .node("Flatten", &["places"], &["logits"], &[]),
+            flat().node("MaxPool", &["image"], &["y", "places"], &[("kernel_shape", A::Ints(&[2, 2]))]).node(
+                "Flatten",
+                &["places"],
+                &["logits"],
+                &[],
+            ),
             "its output 1 is read and not computed",
         ),
         (
-            images().whole("huge", &[1 << 20, 1 << 20]).node("ConstantOfShape", &["huge"], &["w"], &[])
-                .node("MatMul", &["image", "w"], &["logits"], &[]),
+            images().whole("huge", &[1 << 20, 1 << 20]).node("ConstantOfShape", &["huge"], &["w"], &[]).node(
+                "MatMul",
+                &["image", "w"],
+                &["logits"],
+                &[],
+            ),
             "matrices of shapes",
         ),
         (
-            images().whole("huge", &[1 << 20, 1 << 20]).node("ConstantOfShape", &["huge"], &["w"], &[])
-                .node("Flatten", &["image"], &["x"], &[]).whole("n", &[1 << 40])
+            images()
+                .whole("huge", &[1 << 20, 1 << 20])
+                .node("ConstantOfShape", &["huge"], &["w"], &[])
+                .node("Flatten", &["image"], &["x"], &[])
+                .whole("n", &[1 << 40])
                 .node("ConstantOfShape", &["n"], &["v"], &[])
                 .node("Add", &["x", "v"], &["logits"], &[]),
             "values of shapes",
         ),
         (
-            flat().whole("huge", &[12, 1 << 30]).node("ConstantOfShape", &["huge"], &["w"], &[])
-                .node("MatMul", &["x", "w"], &["logits"], &[]),
+            flat().whole("huge", &[12, 1 << 30]).node("ConstantOfShape", &["huge"], &["w"], &[]).node(
+                "MatMul",
+                &["x", "w"],
+                &["logits"],
+                &[],
+            ),
             "it makes more numbers than the file has any reason to",
         ),
     ] {
@@ -421,7 +463,8 @@ fn external_data_stays_inside_the_models_folder() {
     fs::write(folder.join("sub/w.data"), &numbers).unwrap();
     fs::write(root.path().join("outside.data"), &numbers).unwrap();
     let read = |bytes: &[u8], folder: Option<&Path>| import(bytes, folder, None, INSIDE.0, INSIDE.1);
-    let expected: Vec<f64> = (0..2).map(|o| (0..12).map(|i| f64::from(i + 1) / 12.0 * f64::from(2 * i + o)).sum()).collect();
+    let expected: Vec<f64> =
+        (0..2).map(|o| (0..12).map(|i| f64::from(i + 1) / 12.0 * f64::from(2 * i + o)).sum()).collect();
     for inside in [external("w.data", &[("offset", "8"), ("length", "96")]), external("./sub/w.data", &[])] {
         close(&computed(&read(&inside, Some(&folder)).unwrap()).0, &expected);
     }

@@ -129,8 +129,12 @@ fn hostile() -> Vec<Vec<u8>> {
             model.node("Gather", &["x", "odd"], &[&format!("y{i}")], &[("axis", A::Int(1))])
         }),
         // a range of a long way, an endless one
-        flat().raw("a", 7, &[], &[0; 8]).raw("b", 7, &[], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])
-            .raw("c", 7, &[], &[1, 0, 0, 0, 0, 0, 0, 0]).node("Range", &["a", "b", "c"], &["r"], &[]).bytes(),
+        flat()
+            .raw("a", 7, &[], &[0; 8])
+            .raw("b", 7, &[], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f])
+            .raw("c", 7, &[], &[1, 0, 0, 0, 0, 0, 0, 0])
+            .node("Range", &["a", "b", "c"], &["r"], &[])
+            .bytes(),
         flat().raw("a", 7, &[], &[0; 8]).node("Range", &["a", "a", "a"], &["r"], &[]).bytes(),
         // lengths beyond the file, fields in fields in fields, a tensor of nothing
         [number(1, 8), vec![0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat(),
@@ -175,6 +179,9 @@ fn hostile_files_are_refused_in_bounded_memory() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let peak = peak.unwrap_or(0);
-    println!("{files} damaged files, {networks} of them still networks, the slowest in {slowest:?}, peak {} MiB", peak >> 10);
+    println!(
+        "{files} damaged files, {networks} of them still networks, the slowest in {slowest:?}, peak {} MiB",
+        peak >> 10
+    );
     assert!(peak << 10 <= MOST, "peak {peak} kB");
 }

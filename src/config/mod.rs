@@ -5,7 +5,7 @@ mod reader;
 mod sweep_file;
 
 pub use model_file::{
-    FamilyKey, KeyKind, KeyValue, ModelFile, ModelText, Place, PublishedSpec, RepositorySpec, RobustSpec, SAFETENSORS,
+    FamilyKey, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec, RepositorySpec, RobustSpec, SAFETENSORS,
     UNPINNED,
 };
 pub use reader::{At, Problems};

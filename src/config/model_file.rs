@@ -9,7 +9,7 @@ use std::path::Path;
 /// A model file as written.
 #[derive(Debug, Clone)]
 pub struct ModelFile {
-    /// Architecture: `vgg16_bn`, `resnet50`.
+    /// Architecture: `vgg16_bn`, `resnet50`; [`ONNX`] of a file that is the network.
     pub family: String,
     /// Keys that only some families have, as given: see [`FamilyKey`].
     pub own: BTreeMap<&'static str, KeyValue>,
@@ -166,7 +166,8 @@ impl ModelText {
     /// Reads a model file, with the keys that families declare; all its problems at once.
     pub fn parse(path: &Path, text: &str, own: &[FamilyKey]) -> Result<ModelText> {
         let problems = Problems::new(path, text);
-        let read = reader::read(&problems, |top| match top.has("hub") && !top.has("family") {
+        let describes_itself = |top: &Table| top.has("hub") && !top.has("family") && !names_onnx(top);
+        let read = reader::read(&problems, |top| match describes_itself(top) {
             true => repository(top).map(ModelText::Repository),
             false => model(top, own).map(|file| ModelText::Whole(Box::new(file))),
         });
@@ -208,10 +209,17 @@ impl ModelFile {
 }
 
 fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
-    let family = top.required_text("family");
+    let family = match names_onnx(top) && !top.has("family") {
+        true => Some(ONNX.to_string()),
+        false => top.required_text("family").map(|family| family.value),
+    };
     let own = own_values(top, own);
     let (classes, side, resize) = (top.count("classes"), top.count("side"), top.count("resize"));
-    let (mean, std) = (triple(top, "mean"), triple(top, "std"));
+    let is_onnx = family.as_deref() == Some(ONNX);
+    let (mean, std) = match top.peek("mean") {
+        Some(_) if is_onnx => inside(top),
+        _ => (triple(top, "mean"), triple(top, "std")),
+    };
     if std.iter().any(|s| *s <= 0.0) {
         top.problem(top.line, "`std`: every channel must be above 0");
     }
@@ -235,7 +243,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         classes: size("classes", classes, 100_000),
         side: size("side", side, MOST_SIDE),
         resize: resize.map(|r| size("resize", Some(r), MOST_SIDE)),
-        family: family?.value,
+        family: family?,
         own,
         mean,
         std,
@@ -264,6 +272,22 @@ fn repository(top: &Table) -> Option<RepositorySpec> {
     let revision = revision.map_or(MAIN.into(), |r| r.value);
     let file = file.map(|f| f.value);
     Some(RepositorySpec { repository: repository?, revision, file, sha256, state_dict, published })
+}
+
+/// Whether the weight file is named as ONNX files are.
+fn names_onnx(top: &Table) -> bool {
+    ["weights", "file"].iter().any(|key| top.peek(key).is_some_and(|name| name.ends_with(".onnx")))
+}
+
+/// `mean = "inside"`: the network normalises images itself.
+fn inside(top: &Table) -> ([f64; 3], [f64; 3]) {
+    if let Some(mean) = top.text("mean").filter(|mean| mean.value != INSIDE) {
+        top.problem(mean.line, format!("`mean`: expected three numbers or \"{INSIDE}\", found \"{}\"", mean.value));
+    }
+    if let Some(std) = top.numbers("std") {
+        top.problem(std.line, format!("`std` beside `mean = \"{INSIDE}\"`: the file normalises images itself"));
+    }
+    ([0.0; 3], [1.0; 3])
 }
 
 fn triple(top: &Table, key: &'static str) -> [f64; 3] {
@@ -347,6 +371,12 @@ fn place(top: &Table) -> Option<Place> {
         }
     }
 }
+
+/// Family of a network that is described by its weight file itself, in the format of that name.
+pub const ONNX: &str = "onnx";
+
+/// What `mean` says where an ONNX file normalises images itself.
+const INSIDE: &str = "inside";
 
 /// The Hub's usual branch.
 const MAIN: &str = "main";

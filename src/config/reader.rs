@@ -189,6 +189,11 @@ impl<'a> Table<'a> {
         self.get(key).is_some()
     }
 
+    /// The text of a key, if it is there and a text; nothing is a problem.
+    pub fn peek(&self, key: &'static str) -> Option<&str> {
+        self.get(key)?.get_ref().as_str()
+    }
+
     /// Whether the key is there and a table.
     pub fn is_table(&self, key: &'static str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().as_table().is_some())

@@ -2,7 +2,7 @@
 
 use super::family::Family;
 use super::{convnext, densenet, mobilenet, preact_resnet, resnet, squeezenet, vgg, vit, wide_resnet};
-use crate::config::{FamilyKey, ModelFile, ModelText};
+use crate::config::{self, FamilyKey, ModelFile, ModelText};
 use crate::error::{Result, hint};
 use std::path::Path;
 
@@ -22,10 +22,23 @@ pub const FAMILIES: &[&Family] = &[
     &vit::FAMILY,
 ];
 
+/// Networks that their file describes: nothing of them is known before it is read.
+pub const ONNX: Family = Family {
+    title: "ONNX",
+    names: &[config::ONNX],
+    namings: &[],
+    keys: &[],
+    check: |file| match (&file.keys, &file.state_dict) {
+        (None, None) => Ok(()),
+        _ => Err("an ONNX file has neither `keys` nor a `state_dict` (hint: remove them)".into()),
+    },
+    build: |_, _| Err("an ONNX file is read as a whole".into()),
+};
+
 /// The family of this name.
 pub fn find(name: &str) -> Result<&'static Family, String> {
-    FAMILIES.iter().copied().find(|f| f.names.contains(&name)).ok_or_else(|| {
-        let known = FAMILIES.iter().flat_map(|f| f.names.iter().copied());
+    FAMILIES.iter().copied().chain([&ONNX]).find(|f| f.names.contains(&name)).ok_or_else(|| {
+        let known = FAMILIES.iter().chain([&&ONNX]).flat_map(|f| f.names.iter().copied());
         format!("unknown family `{name}`{}", hint(name, known))
     })
 }
@@ -42,6 +55,9 @@ pub fn checked(file: &ModelFile) -> Result<&'static Family, String> {
                 key.name, other.title, file.family
             ));
         }
+    }
+    if file.family == config::ONNX {
+        return (family.check)(file).map(|()| family);
     }
     family.check_choices(file)?;
     family.check_naming(file)?;

@@ -2,8 +2,8 @@
 
 use super::built_in::{BuiltIn, MODELS};
 use super::source::{Bytes, ModelSource};
-use super::{families, repository};
-use crate::config::{ModelFile, ModelText, Place, RepositorySpec};
+use super::{families, onnx, repository};
+use crate::config::{self, ModelFile, ModelText, Place, RepositorySpec};
 use crate::error::{Error, Result, hint};
 use crate::hub::{Hub, Kind, RemoteFile, is_commit};
 use std::borrow::Cow;
@@ -114,7 +114,14 @@ fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -
         Place::File(_) => {
             let folder = path.map_or(Path::new(MODEL_FOLDER), |p| p.parent().unwrap_or(Path::new(".")));
             let weights = weight_file(&name, &file, folder)?;
-            let bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+            let mut bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+            if file.family == config::ONNX {
+                let whole = onnx::whole(&bytes, Some(&folder_of(&weights)));
+                let whole = whole.map_err(|problem| Error::Weights { model: name.clone(), problem })?;
+                if let Cow::Owned(whole) = whole {
+                    bytes = whole;
+                }
+            }
             return ModelSource::new(name, file, origin, Cow::Owned(bytes));
         }
     };
@@ -124,6 +131,12 @@ fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -
     let mut source = ModelSource::with_digest(name, file, origin, Bytes::Cached(local), digest)?;
     source.commit = Some(commit);
     Ok(source)
+}
+
+/// The folder that a file lies in.
+pub(super) fn folder_of(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where weights may lie: beside the model file, in `folder`, and in `models/` below the folder of the data.

@@ -63,6 +63,11 @@ pub fn mistaken(bytes: &[u8]) -> Option<String> {
     if let [0x80, 0..=5, ..] = bytes {
         return Some(format!("the file is a pickle that torch.save did not write ({CONVERT})"));
     }
+    if is_onnx(bytes) {
+        return Some(
+            "the file is ONNX, a whole network (hint: name it *.onnx, and leave `family` out of the model file)".into(),
+        );
+    }
     // the length of a safetensors header comes first, which begins with a brace
     match bytes.get(8) {
         Some(b'{') => None,
@@ -79,6 +84,11 @@ pub fn mistaken(bytes: &[u8]) -> Option<String> {
             None => format!("the file is neither safetensors nor what torch.save writes ({CONVERT})"),
         }),
     }
+}
+
+/// Whether a file begins as ONNX does: with the version of the format, and then another field of a model.
+pub fn is_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..=0x20, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..])
 }
 
 /// The beginning of a file of readable text, without what is blank before it.
@@ -109,6 +119,7 @@ mod tests {
             (&tar, "a tar archive"),
             (b"\x80\x04\x95\x00", "a pickle that torch.save did not write"),
             (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (b"\x08\x08\x12\x07pytorch", "the file is ONNX"),
             (b"\x00\x01\x02", "neither safetensors nor what torch.save writes"),
         ] {
             let problem = format_of(bytes).unwrap_err();

@@ -13,6 +13,7 @@ pub mod layer;
 mod legacy;
 mod mobilenet;
 mod naming;
+pub mod onnx;
 mod pickle;
 mod portable;
 mod preact_resnet;

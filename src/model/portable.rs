@@ -2,8 +2,8 @@
 
 use super::built_in::{BuiltIn, MODELS};
 use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, described, find, model_files, weight_file, weight_places};
-use super::{ModelSource, families};
-use crate::config::{ModelFile, ModelText, Place};
+use super::{ModelSource, families, onnx};
+use crate::config::{self, ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use std::borrow::Cow;
@@ -32,6 +32,21 @@ impl WeightFile {
     pub fn places(&self) -> Vec<PathBuf> {
         let places = weight_places(&self.name, Path::new(MODEL_FOLDER), Path::new(DATA_FOLDER));
         places.into_iter().filter(|place| place.is_relative()).collect()
+    }
+}
+
+/// Refuses an ONNX file with external data: one file goes with a run.
+fn alone(name: &str, file: &ModelFile, path: PathBuf) -> Result<PathBuf> {
+    if file.family != config::ONNX {
+        return Ok(path);
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    match onnx::has_external_data(&bytes) {
+        false => Ok(path),
+        true => Err(Error::usage(format!(
+            "model `{name}`: {} has external data, and one file goes with a run (hint: `external_data=False` when exporting)",
+            path.display()
+        ))),
     }
 }
 
@@ -75,7 +90,10 @@ impl Portable {
         let network = network.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         let weights = match &file.place {
             Place::Hub { .. } => None,
-            Place::File(own) => Some(WeightFile { name: own.clone(), here: weight_file(name, file, folder) }),
+            Place::File(own) => {
+                let here = weight_file(name, file, folder).and_then(|path| alone(name, file, path));
+                Some(WeightFile { name: own.clone(), here })
+            }
         };
         Ok(Portable { text, network: Some(network), weights })
     }

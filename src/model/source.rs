@@ -2,10 +2,11 @@
 
 use super::families;
 use super::family::Family;
-use super::format::mistaken;
+use super::format::{is_onnx, mistaken};
 use super::layer::{self, Layer};
+use super::onnx::{self, Imported};
 use super::weights::Weights;
-use crate::config::{ModelFile, PublishedSpec};
+use crate::config::{self, ModelFile, PublishedSpec};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
@@ -73,7 +74,8 @@ impl ModelSource {
     ) -> Result<ModelSource> {
         if let Some(pinned) = file.sha256.as_ref().filter(|p| **p != digest) {
             let mut problem = format!("the file's SHA-256 is {digest}, the model file pins {pinned}");
-            if let Some(what) = bytes.read().ok().and_then(|bytes| mistaken(&bytes)) {
+            let is_network = |bytes: &[u8]| file.family == config::ONNX && is_onnx(bytes);
+            if let Some(what) = bytes.read().ok().filter(|b| !is_network(b)).and_then(|bytes| mistaken(&bytes)) {
                 problem = format!("{what}: {problem}");
             }
             return Err(Error::Weights { model: name, problem });
@@ -111,10 +113,30 @@ impl ModelSource {
     /// Unpacks and checks the weights. Nothing is folded yet: every layer is a value of its own.
     pub fn load(&self) -> Result<Graph<f32>> {
         let bytes = self.bytes.read()?;
+        if self.file.family == config::ONNX {
+            let network = self.imported(&bytes)?;
+            self.notes.get_or_init(|| network.notes);
+            return Ok(network.graph);
+        }
         let weights = Weights::parse(&bytes, self.file.state_dict.as_deref()).map_err(|p| self.weights_error(p))?;
         let network = self.family.network(&self.file, Some(&weights)).map_err(|problem| self.weights_error(problem))?;
         self.notes.get_or_init(|| [weights.notes(), &network.notes].concat());
         Ok(network.graph)
+    }
+
+    /// The network of an ONNX file, held to its description.
+    fn imported(&self, bytes: &[u8]) -> Result<Imported> {
+        let ModelFile { side, classes, mean, std, .. } = self.file;
+        if let Some(problem) = mistaken(bytes).filter(|_| !is_onnx(bytes)) {
+            return Err(self.weights_error(problem));
+        }
+        let network = onnx::import(bytes, None, Some([side; 2]), mean, std).map_err(|p| self.weights_error(p))?;
+        match network.graph.classes() {
+            n if n == classes => Ok(network),
+            n => Err(self.weights_error(format!(
+                "the network has {n} classes, the model file says {classes} (hint: classes = {n})"
+            ))),
+        }
     }
 
     /// What the user is to know of how the weights were read, a line each; empty before they are.
@@ -141,7 +163,7 @@ impl ModelSource {
     /// # Errors
     /// See [`layer::find`].
     pub fn layer(&self, name: Option<&str>) -> Result<Layer, String> {
-        let layers = self.layers();
+        let layers = self.layers().map_err(|e| e.to_string())?;
         let found = match name {
             Some(name) => layer::find(&layers, name),
             None => layer::usual(&layers).ok_or_else(|| layer::none_usual(&layers)),
@@ -150,9 +172,12 @@ impl ModelSource {
     }
 
     /// Every layer whose output is a map.
-    fn layers(&self) -> Vec<Layer> {
+    fn layers(&self) -> Result<Vec<Layer>> {
+        if self.file.family == config::ONNX {
+            return Ok(self.imported(&self.bytes.read()?)?.layers());
+        }
         let network = self.family.network(&self.file, None);
-        network.expect("the description was checked when the model was found").layers
+        Ok(network.expect("the description was checked when the model was found").layers)
     }
 
     /// Ready to say where the network looks, by the map of this layer; `None`: of the one that was taken before one could be
@@ -163,7 +188,7 @@ impl ModelSource {
     pub fn explainer(&self, name: Option<&str>) -> Result<Explainer> {
         let value = match name {
             Some(name) => Some(self.layer(Some(name)).map_err(Error::usage)?.value),
-            None => layer::of_unnamed_maps(&self.layers()).map(|l| l.value),
+            None => layer::of_unnamed_maps(&self.layers()?).map(|l| l.value),
         };
         let value = value.ok_or_else(|| Error::usage(format!("model `{}`: no layer has places", self.name)))?;
         Ok(Explainer::new(self.load()?, value))

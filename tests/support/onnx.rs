@@ -38,13 +38,7 @@ impl Onnx {
     }
 
     /// With a node, whose name is that of its first output with `node-` before it.
-    pub fn node(
-        mut self,
-        operator: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-        attributes: &[(&str, Attribute)],
-    ) -> Onnx {
+    pub fn node(mut self, operator: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, Attribute)]) -> Onnx {
         let mut node: Vec<u8> = inputs.iter().flat_map(|name| field(1, name.as_bytes())).collect();
         node.extend(outputs.iter().flat_map(|name| field(2, name.as_bytes())));
         node.extend(field(3, format!("node-{}", outputs[0]).as_bytes()));
@@ -77,9 +71,8 @@ impl Onnx {
 
     /// With weights in f32 that lie in another file.
     pub fn external(mut self, name: &str, dims: &[i64], entries: &[(&str, &str)]) -> Onnx {
-        let entry = |(key, value): &(&str, &str)| {
-            field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat())
-        };
+        let entry =
+            |(key, value): &(&str, &str)| field(13, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
         let entries = entries.iter().flat_map(entry).collect();
         let tensor = [tensor(name, 1, dims), entries, number(14, 1)].concat();
         self.weights.extend(field(5, &tensor));

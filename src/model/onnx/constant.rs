@@ -32,7 +32,11 @@ const PAIRS: [Pair; 16] = [
     pair("Div", |a, b| a / b, i64::checked_div),
     pair("Pow", f64::powf, |a, b| a.checked_pow(u32::try_from(b).ok()?)),
     // with the sign of the divisor, or (attribute `fmod`) of the dividend
-    pair("Mod", |a, b| if a % b != 0.0 && (a < 0.0) != (b < 0.0) { a % b + b } else { a % b }, |a, b| a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r })),
+    pair(
+        "Mod",
+        |a, b| if a % b != 0.0 && (a < 0.0) != (b < 0.0) { a % b + b } else { a % b },
+        |a, b| a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r }),
+    ),
     pair("Fmod", |a, b| a % b, i64::checked_rem),
     pair("Max", |a, b| if a.is_nan() || a > b { a } else { b }, |a, b| Some(a.max(b))),
     pair("Min", |a, b| if a.is_nan() || a < b { a } else { b }, |a, b| Some(a.min(b))),

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::call::Call;
-use super::external::External;
+use super::external::whole;
 use super::operators;
 use super::proto::{self, Kind, Model};
 use super::tensor::{Room, Tensor, count};
@@ -38,7 +38,8 @@ pub fn import(
     mean: [f64; 3],
     std: [f64; 3],
 ) -> Result<Imported, String> {
-    let file = File::parse(bytes, folder)?;
+    let bytes = whole(bytes, folder)?;
+    let file = File::parse(&bytes)?;
     let layout = Layout::of(file.input(), size)?;
     let mut graph = Graph::new(layout.size, mean, std);
     let image = layout.image(&mut graph)?;
@@ -53,7 +54,7 @@ pub fn import(
 /// # Errors
 /// See [`import`].
 pub fn import_numbers(bytes: &[u8], is_batch: bool) -> Result<Imported, String> {
-    let file = File::parse(bytes, None)?;
+    let file = File::parse(bytes)?;
     let dims = file.input().dims.as_ref().and_then(|dims| dims.iter().map(|d| usize::try_from((*d)?).ok()).collect());
     let mut dims: Vec<usize> = dims.ok_or("an input of open size")?;
     let mut images = 1;
@@ -78,12 +79,11 @@ struct File<'a> {
     /// Which of the graph's inputs is no weight.
     input: usize,
     opset: i64,
-    external: External,
     room: Room,
 }
 
 impl<'a> File<'a> {
-    fn parse(bytes: &'a [u8], folder: Option<&Path>) -> Result<File<'a>, String> {
+    fn parse(bytes: &'a [u8]) -> Result<File<'a>, String> {
         let model =
             Model::parse(bytes).map_err(|problem| format!("the file is no ONNX model, or damaged: {problem}"))?;
         let own = model.opsets.iter().find(|(domain, _)| ["", "ai.onnx"].contains(domain));
@@ -105,9 +105,8 @@ impl<'a> File<'a> {
             let names: Vec<&str> = inputs.iter().map(|i| graph.inputs[*i].name).collect();
             return Err(format!("inputs {names:?}: a classifier has one, its images"));
         };
-        let (input, external) = (*input, folder.map_or_else(External::none, External::beside));
-        let room = Room::for_bytes(bytes.len().saturating_add(external.bytes(&graph)));
-        Ok(File { graph, input, opset, external, room })
+        let (input, room) = (*input, Room::for_bytes(bytes.len()));
+        Ok(File { graph, input, opset, room })
     }
 
     fn input(&self) -> &proto::Place<'a> {
@@ -125,7 +124,7 @@ impl<'a> File<'a> {
     ) -> Result<Output, String> {
         let output = self.graph.outputs.first().ok_or("the network has no output")?;
         let mut builder = Builder::new(graph, images, self.room);
-        let mut values = Values::of(&self.graph, &self.external)?;
+        let mut values = Values::of(&self.graph)?;
         values.give(self.graph.inputs[self.input].name, image)?;
         if let Some(other) = self.graph.outputs.get(1) {
             builder.note(format!("of several outputs the first is taken, `{}`, not `{}`", output.name, other.name));
@@ -139,7 +138,7 @@ impl<'a> File<'a> {
             let mut call = Call::new(node, self.opset, inputs.map_err(problem)?);
             let is_last =
                 are_logits && node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
-            let made = operators::run(&mut builder, &mut call, &self.external, is_last).map_err(problem)?;
+            let made = operators::run(&mut builder, &mut call, is_last).map_err(problem)?;
             if let Some(attribute) = call.unknown_attribute() {
                 return Err(problem(format!("attribute `{attribute}` is not understood")));
             }
@@ -167,11 +166,10 @@ struct Values<'a> {
     weights: HashMap<&'a str, &'a proto::Tensor<'a>>,
     /// How often each is still to be read.
     readers: HashMap<&'a str, usize>,
-    external: &'a External,
 }
 
 impl<'a> Values<'a> {
-    fn of(graph: &'a proto::Graph<'a>, external: &'a External) -> Result<Values<'a>, String> {
+    fn of(graph: &'a proto::Graph<'a>) -> Result<Values<'a>, String> {
         let (mut weights, mut readers) = (HashMap::new(), HashMap::new());
         for tensor in &graph.initializers {
             if weights.insert(tensor.name, tensor).is_some() {
@@ -182,7 +180,7 @@ impl<'a> Values<'a> {
         for name in graph.nodes.iter().flat_map(|node| &node.inputs).chain(outputs) {
             *readers.entry(*name).or_insert(0) += 1;
         }
-        Ok(Values { given: HashMap::new(), weights, readers, external })
+        Ok(Values { given: HashMap::new(), weights, readers })
     }
 
     fn is_wanted(&self, name: &str) -> bool {
@@ -223,7 +221,7 @@ impl<'a> Values<'a> {
             return Err(format!("it reads `{name}`, which nothing before it gives"));
         };
         let of_tensor = |problem: String| format!("`{name}`: {problem}");
-        let read = Tensor::read(tensor, self.external).map_err(of_tensor)?;
+        let read = Tensor::read(tensor).map_err(of_tensor)?;
         builder.room.take(read.room()).map_err(of_tensor)?;
         if Kind::of(tensor.kind).is_ok_and(|kind| kind.is_float() && kind != Kind::F32) {
             builder.note("weights of another precision are computed as f32".into());
@@ -268,22 +266,13 @@ impl Layout {
             Some(3) => 3,
             Some(other) => return Err(problem(format!("{other} channels: an image has 3, or 1 where it is grey"))),
         };
-        let open = "its height and width are open (hint: `side` in the model file)".to_string();
-        let side = |axis: usize| match (sides[axis].filter(|s| *s > 0), size.map(|s| s[axis] as i64)) {
-            (Some(own), Some(wanted)) if own != wanted => Err(problem(format!(
-                "images of {own} pixels a side, not of {wanted} (hint: `side = {own}` in the model file)"
-            ))),
-            (Some(side), _) | (None, Some(side)) => {
-                let side = usize::try_from(side).ok().filter(|side| *side <= MOST_SIDE);
-                side.ok_or_else(|| problem(format!("images of more than {MOST_SIDE} pixels a side")))
-            }
-            (None, None) => Err(problem(open.clone())),
-        };
+        let sides = sides.map(|side| side.and_then(|s| usize::try_from(s).ok()).filter(|s| *s > 0));
+        let size = sized(sides, size).map_err(problem)?;
         let images = n.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         if images.is_some_and(|n| n > MOST_IMAGES) {
             return Err(problem(format!("batches of {images:?}")));
         }
-        Ok(Layout { images, channels, channels_last, size: [side(0)?, side(1)?] })
+        Ok(Layout { images, channels, channels_last, size })
     }
 
     /// The image as the file's input.
@@ -299,6 +288,24 @@ impl Layout {
         }
         let batch = (self.images != Some(1)).then_some(Batch { axis: 0, outer: 1 });
         Ok(Value::made(dims, batch, id))
+    }
+}
+
+/// Height and width of images, from the file where it says them, else as wanted.
+fn sized(own: [Option<usize>; 2], wanted: Option<[usize; 2]>) -> Result<[usize; 2], String> {
+    let size = match (own, wanted) {
+        ([Some(h), Some(w)], _) => [h, w],
+        ([h, w], Some(wanted)) => [h.unwrap_or(wanted[0]), w.unwrap_or(wanted[1])],
+        _ => return Err("its height and width are open (hint: `side` in the model file)".into()),
+    };
+    let [h, w] = size;
+    match wanted {
+        Some(wanted) if wanted != size && h != w => Err(format!("images of {h}×{w} pixels: pictures are squares here")),
+        Some([wanted, _]) if wanted != h => {
+            Err(format!("images of {h} pixels a side, not of {wanted} (hint: `side = {h}` in the model file)"))
+        }
+        _ if h.max(w) > MOST_SIDE => Err(format!("images of more than {MOST_SIDE} pixels a side")),
+        _ => Ok(size),
     }
 }
 

@@ -12,6 +12,7 @@ mod constant;
 mod external;
 mod fuse;
 mod import;
+mod layers;
 mod operators;
 mod proto;
 mod protobuf;
@@ -19,4 +20,5 @@ mod shape;
 mod tensor;
 mod value;
 
+pub use external::{has_external_data, whole};
 pub use import::{Imported, import, import_numbers};

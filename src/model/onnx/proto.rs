@@ -311,7 +311,11 @@ impl<'a> Attribute<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    fn parse(message: &'a [u8]) -> Result<Tensor<'a>, String> {
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// What is malformed.
+    pub fn parse(message: &'a [u8]) -> Result<Tensor<'a>, String> {
         let mut tensor = Tensor::default();
         for field in Fields::of(message) {
             match field? {

@@ -25,6 +25,15 @@ impl<'a> Fields<'a> {
         Fields { rest: message }
     }
 
+    /// The fields with the bytes that each takes in the message.
+    pub fn with_bytes(mut self) -> impl Iterator<Item = Result<(u64, Wire<'a>, &'a [u8]), String>> {
+        std::iter::from_fn(move || {
+            let before = self.rest;
+            let field = self.next()?;
+            Some(field.map(|(number, wire)| (number, wire, &before[..before.len() - self.rest.len()])))
+        })
+    }
+
     fn field(&mut self) -> Result<(u64, Wire<'a>), String> {
         let tag = varint(&mut self.rest)?;
         let wire = match tag & 7 {
@@ -61,6 +70,23 @@ impl<'a> Iterator for Fields<'a> {
         }
         Some(field)
     }
+}
+
+/// Writes the beginning of a field of so many bytes.
+pub fn put(to: &mut Vec<u8>, number: u64, bytes: usize) {
+    for mut value in [number << 3 | 2, bytes as u64] {
+        while value > 0x7f {
+            to.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        to.push(value as u8);
+    }
+}
+
+/// Bytes that [`put`] writes.
+pub fn varint_length(number: u64, bytes: usize) -> usize {
+    let length = |value: u64| (64 - value.leading_zeros()).div_ceil(7).max(1) as usize;
+    length(number << 3 | 2) + length(bytes as u64)
 }
 
 fn varint(rest: &mut &[u8]) -> Result<u64, String> {
@@ -178,6 +204,19 @@ mod tests {
         Wire::Bytes(b"\x03\x8e\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01").ints(&mut ints).unwrap();
         Wire::Varint(7).ints(&mut ints).unwrap();
         assert_eq!(ints, [3, 270, -1, 7]);
+        let parts: Vec<&[u8]> = Fields::of(message).with_bytes().map(|field| field.unwrap().2).collect();
+        assert_eq!((parts.concat(), parts.len()), (message.to_vec(), 5));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (number, length) in [(5, 0), (7, 127), (9, 128), (16, 1 << 14)] {
+            let mut field = Vec::new();
+            put(&mut field, number, length);
+            assert_eq!(field.len(), varint_length(number, length));
+            field.resize(field.len() + length, 7);
+            assert_eq!(Fields::of(&field).collect::<Vec<_>>(), [Ok((number, Wire::Bytes(&vec![7; length])))]);
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Numbers that are known when a file is read: weights, shapes, and what is computed of them.
 
-use super::external::External;
 use super::proto::{self, Kind};
 use half::{bf16, f16};
 use std::rc::Rc;
@@ -174,7 +173,7 @@ impl Tensor {
     ///
     /// # Errors
     /// Numbers that are not read, not there or not as many as the shape says.
-    pub fn read(tensor: &proto::Tensor, external: &External) -> Result<Tensor, String> {
+    pub fn read(tensor: &proto::Tensor) -> Result<Tensor, String> {
         let kind = Kind::of(tensor.kind)?;
         if tensor.segment {
             return Err("a part of a tensor".into());
@@ -183,8 +182,7 @@ impl Tensor {
         let dims = dims.ok_or_else(|| format!("shape {:?}", tensor.dims))?;
         let count = count(&dims)?;
         if tensor.is_external {
-            let bytes = external.read(&tensor.external, count.saturating_mul(kind.bytes()))?;
-            return of_raw(dims, kind, count, &bytes);
+            return Err("numbers in another file, which only weights may have".into());
         }
         if let Some(raw) = tensor.raw {
             return of_raw(dims, kind, count, raw);
@@ -270,7 +268,7 @@ mod tests {
 
     fn read(kind: i64, dims: &[i64], raw: &[u8]) -> Result<Tensor, String> {
         let tensor = proto::Tensor { kind, dims: dims.to_vec(), raw: Some(raw), ..proto::Tensor::default() };
-        Tensor::read(&tensor, &External::none())
+        Tensor::read(&tensor)
     }
 
     #[test]
@@ -289,7 +287,7 @@ mod tests {
         assert_eq!(read(6, &[1], &[0xfd, 0xff, 0xff, 0xff]), Ok(Tensor::vector(vec![-3])));
         assert_eq!(read(7, &[], &[5, 0, 0, 0, 0, 0, 0, 0]), Ok(Tensor::ints(vec![], vec![5])));
         let halves = proto::Tensor { kind: 10, dims: vec![1], ints: vec![0x3e00], ..proto::Tensor::default() };
-        assert_eq!(Tensor::read(&halves, &External::none()), Ok(Tensor::floats(vec![1], vec![1.5])));
+        assert_eq!(Tensor::read(&halves), Ok(Tensor::floats(vec![1], vec![1.5])));
     }
 
     #[test]

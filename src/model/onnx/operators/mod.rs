@@ -13,14 +13,13 @@ mod structure;
 
 use super::builder::Builder;
 use super::call::Call;
-use super::external::External;
 use super::value::{Data, Value};
 
 /// What a node gives.
 ///
 /// # Errors
 /// An operator, attribute or value that there is no operation for, and what is understood.
-pub fn run(builder: &mut Builder, call: &mut Call, external: &External, is_last: bool) -> Result<Vec<Value>, String> {
+pub fn run(builder: &mut Builder, call: &mut Call, is_last: bool) -> Result<Vec<Value>, String> {
     if !["", "ai.onnx"].contains(&call.node.domain) {
         return Err(format!(
             "an operator of `{}`, not of ONNX itself (hint: export without optimisations of a runtime; functions of the file's \
@@ -55,8 +54,8 @@ pub fn run(builder: &mut Builder, call: &mut Call, external: &External, is_last:
         "Softmax" => builder.softmax(call),
         "LogSoftmax" => builder.log_softmax(call, is_last),
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" => builder.reduce(call),
-        "Constant" => builder.constant(call, external),
-        "ConstantOfShape" => builder.filled(call, external),
+        "Constant" => builder.constant(call),
+        "ConstantOfShape" => builder.filled(call),
         "Range" => builder.range(call),
         "Shape" => builder.shape_of(call),
         "Size" => builder.size_of(call),

@@ -2,7 +2,6 @@
 
 use super::super::builder::Builder;
 use super::super::call::Call;
-use super::super::external::External;
 use super::super::proto::{Content, Kind};
 use super::super::shape;
 use super::super::tensor::{Tensor, count};
@@ -10,10 +9,10 @@ use super::super::value::{Batch, Data, Value};
 
 impl Builder {
     /// `Constant`.
-    pub(super) fn constant(&mut self, call: &Call, external: &External) -> Result<Value, String> {
+    pub(super) fn constant(&mut self, call: &Call) -> Result<Value, String> {
         let [attribute] = call.node.attributes.as_slice() else { return Err("one attribute is its value".into()) };
         let tensor = match (attribute.name, call.attribute(attribute.name)) {
-            ("value", Some(Content::Tensor(tensor))) => Tensor::read(tensor, external)?,
+            ("value", Some(Content::Tensor(tensor))) => Tensor::read(tensor)?,
             ("value_float", Some(Content::Float(value))) => Tensor::floats(vec![], vec![*value]),
             ("value_int", Some(Content::Int(value))) => Tensor::ints(vec![], vec![*value]),
             ("value_floats", Some(Content::Floats(values))) => Tensor::floats(vec![values.len()], values.clone()),
@@ -25,14 +24,14 @@ impl Builder {
     }
 
     /// `ConstantOfShape`.
-    pub(super) fn filled(&mut self, call: &mut Call, external: &External) -> Result<Value, String> {
+    pub(super) fn filled(&mut self, call: &mut Call) -> Result<Value, String> {
         let dims = call.whole(0, "its shape", &mut self.room)?.ok_or("its shape is missing")?;
         let dims: Option<Vec<usize>> = dims.iter().map(|d| usize::try_from(*d).ok()).collect();
         let dims = dims.ok_or("a size below 0")?;
         count(&dims)?;
         let value = match call.attribute("value") {
             None => Tensor::floats(vec![], vec![0.0]),
-            Some(Content::Tensor(tensor)) => Tensor::read(tensor, external)?,
+            Some(Content::Tensor(tensor)) => Tensor::read(tensor)?,
             Some(_) => return Err("attribute `value` is no tensor".into()),
         };
         if value.kept() != 1 {
