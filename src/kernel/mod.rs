@@ -18,6 +18,7 @@ pub mod halving;
 pub mod pixels;
 pub mod plain;
 mod real;
+pub mod schedule;
 
 pub use crate::terms::Precision;
 pub use bus::lend;

@@ -2,8 +2,10 @@
 
 use super::device::failed;
 use crate::kernel::Precision;
+use crate::kernel::graph::Activation;
+use crate::kernel::schedule;
 use candle_core::{Error, Result};
-use cudarc::driver::{CudaFunction, CudaModule, CudaStream};
+use cudarc::driver::{CudaFunction, CudaModule, CudaStream, DeviceRepr};
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -11,22 +13,35 @@ use std::sync::Arc;
 
 const SOURCE: &str = include_str!("kernels.cu");
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 21] = [
     "normalise",
     "image_gradient",
     "finish",
     "relu_bits",
-    "relu_gradient",
+    "finish_gradient",
     "pool",
     "unpool",
+    "max_pool",
+    "max_pool_gradient",
     "average",
     "average_gradient",
+    "direct",
+    "direct_gradient",
+    "contract",
+    "contract_eights",
+    "softmax",
+    "softmax_gradient",
+    "layer_norm",
+    "layer_norm_gradient",
     "logits",
     "seed",
 ];
 
 /// Threads a block: the kernels only wait for memory and share nothing, so that any multiple of 32 does.
 pub const THREADS: u32 = 256;
+
+/// Threads of a row (`LANES` in `kernels.cu`).
+pub const LANES: u32 = 128;
 
 /// The functions of `kernels.cu` for one precision.
 pub struct Kernels {
@@ -69,6 +84,108 @@ pub fn load(stream: &CudaStream, source: &str, options: &[&str]) -> Result<Arc<C
     };
     stream.context().load_module(code).map_err(failed)
 }
+
+// --- what kernels are given by value, as in `kernels.cu`
+
+/// `Function`: the name's number, and its two parameters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Function(i32, f32, f32);
+
+impl Function {
+    /// The function, or none.
+    pub fn new(function: Option<Activation>) -> Function {
+        match function {
+            None => Function(0, 0.0, 0.0),
+            Some(Activation::Relu) => Function(1, 0.0, 0.0),
+            Some(Activation::Clip { low, high }) => Function(2, low as f32, high as f32),
+            Some(Activation::LeakyRelu { slope }) => Function(3, slope as f32, 0.0),
+            Some(Activation::HardSigmoid { slope, offset }) => Function(4, slope as f32, offset as f32),
+            Some(Activation::Elu { alpha }) => Function(5, alpha as f32, 0.0),
+            Some(Activation::Sigmoid) => Function(6, 0.0, 0.0),
+            Some(Activation::Silu) => Function(7, 0.0, 0.0),
+            Some(Activation::Gelu) => Function(8, 0.0, 0.0),
+            Some(Activation::GeluTanh) => Function(9, 0.0, 0.0),
+            Some(Activation::HardSwish) => Function(10, 0.0, 0.0),
+            Some(Activation::Tanh) => Function(11, 0.0, 0.0),
+            Some(Activation::Erf) => Function(12, 0.0, 0.0),
+        }
+    }
+}
+
+/// `Affine`; a pointer of 0 leads nowhere.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Affine {
+    pub x: u64,
+    pub factor: u64,
+    pub bias: u64,
+    pub other: u64,
+    pub period: u32,
+    pub channels: i32,
+    pub groups: i32,
+}
+
+/// `Geometry`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Geometry([i32; 15]);
+
+impl Geometry {
+    /// Of maps with so many eights of channels.
+    pub fn new(on: &schedule::Geometry, groups: usize) -> Geometry {
+        let (w, size, out) = (&on.window, on.size, on.out);
+        let maps = [size[0], size[1], out[0], out[1], groups];
+        let taps = [w.size[0], w.size[1], w.stride[0], w.stride[1], w.dilation[0], w.dilation[1]];
+        let mut all = maps.into_iter().chain(taps).chain(w.padding);
+        Geometry(std::array::from_fn(|_| all.next().expect("fifteen") as i32))
+    }
+}
+
+/// `Groups`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Groups(pub [i32; 3]);
+
+/// Axes that a kernel can take.
+const AXES: usize = 12;
+
+/// `Loops`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Loops {
+    kept: i32,
+    summed: i32,
+    axes: [[u32; 4]; AXES],
+}
+
+impl Loops {
+    /// # Errors
+    /// More axes than a kernel takes.
+    pub fn new(loops: &schedule::Loops) -> Result<Loops> {
+        let (kept, summed) = (loops.kept.len(), loops.summed.len());
+        if kept + summed > AXES {
+            return Err(Error::msg("a value with more axes than the CUDA engine takes"));
+        }
+        let mut axes = [[0; 4]; AXES];
+        for (to, axis) in axes.iter_mut().zip(loops.kept.iter().chain(&loops.summed)) {
+            let [y, x, z] = axis.strides;
+            *to = [axis.size, y, x, z].map(|v| v as u32);
+        }
+        Ok(Loops { kept: kept as i32, summed: summed as i32, axes })
+    }
+}
+
+// SAFETY: plain numbers, laid out as the kernels' structs are
+unsafe impl DeviceRepr for Function {}
+// SAFETY: as above
+unsafe impl DeviceRepr for Affine {}
+// SAFETY: as above
+unsafe impl DeviceRepr for Geometry {}
+// SAFETY: as above
+unsafe impl DeviceRepr for Groups {}
+// SAFETY: as above
+unsafe impl DeviceRepr for Loops {}
 
 /// A compiled program of NVRTC.
 struct Program(sys::nvrtcProgram);
