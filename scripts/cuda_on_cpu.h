@@ -23,6 +23,8 @@
 struct Dim { unsigned x = 1; };
 static Dim blockIdx, threadIdx, blockDim, gridDim;
 
+[[maybe_unused]] static int min(int a, int b) { return b < a ? b : a; }
+[[maybe_unused]] static int max(int a, int b) { return a < b ? b : a; }
 [[maybe_unused]] static float __uint_as_float(unsigned v) { float f; memcpy(&f, &v, 4); return f; }
 [[maybe_unused]] static unsigned __float_as_uint(float v) { unsigned u; memcpy(&u, &v, 4); return u; }
 

@@ -28,7 +28,7 @@ mkdir -p "$to/build"
 build=$to/build
 
 # those whose threads wait for each other
-barriers='step_l2|membership|first_order'
+barriers='step_l2|membership|first_order|softmax|softmax_gradient|layer_norm|layer_norm_gradient'
 
 # table NAME TEXT MACRO FLAG...: a file of kernels
 table() {

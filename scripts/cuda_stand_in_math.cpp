@@ -174,7 +174,8 @@ API Status cudnnSetConvolutionMathType(Convolution* d, int math) {
 }
 API Status cudnnGetConvolutionMathType(Convolution* d, int* math) { return d ? *math = d->math, OK : BAD_PARAM; }
 API Status cudnnSetConvolutionGroupCount(Convolution* d, int groups) {
-  return !d ? BAD_PARAM : groups != 1 ? DNN_NOT_SUPPORTED : OK;
+  if (!d || groups < 1) return BAD_PARAM;
+  return d->groups = groups, OK;
 }
 API Status cudnnSetActivationDescriptor(Activation* d, int mode, int nan, double limit) {
   if (!d) return BAD_PARAM;
@@ -202,11 +203,14 @@ static bool fits(const Tensor* x, const Filter* w, const Convolution* d, const T
   auto out = [&](int axis, int side, int taps) {
     return (side + 2 * d->pad[axis] - d->dilation[axis] * (taps - 1) - 1) / d->stride[axis] + 1;
   };
-  return y->n == x->n && w->c == x->c && w->k == y->c && y->h == out(0, x->h, w->r) && y->w == out(1, x->w, w->s);
+  return y->n == x->n && w->c * d->groups == x->c && w->k == y->c && w->k % d->groups == 0 && y->h == out(0, x->h, w->r) && y->w == out(1, x->w, w->s);
 }
 
-// bfloat16 has no way without tensor cores.
-static bool can(const Tensor* x, int math) { return x->type != BFLOAT16 || math != FMA_MATH; }
+// bfloat16 has no way without tensor cores, groups none back where taps lie apart.
+static bool can(Direction direction, const Tensor* x, const Convolution* d, int math) {
+  if (direction == DATA && d->groups > 1 && std::max(d->dilation[0], d->dilation[1]) > 1) return false;
+  return x->type != BFLOAT16 || math != FMA_MATH;
+}
 
 // Bytes of workspace, more without tensor cores.
 static size_t needed(Kind kind, const Tensor* y, int math) {
@@ -229,11 +233,14 @@ static Status find(Direction direction, const Tensor* x, const Filter* w, const 
   if (!has_context()) return DNN_NOT_INITIALIZED;
   if (!fits(x, w, d, y) || asked <= 0 || !found || !rows) return BAD_PARAM;
   static const bool no_fma = number("CUDA_STAND_IN_NO_FMA", 0);
-  std::vector<int> maths = {DEFAULT_MATH};
-  if (d->math != DEFAULT_MATH && can(x, d->math) && !(no_fma && d->math == FMA_MATH)) maths.push_back(d->math);
+  std::vector<int> maths;
+  if (can(direction, x, d, DEFAULT_MATH)) maths.push_back(DEFAULT_MATH);
+  if (d->math != DEFAULT_MATH && can(direction, x, d, d->math) && !(no_fma && d->math == FMA_MATH)) maths.push_back(d->math);
   double work = 2e-9 * y->n * y->h * y->w * w->k * w->c * w->r * w->s;
   // so that each way back is the faster one somewhere
   if (direction == DATA) work *= x->c >= y->c ? 0.9 : 1.1;
+  // and with groups now cuDNN, now a kernel of the program
+  if (d->groups > 1) work *= w->r % 2 && d->groups % 2 ? 1e9 : 1e-9;
   std::vector<Measured> all;
   for (int algorithm = 0; algorithm < (direction == FORWARD ? 8 : 6); algorithm++)
     for (int math : maths) {
@@ -285,7 +292,7 @@ static Status workspace_size(Direction direction, const Tensor* x, const Filter*
                              const Tensor* y, int algorithm, size_t* bytes) {
   if (!fits(x, w, d, y) || !bytes) return BAD_PARAM;
   Kind kind = kind_of(direction, algorithm);
-  if (kind == ABSENT || kind == GREEDY || !can(x, d->math)) return DNN_NOT_SUPPORTED;
+  if (kind == ABSENT || kind == GREEDY || !can(direction, x, d, d->math)) return DNN_NOT_SUPPORTED;
   return *bytes = needed(kind, y, d->math), OK;
 }
 API Status cudnnGetConvolutionForwardWorkspaceSize(Dnn* dnn, Tensor* x, Filter* w, Convolution* d, Tensor* y,
@@ -317,15 +324,15 @@ static Read read_of(const Tensor* x, const Convolution* d) {
   return x->type == BFLOAT16 ? BF16 : d->math == FMA_MATH ? F32 : TF32;
 }
 
-// (r, s, c) × k, or k × (r, s, c)
-static std::vector<float> weights(const Filter* w, const void* data, Read read, bool k_first) {
+// Of one group (r, s, c) × k, or k × (r, s, c).
+static std::vector<float> weights(const Filter* w, const void* data, Read read, bool k_first, size_t first, size_t count) {
   size_t taps = (size_t)w->r * w->s * w->c;
-  std::vector<float> out(w->k * taps);
-  for (size_t k = 0; k < (size_t)w->k; k++)
+  std::vector<float> out(count * taps);
+  for (size_t k = 0; k < count; k++)
     for (size_t t = 0; t < taps; t++) {
-      size_t tap = t / w->c, c = t % w->c;
-      size_t from = w->format == NHWC ? k * taps + t : (k * w->c + c) * w->r * w->s + tap;
-      out[k_first ? k * taps + t : t * w->k + k] = get(read, data, from);
+      size_t tap = t / w->c, c = t % w->c, row = first + k;
+      size_t from = w->format == NHWC ? row * taps + t : (row * w->c + c) * w->r * w->s + tap;
+      out[k_first ? k * taps + t : t * count + k] = get(read, data, from);
     }
   return out;
 }
@@ -355,22 +362,25 @@ template <class Finish>
 static void forward(const Tensor* xd, const void* x, const Filter* wd, const void* w, const Convolution* d,
                     const Tensor* yd, float factor, Finish finish) {
   Read read = read_of(xd, d);
-  size_t taps = (size_t)wd->r * wd->s * wd->c, pixels = (size_t)yd->h * yd->w;
-  std::vector<float> filter = weights(wd, w, read, false), patches(PIXELS * taps), out(PIXELS * wd->k);
-  for (int n = 0; n < yd->n; n++)
-    for (size_t first = 0; first < pixels; first += PIXELS) {
-      size_t count = std::min(PIXELS, pixels - first);
-      std::fill(patches.begin(), patches.end(), 0.0f);
-      for (size_t p = 0; p < count; p++)
-        each_tap(xd, wd, d, yd, first + p, [&](size_t tap, long h, long v) {
-          float* to = &patches[p * taps + tap * wd->c];
-          for (int c = 0; c < wd->c; c++) to[c] = get(read, x, xd->at(n, c, h, v));
-        });
-      multiply(count, wd->k, taps, patches.data(), filter.data(), out.data());
-      for (size_t p = 0; p < count; p++)
-        for (int k = 0; k < wd->k; k++)
-          finish(n, k, (first + p) / yd->w, (first + p) % yd->w, factor * out[p * wd->k + k]);
-    }
+  size_t taps = (size_t)wd->r * wd->s * wd->c, pixels = (size_t)yd->h * yd->w, each = wd->k / d->groups;
+  std::vector<float> patches(PIXELS * taps), out(PIXELS * each);
+  for (int g = 0; g < d->groups; g++) {
+    std::vector<float> filter = weights(wd, w, read, false, g * each, each);
+    for (int n = 0; n < yd->n; n++)
+      for (size_t first = 0; first < pixels; first += PIXELS) {
+        size_t count = std::min(PIXELS, pixels - first);
+        std::fill(patches.begin(), patches.end(), 0.0f);
+        for (size_t p = 0; p < count; p++)
+          each_tap(xd, wd, d, yd, first + p, [&](size_t tap, long h, long v) {
+            float* to = &patches[p * taps + tap * wd->c];
+            for (int c = 0; c < wd->c; c++) to[c] = get(read, x, xd->at(n, g * wd->c + c, h, v));
+          });
+        multiply(count, each, taps, patches.data(), filter.data(), out.data());
+        for (size_t p = 0; p < count; p++)
+          for (size_t k = 0; k < each; k++)
+            finish(n, g * each + k, (first + p) / yd->w, (first + p) % yd->w, factor * out[p * each + k]);
+      }
+  }
 }
 
 // alpha·value + beta·what was there
@@ -429,28 +439,32 @@ API Status cudnnConvolutionBackwardData(Dnn* dnn, const float* alpha, Filter* wd
   count("cudnnConvolutionBackwardData");
   Read read = read_of(dxd, d);
   float factor = unsure(DATA, algorithm);
-  size_t taps = (size_t)wd->r * wd->s * wd->c, pixels = (size_t)dyd->h * dyd->w;
-  std::vector<float> filter = weights(wd, w, read, true), slopes(PIXELS * wd->k), patches(PIXELS * taps);
-  std::vector<float> sums((size_t)dxd->h * dxd->w * dxd->c);
-  for (int n = 0; n < dxd->n; n++) {
-    std::fill(sums.begin(), sums.end(), 0.0f);
-    for (size_t first = 0; first < pixels; first += PIXELS) {
-      size_t count = std::min(PIXELS, pixels - first);
-      for (size_t p = 0; p < count; p++)
-        for (int k = 0; k < wd->k; k++)
-          slopes[p * wd->k + k] = get(read, dy, dyd->at(n, k, (first + p) / dyd->w, (first + p) % dyd->w));
-      multiply(count, taps, wd->k, slopes.data(), filter.data(), patches.data());
-      for (size_t p = 0; p < count; p++)
-        each_tap(dxd, wd, d, dyd, first + p, [&](size_t tap, long h, long v) {
-          const float* from = &patches[p * taps + tap * wd->c];
-          float* to = &sums[(h * dxd->w + v) * wd->c];
-          for (int c = 0; c < wd->c; c++) to[c] += from[c];
-        });
+  size_t taps = (size_t)wd->r * wd->s * wd->c, pixels = (size_t)dyd->h * dyd->w, each = wd->k / d->groups;
+  std::vector<float> slopes(PIXELS * each), patches(PIXELS * taps), sums((size_t)dxd->h * dxd->w * wd->c);
+  for (int g = 0; g < d->groups; g++) {
+    std::vector<float> filter = weights(wd, w, read, true, g * each, each);
+    for (int n = 0; n < dxd->n; n++) {
+      std::fill(sums.begin(), sums.end(), 0.0f);
+      for (size_t first = 0; first < pixels; first += PIXELS) {
+        size_t count = std::min(PIXELS, pixels - first);
+        for (size_t p = 0; p < count; p++)
+          for (size_t k = 0; k < each; k++)
+            slopes[p * each + k] = get(read, dy, dyd->at(n, g * each + k, (first + p) / dyd->w, (first + p) % dyd->w));
+        multiply(count, taps, each, slopes.data(), filter.data(), patches.data());
+        for (size_t p = 0; p < count; p++)
+          each_tap(dxd, wd, d, dyd, first + p, [&](size_t tap, long h, long v) {
+            const float* from = &patches[p * taps + tap * wd->c];
+            float* to = &sums[(h * dxd->w + v) * wd->c];
+            for (int c = 0; c < wd->c; c++) to[c] += from[c];
+          });
+      }
+      for (int h = 0; h < dxd->h; h++)
+        for (int v = 0; v < dxd->w; v++)
+          for (int c = 0; c < wd->c; c++) {
+            float sum = factor * sums[((size_t)h * dxd->w + v) * wd->c + c];
+            blend(dxd, dx, dxd->at(n, g * wd->c + c, h, v), sum, *alpha, *beta);
+          }
     }
-    for (int h = 0; h < dxd->h; h++)
-      for (int v = 0; v < dxd->w; v++)
-        for (int c = 0; c < dxd->c; c++)
-          blend(dxd, dx, dxd->at(n, c, h, v), factor * sums[((size_t)h * dxd->w + v) * dxd->c + c], *alpha, *beta);
   }
   return OK;
 }

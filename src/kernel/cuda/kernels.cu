@@ -106,26 +106,26 @@ __device__ float apply(Function f, float z) {
       float t = f.a * z + f.b;
       return t < 0.0f ? 0.0f : t > 1.0f ? 1.0f : t;
     }
-    case ELU: return z > 0.0f ? z : f.a * expm1f(z);
+    case ELU: return z <= 0.0f ? f.a * expm1f(z) : z;
     case SIGMOID: return sigmoid(z);
     case SILU: return z * sigmoid(z);
     case GELU: return z * (0.5f + 0.5f * erff(z * 0.707106781f));
     case GELU_TANH: return z * (0.5f + 0.5f * tanhf(TANH_SCALE * (z + TANH_CUBE * z * z * z)));
-    case HARD_SWISH: {
-      float t = z / 6.0f + 0.5f;
-      return z * (t < 0.0f ? 0.0f : t > 1.0f ? 1.0f : t);
-    }
+    case HARD_SWISH: return z <= -3.0f ? 0.0f : z < 3.0f ? z * (z / 6.0f + 0.5f) : z;
     case TANH: return tanhf(z);
     case ERF: return erff(z);
     default: return z;
   }
 }
 
-// Of a function whose slope has two values: which of them. NaN has the one of what passes.
+// Of a function whose slope has two values: which of them. Of NaN that which PyTorch takes.
 __device__ unsigned bit_of(Function f, float z) {
-  if (f.name == CLIP) return !(z <= f.a || z >= f.b);
-  if (f.name == HARD_SIGMOID) z = f.a * z + f.b;
-  return !(z <= 0.0f || (f.name == HARD_SIGMOID && z >= 1.0f));
+  switch (f.name) {
+    case CLIP: return !(z <= f.a || z >= f.b);
+    case LEAKY_RELU: return z > 0.0f;
+    case HARD_SIGMOID: return f.a * z + f.b > 0.0f && f.a * z + f.b < 1.0f;
+    default: return !(z <= 0.0f);
+  }
 }
 
 __device__ float slope_of_bit(Function f, unsigned bit) {
@@ -136,7 +136,7 @@ __device__ float slope_of_bit(Function f, unsigned bit) {
 // Of the other functions.
 __device__ float slope(Function f, float z) {
   switch (f.name) {
-    case ELU: return z > 0.0f ? 1.0f : f.a * expf(z);
+    case ELU: return z <= 0.0f ? f.a * expf(z) : 1.0f;
     case SIGMOID: {
       float s = sigmoid(z);
       return s * (1.0f - s);
@@ -150,7 +150,7 @@ __device__ float slope(Function f, float z) {
       float t = tanhf(TANH_SCALE * (z + TANH_CUBE * z * z * z));
       return 0.5f + 0.5f * t + 0.5f * z * (1.0f - t * t) * TANH_SCALE * (1.0f + 3.0f * TANH_CUBE * z * z);
     }
-    case HARD_SWISH: return z <= -3.0f ? 0.0f : z >= 3.0f ? 1.0f : z / 3.0f + 0.5f;
+    case HARD_SWISH: return z <= -3.0f ? 0.0f : z < 3.0f ? z / 3.0f + 0.5f : 1.0f;
     case TANH: {
       float t = tanhf(z);
       return 1.0f - t * t;
@@ -385,7 +385,7 @@ extern "C" __global__ void average(index_t count, const Eight* x, Eight* y, Geom
       Eight v = x[at({p.image, r, c, p.group}, on.height, on.width, on.groups)];
       for (int k = 0; k < 8; k++) sum[k] += widen(v.at[k]);
     }
-  for (int k = 0; k < 8; k++) sum[k] /= rows.size * columns.size;
+  for (int k = 0; k < 8; k++) sum[k] /= fmaxf(rows.size * columns.size, 1.0f);
   put(y + i, sum, 0);
 }
 
