@@ -231,15 +231,20 @@ impl Compiled {
     /// Of a convolution on the way forward.
     pub fn operands(&self, conv: &Conv, x: Slot, y: Slot, finish: Option<&Finish>) -> Operands {
         let other = finish.and_then(|f| f.other).map_or(0, |other| self.at(other));
-        let [weight, bias] = [conv.weight, conv.bias].map(|w| self.weight(w));
-        Operands { x: self.slot(x), weight, y: self.slot(y), bias, other }
+        let [weight, by_taps] = self.filters(conv);
+        Operands { x: self.slot(x), weight, by_taps, y: self.slot(y), bias: self.weight(conv.bias), other }
     }
 
     /// Of a convolution on the way back, and its turned weights.
     pub fn operands_back(&self, conv: &Conv, g: Slot, to: Slot) -> (Operands, Option<u64>) {
-        let weight = self.weight(conv.weight);
-        let operands = Operands { x: self.slot(g), weight, y: self.slot(to), bias: 0, other: 0 };
+        let [weight, by_taps] = self.filters(conv);
+        let operands = Operands { x: self.slot(g), weight, by_taps, y: self.slot(to), bias: 0, other: 0 };
         (operands, conv.turned.map(|turned| self.weight(turned)))
+    }
+
+    /// Weights as cuDNN and as our kernel reads them.
+    fn filters(&self, conv: &Conv) -> [u64; 2] {
+        [conv.weight, conv.by_taps.unwrap_or(conv.weight)].map(|w| self.weight(w))
     }
 
     /// How the convolutions go back.

@@ -34,6 +34,8 @@ pub struct Operands {
     /// For a way back ([`Direction::Data`]) the weights of the way forward; else channels written × height × width × channels
     /// of a group read.
     pub weight: u64,
+    /// Height × width × channels where each channel is a group, else the weights above; our kernel reads them.
+    pub by_taps: u64,
     /// images × rows × columns × channels written.
     pub y: u64,
     /// One a channel written; only [`Method::Fused`] reads it.
@@ -324,11 +326,11 @@ impl Convolution {
         let kernels = &cudnn.kernels;
         match direction {
             Direction::Forward => {
-                launch!(kernels, "direct", eights(conv.on.out, conv.outputs), o.x, o.weight, o.y, on, of)
+                launch!(kernels, "direct", eights(conv.on.out, conv.outputs), o.x, o.by_taps, o.y, on, of)
             }
             Direction::Data => {
                 let (count, add) = (eights(conv.on.size, conv.inputs), i32::from(add));
-                launch!(kernels, "direct_gradient", count, o.x, o.weight, o.y, add, on, of)
+                launch!(kernels, "direct_gradient", count, o.x, o.by_taps, o.y, add, on, of)
             }
         }
     }
@@ -365,7 +367,7 @@ impl Way {
         let padding = std::array::from_fn(|i| rest[i] - on.window.padding[i]);
         let on = schedule::Geometry { size: on.out, out: on.size, window: Window { padding, ..on.window } };
         let conv = Conv { on, inputs: outputs, outputs: inputs, of_group: [written, read], ..shape.conv };
-        (Shape { conv, ..shape }, Operands { weight, ..operands })
+        (Shape { conv, ..shape }, Operands { weight, by_taps: weight, ..operands })
     }
 }
 

@@ -38,7 +38,7 @@ struct __align__(16) EightFloats {
   float at[8];
 };
 
-struct EightShorts {
+struct __align__(16) EightShorts {
   unsigned short at[8];
 };
 
@@ -196,9 +196,13 @@ extern "C" __global__ void finish(index_t count, Affine in, Eight* y, Function f
   int real = in.channels - 8 * (int)(i % in.groups);
   unsigned passed = 0;
   Eight out;
-  for (int k = 0; k < 8; k++) {
-    out.at[k] = narrow(k < real ? apply(f, z.at[k]) : 0.0f);
-    passed |= bit_of(f, z.at[k]) << k;
+  if (f.name == RELU) {  // the same without a choice for each number
+    for (int k = 0; k < 8; k++) out.at[k] = narrow(relu(z.at[k])), passed |= (unsigned)!(z.at[k] <= 0.0f) << k;
+  } else {
+    for (int k = 0; k < 8; k++) {
+      out.at[k] = narrow(k < real ? apply(f, z.at[k]) : 0.0f);
+      passed |= bit_of(f, z.at[k]) << k;
+    }
   }
   y[i] = out;
   if (bits) bits[i] = (unsigned char)passed;
@@ -218,12 +222,12 @@ extern "C" __global__ void finish_gradient(index_t count, Affine in, const Eight
                                            const unsigned char* bits) {
   THREAD_OF(count);
   Eight v = g[i];
+  float out[8], slopes[2] = {slope_of_bit(f, 0), slope_of_bit(f, 1)};
   EightFloats z = {};
   if (f.name != NOTHING && !bits) z = before(in, i);
   unsigned passed = bits ? bits[i] : 0;
-  float out[8];
   for (int k = 0; k < 8; k++) {
-    float s = bits ? slope_of_bit(f, passed >> k & 1) : slope(f, z.at[k]);
+    float s = bits ? (passed >> k & 1 ? slopes[1] : slopes[0]) : slope(f, z.at[k]);
     out[k] = s == 0.0f ? 0.0f : widen(v.at[k]) * s;
   }
   if (in.factor) {
@@ -414,7 +418,8 @@ extern "C" __global__ void average_gradient(index_t count, const Eight* g, Eight
 
 // --- convolutions that cuDNN does not do
 
-// Channels of one group that are read and written, and channels written in all; weights are outputs × taps × read.
+// Channels of one group that are read and written, and channels written in all. Weights are outputs × taps × read, or taps ×
+// channels where each channel is a group.
 struct Groups {
   int read, written, outputs;
 };
@@ -433,8 +438,8 @@ extern "C" __global__ void direct(index_t count, const Eight* x, const NUMBER* w
       const Eight* pixel = x + at({p.image, row, column, 0}, on.height, on.width, on.groups);
       int tap = r * on.columns + c;
       if (of.read == 1 && of.written == 1) {
-        Eight v = pixel[p.group];
-        for (int k = 0; k < 8; k++) sum[k] += widen(v.at[k]) * widen(weight[(8 * p.group + k) * taps + tap]);
+        Eight v = pixel[p.group], w = ((const Eight*)weight)[tap * groups + p.group];
+        for (int k = 0; k < 8; k++) sum[k] += widen(v.at[k]) * widen(w.at[k]);
         continue;
       }
       for (int k = 0; k < 8 && 8 * p.group + k < of.outputs; k++) {
@@ -461,8 +466,8 @@ extern "C" __global__ void direct_gradient(index_t count, const Eight* g, const 
       const Eight* pixel = g + at({p.image, row, column, 0}, on.out_height, on.out_width, groups);
       int tap = r * on.columns + c;
       if (of.read == 1 && of.written == 1) {
-        Eight v = pixel[p.group];
-        for (int k = 0; k < 8; k++) sum[k] += widen(v.at[k]) * widen(weight[(8 * p.group + k) * taps + tap]);
+        Eight v = pixel[p.group], w = ((const Eight*)weight)[tap * groups + p.group];
+        for (int k = 0; k < 8; k++) sum[k] += widen(v.at[k]) * widen(w.at[k]);
         continue;
       }
       for (int k = 0; k < 8 && 8 * p.group + k < inputs; k++) {
@@ -493,7 +498,7 @@ __device__ void contracted(index_t count, const V* x, const V* z, V* y, Loops lo
   index_t to = 0, from = 0, by = 0, terms = 1;
   for (int a = loops.kept - 1; a >= 0; a--) {
     Axis axis = loops.axes[a];
-    index_t index = i % axis.size;
+    index_t index = a ? i % axis.size : i;
     i /= axis.size;
     to += index * axis.y, from += index * axis.x, by += index * axis.z;
   }
@@ -503,7 +508,7 @@ __device__ void contracted(index_t count, const V* x, const V* z, V* y, Loops lo
   for (index_t t = 0; t < terms; t++) {
     index_t rest = t, more = from, other = by;
     for (int a = loops.summed - 1; a >= 0; a--) {
-      index_t index = rest % summed[a].size;
+      index_t index = a ? rest % summed[a].size : rest;
       rest /= summed[a].size;
       more += index * summed[a].x, other += index * summed[a].z;
     }

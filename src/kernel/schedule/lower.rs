@@ -208,7 +208,8 @@ impl Lowering<'_> {
         let chain = self.chain(i, &like(&layout, &shape), true);
         let (bias, waits) = self.bias(i, w.1);
         let kept = weights::convolution(w.0, [channels, shape[0]], groups, &window);
-        let turned = kept.turned.map(|turned| (self.keep)(&turned, Form::Maps)).transpose()?;
+        let [turned, by_taps] =
+            [kept.turned, kept.by_taps].map(|w| w.map(|w| (self.keep)(&w, Form::Maps)).transpose());
         let padded = weights::padded(&bias);
         let conv = Conv {
             on,
@@ -217,7 +218,8 @@ impl Lowering<'_> {
             of_group: kept.of_group,
             groups,
             weight: (self.keep)(&kept.weight, Form::Maps)?,
-            turned,
+            turned: turned?,
+            by_taps: by_taps?,
             bias: (self.keep)(&padded, Form::Maps)?,
         };
         let bias = if waits || bias.iter().all(|b| *b == 0.0) { None } else { Some((self.keep)(&padded, Form::Floats)?) };

@@ -90,6 +90,8 @@ pub struct Conv {
     pub weight: usize,
     /// Inputs × height × width × outputs, turned: the weights of the convolution that leads back, where there is one.
     pub turned: Option<usize>,
+    /// Height × width × channels, where each channel is a group.
+    pub by_taps: Option<usize>,
     /// One an output, as maps are.
     pub bias: usize,
 }

@@ -17,11 +17,11 @@ impl Room {
 }
 
 impl Schedule {
-    /// Numbers of the largest buffer of an image.
+    /// Numbers of the largest value of an image.
     pub fn largest(&self) -> usize {
         let numbers = |room: &Room| match room {
             Room::Numbers(n) => *n,
-            Room::Bytes(n) => *n,
+            Room::Bytes(_) => 1,
         };
         self.rooms.iter().map(numbers).max().unwrap_or(1)
     }

@@ -11,6 +11,8 @@ pub struct Filters {
     pub weight: Vec<f32>,
     /// Inputs × height × width × outputs, each window turned by 180°, where a convolution with these leads back.
     pub turned: Option<Vec<f32>>,
+    /// Height × width × channels, where each channel is a group.
+    pub by_taps: Option<Vec<f32>>,
     /// Channels of one group that are read and written; of a single group, with zeros.
     pub of_group: [usize; 2],
 }
@@ -24,15 +26,19 @@ pub fn convolution(weight: &[f32], [inputs, outputs]: [usize; 2], groups: usize,
     // where the padding is no larger than the windows; else the way back would crop
     let fits = (0..2).all(|axis| window.padding[axis] < window.extent(axis));
     let mut turned = (groups == 1 && window.stride == [1, 1] && fits).then(|| vec![0.0; read * taps * written]);
+    let mut by_taps = (groups == inputs && groups == outputs && groups > 1).then(|| vec![0.0; taps * written]);
     for (i, w) in weight.iter().enumerate() {
         let (output, input, tap) = (i / taps / of_group, i / taps % of_group, i % taps);
+        if let Some(by_taps) = &mut by_taps {
+            by_taps[tap * written + output] = *w;
+        }
         last[(output * taps + tap) * width + input] = *w;
         if let Some(turned) = &mut turned {
             turned[(input * taps + taps - 1 - tap) * written + output] = *w;
         }
     }
     let of_group = if groups == 1 { [read, written] } else { [inputs / groups, outputs / groups] };
-    Filters { weight: last, turned, of_group }
+    Filters { weight: last, turned, by_taps, of_group }
 }
 
 /// outputs × inputs to padded outputs × `inner`, the column of input i at `addresses[i]`.
@@ -91,8 +97,12 @@ mod tests {
         let wide = Window::square(1, 1, 1);
         assert!(convolution(&[1.0; 9], [1, 1], 1, &strided).turned.is_none());
         assert!(convolution(&[1.0], [1, 1], 1, &wide).turned.is_none());
-        let depthwise = convolution(&[1.0; 18], [2, 2], 2, &Window::square(3, 1, 1));
+        let weight: Vec<f32> = (1..=18).map(|v| v as f32).collect();
+        let depthwise = convolution(&weight, [2, 2], 2, &Window::square(3, 1, 1));
         assert!(depthwise.turned.is_none() && depthwise.weight.len() == 8 * 9 && depthwise.of_group == [1, 1]);
+        // the third tap of the second channel
+        let by_taps = depthwise.by_taps.unwrap();
+        assert_eq!((depthwise.weight[11], by_taps[2 * 8 + 1], by_taps[2 * 8 + 2]), (12.0, 12.0, 0.0));
     }
 
     #[test]
