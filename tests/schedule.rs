@@ -6,7 +6,7 @@ mod networks;
 mod random_graph;
 
 use foolproof::kernel::graph::{Activation, Graph, Op, Window};
-use foolproof::kernel::schedule::{At, Room, Schedule, Slot, Task};
+use foolproof::kernel::schedule::{At, Room, Schedule, Slot, Task, Work};
 use networks::Net;
 
 fn schedule(graph: &Graph<f64>) -> Schedule {
@@ -77,7 +77,7 @@ fn a_sequence_needs_two_maps_and_the_bits_of_its_relus() {
     // bias and ReLU in place, those before the pool with it; nothing is moved to make a vector of a map
     assert_eq!(kinds, ["images", "conv", "finish", "conv", "finish", "conv", "pool", "product", "finish", "logits"]);
     let kinds: Vec<&str> = schedule.backward.iter().map(kind).collect();
-    assert_eq!(kinds, ["seed", "product", "pool", "conv", "finish", "conv", "finish", "conv", "images"]);
+    assert_eq!(kinds, ["logits", "product", "pool", "conv", "finish", "conv", "finish", "conv", "images"]);
     // where the map of the last convolution becomes a gradient, the pool's bits and corners are gone
     assert_eq!(schedule.places(4).1, 2 * 16 * 16 * 16 * 4 + 2 * 16 * 16 * 16 / 8);
 }
@@ -85,19 +85,20 @@ fn a_sequence_needs_two_maps_and_the_bits_of_its_relus() {
 /// A name for either direction of a task.
 fn kind(task: &Task) -> &'static str {
     match task {
-        Task::Images { .. } | Task::ImageGradient { .. } => "images",
-        Task::Logits { .. } => "logits",
-        Task::Seed { .. } => "seed",
-        Task::Clear { .. } => "clear",
+        Task::Images(_) | Task::ImageGradient(_) => "images",
+        Task::Logits(_) | Task::Seed(_) => "logits",
+        Task::Clear(_) => "clear",
         Task::Contract(_) => "contract",
         Task::Product(_) => "product",
-        Task::Conv { .. } | Task::ConvGradient { .. } => "conv",
-        Task::Finish { .. } | Task::FinishGradient { .. } => "finish",
-        Task::Pool { .. } | Task::PoolGradient { .. } => "pool",
-        Task::MaxPool { .. } | Task::MaxPoolGradient { .. } => "max-pool",
-        Task::Average { .. } | Task::AverageGradient { .. } => "average",
-        Task::Softmax { .. } | Task::SoftmaxGradient { .. } => "softmax",
-        Task::Norm { .. } | Task::NormGradient { .. } => "norm",
+        Task::Forward(work, ..) | Task::Back(work, ..) => match work {
+            Work::Conv(_) => "conv",
+            Work::Finish(..) => "finish",
+            Work::Pool(..) => "pool",
+            Work::MaxPool(..) => "max-pool",
+            Work::Average(..) => "average",
+            Work::Softmax(..) => "softmax",
+            Work::Norm(..) => "norm",
+        },
     }
 }
 
@@ -113,17 +114,23 @@ fn kept_numbers(schedule: &Schedule) -> usize {
 fn residual_sums_cost_nothing_of_their_own() {
     for name in ["resnet", "bottlenecks"] {
         let schedule = find(name);
-        let moves = |tasks: &[Task]| count(tasks, |task| matches!(task, Task::Contract(_) | Task::Clear { .. }));
+        let moves = |tasks: &[Task]| count(tasks, |task| matches!(task, Task::Contract(_) | Task::Clear(_)));
         assert_eq!((moves(&schedule.forward), moves(&schedule.backward)), (0, 0), "{name}");
         // each convolution is followed by one finish, or by none where its bias waits for the sum
-        let sums = count(&schedule.forward, |task| matches!(task, Task::Finish { finish, .. } if finish.other.is_some()));
+        let sums = count(
+            &schedule.forward,
+            |task| matches!(task, Task::Forward(Work::Finish(finish, _), ..) if finish.other.is_some()),
+        );
         assert_eq!(sums, 3, "{name}");
-        let biases = count(&schedule.forward, |task| matches!(task, Task::Finish { finish, .. } if finish.function.is_none()));
+        let biases = count(
+            &schedule.forward,
+            |task| matches!(task, Task::Forward(Work::Finish(finish, _), ..) if finish.function.is_none()),
+        );
         // that of the logits
         assert_eq!(biases, 1, "{name}");
         assert_eq!(kept_numbers(&schedule), 0, "{name}");
         // the gradient of a block's input is summed by the convolution that leads back to it
-        let adds = count(&schedule.backward, |task| matches!(task, Task::ConvGradient { add: true, .. }));
+        let adds = count(&schedule.backward, |task| matches!(task, Task::Back(Work::Conv(_), _, _, true)));
         assert_eq!(adds, 3, "{name}");
     }
 }

@@ -93,7 +93,7 @@ fn one(stride: usize) -> Window {
 
 /// By name.
 pub fn all() -> Vec<(&'static str, Graph<f64>)> {
-    let nets: [(&'static str, fn() -> Net); 10] = [
+    let nets: [(_, fn() -> Net); 10] = [
         ("vgg", vgg),
         ("resnet", resnet),
         ("bottlenecks", bottlenecks),

@@ -6,7 +6,7 @@ use super::device::{self, Buffer, failed, is_logged, return_freed_memory};
 use crate::error::Result;
 use crate::kernel::Precision;
 use crate::kernel::graph::{Activation, Graph};
-use crate::kernel::schedule::{At, Conv, Finish, Form, Schedule, Slot, Task};
+use crate::kernel::schedule::{At, Conv, Finish, Form, Schedule, Slot, Task, Work};
 use crate::notice::say;
 use candle_core::cuda_backend::cudarc::cublas::CudaBlas;
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp1, Layout, Tensor};
@@ -180,7 +180,7 @@ impl Compiled {
         let larger = self.larger(&self.forward);
         let mut ways = Vec::new();
         for (i, task) in self.schedule.forward.iter().enumerate() {
-            let Task::Conv { conv: number, x, y } = *task else { continue };
+            let Task::Forward(Work::Conv(number), x, y) = *task else { continue };
             let conv = &self.schedule.convolutions[number];
             let finish = self.relu_behind(i);
             let operands = self.operands(conv, x, y, finish);
@@ -221,7 +221,9 @@ impl Compiled {
 
     /// What follows a convolution at once, where cuDNN may do it together with it: bias, another value, ReLU.
     pub fn relu_behind(&self, task: usize) -> Option<&Finish> {
-        let [Task::Conv { y: of, .. }, Task::Finish { finish, x, y }] = self.schedule.forward.get(task..task + 2)? else {
+        let [Task::Forward(Work::Conv(_), _, of), Task::Forward(Work::Finish(finish, _), x, y)] =
+            self.schedule.forward.get(task..task + 2)?
+        else {
             return None;
         };
         let in_place = of == x && x == y && !matches!(finish.other, Some(At::Weight(_)));
@@ -252,7 +254,7 @@ impl Compiled {
         let larger = self.larger(&self.backward);
         let mut ways: Vec<Option<(Convolution, Way)>> = self.schedule.convolutions.iter().map(|_| None).collect();
         for task in &self.schedule.backward {
-            let Task::ConvGradient { conv: number, g, to, .. } = *task else { continue };
+            let Task::Back(Work::Conv(number), g, to, _) = *task else { continue };
             let conv = &self.schedule.convolutions[number];
             let ((operands, turned), shape) = (self.operands_back(conv, g, to), self.shape(conv));
             let known = larger.and_then(|ways| ways[number].as_ref());

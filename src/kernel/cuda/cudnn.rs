@@ -78,8 +78,10 @@ impl Descriptors {
         };
         // SAFETY: the descriptors are fresh
         unsafe {
-            result::set_tensor4d_descriptor(d.x, NHWC, data, [images, conv.inputs, height, width].map(int)).map_err(failed)?;
-            result::set_tensor4d_descriptor(d.y, NHWC, data, [images, conv.outputs, out_height, out_width].map(int)).map_err(failed)?;
+            result::set_tensor4d_descriptor(d.x, NHWC, data, [images, conv.inputs, height, width].map(int))
+                .map_err(failed)?;
+            result::set_tensor4d_descriptor(d.y, NHWC, data, [images, conv.outputs, out_height, out_width].map(int))
+                .map_err(failed)?;
             result::set_tensor4d_descriptor(d.bias, NHWC, data, [1, conv.outputs, 1, 1].map(int)).map_err(failed)?;
             let filter = [conv.outputs, conv.of_group[0], window.size[0], window.size[1]].map(int);
             result::set_filter4d_descriptor(d.weight, data, NHWC, filter).map_err(failed)?;
@@ -88,7 +90,15 @@ impl Descriptors {
                 (window.padding.map(int), window.stride.map(int), window.dilation.map(int));
             let (convolution, sums) = (d.convolution, CUDNN_DATA_FLOAT);
             result::set_convolution2d_descriptor(
-                convolution, pad, pad_across, down, across, step, step_across, mode, sums,
+                convolution,
+                pad,
+                pad_across,
+                down,
+                across,
+                step,
+                step_across,
+                mode,
+                sums,
             )
             .map_err(failed)?;
             sys::cudnnSetConvolutionGroupCount(d.convolution, int(groups)).result().map_err(failed)?;

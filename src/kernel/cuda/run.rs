@@ -4,7 +4,9 @@ use super::compiled::Compiled;
 use super::device::failed;
 use super::kernels::{Affine, Function, Geometry, LANES, Loops, launch, run};
 use crate::kernel::Precision;
-use crate::kernel::schedule::{At, Average, Contract, EIGHT, Finish, Matrix, Norm, Product, Rows, Slot, Task};
+use crate::kernel::schedule::{
+    self, At, Average, Contract, EIGHT, Finish, Matrix, Norm, Product, Rows, Slot, Task, Work,
+};
 use candle_core::Result;
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 use std::ptr;
@@ -16,7 +18,7 @@ impl Compiled {
         for (i, task) in self.schedule.forward.iter().enumerate() {
             match *task {
                 _ if done_before => done_before = false,
-                Task::Conv { conv: number, x, y } => {
+                Task::Forward(Work::Conv(number), x, y) => {
                     let (conv, way) = (&self.schedule.convolutions[number], &self.forward[&self.batch][number]);
                     let finish = self.relu_behind(i).filter(|_| way.is_fused());
                     let operands = self.operands(conv, x, y, finish);
@@ -39,92 +41,97 @@ impl Compiled {
 
     /// A task that is no convolution forward.
     fn run(&self, task: &Task, images: u64, logits: u64) -> Result<()> {
-        let kernels = &self.cudnn.kernels;
-        let (n, batch, [height, width]) = (self.images, self.batch, self.schedule.size);
-        let (pixels, [s0, s1, s2]) = (height * width, self.schedule.std);
+        let (kernels, n) = (&self.cudnn.kernels, self.images);
+        let (pixels, [s0, s1, s2]) = (self.schedule.size.iter().product::<usize>(), self.schedule.std);
         let (classes, padded) = (self.schedule.classes, self.schedule.classes.next_multiple_of(EIGHT));
-        let slot = |slot: Slot| self.slot(slot);
+        let ends = (classes as i32, padded as i32);
         match task {
-            Task::Images { y } => {
-                let [m0, m1, m2] = self.schedule.mean;
-                let count = n * pixels;
-                launch!(kernels, "normalise", count, images, slot(*y), pixels as u32, m0, m1, m2, s0, s1, s2)
+            Task::Images(y) => {
+                let ([m0, m1, m2], y) = (self.schedule.mean, self.slot(*y));
+                launch!(kernels, "normalise", n * pixels, images, y, pixels as u32, m0, m1, m2, s0, s1, s2)
             }
-            Task::ImageGradient { g } => {
-                launch!(kernels, "image_gradient", n * pixels, slot(*g), images, pixels as u32, s0, s1, s2)
+            Task::ImageGradient(g) => {
+                launch!(kernels, "image_gradient", n * pixels, self.slot(*g), images, pixels as u32, s0, s1, s2)
             }
-            Task::Logits { x } => {
-                launch!(kernels, "logits", n * classes, slot(*x), logits, classes as i32, padded as i32)
-            }
-            Task::Seed { to } => {
-                launch!(kernels, "seed", n * padded, logits, slot(*to), classes as i32, padded as i32)
-            }
-            Task::Clear { y } => self.clear(*y),
+            Task::Logits(x) => launch!(kernels, "logits", n * classes, self.slot(*x), logits, ends.0, ends.1),
+            Task::Seed(to) => launch!(kernels, "seed", n * padded, logits, self.slot(*to), ends.0, ends.1),
+            Task::Clear(y) => self.clear(*y),
             Task::Contract(contract) => self.contract(contract),
             Task::Product(product) => self.multiply(product),
-            Task::Conv { .. } => unreachable!("done with what follows"),
-            Task::ConvGradient { conv: number, g, to, add } => {
-                let conv = &self.schedule.convolutions[*number];
-                let (convolution, way) = self.backward[&batch][*number].as_ref().expect("measured before");
-                let (operands, turned) = self.operands_back(conv, *g, *to);
-                let (_, operands) = way.reads(self.shape(conv), operands, turned);
-                convolution.run(&self.cudnn, operands, &self.workspace, *add)
-            }
-            Task::Finish { finish, x, y } => self.finish(finish, slot(*x), slot(*y), false),
-            Task::FinishGradient { finish, x, g, to, add } => {
-                let x = if finish.needs_x() { slot(*x) } else { 0 };
-                let (affine, function) = (self.affine(finish, x), Function::new(finish.function));
-                let (bits, count) = (finish.bits.map_or(0, slot), batch * finish.numbers / EIGHT);
-                let add = i32::from(*add);
-                launch!(kernels, "finish_gradient", count, affine, slot(*g), slot(*to), add, function, bits)
-            }
-            Task::Pool { on, finish, x, y, corners } => {
-                let ([height, width], groups) = (on.size.map(|v| v as i32), (finish.channels[1] / EIGHT) as i32);
-                let (count, bias) = (batch * finish.numbers / EIGHT, finish.bias.map_or(0, |b| self.weight(b)));
+            Task::Forward(work, x, y) => self.work(work, self.slot(*x), self.slot(*y)),
+            Task::Back(work, g, to, add) => self.back(work, *g, *to, *add),
+        }
+    }
+
+    fn work(&self, work: &Work, x: u64, y: u64) -> Result<()> {
+        let (kernels, slot) = (&self.cudnn.kernels, |slot: Slot| self.slot(slot));
+        let count = |on: &schedule::Geometry, groups: usize| self.batch * on.out[0] * on.out[1] * groups;
+        match work {
+            Work::Conv(_) => unreachable!("done with what follows"),
+            Work::Finish(finish, _) => self.finish(finish, x, y, false),
+            Work::Pool(on, finish, corners) => {
+                let ([height, width], groups) = (on.size.map(|v| v as i32), finish.channels[1] / EIGHT);
+                let (bias, corners) = (finish.bias.map_or(0, |b| self.weight(b)), slot(*corners));
                 let (relu, bits) = (i32::from(finish.function.is_some()), finish.bits.map_or(0, slot));
-                let (x, y, corners) = (slot(*x), slot(*y), slot(*corners));
+                let (count, groups) = (count(on, groups), groups as i32);
                 launch!(kernels, "pool", count, x, y, height, width, bias, groups, relu, bits, corners)
             }
-            Task::PoolGradient { on, finish, g, to, corners } => {
-                let ([height, width], groups) = (on.size.map(|v| v as i32), finish.channels[1] / EIGHT);
-                let (count, bits) = (batch * on.size[0] * on.size[1] * groups, finish.bits.map_or(0, slot));
-                let (g, to, corners) = (slot(*g), slot(*to), slot(*corners));
-                launch!(kernels, "unpool", count, g, to, height, width, groups as i32, bits, corners)
+            Work::MaxPool(on, groups, taps) => {
+                launch!(kernels, "max_pool", count(on, *groups), x, y, Geometry::new(on, *groups), slot(*taps))
             }
-            Task::MaxPool { on, groups, x, y, taps } => {
-                let (count, on) = (batch * on.out[0] * on.out[1] * groups, Geometry::new(on, *groups));
-                launch!(kernels, "max_pool", count, slot(*x), slot(*y), on, slot(*taps))
+            Work::Average(on, groups, kind) => {
+                launch!(kernels, "average", count(on, *groups), x, y, Geometry::new(on, *groups), number_of(*kind))
             }
-            Task::MaxPoolGradient { on, groups, g, to, taps, add } => {
-                let (count, on) = (batch * on.size[0] * on.size[1] * groups, Geometry::new(on, *groups));
-                launch!(kernels, "max_pool_gradient", count, slot(*g), slot(*to), i32::from(*add), on, slot(*taps))
-            }
-            Task::Average { on, kind, groups, x, y } => {
-                let (count, on) = (batch * on.out[0] * on.out[1] * groups, Geometry::new(on, *groups));
-                launch!(kernels, "average", count, slot(*x), slot(*y), on, number_of(*kind))
-            }
-            Task::AverageGradient { on, kind, groups, g, to, add } => {
-                let (count, on, kind) =
-                    (batch * on.size[0] * on.size[1] * groups, Geometry::new(on, *groups), number_of(*kind));
-                launch!(kernels, "average_gradient", count, slot(*g), slot(*to), i32::from(*add), on, kind)
-            }
-            Task::Softmax { on, x, y } => {
+            Work::Softmax(on, _) => {
                 let (shape, [channels, padded]) = self.rows(on);
-                run!(kernels.stream, kernels.get("softmax"), shape, slot(*x), slot(*y), channels, padded)
+                run!(kernels.stream, kernels.get("softmax"), shape, x, y, channels, padded)
             }
-            Task::SoftmaxGradient { on, y, g, to, add } => {
+            Work::Norm(Norm { on, factor, shift, eps }, _) => {
                 let (shape, [channels, padded]) = self.rows(on);
-                let (y, g, to, add) = (slot(*y), slot(*g), slot(*to), i32::from(*add));
-                run!(kernels.stream, kernels.get("softmax_gradient"), shape, y, g, to, add, channels, padded)
-            }
-            Task::Norm { norm: Norm { on, factor, shift, eps }, x, y } => {
-                let (shape, [channels, padded]) = self.rows(on);
-                let (x, y, factor, shift) = (slot(*x), slot(*y), self.weight(*factor), self.weight(*shift));
+                let (factor, shift) = (self.weight(*factor), self.weight(*shift));
                 run!(kernels.stream, kernels.get("layer_norm"), shape, x, y, factor, shift, channels, padded, *eps)
             }
-            Task::NormGradient { norm: Norm { on, factor, eps, .. }, x, g, to, add } => {
+        }
+    }
+
+    fn back(&self, work: &Work, from: Slot, into: Slot, and: bool) -> Result<()> {
+        let (kernels, slot) = (&self.cudnn.kernels, |slot: Slot| self.slot(slot));
+        let count = |on: &schedule::Geometry, groups: usize| self.batch * on.size[0] * on.size[1] * groups;
+        let (g, to, add) = (slot(from), slot(into), i32::from(and));
+        match work {
+            Work::Conv(number) => {
+                let conv = &self.schedule.convolutions[*number];
+                let (convolution, way) = self.backward[&self.batch][*number].as_ref().expect("measured before");
+                let (operands, turned) = self.operands_back(conv, from, into);
+                let (_, operands) = way.reads(self.shape(conv), operands, turned);
+                convolution.run(&self.cudnn, operands, &self.workspace, and)
+            }
+            Work::Finish(finish, x) => {
+                let x = if finish.needs_x() { slot(*x) } else { 0 };
+                let (affine, function) = (self.affine(finish, x), Function::new(finish.function));
+                let (bits, count) = (finish.bits.map_or(0, slot), self.batch * finish.numbers / EIGHT);
+                launch!(kernels, "finish_gradient", count, affine, g, to, add, function, bits)
+            }
+            Work::Pool(on, finish, corners) => {
+                let ([height, width], groups) = (on.size.map(|v| v as i32), finish.channels[1] / EIGHT);
+                let (bits, corners) = (finish.bits.map_or(0, slot), slot(*corners));
+                launch!(kernels, "unpool", count(on, groups), g, to, height, width, groups as i32, bits, corners)
+            }
+            Work::MaxPool(on, groups, taps) => {
+                let (count, on, taps) = (count(on, *groups), Geometry::new(on, *groups), slot(*taps));
+                launch!(kernels, "max_pool_gradient", count, g, to, add, on, taps)
+            }
+            Work::Average(on, groups, kind) => {
+                let (count, on, kind) = (count(on, *groups), Geometry::new(on, *groups), number_of(*kind));
+                launch!(kernels, "average_gradient", count, g, to, add, on, kind)
+            }
+            Work::Softmax(on, y) => {
+                let ((shape, [channels, padded]), y) = (self.rows(on), slot(*y));
+                run!(kernels.stream, kernels.get("softmax_gradient"), shape, y, g, to, add, channels, padded)
+            }
+            Work::Norm(Norm { on, factor, eps, .. }, x) => {
                 let ((shape, [channels, padded]), function) = (self.rows(on), kernels.get("layer_norm_gradient"));
-                let (x, g, to, add, factor) = (slot(*x), slot(*g), slot(*to), i32::from(*add), self.weight(*factor));
+                let (x, factor) = (slot(*x), self.weight(*factor));
                 run!(kernels.stream, function, shape, x, g, to, add, factor, channels, padded, *eps)
             }
         }

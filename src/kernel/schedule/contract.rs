@@ -117,7 +117,11 @@ impl Contract {
         if eights {
             let last = kept.last_mut().expect("seen above");
             (last.size, last.strides) = (last.size / EIGHT, [EIGHT; 3]);
-            kept.iter_mut().chain(&mut summed).flat_map(|a| &mut a.strides).chain(&mut offsets).for_each(|s| *s /= EIGHT);
+            kept.iter_mut()
+                .chain(&mut summed)
+                .flat_map(|a| &mut a.strides)
+                .chain(&mut offsets)
+                .for_each(|s| *s /= EIGHT);
         }
         Loops { count: kept.iter().map(|a| a.size).product(), eights, offsets, kept, summed }
     }

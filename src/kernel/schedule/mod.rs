@@ -12,6 +12,7 @@ mod operations;
 mod places;
 mod product;
 mod tape;
+mod values;
 mod weights;
 
 use super::graph::{Activation, Window};
@@ -155,80 +156,83 @@ pub struct Norm {
     pub eps: f32,
 }
 
-/// One step. `g` is the gradient with respect to what the step on the way forward wrote, `to` that with respect to what it
-/// read; with `add` the latter grows by what is written.
+/// What a kernel of ours or cuDNN does of one value, and what leads back from it.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)] // x is read, y is written
+pub enum Work {
+    /// The convolution of this number, without its bias.
+    Conv(usize),
+    /// A finish, and what it reads; it may write there, and its way back too where it is given the gradient.
+    Finish(Finish, Slot),
+    /// A finish of bias and ReLU or nothing, then the maximum of windows of 2×2, and its corners.
+    Pool(Geometry, Finish, Slot),
+    /// Maximum of windows over so many eights of channels, and which of its taps it was.
+    MaxPool(Geometry, usize, Slot),
+    /// Average of windows over so many eights of channels.
+    Average(Geometry, usize, Average),
+    /// eˣ over its sum along each row, and where it lies then. In place as [`Work::Finish`].
+    Softmax(Rows, Slot),
+    /// A layer norm along each row, and what it reads. Its way back in place as that of [`Work::Finish`].
+    Norm(Norm, Slot),
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Task {
     /// The images, normalised, channels last.
-    Images { y: Slot },
+    Images(Slot),
     /// The way back of [`Task::Images`].
-    ImageGradient { g: Slot },
+    ImageGradient(Slot),
     /// The logits go out.
-    Logits { x: Slot },
+    Logits(Slot),
     /// Their gradient comes in.
-    Seed { to: Slot },
+    Seed(Slot),
     /// Zeros.
-    Clear { y: Slot },
+    Clear(Slot),
     /// See [`Contract`].
     Contract(Contract),
     /// See [`Product`].
     Product(Product),
-    /// A convolution without its bias.
-    Conv { conv: usize, x: Slot, y: Slot },
-    ConvGradient { conv: usize, g: Slot, to: Slot, add: bool },
-    /// See [`Finish`]; y may be x.
-    Finish { finish: Finish, x: Slot, y: Slot },
-    /// `to` may be g.
-    FinishGradient { finish: Finish, x: Slot, g: Slot, to: Slot, add: bool },
-    /// A finish of bias and ReLU or nothing, then the maximum of windows of 2×2, and its corners.
-    Pool { on: Geometry, finish: Finish, x: Slot, y: Slot, corners: Slot },
-    PoolGradient { on: Geometry, finish: Finish, g: Slot, to: Slot, corners: Slot },
-    /// Maximum of any windows, and which of its taps it was.
-    MaxPool { on: Geometry, groups: usize, x: Slot, y: Slot, taps: Slot },
-    MaxPoolGradient { on: Geometry, groups: usize, g: Slot, to: Slot, taps: Slot, add: bool },
-    /// Average of windows.
-    Average { on: Geometry, kind: Average, groups: usize, x: Slot, y: Slot },
-    AverageGradient { on: Geometry, kind: Average, groups: usize, g: Slot, to: Slot, add: bool },
-    /// eˣ over its sum along each row; y may be x.
-    Softmax { on: Rows, x: Slot, y: Slot },
-    /// `to` may be g.
-    SoftmaxGradient { on: Rows, y: Slot, g: Slot, to: Slot, add: bool },
-    /// A layer norm along each row.
-    Norm { norm: Norm, x: Slot, y: Slot },
-    /// `to` may be g.
-    NormGradient { norm: Norm, x: Slot, g: Slot, to: Slot, add: bool },
+    /// From x to y.
+    Forward(Work, Slot, Slot),
+    /// From the gradient with respect to y to that with respect to x, which grows by it if so said.
+    Back(Work, Slot, Slot, bool),
 }
 
 impl Task {
     /// The buffers that it reads or writes.
     pub fn slots(&self) -> Vec<Slot> {
-        let at = |at: &At| match at {
-            At::Slot(slot) => Some(*slot),
+        let at = |at: At| match at {
+            At::Slot(slot) => Some(slot),
             At::Weight(_) => None,
         };
-        let of = |finish: &Finish| finish.bits.into_iter().chain(finish.other.as_ref().and_then(at)).collect::<Vec<_>>();
+        let all = |these: &[Option<At>]| these.iter().flatten().copied().filter_map(at).collect();
+        let slot = |slot: Slot| Some(At::Slot(slot));
         match self {
-            Task::Images { y } | Task::Clear { y } => vec![*y],
-            Task::ImageGradient { g } => vec![*g],
-            Task::Logits { x } => vec![*x],
-            Task::Seed { to } => vec![*to],
-            Task::Contract(Contract { at: (y, x, z), .. }) => {
-                [Some(y), Some(x), z.as_ref()].into_iter().flatten().filter_map(at).collect()
+            Task::Images(only)
+            | Task::ImageGradient(only)
+            | Task::Logits(only)
+            | Task::Seed(only)
+            | Task::Clear(only) => {
+                vec![*only]
             }
-            Task::Product(p) => [p.y.at, p.x.at, p.w.at].iter().filter_map(at).collect(),
-            Task::Conv { x, y, .. } | Task::Softmax { x, y, .. } | Task::Norm { x, y, .. } => vec![*x, *y],
-            Task::Average { x, y, .. } => vec![*x, *y],
-            Task::ConvGradient { g, to, .. } | Task::AverageGradient { g, to, .. } => vec![*g, *to],
-            Task::MaxPool { x, y, taps, .. } => vec![*x, *y, *taps],
-            Task::MaxPoolGradient { g, to, taps, .. } => vec![*g, *to, *taps],
-            Task::SoftmaxGradient { y, g, to, .. } => vec![*y, *g, *to],
-            Task::NormGradient { x, g, to, .. } => vec![*x, *g, *to],
-            Task::Finish { finish, x, y } => [vec![*x, *y], of(finish)].concat(),
-            Task::FinishGradient { finish, x, g, to, .. } if finish.needs_x() => [vec![*x, *g, *to], of(finish)].concat(),
-            Task::FinishGradient { finish, g, to, .. } => finish.bits.into_iter().chain([*g, *to]).collect(),
-            Task::Pool { finish, x, y, corners, .. } => [vec![*x, *y, *corners], of(finish)].concat(),
-            Task::PoolGradient { finish, g, to, corners, .. } => [vec![*g, *to, *corners], of(finish)].concat(),
+            Task::Contract(Contract { at: (y, x, z), .. }) => all(&[Some(*y), Some(*x), *z]),
+            Task::Product(Product { x, w, y, .. }) => all(&[x, w, y].map(|m| Some(m.at))),
+            Task::Forward(Work::Finish(finish, _) | Work::Pool(_, finish, _), x, y) => {
+                let corners = if let Task::Forward(Work::Pool(.., corners), ..) = self { slot(*corners) } else { None };
+                all(&[slot(*x), slot(*y), finish.other, finish.bits.and_then(slot), corners])
+            }
+            Task::Back(Work::Finish(finish, x), g, to, _) if finish.needs_x() => {
+                all(&[slot(*x), slot(*g), slot(*to), finish.other])
+            }
+            Task::Back(Work::Finish(finish, _), g, to, _) => all(&[slot(*g), slot(*to), finish.bits.and_then(slot)]),
+            Task::Back(Work::Pool(_, finish, corners), g, to, _) => {
+                all(&[slot(*g), slot(*to), finish.bits.and_then(slot), slot(*corners)])
+            }
+            Task::Back(Work::Softmax(_, kept) | Work::Norm(_, kept), g, to, _) => vec![*kept, *g, *to],
+            Task::Forward(Work::MaxPool(.., taps), x, y) | Task::Back(Work::MaxPool(.., taps), x, y, _) => {
+                vec![*x, *y, *taps]
+            }
+            Task::Forward(_, x, y) | Task::Back(_, x, y, _) => vec![*x, *y],
         }
     }
 }

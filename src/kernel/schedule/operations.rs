@@ -2,8 +2,9 @@
 
 use super::contract::{At, View};
 use super::layout::Layout;
-use super::lower::{Lowering, Value};
-use super::{Average, EIGHT, Geometry, Norm, Room, Rows, Task};
+use super::lower::Lowering;
+use super::values::Value;
+use super::{Average, EIGHT, Geometry, Norm, Room, Rows, Task, Work};
 use crate::error::Result;
 use crate::kernel::graph::{Op, Window};
 
@@ -13,12 +14,10 @@ impl Lowering<'_> {
         let first = inputs.first().copied().unwrap_or(0);
         Ok(match op {
             Op::Constant { shape, values } => self.constant(shape, values)?,
-            Op::MaxPool { window, ceil } => self.max_pool(first, *window, *ceil),
-            Op::AveragePool { window, ceil, count_padding } => {
+            Op::MaxPool { window, .. } => self.max_pool(first, *window, self.size_of(op, first)),
+            Op::AveragePool { window, count_padding, .. } => {
                 let kind = if *count_padding { Average::Padded } else { Average::Pixels };
-                let size = &self.value(first).shape[1..];
-                let out = [0, 1].map(|axis| window.out(axis, size[axis], *ceil).expect("checked in the graph"));
-                self.average(first, *window, out, kind)
+                self.average(first, *window, self.size_of(op, first), kind)
             }
             Op::AdaptiveAverage { out } => self.average(first, Window::square(1, 1, 0), *out, Average::Adaptive),
             Op::Add | Op::Mul => self.broadcast(op, inputs),
@@ -48,8 +47,16 @@ impl Lowering<'_> {
                 let x = self.map(first);
                 self.padded(&x, *padding)
             }
-            Op::Conv { .. } | Op::Linear { .. } | Op::Scale { .. } | Op::Activate(_) => unreachable!("with what follows"),
+            Op::Conv { .. } | Op::Linear { .. } | Op::Scale { .. } | Op::Activate(_) => {
+                unreachable!("with what follows")
+            }
         })
+    }
+
+    /// Height and width of what an operation makes of a map.
+    fn size_of(&self, op: &Op<f32>, x: usize) -> [usize; 2] {
+        let shape = op.shape(&[&self.value(x).shape]).expect("checked in the graph");
+        [shape[1], shape[2]]
     }
 
     /// A value whose numbers along an axis lie next to each other.
@@ -58,35 +65,36 @@ impl Lowering<'_> {
         self.suited(value, axis, Layout::is_last)
     }
 
-    fn max_pool(&mut self, x: usize, window: Window, ceil: bool) -> Value {
-        let x = self.map(x);
-        let size = [x.shape[1], x.shape[2]];
-        let out = [0, 1].map(|axis| window.out(axis, size[axis], ceil).expect("checked in the graph"));
-        let y = self.new_map([x.shape[0], out[0], out[1]], x.base.is_some());
+    fn max_pool(&mut self, x: usize, window: Window, out: [usize; 2]) -> Value {
+        let (x, y) = self.over_windows(x, out);
         let taps = self.tape.slot(Room::Bytes(2 * y.layout.numbers()));
-        let (on, groups) = (Geometry { size, out, window }, x.layout.padded() / EIGHT);
-        self.tape.push(Task::MaxPool { on, groups, x: x.slot(), y: y.slot(), taps });
-        self.leads_back(&y, move |tape, g| {
-            let (to, add) = tape.destination(x.base.expect("as y has"));
-            tape.push(Task::MaxPoolGradient { on, groups, g, to, taps, add });
-        });
-        y
+        let on = Geometry { size: [x.shape[1], x.shape[2]], out, window };
+        self.work(Work::MaxPool(on, x.layout.padded() / EIGHT, taps), &x, y)
     }
 
     fn average(&mut self, x: usize, window: Window, out: [usize; 2], kind: Average) -> Value {
-        let x = self.map(x);
-        let y = self.new_map([x.shape[0], out[0], out[1]], x.base.is_some());
-        let (on, groups) = (Geometry { size: [x.shape[1], x.shape[2]], out, window }, x.layout.padded() / EIGHT);
-        self.tape.push(Task::Average { on, kind, groups, x: x.slot(), y: y.slot() });
-        self.leads_back(&y, move |tape, g| {
-            let (to, add) = tape.destination(x.base.expect("as y has"));
-            tape.push(Task::AverageGradient { on, kind, groups, g, to, add });
-        });
-        y
+        let (x, y) = self.over_windows(x, out);
+        let on = Geometry { size: [x.shape[1], x.shape[2]], out, window };
+        self.work(Work::Average(on, x.layout.padded() / EIGHT, kind), &x, y)
     }
 
-    fn new_map(&mut self, shape: [usize; 3], depends: bool) -> Value {
-        self.new_value(Layout::with_last(&shape, 0), &shape, depends)
+    /// A map, and room for one with this height and width.
+    fn over_windows(&mut self, x: usize, [height, width]: [usize; 2]) -> (Value, Value) {
+        let x = self.map(x);
+        let shape = [x.shape[0], height, width];
+        let y = self.new_value(Layout::with_last(&shape, 0), &shape, x.base.is_some());
+        (x, y)
+    }
+
+    /// Work from x to y, and back.
+    fn work(&mut self, work: Work, x: &Value, y: Value) -> Value {
+        self.tape.push(Task::Forward(work.clone(), x.slot(), y.slot()));
+        let base = x.base;
+        self.leads_back(y.base, move |tape, g| {
+            let (to, add) = tape.destination(base.expect("as y has"));
+            tape.push(Task::Back(work, g, to, add));
+        });
+        y
     }
 
     /// A new value of this shape that lies as `like` does: channels last, or row by row.
@@ -116,7 +124,7 @@ impl Lowering<'_> {
         if matches!(op, Op::Add) {
             self.tape.contract([&to, &x], None, 1.0, false);
             self.tape.contract([&to, &z], None, 1.0, true);
-            self.leads_back(&y, move |tape, g| {
+            self.leads_back(y.base, move |tape, g| {
                 for (base, view) in bases.into_iter().zip([x, z]) {
                     if let Some(base) = base {
                         tape.contract_back(base, [&view, &to], None, 1.0, g);
@@ -125,9 +133,9 @@ impl Lowering<'_> {
             });
             return y;
         }
-        self.keep_for_the_way_back(&[&a, &b]);
+        self.tape.keep([Some(a.at), Some(b.at)]);
         self.tape.contract([&to, &x], Some(&z), 1.0, false);
-        self.leads_back(&y, move |tape, g| {
+        self.leads_back(y.base, move |tape, g| {
             for (base, view, other) in [(bases[0], &x, &z), (bases[1], &z, &x)] {
                 if let Some(base) = base {
                     tape.contract_back(base, [view, &to], Some(other), 1.0, g);
@@ -135,14 +143,6 @@ impl Lowering<'_> {
             }
         });
         y
-    }
-
-    fn keep_for_the_way_back(&mut self, values: &[&Value]) {
-        for value in values {
-            if let At::Slot(slot) = value.at {
-                self.tape.kept[slot] = true;
-            }
-        }
     }
 
     /// One value after the other along an axis.
@@ -161,7 +161,7 @@ impl Lowering<'_> {
             first += value.shape[axis];
             parts.extend(value.base.map(|base| (base, x, part)));
         }
-        self.leads_back(&y, move |tape, g| {
+        self.leads_back(y.base, move |tape, g| {
             for (base, x, part) in parts {
                 tape.contract_back(base, [&x, &part], None, 1.0, g);
             }
@@ -213,7 +213,7 @@ impl Lowering<'_> {
         let to = onto(&y);
         self.tape.contract([&to, &part], None, factor, false);
         let base = x.base;
-        self.leads_back(&y, move |tape, g| {
+        self.leads_back(y.base, move |tape, g| {
             tape.contract_back(base.expect("as y has"), [&part, &to], None, factor, g);
         });
         y
@@ -233,10 +233,10 @@ impl Lowering<'_> {
         let [m, k, n] = [a.shape[rank - 2], a.shape[rank - 1], b.shape[rank - 1]];
         let shape = [&a.shape[..rank - 1], &[n]].concat();
         let y = self.new_value(Layout::rows(&shape), &shape, a.base.or(b.base).is_some());
-        self.keep_for_the_way_back(&[&a, &b]);
+        self.tape.keep([Some(a.at), Some(b.at)]);
         let (to, x, w) = (y.view(), a.view(), b.view());
         self.tape.multiply([&to, &x, &w], [m, n, k], 1.0, false);
-        self.leads_back(&y, move |tape, g| {
+        self.leads_back(y.base, move |tape, g| {
             let g = to.on(g);
             if let Some(base) = a.base {
                 let (to, add) = tape.destination(base);
@@ -258,11 +258,11 @@ impl Lowering<'_> {
         }
         y.base = x.base.map(|_| self.tape.base(x.layout.numbers()));
         let (from, to) = (x.slot(), y.slot());
-        self.tape.kept[to] = true;
-        self.tape.push(Task::Softmax { on, x: from, y: to });
-        self.leads_back(&y, move |tape, g| {
+        self.tape.keep([Some(y.at), None]);
+        self.tape.push(Task::Forward(Work::Softmax(on, to), from, to));
+        self.leads_back(y.base, move |tape, g| {
             let (into, add) = tape.in_place(x.base.expect("as y has"), g);
-            tape.push(Task::SoftmaxGradient { on, y: to, g, to: into, add });
+            tape.push(Task::Back(Work::Softmax(on, to), g, into, add));
         });
         y
     }
@@ -270,11 +270,11 @@ impl Lowering<'_> {
     fn layer_norm(&mut self, x: Value, norm: Norm) -> Value {
         let y = self.new_value(x.layout.clone(), &x.shape, x.base.is_some());
         let from = x.slot();
-        self.tape.kept[from] = true;
-        self.tape.push(Task::Norm { norm, x: from, y: y.slot() });
-        self.leads_back(&y, move |tape, g| {
+        self.tape.keep([Some(x.at), None]);
+        self.tape.push(Task::Forward(Work::Norm(norm, from), from, y.slot()));
+        self.leads_back(y.base, move |tape, g| {
             let (to, add) = tape.in_place(x.base.expect("as y has"), g);
-            tape.push(Task::NormGradient { norm, x: from, g, to, add });
+            tape.push(Task::Back(Work::Norm(norm, from), g, to, add));
         });
         y
     }
@@ -297,13 +297,13 @@ impl Lowering<'_> {
         let [q, k, v] = [0, 1, 2].map(|i| of_heads(&x, i * width / 3));
         let (out, p, inner, onto) = (of_heads(&y, 0), scores.view(), [tokens, tokens, size], [tokens, size, tokens]);
         let (at, on) = (scores.slot(), Rows { rows: heads * tokens, channels: tokens });
-        (self.tape.kept[x.slot()], self.tape.kept[at]) = (true, true);
+        self.tape.keep([Some(x.at), Some(scores.at)]);
         // what lies behind the rows, a softmax does not read, and fills with zeros
         self.tape.multiply_part([&p, &q, &k.turned()], inner, factor, false);
-        self.tape.push(Task::Softmax { on, x: at, y: at });
+        self.tape.push(Task::Forward(Work::Softmax(on, at), at, at));
         self.tape.clear_around(&y.view(), false);
         self.tape.multiply_part([&out, &p, &v], onto, 1.0, false);
-        self.leads_back(&y, move |tape, g| {
+        self.leads_back(y.base, move |tape, g| {
             let g = out.on(g);
             // the gradients of queries, keys and values lie side by side
             let (to, add) = tape.destination(x.base.expect("as y has"));
@@ -312,7 +312,7 @@ impl Lowering<'_> {
             let slot = tape.slot(Room::Numbers(scores.layout.numbers()));
             let scored = p.on(slot);
             tape.multiply_part([&scored, &g, &v.turned()], inner, 1.0, false);
-            tape.push(Task::SoftmaxGradient { on, y: at, g: slot, to: slot, add: false });
+            tape.push(Task::Back(Work::Softmax(on, at), slot, slot, false));
             tape.multiply_part([&q.on(to), &scored, &k], onto, factor, add);
             tape.multiply_part([&k.on(to), &scored.turned(), &q], onto, factor, add);
         });

@@ -2,10 +2,10 @@
 
 use super::contract::{At, Contract, View};
 use super::product::products;
-use super::{Finish, Room, Slot, Task};
+use super::{Finish, Room, Slot, Task, Work};
 
-/// What leads back from a value, once its gradient is there.
-pub type Back = Box<dyn FnOnce(&mut Tape)>;
+/// What leads back from a value: it is given the value's gradient.
+pub type Lead = Box<dyn FnOnce(&mut Tape, Slot)>;
 
 /// A value whose gradient is wanted, by number. Values that lie in the same memory are one.
 pub type Base = usize;
@@ -38,6 +38,15 @@ impl Tape {
         self.gradients.push(None);
         self.sizes.push(numbers);
         self.sizes.len() - 1
+    }
+
+    /// The way back will read these.
+    pub fn keep(&mut self, these: [Option<At>; 2]) {
+        for at in these.into_iter().flatten() {
+            if let At::Slot(slot) = at {
+                self.kept[slot] = true;
+            }
+        }
     }
 
     /// Adds a task.
@@ -109,14 +118,14 @@ impl Tape {
     pub fn clear_around(&mut self, y: &View, add: bool) {
         let At::Slot(slot) = y.at else { return };
         if !add && self.rooms[slot] != Room::Numbers(y.count()) {
-            self.push(Task::Clear { y: slot });
+            self.push(Task::Clear(slot));
         }
     }
 
     /// The way back through the function of a finish alone, in place.
     pub fn unfinish(&mut self, finish: &Finish, x: Slot, g: Slot) {
         if finish.function.is_some() {
-            self.push(Task::FinishGradient { finish: finish.clone(), x, g, to: g, add: false });
+            self.push(Task::Back(Work::Finish(finish.clone(), x), g, g, false));
         }
     }
 }
