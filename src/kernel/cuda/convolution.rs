@@ -149,7 +149,8 @@ impl Convolution {
         let found = (even || conv.of_group == [1, 1]).then(|| Convolution::fastest(cudnn, shape, operands, direction));
         match found {
             Some(Ok(found)) if conv.groups == 1 => Ok(found),
-            Some(Err(problem)) if is_out_of_memory(&problem) => Err(problem),
+            // fewer images at a time are faster than our kernel
+            Some(Err(problem)) if conv.groups == 1 && shape.images > 1 && is_out_of_memory(&problem) => Err(problem),
             found => {
                 let mut direct = Convolution::new(shape, Method::Direct(direction), Math::Default)?;
                 direct.seconds = direct.measure(cudnn, operands)?;
