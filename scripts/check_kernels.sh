@@ -7,13 +7,14 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 nvcc=target/cuda-root/nvidia/cu13/bin/nvcc
+# a fiber's stack is none that the sanitizer knows
+known() { grep -v -e 'ASan is ignoring' -e 'False positive' -e 'issues/189'; }
 for precision in F32 BF16; do
   c++ -std=c++17 -O1 -Wall -Wextra -Wno-sign-compare -fsanitize=address,undefined -D$precision \
     -fno-sanitize-recover=all -I src/kernel/cuda -I scripts scripts/check_kernels.cpp -o "$work/check"
-  "$work/check"
+  "$work/check" 2> >(known >&2)
 done
-# a fiber's stack is none that the sanitizer knows
-FOOLPROOF_SANITIZE=1 cargo test --release --locked --test pixels 2> >(grep -v -e 'ASan is ignoring' -e 'False positive' -e 'issues/189' >&2)
+FOOLPROOF_SANITIZE=1 cargo test --release --locked --test pixels 2> >(known >&2)
 if [ -x $nvcc ]; then
   for arch in sm_80 sm_90; do
     $nvcc -arch=$arch -cubin -DF32 -o "$work/kernels.cubin" src/kernel/cuda/kernels.cu

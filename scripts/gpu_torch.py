@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Times PyTorch on what the CUDA engine is timed on, a JSON line a measurement, each written at once.
 
-    scripts/gpu_torch.py [--precision f32,tf32,bf16] [--mode eager,compile] [--work gradient,pgd,forward]
-        [--batch 256,64] [--budget SECONDS] [--device cuda] [--tiny] [--say]
+    scripts/gpu_torch.py [--net vgg16,resnet50,wrn28-10] [--precision f32,tf32,bf16] [--mode eager,compile]
+        [--work gradient,pgd,forward] [--batch 256,64] [--budget SECONDS] [--device cuda] [--tiny] [--say]
     scripts/gpu_torch.py --worker FILE [--rounds 5] [the same options]
 
-The net is VGG16 at 224 with random weights, as in benches/nets; the gradient is that of the summed cross-entropy of class
-0 with respect to the images, weights take none. `eager` runs with cudnn.benchmark in both memory formats (the better
+The nets are VGG16 and ResNet-50 at 224 and WRN-28-10 at 32 with random weights, as in benches/nets; the gradient is that of
+the summed cross-entropy of class 0 with respect to the images, weights take none. `eager` runs with cudnn.benchmark in both memory formats (the better
 counts), `compile` is torch.compile in its default mode over normalisation, net, loss and gradient; `way` says which of
 three ways of taking the gradient could be compiled. `pgd` is one attack of 20 steps with step and projection on the
 device. With `--worker` the worker of scripts/build_cuda.sh and PyTorch take turns, and medians and ratios are printed.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import math
 import signal
@@ -32,6 +33,8 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 VGG16 = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
+# sides of images
+NETS = {"vgg16": 224, "resnet50": 224, "wrn28-10": 32}
 # vgg11 at a quarter of its width
 TINY = [16, 0, 32, 0, 64, 64, 0, 128, 128, 0, 128, 128, 0]
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -54,9 +57,7 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def random_net(tiny: bool) -> nn.Sequential:
-    """Uniform weights of He et al. 2015, as in benches/nets."""
-    torch.manual_seed(0)
+def vgg(tiny: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels, side = 3, 32 if tiny else 224
     for outputs in TINY if tiny else VGG16:
@@ -73,26 +74,88 @@ def random_net(tiny: bool) -> nn.Sequential:
         if i + 1 < len(widths):
             layers.append(nn.ReLU(True))
         inputs = outputs
-    for layer in layers:
+    return nn.Sequential(*layers)
+
+
+def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+
+
+class Bottleneck(nn.Module):
+    """He et al. 2015, figure 5; the stride stands at the 3x3 convolution, as in torchvision."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        norm, outputs = nn.BatchNorm2d, 4 * width
+        self.way = nn.Sequential(
+            conv(inputs, width, 1), norm(width), nn.ReLU(True), conv(width, width, 3, stride), norm(width), nn.ReLU(True),
+            conv(width, outputs, 1), norm(outputs))
+        self.past = nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs)) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.way(x) + self.past(x))
+
+
+def resnet50() -> nn.Sequential:
+    layers: list[nn.Module] = [conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)]
+    inputs = 64
+    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for i in range(blocks):
+            layers.append(Bottleneck(inputs, width, 2 if i == 0 and width > 64 else 1))
+            inputs = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+
+
+class Wide(nn.Module):
+    """Zagoruyko and Komodakis 2016, basic-wide; the projection reads what is normalised, as in TRADES's code."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.before = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(True))
+        self.way = nn.Sequential(conv(inputs, width, 3, stride), nn.BatchNorm2d(width), nn.ReLU(True), conv(width, width, 3))
+        self.past = conv(inputs, width, 1, stride) if inputs != width else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.before(x)
+        return self.way(before) + (self.past(before) if self.past else x)
+
+
+def wrn() -> nn.Sequential:
+    layers: list[nn.Module] = [conv(3, 16, 3)]
+    inputs = 16
+    for width in (160, 320, 640):
+        for i in range(4):
+            layers.append(Wide(inputs, width, 2 if i == 0 and width > 160 else 1))
+            inputs = width
+    end = [nn.BatchNorm2d(inputs), nn.ReLU(True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10)]
+    return nn.Sequential(*layers, *end)
+
+
+def random_net(name: str, tiny: bool) -> nn.Module:
+    """Uniform weights of He et al. 2015, as in benches/nets."""
+    torch.manual_seed(0)
+    net = vgg(tiny) if name == "vgg16" else resnet50() if name == "resnet50" else wrn()
+    for layer in net.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             bound = math.sqrt(6 / layer.weight[0].numel())
             nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.constant_(layer.bias, 0.01 if isinstance(layer, nn.Conv2d) else 0.0)
-    return nn.Sequential(*layers).eval().requires_grad_(False)
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, 0.01 if isinstance(layer, nn.Conv2d) else 0.0)
+    return net.eval().requires_grad_(False)
 
 
 class Side:
-    """The net in one precision and memory format, and what is measured of it."""
+    """A net in one precision and memory format, and what is measured of it."""
 
-    def __init__(self, precision: str, form: str, device: torch.device, tiny: bool) -> None:
+    def __init__(self, net: str, precision: str, form: str, device: torch.device, tiny: bool) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.benchmark = True
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.format = FORMATS[form]
         with device:
-            self.net = random_net(tiny).to(dtype=self.dtype, memory_format=self.format)
+            self.net = random_net(net, tiny).to(dtype=self.dtype, memory_format=self.format)
         self.mean, self.std = torch.zeros(1, 3, 1, 1, device=device), torch.ones(1, 3, 1, 1, device=device)
-        self.device, self.side = device, 32 if tiny else 224
+        self.device, self.side = device, 32 if tiny else NETS[net]
         self.compiled: tuple[str, Callable[[Tensor, Tensor], Tensor]] | None = None
 
     def images(self, batch: int) -> tuple[Tensor, Tensor]:
@@ -161,13 +224,13 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.began, self.left_out = options, time.perf_counter(), []
         self.device = torch.device(options.device)
-        self.sides: dict[tuple[str, str], Side] = {}
+        self.sides: dict[tuple[str, str, str], Side] = {}
 
     def tell(self, row: dict[str, Any]) -> None:
         print(json.dumps(row), flush=True)
         if not self.options.say:
             return
-        name = " ".join(str(row[k]) for k in ("work", "precision", "mode", "format") if k in row)
+        name = " ".join(str(row[k]) for k in ("net", "work", "precision", "mode", "format") if k in row)
         if "batch" in row:
             name += f" b{row['batch']}"
         numbers = [
@@ -196,15 +259,15 @@ class Bench:
     def peak(self) -> float | None:
         return torch.cuda.max_memory_allocated() / 2**20 if self.device.type == "cuda" else None
 
-    def side(self, precision: str, form: str) -> Side:
+    def side(self, net: str, precision: str, form: str) -> Side:
         """One at a time: what another has compiled is forgotten with it."""
-        if (precision, form) not in self.sides:
+        if (net, precision, form) not in self.sides:
             self.sides.clear()
             torch.compiler.reset()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self.sides[precision, form] = Side(precision, form, self.device, self.options.tiny)
-        return self.sides[precision, form]
+            self.sides[net, precision, form] = Side(net, precision, form, self.device, self.options.tiny)
+        return self.sides[net, precision, form]
 
     def block(self, run: Callable[[], Any], calls: int) -> float:
         """Seconds a call."""
@@ -244,10 +307,10 @@ class Bench:
             row["error"] = f"{type(problem).__name__}: {problem}"[:600]
         self.tell(row)
 
-    def work(self, work: str, precision: str, mode: str, form: str, batch: int) -> None:
+    def work(self, work: str, net: str, precision: str, mode: str, form: str, batch: int) -> None:
         """One line."""
         def prepare() -> tuple[Callable[[], Any], dict[str, Any]]:
-            side = self.side(precision, form)
+            side = self.side(net, precision, form)
             x, y = side.images(batch)
             if work == "forward":
                 forward = torch.compile(side.logits, fullgraph=True, dynamic=False) if mode == "compile" else side.logits
@@ -270,7 +333,7 @@ class Bench:
             step(x.clone(), gradient(x, y), x)
             return lambda: side.pgd(gradient, step, x, y), more
 
-        row = {"work": work, "precision": precision, "mode": mode, "format": form, "batch": batch}
+        row = {"net": net, "work": work, "precision": precision, "mode": mode, "format": form, "batch": batch}
         self.measure(row, prepare)
 
     def alone(self) -> None:
@@ -281,19 +344,18 @@ class Bench:
         rounds = [(m, works, first) for m in o.mode] + [
             (m, [w for w in o.work if w == "forward"], first) for m in o.mode] + [
             (m, [w for w in o.work if w != "pgd"], rest) for m in o.mode]
-        for mode, works, batches in rounds:
+        for net, (mode, works, batches) in itertools.product(o.net, rounds):
             for precision in o.precision:
                 for form in ("channels_last",) if mode == "compile" or not works else FORMATS:
-                    for batch in batches:
-                        for work in works:
-                            # the attack follows the better format of most nets
-                            if not (work == "pgd" and form == "contiguous"):
-                                self.work(work, precision, mode, form, batch)
+                    for batch, work in itertools.product(batches, works):
+                        # the attack follows the better format of most nets
+                        if not (work == "pgd" and form == "contiguous"):
+                            self.work(work, net, precision, mode, form, batch)
 
     def against(self, worker: str) -> None:
         """Gradients of ours and PyTorch's in turns."""
         o = self.options
-        for precision in o.precision:
+        for net, precision in itertools.product(o.net, o.precision):
             on_cuda = (o.worker_device or o.device) == "cuda"
             on = ["--device", "cuda", "--precision", precision] if on_cuda else []
             ours = subprocess.Popen([worker, *on], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -308,22 +370,23 @@ class Bench:
 
             try:
                 with at_most(20):
-                    ask("load vgg11-half 32" if o.tiny else "load vgg16 224")
+                    ask(f"load {'vgg11-half' if o.tiny and net == 'vgg16' else net} {32 if o.tiny else NETS[net]}")
                 for mode in o.mode:
                     with at_most(min(MOST_S, self.left() + 10)):
-                        self.turns(ask, precision, mode, o.batch[0])
+                        self.turns(ask, net, precision, mode, o.batch[0])
             except Exception as problem:
-                self.tell({"work": "turns", "precision": precision, "error": f"{type(problem).__name__}: {problem}"[:600]})
+                self.tell({"net": net, "work": "turns", "precision": precision, "error": f"{type(problem).__name__}: {problem}"[:600]})
             finally:
                 ours.kill()
                 ours.wait()
 
-    def turns(self, ask: Callable[[str], str], precision: str, mode: str, batch: int) -> None:
-        row: dict[str, Any] = {"work": "turns", "precision": precision, "mode": mode, "format": "channels_last", "batch": batch}
+    def turns(self, ask: Callable[[str], str], net: str, precision: str, mode: str, batch: int) -> None:
+        row: dict[str, Any] = {"net": net, "work": "turns", "precision": precision, "mode": mode,
+                               "format": "channels_last", "batch": batch}
         if self.left() <= 0:
             self.left_out.append(" ".join(str(v) for v in row.values()))
             return
-        side = self.side(precision, "channels_last")
+        side = self.side(net, precision, "channels_last")
         x, y = side.images(batch)
         way, gradient = side.compiled_gradient(x, y) if mode == "compile" else ("", side.gradient)
         mine: list[float] = []
@@ -348,6 +411,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names: Callable[[str], list[str]] = lambda text: text.split(",")
+    parser.add_argument("--net", type=names, default=["vgg16"])
     parser.add_argument("--precision", type=names, default=["f32", "tf32", "bf16"])
     parser.add_argument("--mode", type=names, default=["eager", "compile"])
     parser.add_argument("--work", type=names, default=["gradient", "pgd", "forward"])

@@ -3,9 +3,9 @@
 # runs under a time limit of its own, the most valuable first; what fails or hangs stops nothing else. $OUT (default: a new
 # temporary folder) gets at most 8 files; summary.txt, printed last, stays under 12,000 characters.
 # usage: scripts/gpu_visit.sh A|B [OPTIONS]
-#   A  environment, a tiny net, the tests, VGG16 at 224, PyTorch, a sweep
+#   A  environment, a tiny net, the tests, VGG16 and ResNet-50 at 224, WRN-28-10, PyTorch, a sweep
 #   B  tests again, ours and PyTorch in turns, a profile, a whole attack, halving, compute-sanitizer
-#   --parts LIST     only parts whose names begin so: environment,tiny,test,timings,torch,sweep; turns,profile,attack,halving,sanitizer
+#   --parts LIST     only parts whose names begin so: environment,tiny,test,timings,others,torch,sweep; turns,profile,attack,halving,sanitizer
 #   --tests LIST     (B) tests to run again            --precisions LIST  in this order [f32,bf16,tf32; B: bf16,f32,tf32]
 #   --modes LIST     (B) PyTorch's in turns [compile]  --sanitize TEST    (B) for compute-sanitizer
 #   --free MIB       (B) memory left for halving       --limit SECONDS    in all [A: 540, B: 300]
@@ -160,7 +160,7 @@ one_test() { # NAME
       if (word[3] + 0 >= z[p] + 0) z[p] = word[3]
       if (word[5] + 0 >= g[p] + 0) g[p] = word[5]
     } END {for (p in n) printf "=> %s: %d shapes, worst logits %s, worst gradients %s\n", p, n[p], z[p], g[p]}' "$WORK/one-test"
-  if [ "$DEVICE" = cuda ] && grep -q "skipped $1:" "$WORK/one-test"; then
+  if [ "$DEVICE" = cuda ] && grep -q "skipped ${1##*::}:" "$WORK/one-test"; then
     key 'skipped: no device was opened'
     return 9
   fi
@@ -168,13 +168,13 @@ one_test() { # NAME
   return "$rc"
 }
 
-timings() { # PRECISION
-  local n=20 rc
+timings() { # PRECISION [NET]
+  local n=20 rc net=${2:-$NET}
   if [ "$1" = f32 ]; then n=5; fi
   export FOOLPROOF_CUDA_LOG=1
   watch_gpu
   ask "$1" << COMMANDS
-load $NET
+load $net
 gradient $LARGE $n
 gradient $LARGE $n
 gradient $LARGE $n
@@ -182,11 +182,11 @@ forward $LARGE $n
 gradient $SMALL $((2 * n))
 gradient $SMALL $((2 * n))
 forward $SMALL $((2 * n))
-check $WORK/timings-$1
+check $WORK/timings-${net% *}-$1
 COMMANDS
   rc=$?
   tell_gpu
-  if [ "$rc" = 0 ]; then agree "$1" "$WORK/timings-$1" "$PACK/reference/${NET/ /-}"; else return "$rc"; fi
+  if [ "$rc" = 0 ]; then agree "$1" "$WORK/timings-${net% *}-$1" "$PACK/reference/${net/ /-}"; else return "$rc"; fi
 }
 
 torch() {
@@ -260,8 +260,8 @@ sweep() { # PRECISION
   compare_summaries "$WORK/sweep-$1/pgd/tables/summary.csv" "$reference" "$most"
 }
 
-turns() { # PRECISION SECONDS
-  "$PYTHON" scripts/gpu_torch.py --say --budget "$2" --rounds 5 --worker "$BIN/worker" --worker-device "$DEVICE" \
+turns() { # PRECISION SECONDS [NETS]
+  "$PYTHON" scripts/gpu_torch.py --say --net "${3:-vgg16}" --budget "$2" --rounds 5 --worker "$BIN/worker" --worker-device "$DEVICE" \
     --precision "$1" --mode "$MODES" "${TORCH_OPTIONS[@]}"
 }
 
@@ -474,7 +474,7 @@ fi
 
 VISIT=${1:-}
 case $VISIT in A | B) shift ;; *) sed -n '2,/^# shell/{/^# shell/d; s/^# \{0,1\}//; p}' "$0" >&2 && exit 2 ;; esac
-ONLY='' TESTS='' PRECISIONS='' MODES=compile SANITIZE=a_batch_in_parts_is_the_batch FREE=8000 LIMIT='' REHEARSE='' HANG='' FAIL=''
+ONLY='' TESTS='' PRECISIONS='' MODES=compile SANITIZE=cuda_nets::a_batch_in_parts_is_the_batch FREE=8000 LIMIT='' REHEARSE='' HANG='' FAIL=''
 while [ $# -gt 1 ]; do
   case $1 in
     --parts) ONLY=$2 ;;
@@ -502,9 +502,9 @@ OUT=${OUT:-$(mktemp -d)}
 WORK=$(mktemp -d)
 mkdir -p "$OUT"
 PACK=$WORK/pack BIN=$WORK/pack PYTHON=${PYTHON:-python3} DEVICE=cuda
-NET='vgg16 224' LARGE=256 ATTACKED=256 SMALL=64 TINY_BATCH=256 TORCH_WORDS='--batch 256,64'
+NET='vgg16 224' OTHERS=('resnet50 224' 'wrn28-10 32') LARGE=256 ATTACKED=256 SMALL=64 TINY_BATCH=256 TORCH_WORDS='--batch 256,64'
 if [ -n "$REHEARSE" ]; then
-  NET='vgg11-half 32' LARGE=8 ATTACKED=64 SMALL=4 TINY_BATCH=16 TORCH_WORDS='--device cpu --tiny'
+  NET='vgg11-half 32' OTHERS=('wrn28-10 32') LARGE=8 ATTACKED=64 SMALL=4 TINY_BATCH=16 TORCH_WORDS='--device cpu --tiny'
 fi
 case $REHEARSE in
   '') # PyTorch's wheels hold the CUDA libraries; system folders as well
@@ -524,6 +524,8 @@ for base in dict.fromkeys([*(spec.submodule_search_locations if spec else []), s
     LD_LIBRARY_PATH=$REHEARSE${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     ;;
 esac
+# random graphs of the tests: each convolution of each is measured
+export FOOLPROOF_RANDOM_GRAPHS=20
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CUDA_CACHE_PATH=$WORK/cuda-cache TORCHINDUCTOR_CACHE_DIR=$WORK/inductor \
   TRITON_CACHE_DIR=$WORK/triton PYTHONUNBUFFERED=1 OUT WORK PACK BIN PYTHON DEVICE NET LARGE ATTACKED SMALL \
   TINY_BATCH TORCH_WORDS PRECISIONS MODES FREE REHEARSE HANG FAIL
@@ -627,6 +629,10 @@ if [ "$VISIT" = A ]; then
   for t in $listed; do part tests.txt "test-$t" 40 one_test "$t"; done
   GROUP_END=''
   for p in "${precisions[@]}"; do part timings.txt "timings-$p" 60 timings "$p"; done
+  GROUP_END=$((SECONDS + 90))
+  for net in "${OTHERS[@]}"; do
+    for p in bf16 f32; do part others.txt "others-${net% *}-$p" 30 timings "$p" "$net"; done
+  done
   # leaves time for the sweeps
   GROUP_END=$((LIMIT - 70))
   part torch.txt torch 150 torch "$([ -n "$REHEARSE" ] && echo 60 || echo 135)"
@@ -635,7 +641,10 @@ if [ "$VISIT" = A ]; then
 else
   read -ra tests <<< "${TESTS//,/ }"
   for t in ${tests[@]+"${tests[@]}"}; do part tests.txt "test-$t" 40 one_test "$t"; done
-  for p in "${precisions[@]}"; do part turns.txt "turns-$p" 60 turns "$p" 45; done
+  for p in "${precisions[@]}"; do part turns.txt "turns-$p" 45 turns "$p" 30; done
+  for net in "${OTHERS[@]}"; do
+    for p in bf16 f32; do part turns.txt "turns-${net% *}-$p" 35 turns "$p" 20 "${net% *}"; done
+  done
   part profile.txt profile-bf16 75 profile bf16
   part attack.txt attack-prepare 25 prepare_attack
   for p in bf16 f32; do part attack.txt "attack-$p" 45 attack "$p"; done

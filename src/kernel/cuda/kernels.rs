@@ -7,9 +7,10 @@ use crate::kernel::schedule;
 use candle_core::{Error, Result};
 use cudarc::driver::{CudaFunction, CudaModule, CudaStream, DeviceRepr};
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const SOURCE: &str = include_str!("kernels.cu");
 
@@ -52,8 +53,8 @@ pub struct Kernels {
 impl Kernels {
     /// Compiles for the device that `stream` belongs to.
     pub fn new(stream: &Arc<CudaStream>, precision: Precision) -> Result<Kernels> {
-        let options: &[&str] = if precision == Precision::Bf16 { &["-DBF16"] } else { &[] };
-        let module = load(stream, SOURCE, options)?;
+        let (name, options) = if precision == Precision::Bf16 { ("bf16", "-DBF16") } else { ("f32", "--std=c++17") };
+        let module = module(stream, name, SOURCE, options)?;
         let find = |name: &'static str| Ok((name, module.load_function(name).map_err(failed)?));
         Ok(Kernels { stream: stream.clone(), functions: NAMES.into_iter().map(find).collect::<Result<_>>()? })
     }
@@ -64,18 +65,27 @@ impl Kernels {
     }
 }
 
-/// `source` as a module of the device that `stream` belongs to. NVRTC writes machine code for it: the PTX of an NVRTC newer
-/// than the driver, as PyTorch brings along, would be refused. Where NVRTC is older than the card, the driver compiles.
+/// `source` as a module of the device that `stream` belongs to, compiled when its `name` is first asked for. NVRTC writes machine
+/// code for the device: the PTX of an NVRTC newer than the driver, as PyTorch brings along, would be refused. Where NVRTC is
+/// older than the card, the driver compiles.
 ///
 /// # Errors
 /// What the compiler complains of; those of the driver.
-pub fn load(stream: &CudaStream, source: &str, options: &[&str]) -> Result<Arc<CudaModule>> {
+pub fn module(stream: &CudaStream, name: &'static str, source: &str, option: &str) -> Result<Arc<CudaModule>> {
+    // by card: its contexts are all one, which a module keeps open
+    static MODULES: Mutex<BTreeMap<(usize, &str), Arc<CudaModule>>> = Mutex::new(BTreeMap::new());
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    match modules.entry((stream.context().ordinal(), name)) {
+        Entry::Occupied(known) => Ok(known.get().clone()),
+        Entry::Vacant(new) => Ok(new.insert(load(stream, source, option)?).clone()),
+    }
+}
+
+fn load(stream: &CudaStream, source: &str, option: &str) -> Result<Arc<CudaModule>> {
     let (major, minor) = stream.context().compute_capability().map_err(failed)?;
     let source = CString::new(source).map_err(failed)?;
     let compile = |architecture: String| {
-        let mut all = vec![format!("--gpu-architecture={architecture}")];
-        all.extend(options.iter().map(|option| option.to_string()));
-        Program::compile(&source, &all)
+        Program::compile(&source, &[format!("--gpu-architecture={architecture}"), option.to_string()])
     };
     let code = match compile(format!("sm_{major}{minor}")) {
         Ok(program) => Ptx::from_binary(program.machine_code()?),

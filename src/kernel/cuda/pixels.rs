@@ -7,10 +7,8 @@ use crate::kernel::ball::{Ball, LANES};
 use candle_core::cuda_backend::CudaDType;
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, Device, Error, Shape, Storage, Tensor};
-use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DeviceRepr};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DevicePtr, DeviceRepr};
+use std::sync::Arc;
 
 const SOURCE: &str = include_str!("pixels.cu");
 
@@ -114,17 +112,11 @@ struct Work {
 impl Work {
     /// On the device of `input`.
     fn new(input: &Input, kernel: &str) -> Result<Work> {
-        // by card: its contexts are all one, which the module keeps open
-        static MODULES: Mutex<BTreeMap<usize, Arc<CudaModule>>> = Mutex::new(BTreeMap::new());
         let Device::Cuda(device) = input.0.device() else { unreachable!("an input is on a CUDA device") };
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().map_err(failed)?;
-        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match modules.entry(stream.context().ordinal()) {
-            Entry::Occupied(known) => known.into_mut(),
-            // sums and products round apart, as on the host
-            Entry::Vacant(new) => new.insert(kernels::load(&stream, SOURCE, &["--fmad=false"])?),
-        };
+        // sums and products round apart, as on the host
+        let module = kernels::module(&stream, "pixels", SOURCE, "--fmad=false")?;
         Ok(Work { device: device.clone(), function: module.load_function(kernel).map_err(failed)? })
     }
 
