@@ -4,15 +4,16 @@
 
 mod nets;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use foolproof::attack::{Attack, Task};
 use foolproof::data::{self, Batch, Source, Subset};
 use foolproof::error::Result;
 use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict};
+use foolproof::kernel::Precision;
 use foolproof::kernel::cpu::Cpu;
-use foolproof::kernel::{Engine, Net, Precision, Step};
+use foolproof::kernel::graph::{Graph, Op};
 use foolproof::model;
 use foolproof::oracle::{Mark, Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
@@ -22,7 +23,7 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Machine};
 use foolproof::threat::{Norm, Threat};
-use nets::{SQUEEZENET, changes, pixels, seed, squeezenet, vgg16};
+use nets::{changes, flop, network, pixels, seed, vgg16_of_one_layer};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -33,24 +34,23 @@ use tempfile::TempDir;
 const SAMPLES: usize = 10;
 
 fn embedded() -> Cpu {
-    let net = model::built_in("vgg11-half-cifar10").and_then(|m| m.net()).expect("embedded");
-    compile(net)
+    Cpu::new(model::built_in("vgg11-half-cifar10").and_then(|m| m.load()).expect("embedded"))
 }
 
-fn compile(net: Net<f32>) -> Cpu {
-    Cpu::new(net).unwrap_or_else(|_| panic!("a sequential net"))
+/// Height and width of the images of a bench, which are square.
+fn side(cpu: &Cpu) -> usize {
+    cpu.size()[0]
 }
 
 /// Every different convolution of VGG16: (number of the first of its kind, inputs, outputs, side).
-fn convolutions(net: &Net<f32>) -> Vec<(usize, usize, usize, usize)> {
+fn convolutions(net: &Graph<f32>) -> Vec<(usize, usize, usize, usize)> {
     let mut found: Vec<(usize, usize, usize, usize)> = Vec::new();
-    let mut number = 0;
-    for (step, shape) in net.steps.iter().zip(net.shapes()) {
-        if let Step::Conv { inputs, outputs, .. } = step {
-            if !found.iter().any(|(_, i, o, side)| (i, o, *side) == (inputs, outputs, shape.side)) {
-                found.push((number, *inputs, *outputs, shape.side));
-            }
-            number += 1;
+    let convolutions = net.nodes().iter().filter(|node| matches!(node.op, Op::Conv { .. }));
+    for (number, node) in convolutions.enumerate() {
+        let Op::Conv { bias, .. } = &node.op else { unreachable!("filtered above") };
+        let [inputs, side, _] = *net.shape(node.inputs[0]) else { unreachable!("a map") };
+        if !found.iter().any(|(_, i, o, of)| (*i, *o, *of) == (inputs, bias.len(), side)) {
+            found.push((number, inputs, bias.len(), side));
         }
     }
     found
@@ -58,25 +58,19 @@ fn convolutions(net: &Net<f32>) -> Vec<(usize, usize, usize, usize)> {
 
 fn convolution(criterion: &mut Criterion) {
     for (side, images) in [(32, 64), (224, 2)] {
-        let mut net = vgg16(side);
-        if side == 224 {
-            // the 100 million weights behind the convolutions would only cost time here
-            net.steps.retain(|s| !matches!(s, Step::Linear { .. }));
-            net.steps.extend([
-                Step::AveragePool { side: 1 },
-                Step::Linear { inputs: 512, outputs: 10, weight: vec![0.0; 5120], bias: vec![0.0; 10], relu: false },
-            ]);
-            net.classes = 10;
-        }
+        // the 100 million weights of ImageNet's head would only cost time here
+        let net = vgg16_of_one_layer(side);
         let layers = convolutions(&net);
-        let cpu = compile(net);
+        let cpu = Cpu::new(net);
+        // ReLU and pool are fused behind each, so that a unit is a convolution
+        assert!(cpu.units().iter().take(13).all(|unit| unit.contains("convolution")), "{:?}", cpu.units());
         let mut group = criterion.benchmark_group(format!("convolution at {side}"));
         group.sample_size(SAMPLES).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
         for (number, inputs, outputs, map) in layers {
             group.throughput(Throughput::Elements((images * 2 * 9 * inputs * outputs * map * map) as u64));
             for (way, back) in [("forward", false), ("backward", true)] {
                 let name = BenchmarkId::new(way, format!("{inputs} to {outputs}, {map}x{map}, {images} images"));
-                group.bench_function(name, |b| b.iter(|| cpu.layer_alone(number, images, back)));
+                group.bench_function(name, |b| b.iter(|| cpu.unit_alone(number, images, back)));
             }
         }
         group.finish();
@@ -86,9 +80,9 @@ fn convolution(criterion: &mut Criterion) {
 fn gradient(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gradient step");
     group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
-    for (name, cpu) in [("vgg11-half", embedded()), ("vgg16 at 32", compile(vgg16(32)))] {
+    for (name, cpu) in [("vgg11-half", embedded()), ("vgg16 at 32", Cpu::new(network("vgg16", 32)))] {
         for batch in [1, 8, 128] {
-            let images = pixels(batch, cpu.side());
+            let images = pixels(batch, side(&cpu));
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(BenchmarkId::new(name, batch), |b| b.iter(|| cpu.images(&images, Some(&seed))));
         }
@@ -96,31 +90,44 @@ fn gradient(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A graph of fire modules at ImageNet's size. Both ways count the FLOP of the direct form.
-fn graph(criterion: &mut Criterion) {
-    let (graph, (side, flop)) = (squeezenet(), SQUEEZENET);
-    let mut group = criterion.benchmark_group("squeezenet1_0");
-    group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
-    for batch in [1, 8, 16] {
-        let images = Tensor::from_vec(pixels(batch, side), (batch, 3, side, side), &Device::Cpu).expect("images");
-        group.throughput(Throughput::Elements(batch as u64 * flop));
-        group.bench_function(BenchmarkId::new("forward", batch), |b| b.iter(|| graph.logits(&images).expect("logits")));
-        group.throughput(Throughput::Elements(batch as u64 * 2 * flop));
-        group.bench_function(BenchmarkId::new("gradient", batch), |b| {
-            b.iter(|| graph.logits_and_gradient(&images, &seed).expect("a gradient"))
-        });
+/// Networks that are no plain sequence, with their sides and batches.
+const GRAPHS: &[(&str, usize, &[usize])] = &[
+    ("squeezenet", 227, &[1, 8, 16]),
+    ("resnet18-cifar", 32, &[1, 128]),
+    ("preact-resnet18", 32, &[128]),
+    ("wrn-28-10", 32, &[1, 16]),
+    ("resnet50", 224, &[1, 8]),
+    ("mobilenetv2", 224, &[1, 8]),
+    ("vit-s16", 224, &[1, 8]),
+];
+
+/// Both ways count the FLOP of the direct form.
+fn graphs(criterion: &mut Criterion) {
+    for (name, side, batches) in GRAPHS {
+        let graph = network(name, *side);
+        let flop = flop(&graph);
+        let cpu = Cpu::new(graph);
+        let mut group = criterion.benchmark_group(*name);
+        group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+        for batch in batches.iter().copied() {
+            let images = pixels(batch, *side);
+            group.throughput(Throughput::Elements(batch as u64 * flop));
+            group.bench_function(BenchmarkId::new("forward", batch), |b| b.iter(|| cpu.images(&images, None)));
+            group.throughput(Throughput::Elements(batch as u64 * 2 * flop));
+            group.bench_function(BenchmarkId::new("gradient", batch), |b| b.iter(|| cpu.images(&images, Some(&seed))));
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 /// Candidates that differ from a few images in one pixel or five: whole, and the first layers only where the change
 /// reaches.
 fn few_pixels(criterion: &mut Criterion) {
-    let nets = [("vgg11-half", embedded(), 4, 400), ("vgg16 at 224", compile(vgg16(224)), 1, 64)];
+    let nets = [("vgg11-half", embedded(), 4, 400), ("vgg16 at 224", Cpu::new(network("vgg16", 224)), 1, 64)];
     for (name, cpu, images, each) in &nets {
-        let base = pixels(*images, cpu.side());
+        let base = pixels(*images, side(&cpu));
         for count in [1, 5] {
-            let changes = changes(*images, *each, count, cpu.side());
+            let changes = changes(*images, *each, count, side(&cpu));
             let mut group = criterion.benchmark_group(format!("{name}, pixels changed: {count}"));
             group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
             group.throughput(Throughput::Elements(changes.len() as u64));
@@ -185,10 +192,10 @@ impl Attack for Repeat {
 /// 200 images of random pixels, labelled as the net sees them: none is ever broken.
 fn subset_of(cpu: &Cpu) -> Subset {
     const IMAGES: usize = 200;
-    let bytes: Vec<u8> = pixels(IMAGES, cpu.side()).iter().map(|v| (v * 255.0) as u8).collect();
-    let tensor = data::to_tensor(&bytes, cpu.side(), &Device::Cpu).expect("images");
+    let bytes: Vec<u8> = pixels(IMAGES, side(&cpu)).iter().map(|v| (v * 255.0) as u8).collect();
+    let tensor = data::to_tensor(&bytes, side(&cpu), &Device::Cpu).expect("images");
     let labels = predict(cpu, &tensor).expect("logits").iter().map(|v| v.prediction.expect("finite")).collect();
-    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.side(), Vec::new())
+    Subset::new((0..IMAGES).collect(), labels, bytes, side(&cpu), Vec::new())
 }
 
 /// Rounding, membership, forward pass and bookkeeping; and what a stored cell costs.
@@ -269,5 +276,5 @@ fn judge_and_store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, convolution, gradient, graph, few_pixels, pgd_10, judge_and_store);
+criterion_group!(benches, convolution, gradient, graphs, few_pixels, pgd_10, judge_and_store);
 criterion_main!(benches);

@@ -1,7 +1,7 @@
 //! Does one piece of work a line of input and says how long it took: our side of `scripts/bench_pytorch.py`.
 //!
-//! `load NET SIDE` (vgg16, vgg11-half), `weights FILE`, `gradient BATCH [REPEATS]`, `forward BATCH [REPEATS]`,
-//! `check FILE`, `peak`, `flops`. Every answer is one line; of times, seconds a repeat. Options: `--threads N`,
+//! `load NET SIDE` (a name of `benches/nets`), `weights FILE`, `gradient BATCH [REPEATS]`, `forward BATCH [REPEATS]`,
+//! `check FILE`, `peak` (of memory, since the network was loaded), `flops`. Every answer is one line; of times, seconds a repeat. Options: `--threads N`,
 //! `--instructions NAME`; `--device cuda [--precision f32|tf32|bf16]` drives the CUDA engine instead.
 
 mod nets;
@@ -11,9 +11,8 @@ use candle_core::{Device, Tensor};
 use foolproof::kernel::cpu::{Cpu, INSTRUCTIONS, Instructions};
 #[cfg(feature = "cuda")]
 use foolproof::kernel::{Engine, Loss};
-use foolproof::kernel::{Net, Precision, Step};
-use foolproof::model;
-use nets::{pixels, seed, vgg16};
+use foolproof::kernel::{Graph, Precision};
+use nets::{network, pixels, seed, weights};
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -26,7 +25,9 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("threads");
     let instructions = option("--instructions")
         .map_or(Instructions::widest(), |name| INSTRUCTIONS.iter().find(|(n, _)| *n == name).expect("a known name").1);
-    let mut net: Option<Net<f32>> = None;
+    // name and side
+    let mut loaded: Option<(String, usize)> = None;
+    let mut net: Option<Graph<f32>> = None;
     let mut engine: Option<Side> = None;
     let precision = option("--precision").map_or(Precision::F32, |name| {
         Precision::ALL.into_iter().find(|p| p.name() == name).expect("f32, tf32 or bf16")
@@ -37,12 +38,17 @@ fn main() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = match words.as_slice() {
             ["load", name, side] => {
-                net = Some(load(name, side.parse().expect("a number")));
+                let side = side.parse().expect("a number");
+                loaded = Some((name.to_string(), side));
+                net = Some(network(name, side));
                 engine = None;
+                forget_peak();
                 "ok".to_string()
             }
             ["weights", file] => {
-                write_weights(net.as_ref().expect("loaded"), Path::new(file));
+                let (name, side) = loaded.as_ref().expect("loaded");
+                std::fs::write(file, weights(name, *side)).expect("a place to write to");
+                forget_peak();
                 "ok".to_string()
             }
             ["flops"] => flops(instructions).to_string(),
@@ -52,9 +58,7 @@ fn main() {
                     let net = net.take().expect("loaded");
                     match on_cuda {
                         true => cuda_side(net, precision),
-                        false => Side::Cpu(Box::new(
-                            Cpu::with(net, instructions).unwrap_or_else(|_| panic!("a sequential net")),
-                        )),
+                        false => Side::Cpu(Box::new(Cpu::with(net, instructions))),
                     }
                 });
                 let repeats = repeats.first().map_or(1, |n| n.parse().expect("a number"));
@@ -70,35 +74,6 @@ fn main() {
     }
 }
 
-fn load(name: &str, side: usize) -> Net<f32> {
-    match name {
-        "vgg16" => vgg16(side),
-        _ => model::built_in("vgg11-half-cifar10").and_then(|m| m.net()).expect("embedded"),
-    }
-}
-
-/// Layer 0, 1, … in order: `0.weight`, `0.bias`; and the normalisation.
-fn write_weights(net: &Net<f32>, file: &Path) {
-    let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
-        vec![("mean".into(), vec![3], bytes(&net.mean)), ("std".into(), vec![3], bytes(&net.std))];
-    let mut layer = 0;
-    for step in &net.steps {
-        let (shape, weight, bias) = match step {
-            Step::Conv { inputs, outputs, weight, bias } => (vec![*outputs, *inputs, 3, 3], weight, bias),
-            Step::Linear { inputs, outputs, weight, bias, .. } => (vec![*outputs, *inputs], weight, bias),
-            Step::MaxPool | Step::AveragePool { .. } => continue,
-        };
-        tensors.push((format!("{layer}.bias"), vec![bias.len()], bytes(bias)));
-        tensors.push((format!("{layer}.weight"), shape, bytes(weight)));
-        layer += 1;
-    }
-    let views = tensors.iter().map(|(name, shape, data)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data).expect("the right size"))
-    });
-    safetensors::serialize_to_file(views, None, file).expect("a place to write to");
-}
-
 /// Whose turn it is.
 enum Side {
     Cpu(Box<Cpu>),
@@ -112,21 +87,22 @@ enum Side {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda_side(net: Net<f32>, precision: Precision) -> Side {
+fn cuda_side(net: Graph<f32>, precision: Precision) -> Side {
     let device = foolproof::kernel::cuda::open(0).expect("a device");
-    let engine = Box::new(foolproof::kernel::cuda::Cuda::new(&net, &device, precision).expect("a net for CUDA"));
-    Side::Cuda { engine, device, side: net.side }
+    let [side, _] = net.size();
+    let engine = Box::new(foolproof::kernel::cuda::Cuda::new(net, &device, precision).expect("a net for CUDA"));
+    Side::Cuda { engine, device, side }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda_side(_: Net<f32>, _: Precision) -> Side {
+fn cuda_side(_: Graph<f32>, _: Precision) -> Side {
     panic!("built without feature cuda")
 }
 
 impl Side {
     fn side(&self) -> usize {
         match self {
-            Side::Cpu(engine) => engine.side(),
+            Side::Cpu(engine) => engine.size()[0],
             #[cfg(feature = "cuda")]
             Side::Cuda { side, .. } => *side,
         }
@@ -215,7 +191,12 @@ fn check(engine: &Side, file: &Path) -> String {
     "ok".to_string()
 }
 
-/// Most memory this process ever held, in KiB (Linux).
+/// Lets the peak begin anew (Linux, proc(5)): files and numbers that a network was made of are gone.
+fn forget_peak() {
+    _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Most memory this process has held since [`forget_peak`], in KiB (Linux).
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Times our CPU engine against PyTorch on the same weights and images, alternating in one run, and prints the ratios.
+"""Times our CPU engine against PyTorch on the same weights and images, alternating in one run, and prints a table.
 
-    scripts/bench_pytorch.py [step] [memory] [flat] [steady] [sweep] [--rounds 7] [--only TEXT] [--out FILE]
+    scripts/bench_pytorch.py [step] [memory] [flat] [steady] [sweep] [--rounds 7] [--only TEXT] [--fold] [--out FILE]
     scripts/bench_pytorch.py gpu --worker FILE [--rounds 7] [--out FILE]
 
-`gpu` times the CUDA engine (the worker of scripts/build_cuda.sh) against torch.compile in channels_last, with the
+`step` times a gradient with respect to the images (forward, summed cross-entropy, backward) of every network of the table
+STEPS. Networks are torchvision's and timm's, and those of scripts/reference_families.py that are in neither; weights are
+random, the same on both sides. PyTorch computes batch norms as they stand, which we fold; with `--fold` it has them folded by
+torch.fx, too. `gpu` times the CUDA engine (the worker of scripts/build_cuda.sh) against torch.compile in channels_last, with the
 machine's own PyTorch if that has CUDA. Otherwise PyTorch, and torchattacks for `sweep`, are installed into a virtual
 environment below target/; the project itself needs neither. On the CPU PyTorch runs in both memory formats, weights
 without gradients, and its better one counts. Medians throughout.
@@ -26,12 +29,19 @@ from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / "target" / "bench-venv"
-PACKAGES = ["torch==2.15.0", "numpy", "safetensors", "torchvision", "tqdm", "requests", "scipy"]
+PACKAGES = ["torch==2.15.0", "numpy", "safetensors", "torchvision", "timm", "tqdm", "requests", "scipy"]
 ATTACKS = ["torchattacks==3.5.1"]  # without its dependencies: it pins an old requests
 THREADS = 2
 
-# Work, batch, instructions of ours, and what the project asks of the ratio: at least, and reach for.
+# Work, network, side, batch, instructions of ours, and what the project asks of the ratio: at least, and reach for.
 STEPS = [
+    ("gradient", "resnet18-cifar", 32, 128, "widest", 2.3, 3.0),
+    ("gradient", "wrn-28-10", 32, 16, "widest", 2.6, 3.3),
+    ("gradient", "preact-resnet18", 32, 128, "widest", 2.3, 3.0),
+    ("gradient", "resnet50", 224, 8, "widest", 1.3, 1.8),
+    ("gradient", "squeezenet", 227, 8, "widest", 1.5, 2.0),
+    ("gradient", "vit-s16", 224, 8, "widest", 0.9, 1.2),
+    ("gradient", "mobilenetv2", 224, 8, "widest", 1.5, 2.5),
     ("gradient", "vgg16", 32, 128, "widest", 3.5, 4.5),
     ("gradient", "vgg16", 32, 8, "widest", 2.5, 3.3),
     ("gradient", "vgg16", 32, 1, "widest", 1.5, 2.0),
@@ -42,6 +52,13 @@ STEPS = [
     ("gradient", "vgg16", 32, 128, "avx2", 1.5, 2.0),
     ("gradient", "vgg16", 224, 8, "avx2", 1.5, 2.0),
 ]
+# Network, side, images, and most MiB of our process: at least, and reach for.
+MEMORY = [("vgg16", 224, 8, None, None), ("squeezenet", 227, 100, 800, 500)]
+# Normalisation and classes of the networks in benches/nets.
+MEAN, STD, CLASSES = 0.5, 0.25, 1000
+# Convolutions of a VGG (Simonyan and Zisserman 2015, columns A and D); 0 is a pool.
+VGG11 = [64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0]
+VGG16 = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 # What the gpu part times: gradients of PGD-20, VGG16 at 224, batch 256; and the least agreement it asks for at each
 # precision: relative error of logits, median cosine of gradients.
 GPU_BATCH, GPU_STEPS = 256, 20
@@ -51,15 +68,16 @@ SWEEP_GRADIENTS = 40 * 2 * 5 * 2 * 1000
 
 
 def enter_venv() -> None:
-    """Makes the environment once and goes on inside it."""
+    """Makes the environment once, and again when packages change, and goes on inside it."""
     python = VENV / "bin" / "python"
     if Path(sys.prefix) == VENV:
         return
-    if not (VENV / "complete").exists():
+    complete, wanted = VENV / "complete", "\n".join(PACKAGES + ATTACKS)
+    if not complete.exists() or complete.read_text() != wanted:
         venv.create(VENV, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *ATTACKS], check=True)
-        (VENV / "complete").touch()
+        complete.write_text(wanted)
     os.execv(python, [str(python), *sys.argv])
 
 
@@ -125,36 +143,76 @@ class Worker:
         self.process.wait()
 
 
-class Torch:
-    """PyTorch's side: the same net in one memory format."""
+def vgg(table: list[int], width: float, side: int) -> Any:
+    """A VGG as torchvision names its tensors; at side 32 with one linear layer, else with ImageNet's three."""
+    from torch import nn
 
-    def __init__(self, weights: Path, pools: list[int], channels_last: bool) -> None:
+    layers: list[Any] = []
+    channels = 3
+    for outputs in table:
+        if outputs == 0:
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(channels, int(outputs * width), 3, padding=1), nn.ReLU(True)]
+            channels = int(outputs * width)
+    net = nn.Sequential()
+    net.features, net.flatten = nn.Sequential(*layers), nn.Flatten()
+    if side == 32:
+        net.classifier = nn.Linear(channels, 10)
+    else:
+        between = [nn.ReLU(True), nn.Dropout()]
+        net.classifier = nn.Sequential(nn.Linear(channels * (side // 32) ** 2, 4096), *between, nn.Linear(4096, 4096),
+                                       *between, nn.Linear(4096, CLASSES))
+    return net
+
+
+def network(name: str, side: int) -> Any:
+    """PyTorch's form of a network of benches/nets, its tensors under the same names."""
+    if name.startswith("vgg"):
+        return vgg(VGG16 if name == "vgg16" else VGG11, 1.0 if name == "vgg16" else 0.5, side)
+    if name == "vit-s16":
+        import timm
+
+        return timm.create_model("vit_small_patch16_224", num_classes=CLASSES)
+    import torch
+    import torchvision
+
+    of_torchvision = {"resnet50": "resnet50", "squeezenet": "squeezenet1_0", "mobilenetv2": "mobilenet_v2"}
+    if name in of_torchvision:
+        return getattr(torchvision.models, of_torchvision[name])(num_classes=CLASSES)
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import reference_families as families
+
+    makers: dict[str, Callable[[], Any]] = {
+        "resnet18-cifar": lambda: families.cifar("resnet18"),
+        "preact-resnet18": families.preact(True, "last"),
+        "wrn-28-10": lambda: families.Wide(28, 10, False, torch.nn.functional.relu),
+    }
+    return makers[name]()
+
+
+class Torch:
+    """PyTorch's side: the same network in one memory format. `fold`: batch norms are folded into convolutions."""
+
+    def __init__(self, name: str, side: int, weights: Path, channels_last: bool, fold: bool = False) -> None:
         import torch
 
         torch.set_num_threads(THREADS)
         self.torch = torch
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.name = "channels_last" if channels_last else "nchw"
+        self.name = "channels_last" if channels_last else "contiguous"
         self.dtype = torch.float32
-        tensors = load_tensors(weights)
-        self.mean, self.std = (tensors[k].view(1, 3, 1, 1) for k in ("mean", "std"))
-        layers: list[Any] = []
-        count = sum(k.endswith(".weight") for k in tensors)
-        for i in range(count):
-            weight, bias = tensors[f"{i}.weight"], tensors[f"{i}.bias"]
-            if weight.dim() == 4:
-                layer = torch.nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-            else:
-                if not any(isinstance(l, torch.nn.Flatten) for l in layers):
-                    layers.append(torch.nn.Flatten())
-                layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight.data, layer.bias.data = weight, bias
-            layers.append(layer)
-            if i + 1 < count:
-                layers.append(torch.nn.ReLU(True))
-            if i in pools:
-                layers.append(torch.nn.MaxPool2d(2))
-        self.net = torch.nn.Sequential(*layers).eval().requires_grad_(False).to(memory_format=self.format)
+        self.mean, self.std = (torch.full((1, 3, 1, 1), v) for v in (MEAN, STD))
+        net = network(name, side)
+        missing, unexpected = net.load_state_dict(load_tensors(weights), strict=False)
+        if unexpected or not all(key.endswith("num_batches_tracked") for key in missing):
+            raise SystemExit(f"{name}: tensors missing {missing}, without a place {unexpected}")
+        net = net.eval().requires_grad_(False)
+        if fold:
+            from torch.fx.experimental.optimization import fuse
+
+            net = fuse(net)
+        self.net = net.to(memory_format=self.format)
 
     def to(self, device: Any) -> None:
         """Moves net and normalisation."""
@@ -189,11 +247,6 @@ class Torch:
         return (time.perf_counter() - began) / repeats
 
 
-def pools(net: str) -> list[int]:
-    """Convolutions that a pool follows."""
-    return [1, 3, 6, 9, 12] if net == "vgg16" else [0, 1, 3, 5, 7]
-
-
 def check(worker: Worker, torch_net: Torch, folder: Path) -> str:
     """Both sides compute the same; returns how closely."""
     worker.ask(f"check {folder / 'check'}")
@@ -208,7 +261,7 @@ def check(worker: Worker, torch_net: Torch, folder: Path) -> str:
     return f"logits agree to {error:.1e}, gradients to cosine {cosine:.7f}"
 
 
-def step(binary: Path, rounds: int, only: str | None) -> list[dict[str, Any]]:
+def step(binary: Path, rounds: int, only: str | None, fold: bool) -> list[dict[str, Any]]:
     """Every line of STEPS, our runs between PyTorch's."""
     rows = []
     for work, net, side, batch, instructions, least, reach in STEPS:
@@ -217,8 +270,9 @@ def step(binary: Path, rounds: int, only: str | None) -> list[dict[str, Any]]:
             continue
         with tempfile.TemporaryDirectory() as folder:
             worker = Worker(binary, net, side, instructions)
-            worker.ask(f"weights {folder}/weights")
-            sides = [Torch(Path(folder) / "weights", pools(net), last) for last in (False, True)]
+            weights = Path(folder) / "weights"
+            worker.ask(f"weights {weights}")
+            sides = [Torch(net, side, weights, last, fold) for last in (False, True)]
             print(f"{name}: {check(worker, sides[1], Path(folder))}", file=sys.stderr, flush=True)
             ours: list[float] = []
             theirs: dict[str, list[float]] = {s.name: [] for s in sides}
@@ -232,34 +286,39 @@ def step(binary: Path, rounds: int, only: str | None) -> list[dict[str, Any]]:
                     for key, seconds in others:
                         theirs[key].append(seconds)
             worker.close()
-        best = min(theirs, key=lambda k: statistics.median(theirs[k]))
-        mine, other = statistics.median(ours), statistics.median(theirs[best])
+        mine = statistics.median(ours)
+        medians = {key: statistics.median(seconds) for key, seconds in theirs.items()}
+        other = min(medians.values())
         rows.append({
-            "work": name, "ours_ms": mine * 1e3, "ours_per_s": batch / mine, "pytorch_ms": other * 1e3,
-            "pytorch_per_s": batch / other, "format": best, "ratio": other / mine, "asked": least, "reach": reach,
+            "work": name, "ours_ms": mine * 1e3, **{f"pytorch_{key}_ms": s * 1e3 for key, s in medians.items()},
+            "ours_per_s": batch / mine, "pytorch_per_s": batch / other, "ratio": other / mine, "asked": least,
+            "reach": reach,
         })
     return rows
 
 
 def memory(binary: Path) -> list[dict[str, Any]]:
-    """Peak memory of one gradient step of VGG16 at 224, batch 8, in a process of its own each."""
+    """Peak memory of one gradient step, in a process of its own each; our process's without its loading of weights."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        worker = Worker(binary, "vgg16", 224)
-        worker.ask(f"weights {folder}/weights")
-        worker.time("gradient", 8)
-        rows.append({"work": "peak memory, 224 b8", "side": "ours", "MiB": int(worker.ask("peak")) / 1024})
-        worker.close()
-        for last in (False, True):
-            code = (
-                f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-                f"import bench_pytorch as b; from pathlib import Path\n"
-                f"t = b.Torch(Path({folder!r}) / 'weights', b.pools('vgg16'), {last}); t.time('gradient', 8, 224)\n"
-                "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
-            )
-            out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
-            rows.append({"work": "peak memory, 224 b8", "side": f"PyTorch {'channels_last' if last else 'nchw'}",
-                         "MiB": int(out) / 1024})
+    for net, side, batch, most, reach in MEMORY:
+        work = f"peak memory, {net} {side} b{batch}"
+        with tempfile.TemporaryDirectory() as folder:
+            worker = Worker(binary, net, side)
+            worker.ask(f"weights {folder}/weights")
+            worker.time("gradient", batch)
+            rows.append({"work": work, "side": "ours", "MiB": int(worker.ask("peak")) / 1024, "asked": most, "reach": reach})
+            worker.close()
+            for last in (False, True):
+                code = (
+                    f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+                    f"import bench_pytorch as b; from pathlib import Path\n"
+                    f"t = b.Torch({net!r}, {side}, Path({folder!r}) / 'weights', {last})\n"
+                    f"t.time('gradient', {batch}, {side})\n"
+                    "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
+                )
+                out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
+                rows.append({"work": work, "side": f"PyTorch {'channels_last' if last else 'contiguous'}",
+                             "MiB": int(out) / 1024})
     return rows
 
 
@@ -300,7 +359,7 @@ def sweep(binary: Path, rounds: int) -> list[dict[str, Any]]:
         worker.close()
         images, labels = torch.rand(128, 3, 32, 32), torch.zeros(128, dtype=torch.long)
         for last in (False, True):
-            net = Torch(Path(folder) / "weights", pools("vgg11-half"), last)
+            net = Torch("vgg11-half", 32, Path(folder) / "weights", last)
             module = torch.nn.Module()
             module.forward = net.__call__  # torchattacks asks for a module
             module.register_buffer("device_of_the_attack", torch.zeros(1))
@@ -344,7 +403,7 @@ def gpu(binary: Path, rounds: int) -> list[dict[str, Any]]:
             folder = Path(name)
             worker = Worker(binary, "vgg16", 224, precision=precision)
             worker.ask(f"weights {folder / 'weights'}")
-            net = Torch(folder / "weights", pools("vgg16"), True)
+            net = Torch("vgg16", 224, folder / "weights", True)
             worker.ask(f"check {folder / 'check'}")
             ours = load_tensors(folder / "check")
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -419,6 +478,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["step"], choices=choices)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", help="lines of `step` whose name contains this")
+    parser.add_argument("--fold", action="store_true", help="fold PyTorch's batch norms for `step`, too")
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--worker", type=Path, help="built worker to time, instead of building one")
     options = parser.parse_args()
@@ -428,7 +488,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine(binary)}
     print(results["machine"] + "\n", flush=True)
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "step": lambda: step(binary, options.rounds, options.only),
+        "step": lambda: step(binary, options.rounds, options.only, options.fold),
         "memory": lambda: memory(binary),
         "flat": lambda: flat(binary, options.rounds),
         "steady": lambda: steady(binary),
