@@ -1,7 +1,8 @@
 //! A network on the device in one precision: its weights, buffers and the ways of its convolutions.
 
-use super::convolution::{Convolution, Operands, Shape, Way};
+use super::convolution::{Convolution, Shape, Way};
 use super::cudnn::Cudnn;
+use super::cudnn::Operands;
 use super::device::{self, Buffer, failed, is_logged, return_freed_memory};
 use crate::error::Result;
 use crate::kernel::Precision;

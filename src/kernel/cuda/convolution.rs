@@ -1,6 +1,6 @@
 //! Convolutions channels last, by cuDNN or by a kernel of ours. Which way is measured once for each shape ([`choice`]).
 
-use super::cudnn::{Cudnn, DATA, Descriptors, FORWARD, at, measured_data, measured_forward};
+use super::cudnn::{Cudnn, DATA, Descriptors, FORWARD, Operands, at, measured_data, measured_forward};
 use super::device::{Buffer, failed, seconds};
 use super::kernels::{Geometry, Groups, launch};
 use crate::error::Result;
@@ -24,24 +24,6 @@ pub struct Shape {
     pub conv: Conv,
     pub images: usize,
     pub precision: Precision,
-}
-
-/// Where the operands lie on the device.
-#[derive(Clone, Copy)]
-pub struct Operands {
-    /// images × rows × columns × channels read.
-    pub x: u64,
-    /// For a way back ([`Direction::Data`]) the weights of the way forward; else channels written × height × width × channels
-    /// of a group read.
-    pub weight: u64,
-    /// Height × width × channels where each channel is a group, else the weights above; our kernel reads them.
-    pub by_taps: u64,
-    /// images × rows × columns × channels written.
-    pub y: u64,
-    /// One a channel written; only [`Method::Fused`] reads it.
-    pub bias: u64,
-    /// Added before the ReLU, as y is, or 0; only [`Method::Fused`] reads it.
-    pub other: u64,
 }
 
 /// How a convolution is done.

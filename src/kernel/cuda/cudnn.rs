@@ -1,6 +1,5 @@
 //! cuDNN's handle and descriptors, and what its searches measure.
 
-use super::convolution::Operands;
 use super::device::{Buffer, failed};
 use super::kernels::Kernels;
 use crate::error::Result;
@@ -13,6 +12,24 @@ use std::ffi::{c_int, c_void};
 use std::mem;
 use std::sync::Arc;
 use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as NHWC;
+
+/// Where the operands lie on the device.
+#[derive(Clone, Copy)]
+pub struct Operands {
+    /// images × rows × columns × channels read.
+    pub x: u64,
+    /// For a way back the weights of the way forward; else channels written × height × width × channels
+    /// of a group read.
+    pub weight: u64,
+    /// Height × width × channels where each channel is a group, else the weights above; our kernel reads them.
+    pub by_taps: u64,
+    /// images × rows × columns × channels written.
+    pub y: u64,
+    /// One a channel written; only a fused convolution reads it.
+    pub bias: u64,
+    /// Added before the ReLU, as y is, or 0; only a fused convolution reads it.
+    pub other: u64,
+}
 
 /// Records asked for: more than cuDNN's 8 algorithms in two kinds of arithmetic, since the slowest would be cut, and those
 /// are the ones that f32 needs.

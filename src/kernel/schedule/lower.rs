@@ -3,7 +3,7 @@
 use super::contract::At;
 use super::layout::{EIGHT, Layout};
 use super::tape::{Base, Lead, Tape};
-use super::values::Value;
+use super::value::Value;
 use super::{Conv, Finish, Form, Geometry, Room, Schedule, Slot, Task, Work, leaves_bits, weights};
 use crate::error::Result;
 use crate::kernel::graph::{Activation, Graph, Node, Op, Window};

@@ -12,6 +12,7 @@ mod operations;
 mod places;
 mod product;
 mod tape;
+mod value;
 mod values;
 mod weights;
 

@@ -3,7 +3,7 @@
 use super::contract::{At, View};
 use super::layout::Layout;
 use super::lower::Lowering;
-use super::values::Value;
+use super::value::Value;
 use super::{Average, EIGHT, Geometry, Norm, Room, Rows, Task, Work};
 use crate::error::Result;
 use crate::kernel::graph::{Op, Window};
