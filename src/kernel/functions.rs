@@ -55,10 +55,10 @@ pub fn erf(x: f32) -> f32 {
         p = p.mul_add(t, c);
     }
     let large = 1.0 - p * t * exp(-a * a);
-    // 2/√π · (a − a³/3 + a⁵/10 − a⁷/42 + a⁹/216), near 0
+    // 2/√π · (a − a³/3 + a⁵/10 − a⁷/42 + a⁹/216 − a¹¹/1320), near 0
     let s = a * a;
-    let mut q = 1.0 / 216.0f32;
-    for c in [-1.0 / 42.0, 0.1, -1.0 / 3.0, 1.0] {
+    let mut q = -1.0 / 1320.0f32;
+    for c in [1.0 / 216.0, -1.0 / 42.0, 0.1, -1.0 / 3.0, 1.0] {
         q = q.mul_add(s, c);
     }
     let small = std::f32::consts::FRAC_2_SQRT_PI * a * q;
