@@ -11,12 +11,12 @@ use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
 use crate::hub::Local;
+use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::Cuda;
 use crate::kernel::graph::Graph;
 #[cfg(feature = "cuda")]
 use crate::kernel::halving::Halving;
-use crate::kernel::plain::Plain;
 use crate::kernel::{Engine, Precision};
 use crate::record::ModelRecord;
 use crate::statistics::{GATE, tails};
@@ -155,7 +155,7 @@ impl ModelSource {
             return Ok(Box::new(Halving::new(Box::new(Cuda::new(graph, device, precision)?))));
         }
         let _ = (device, precision);
-        Ok(Box::new(Plain::new(graph)))
+        Ok(Box::new(Cpu::new(graph)))
     }
 
     /// The layer that class activation maps are made of: that of this name, else the usual one ([`layer::usual`]).
