@@ -37,11 +37,6 @@ fn embedded() -> Cpu {
     Cpu::new(model::built_in("vgg11-half-cifar10").and_then(|m| m.load()).expect("embedded"))
 }
 
-/// Height and width of the images of a bench, which are square.
-fn side(cpu: &Cpu) -> usize {
-    cpu.size()[0]
-}
-
 /// Every different convolution of VGG16: (number of the first of its kind, inputs, outputs, side).
 fn convolutions(net: &Graph<f32>) -> Vec<(usize, usize, usize, usize)> {
     let mut found: Vec<(usize, usize, usize, usize)> = Vec::new();
@@ -82,7 +77,7 @@ fn gradient(criterion: &mut Criterion) {
     group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
     for (name, cpu) in [("vgg11-half", embedded()), ("vgg16 at 32", Cpu::new(network("vgg16", 32)))] {
         for batch in [1, 8, 128] {
-            let images = pixels(batch, side(&cpu));
+            let images = pixels(batch, cpu.size()[0]);
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(BenchmarkId::new(name, batch), |b| b.iter(|| cpu.images(&images, Some(&seed))));
         }
@@ -125,9 +120,9 @@ fn graphs(criterion: &mut Criterion) {
 fn few_pixels(criterion: &mut Criterion) {
     let nets = [("vgg11-half", embedded(), 4, 400), ("vgg16 at 224", Cpu::new(network("vgg16", 224)), 1, 64)];
     for (name, cpu, images, each) in &nets {
-        let base = pixels(*images, side(&cpu));
+        let base = pixels(*images, cpu.size()[0]);
         for count in [1, 5] {
-            let changes = changes(*images, *each, count, side(&cpu));
+            let changes = changes(*images, *each, count, cpu.size()[0]);
             let mut group = criterion.benchmark_group(format!("{name}, pixels changed: {count}"));
             group.sample_size(SAMPLES).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
             group.throughput(Throughput::Elements(changes.len() as u64));
@@ -192,10 +187,10 @@ impl Attack for Repeat {
 /// 200 images of random pixels, labelled as the net sees them: none is ever broken.
 fn subset_of(cpu: &Cpu) -> Subset {
     const IMAGES: usize = 200;
-    let bytes: Vec<u8> = pixels(IMAGES, side(&cpu)).iter().map(|v| (v * 255.0) as u8).collect();
-    let tensor = data::to_tensor(&bytes, side(&cpu), &Device::Cpu).expect("images");
+    let bytes: Vec<u8> = pixels(IMAGES, cpu.size()[0]).iter().map(|v| (v * 255.0) as u8).collect();
+    let tensor = data::to_tensor(&bytes, cpu.size()[0], &Device::Cpu).expect("images");
     let labels = predict(cpu, &tensor).expect("logits").iter().map(|v| v.prediction.expect("finite")).collect();
-    Subset::new((0..IMAGES).collect(), labels, bytes, side(&cpu), Vec::new())
+    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.size()[0], Vec::new())
 }
 
 /// Rounding, membership, forward pass and bookkeeping; and what a stored cell costs.
