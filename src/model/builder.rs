@@ -1,6 +1,7 @@
 //! One description of a network, read for three purposes: with the weights of a file it is built; without, its tensors and
 //! its layers are listed, and zeros that nobody touches stand for the weights.
 
+use super::convolution::{Bias, Conv};
 use super::layer::Layer;
 use super::weights::{Taken, Weights};
 use crate::config::ModelFile;
@@ -37,66 +38,6 @@ pub struct Network {
     pub layers: Vec<Layer>,
     /// What the user is to know of how the weights were read, a line each.
     pub notes: Vec<String>,
-}
-
-/// A convolution without its weights: square windows, with zeros around the map so that stride 1 keeps its side.
-#[derive(Debug, Clone, Copy)]
-pub struct Conv {
-    outputs: usize,
-    window: Window,
-    groups: usize,
-    bias: Bias,
-}
-
-/// Whether a file has a bias.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Bias {
-    No,
-    Yes,
-    /// It may have one.
-    Free,
-}
-
-impl Conv {
-    /// To so many channels by windows of `size`×`size`, of stride 1, without bias.
-    pub fn new(outputs: usize, size: usize) -> Conv {
-        Conv { outputs, window: Window::square(size, 1, size / 2), groups: 1, bias: Bias::No }
-    }
-
-    /// From one window to the next.
-    pub fn stride(mut self, stride: usize) -> Conv {
-        self.window.stride = [stride; 2];
-        self
-    }
-
-    /// Zeros around the map: above, left, below, right.
-    pub fn padding(mut self, padding: [usize; 4]) -> Conv {
-        self.window.padding = padding;
-        self
-    }
-
-    /// No zeros around the map.
-    pub fn bare(self) -> Conv {
-        self.padding([0; 4])
-    }
-
-    /// Channels in so many groups, each of which sees its own.
-    pub fn groups(mut self, groups: usize) -> Conv {
-        self.groups = groups;
-        self
-    }
-
-    /// With a bias.
-    pub fn bias(mut self) -> Conv {
-        self.bias = Bias::Yes;
-        self
-    }
-
-    /// With a bias where the file has one.
-    pub fn free_bias(mut self) -> Conv {
-        self.bias = Bias::Free;
-        self
-    }
 }
 
 impl<'a> Builder<'a> {

@@ -1,7 +1,8 @@
 //! ConvNeXt (Liu et al. 2022, section 3 and table 9) as timm and torchvision name its tensors. What is a linear layer over the
 //! channels there is a 1×1 convolution here, so that no map is turned.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::Activation;

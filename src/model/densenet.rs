@@ -1,6 +1,7 @@
 //! DenseNet-BC (Huang et al. 2017, table 1) as torchvision and timm name its tensors.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Op, Window};

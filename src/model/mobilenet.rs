@@ -1,6 +1,7 @@
 //! MobileNetV2 (Sandler et al. 2018, table 2) as torchvision (`mobilenet_v2`) and timm (`mobilenetv2_100`) name its tensors.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::Activation;

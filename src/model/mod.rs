@@ -4,6 +4,7 @@ mod archive;
 pub mod builder;
 mod built_in;
 mod convnext;
+mod convolution;
 mod densenet;
 pub mod families;
 pub mod family;
@@ -30,6 +31,7 @@ mod width;
 
 pub use builder::{Builder, Named, Network};
 pub use built_in::{BuiltIn, MODELS};
+pub use convolution::Conv;
 pub use families::{FAMILIES, parse};
 pub use family::Family;
 pub use find::{MODEL_FOLDER, built_in, find};

@@ -1,7 +1,8 @@
 //! ResNet-18 with batch norm and ReLU before each convolution (He et al. 2016, "Identity mappings in deep residual
 //! networks"), for CIFAR, as pytorch-cifar and those who train robust networks with it name its tensors.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use super::width::{WIDTH, check_width, widened};
 use crate::config::{FamilyKey, KeyKind, ModelFile};

@@ -2,7 +2,8 @@
 //! torchvision and timm name their tensors; and the same with a first convolution of 3×3 and no pool, for CIFAR, under those
 //! names or under those of pytorch-cifar (<https://github.com/kuangliu/pytorch-cifar>).
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use super::width::{WIDTH, check_width, widened};
 use crate::config::ModelFile;

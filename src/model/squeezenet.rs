@@ -1,6 +1,7 @@
 //! SqueezeNet 1.0 (Iandola et al. 2016, table 1): the network as a data table, torchvision's tensor names.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Op, Window};

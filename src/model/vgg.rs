@@ -1,6 +1,7 @@
 //! VGG (Simonyan and Zisserman 2015): the networks as data tables, torchvision's and timm's tensor names.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use super::width::{WIDTH, check_width, widened};
 use crate::config::{FamilyKey, KeyKind, ModelFile};

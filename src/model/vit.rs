@@ -1,7 +1,8 @@
 //! Vision transformers on patches of 16×16 (Dosovitskiy et al. 2021, table 1; DeiT: Touvron et al. 2021) as timm names their
 //! tensors.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Activation, Op};

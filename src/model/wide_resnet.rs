@@ -3,7 +3,8 @@
 //! <https://github.com/google-deepmind/deepmind-research/tree/master/adversarial_robustness>), whose convolutions of stride
 //! 2 have zeros on the right and below only.
 
-use super::builder::{Builder, Conv};
+use super::builder::Builder;
+use super::convolution::Conv;
 use super::family::Family;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::kernel::graph::Activation;
