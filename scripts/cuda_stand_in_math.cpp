@@ -203,7 +203,8 @@ static bool fits(const Tensor* x, const Filter* w, const Convolution* d, const T
   auto out = [&](int axis, int side, int taps) {
     return (side + 2 * d->pad[axis] - d->dilation[axis] * (taps - 1) - 1) / d->stride[axis] + 1;
   };
-  return y->n == x->n && w->c * d->groups == x->c && w->k == y->c && w->k % d->groups == 0 && y->h == out(0, x->h, w->r) && y->w == out(1, x->w, w->s);
+  bool channels = w->c * d->groups == x->c && w->k == y->c && w->k % d->groups == 0;
+  return y->n == x->n && channels && y->h == out(0, x->h, w->r) && y->w == out(1, x->w, w->s);
 }
 
 // bfloat16 has no way without tensor cores, groups none back where taps lie apart.
@@ -235,7 +236,8 @@ static Status find(Direction direction, const Tensor* x, const Filter* w, const 
   static const bool no_fma = number("CUDA_STAND_IN_NO_FMA", 0);
   std::vector<int> maths;
   if (can(direction, x, d, DEFAULT_MATH)) maths.push_back(DEFAULT_MATH);
-  if (d->math != DEFAULT_MATH && can(direction, x, d, d->math) && !(no_fma && d->math == FMA_MATH)) maths.push_back(d->math);
+  bool is_there = can(direction, x, d, d->math) && !(no_fma && d->math == FMA_MATH);
+  if (d->math != DEFAULT_MATH && is_there) maths.push_back(d->math);
   double work = 2e-9 * y->n * y->h * y->w * w->k * w->c * w->r * w->s;
   // so that each way back is the faster one somewhere
   if (direction == DATA) work *= x->c >= y->c ? 0.9 : 1.1;
@@ -325,7 +327,8 @@ static Read read_of(const Tensor* x, const Convolution* d) {
 }
 
 // Of one group (r, s, c) × k, or k × (r, s, c).
-static std::vector<float> weights(const Filter* w, const void* data, Read read, bool k_first, size_t first, size_t count) {
+static std::vector<float> weights(const Filter* w, const void* data, Read read, bool k_first, size_t first,
+                                  size_t count) {
   size_t taps = (size_t)w->r * w->s * w->c;
   std::vector<float> out(count * taps);
   for (size_t k = 0; k < count; k++)

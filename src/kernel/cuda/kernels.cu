@@ -425,7 +425,8 @@ struct Groups {
 };
 
 // A convolution without bias.
-extern "C" __global__ void direct(index_t count, const Eight* x, const NUMBER* weight, Eight* y, Geometry on, Groups of) {
+extern "C" __global__ void direct(index_t count, const Eight* x, const NUMBER* weight, Eight* y, Geometry on,
+                                  Groups of) {
   THREAD_OF(count);
   int groups = (of.outputs + 7) / 8, taps = on.rows * on.columns;
   Place p = place(i, on.out_height, on.out_width, groups);
@@ -595,8 +596,8 @@ __device__ Moments moments(float* shared, const NUMBER* x, int channels, float e
 }
 
 // y = (x − mean)/deviation·factor + shift, behind it zeros.
-extern "C" __global__ void __launch_bounds__(LANES) layer_norm(const NUMBER* x, NUMBER* y, const float* factor,
-                                                               const float* shift, int channels, int padded, float eps) {
+extern "C" __global__ void __launch_bounds__(LANES)
+    layer_norm(const NUMBER* x, NUMBER* y, const float* factor, const float* shift, int channels, int padded, float eps) {
   __shared__ float shared[LANES];
   x += (size_t)blockIdx.x * padded, y += (size_t)blockIdx.x * padded;
   Moments m = moments(shared, x, channels, eps);

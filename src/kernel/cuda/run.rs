@@ -201,35 +201,47 @@ impl Compiled {
         let operation = |m: &Matrix| if m.turned { CUBLAS_OP_T } else { CUBLAS_OP_N };
         // the rows of all images are one matrix, or each image has its own
         let (rows, count) = if let Some(each) = each { (*rows, each * self.batch) } else { (rows * self.batch, 1) };
-        let old = if *add { 1.0f32 } else { 0.0 };
+        let old = if *add { &1.0f32 } else { &0.0f32 };
+        let (factor, old) = (ptr::from_ref(factor).cast(), ptr::from_ref(old).cast());
+        // cuBLAS counts columns first: our rows are its columns
+        let (handle, op_w, op_x) = (*self.blas.handle(), operation(w), operation(x));
+        let [m, n, k] = [*columns, rows, *inner].map(|size| size as i32);
+        let [left, right, to] = [w, x, y].map(|m| (first(m), m.pitch as i32, m.step as i64));
+        let (w, x, y) = (left.0 as *const _, right.0 as *const _, to.0 as *mut _);
+        let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT;
         // SAFETY: the schedule's matrices lie within the buffers that it named, of values of type `data`
         unsafe {
-            result::gemm_strided_batched_ex(
-                *self.blas.handle(),
-                // cuBLAS counts columns first: our rows are its columns
-                operation(w),
-                operation(x),
-                *columns as i32,
-                rows as i32,
-                *inner as i32,
-                ptr::from_ref(factor).cast(),
-                first(w) as *const _,
-                data,
-                w.pitch as i32,
-                w.step as i64,
-                first(x) as *const _,
-                data,
-                x.pitch as i32,
-                x.step as i64,
-                ptr::from_ref(&old).cast(),
-                first(y) as *mut _,
-                data,
-                y.pitch as i32,
-                y.step as i64,
-                count as i32,
-                sums,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
+            match count {
+                1 => result::gemm_ex(
+                    handle, op_w, op_x, m, n, k, factor, w, data, left.1, x, data, right.1, old, y, data, to.1, sums,
+                    algorithm,
+                ),
+                _ => result::gemm_strided_batched_ex(
+                    handle,
+                    op_w,
+                    op_x,
+                    m,
+                    n,
+                    k,
+                    factor,
+                    w,
+                    data,
+                    left.1,
+                    left.2,
+                    x,
+                    data,
+                    right.1,
+                    right.2,
+                    old,
+                    y,
+                    data,
+                    to.1,
+                    to.2,
+                    count as i32,
+                    sums,
+                    algorithm,
+                ),
+            }
         }
         .map_err(failed)
     }
