@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times PyTorch on what the CUDA engine is timed on, a JSON line a measurement, each written at once.
 
-    scripts/gpu_torch.py [--net vgg16,resnet50,wrn28-10] [--precision f32,tf32,bf16] [--mode eager,compile]
+    scripts/gpu_torch.py [--net vgg16,resnet50,wrn-28-10] [--precision f32,tf32,bf16] [--mode eager,compile]
         [--work gradient,pgd,forward] [--batch 256,64] [--budget SECONDS] [--device cuda] [--tiny] [--say]
     scripts/gpu_torch.py --worker FILE [--rounds 5] [the same options]
 
@@ -34,7 +34,7 @@ from torch import Tensor, nn  # noqa: E402
 
 VGG16 = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0]
 # sides of images
-NETS = {"vgg16": 224, "resnet50": 224, "wrn28-10": 32}
+NETS = {"vgg16": 224, "resnet50": 224, "wrn-28-10": 32}
 # vgg11 at a quarter of its width
 TINY = [16, 0, 32, 0, 64, 64, 0, 128, 128, 0, 128, 128, 0]
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
