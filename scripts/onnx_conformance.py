@@ -44,8 +44,7 @@ NETWORK_TOL, F64_TOL = 1e-3, 1e-6  # relative
 def claimed() -> set[str]:
     """The operators that the importer's registry names."""
     text = OPERATORS.read_text()
-    arms = text[text.index("match call.node.operator {"):text.index("other => Err(unsupported(other))")]
-    return set(re.findall(r'"(\w+)"', arms))
+    return set(re.findall(r'\("(\w+)", (?:One|Many)\(', text))
 
 
 @dataclass

@@ -33,6 +33,7 @@ const BLOCKS: &[Block] = &[
     ("options-of-verbs", options_of_verbs),
     ("models", models),
     ("families", families),
+    ("onnx-operators", onnx_operators),
     ("datasets", datasets),
     ("formats", formats),
     ("columns", all_columns),
@@ -290,6 +291,11 @@ fn models() -> String {
     table(&["model", "network", "side", "classes", "weights", "pinned", "clean accuracy", "under attack"], rows)
 }
 
+fn onnx_operators() -> String {
+    let row = |(about, names): (&str, _)| vec![capital(about), codes(names)];
+    table(&["about", "operators"], model::onnx::operators().map(row))
+}
+
 fn families() -> String {
     format!("Known families: {}.", codes(FAMILIES.iter().flat_map(|f| f.names.iter().copied())))
 }
@@ -539,7 +545,7 @@ fn try_example(text: &str) -> Result<(), String> {
     if has("[[sweep]]") {
         return planned(text);
     }
-    if has("family") {
+    if has("family") || has("weights") {
         return model::parse(path, text).map(|_| ()).map_err(|e| e.to_string());
     }
     let rest = REST.iter().filter(|(key, _)| !has(key)).map(|(key, value)| format!("{key} = {value}\n"));

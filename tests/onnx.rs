@@ -485,7 +485,7 @@ fn external_data_stays_inside_the_models_folder() {
         let refusal = read(&external(location, more), Some(&folder)).unwrap_err();
         assert!(refusal.contains(problem), "{location}: {refusal}");
     }
-    assert!(read(&external("w.data", &[]), None).unwrap_err().contains("save the model as one file"));
+    assert!(read(&external("w.data", &[]), None).unwrap_err().contains("`external_data=False` when exporting"));
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("../outside.data", folder.join("link.data")).unwrap();

@@ -51,6 +51,23 @@ pub fn format_of(bytes: &[u8]) -> Result<Format, String> {
 
 /// What a file is that holds no weights, and what to do.
 pub fn mistaken(bytes: &[u8]) -> Option<String> {
+    if let Some(problem) = foreign(bytes) {
+        return Some(problem);
+    }
+    if is_onnx(bytes) {
+        return Some(
+            "the file is ONNX, a whole network (hint: name it *.onnx, and leave `family` out of the model file)".into(),
+        );
+    }
+    // the length of a safetensors header comes first, which begins with a brace
+    match bytes.get(8) {
+        Some(b'{') => None,
+        _ => Some(format!("the file is neither safetensors nor what torch.save writes ({CONVERT})")),
+    }
+}
+
+/// What a file is that is known, and has nothing to do with networks; and what to do.
+pub fn foreign(bytes: &[u8]) -> Option<String> {
     if bytes.is_empty() {
         return Some("the file is empty (hint: download it again)".into());
     }
@@ -63,32 +80,24 @@ pub fn mistaken(bytes: &[u8]) -> Option<String> {
     if let [0x80, 0..=5, ..] = bytes {
         return Some(format!("the file is a pickle that torch.save did not write ({CONVERT})"));
     }
-    if is_onnx(bytes) {
-        return Some(
-            "the file is ONNX, a whole network (hint: name it *.onnx, and leave `family` out of the model file)".into(),
-        );
-    }
-    // the length of a safetensors header comes first, which begins with a brace
-    match bytes.get(8) {
-        Some(b'{') => None,
-        _ => Some(match text(bytes) {
-            Some(text) if text.starts_with('<') => {
-                "the file is a page of the web, in place of the weights (hint: open its address in a browser, log in or \
-                 agree to its terms, and download the file itself)"
-                    .into()
-            }
-            Some(text) => {
-                let begin: String = text.chars().take(40).collect();
-                format!("the file is a text, which begins with {begin:?} (hint: download the weights themselves)")
-            }
-            None => format!("the file is neither safetensors nor what torch.save writes ({CONVERT})"),
-        }),
+    match text(bytes)? {
+        text if text.starts_with('<') => Some(
+            "the file is a page of the web, in place of the weights (hint: open its address in a browser, log in or agree to \
+             its terms, and download the file itself)"
+                .into(),
+        ),
+        text => {
+            let begin: String = text.chars().take(40).collect();
+            Some(format!("the file is a text, which begins with {begin:?} (hint: download the weights themselves)"))
+        }
     }
 }
 
 /// Whether a file begins as ONNX does: with the version of the format, and then another field of a model.
 pub fn is_onnx(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x08, 1..=0x20, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..])
+    let begins = matches!(bytes, [0x08, 1..=0x20, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42, ..]);
+    // a safetensors file whose header has such a length
+    begins && bytes.get(8) != Some(&b'{')
 }
 
 /// The beginning of a file of readable text, without what is blank before it.

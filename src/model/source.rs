@@ -2,7 +2,7 @@
 
 use super::families;
 use super::family::Family;
-use super::format::{is_onnx, mistaken};
+use super::format::{foreign, is_onnx, mistaken};
 use super::layer::{self, Layer};
 use super::onnx::{self, Imported};
 use super::weights::Weights;
@@ -127,10 +127,8 @@ impl ModelSource {
     /// The network of an ONNX file, held to its description.
     fn imported(&self, bytes: &[u8]) -> Result<Imported> {
         let ModelFile { side, classes, mean, std, .. } = self.file;
-        if let Some(problem) = mistaken(bytes).filter(|_| !is_onnx(bytes)) {
-            return Err(self.weights_error(problem));
-        }
-        let network = onnx::import(bytes, None, Some([side; 2]), mean, std).map_err(|p| self.weights_error(p))?;
+        let network = onnx::import(bytes, None, Some([side; 2]), mean, std);
+        let network = network.map_err(|problem| self.weights_error(foreign(bytes).unwrap_or(problem)))?;
         match network.graph.classes() {
             n if n == classes => Ok(network),
             n => Err(self.weights_error(format!(

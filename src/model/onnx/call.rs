@@ -11,14 +11,16 @@ pub struct Call<'a> {
     pub node: &'a Node<'a>,
     /// Version of ONNX's operators.
     pub opset: i64,
+    /// Whether what it gives is the network's output and nothing else.
+    pub is_last: bool,
     inputs: Vec<Option<Value>>,
     asked: Vec<Cell<bool>>,
 }
 
 impl<'a> Call<'a> {
     /// Of a node and its values, `None` where one is left out.
-    pub fn new(node: &'a Node<'a>, opset: i64, inputs: Vec<Option<Value>>) -> Call<'a> {
-        Call { node, opset, inputs, asked: vec![Cell::new(false); node.attributes.len()] }
+    pub fn new(node: &'a Node<'a>, opset: i64, is_last: bool, inputs: Vec<Option<Value>>) -> Call<'a> {
+        Call { node, opset, is_last, inputs, asked: vec![Cell::new(false); node.attributes.len()] }
     }
 
     /// An attribute, if it is there.

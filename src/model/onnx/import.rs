@@ -24,7 +24,7 @@ pub struct Imported {
 }
 
 /// Versions of ONNX's operators that are read. Exporters of the last years write 11 to 21; ONNX's own tests are of 6 to 28.
-const OPSETS: RangeInclusive<i64> = 6..=28;
+pub const OPSETS: RangeInclusive<i64> = 6..=28;
 
 /// Reads a classifier: images N×channels×height×width (or channels last) of three channels or one, logits N×classes. External
 /// data may lie in `folder`. Where the file leaves the size open, it is `size`. Of a grey image the first channel counts.
@@ -135,10 +135,10 @@ impl<'a> File<'a> {
             let problem = |problem: String| format!("node `{name}` ({}): {problem}", node.operator);
             let inputs =
                 node.inputs.iter().map(|input| values.take(input, &mut builder)).collect::<Result<Vec<_>, _>>();
-            let mut call = Call::new(node, self.opset, inputs.map_err(problem)?);
             let is_last =
                 are_logits && node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
-            let made = operators::run(&mut builder, &mut call, is_last).map_err(problem)?;
+            let mut call = Call::new(node, self.opset, is_last, inputs.map_err(problem)?);
+            let made = operators::run(&mut builder, &mut call).map_err(problem)?;
             if let Some(attribute) = call.unknown_attribute() {
                 return Err(problem(format!("attribute `{attribute}` is not understood")));
             }

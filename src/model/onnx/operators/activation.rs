@@ -9,7 +9,7 @@ use crate::kernel::graph::{Activation, Op};
 
 impl Builder {
     /// `Relu`, `LeakyRelu`, `Elu`, `Celu`, `Selu`, `Sigmoid`, `HardSigmoid`, `HardSwish`, `Swish`, `Gelu`, `Tanh`, `Erf`.
-    pub(super) fn activation(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn activation(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         call.pass_over(&["consumed_inputs"]);
         if let Some(function) = function_of(call.node.operator).filter(|_| x.is_known()) {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 impl Builder {
     /// `Add`, `Sub`, `Mul`, `Div`, `Pow`, `Mod`, comparisons, `And`, `Or`.
-    pub(super) fn pair(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn pair(&mut self, call: &mut Call) -> Result<Value, String> {
         // before opset 7 values were broadcast where it was asked for
         call.pass_over(&["broadcast"]);
         let (a, b) = (call.input(0)?, call.input(1)?);
@@ -181,7 +181,7 @@ impl Builder {
     }
 
     /// `Sum` and `Mean` of any number of values.
-    pub(super) fn sum_of(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn sum_of(&mut self, call: &mut Call) -> Result<Value, String> {
         let mut values = call.all()?.into_iter();
         let n = values.len() as f64;
         let first = values.next().ok_or("of nothing")?;
@@ -193,7 +193,7 @@ impl Builder {
     }
 
     /// `Max` and `Min` of any number of values.
-    pub(super) fn extreme_of(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn extreme_of(&mut self, call: &mut Call) -> Result<Value, String> {
         let mut values = call.all()?.into_iter();
         let first = values.next().ok_or("of nothing")?;
         values.try_fold(first, |all, v| self.extreme(call.node.operator, &all, &v))
@@ -276,7 +276,7 @@ impl Builder {
     }
 
     /// `Neg`, `Abs`, `Sqrt`, `Reciprocal`, `Exp`, `Log`, `Floor`, `Ceil`.
-    pub(super) fn function(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn function(&mut self, call: &mut Call) -> Result<Value, String> {
         let (x, operator) = (call.input(0)?, call.node.operator);
         match (function_of(operator), operator) {
             (Some(function), _) if x.is_known() => self.mapped(x, function),
@@ -339,7 +339,7 @@ impl Builder {
     }
 
     /// `Where` of a known condition.
-    pub(super) fn choice(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn choice(&mut self, call: &mut Call) -> Result<Value, String> {
         let (condition, a, b) = (call.input(0)?, call.input(1)?, call.input(2)?);
         if !condition.is_known() {
             return Err("its condition is computed from the image, and has no gradient".into());

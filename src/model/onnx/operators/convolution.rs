@@ -37,7 +37,7 @@ impl Builder {
     }
 
     /// `MaxPool`, `AveragePool`.
-    pub(super) fn pool(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn pool(&mut self, call: &mut Call) -> Result<Value, String> {
         let size = call.ints("kernel_shape")?.ok_or("attribute `kernel_shape` is missing")?;
         let x = call.input(0)?;
         let (id, [_, rows, columns]) = self.map(x)?;
@@ -65,7 +65,7 @@ impl Builder {
     }
 
     /// `GlobalAveragePool`, `GlobalMaxPool`.
-    pub(super) fn global_pool(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn global_pool(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let (id, [_, rows, columns]) = self.map(x)?;
         let whole = Window { size: [rows, columns], ..Window::square(1, 1, 0) };

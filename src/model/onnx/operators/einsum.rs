@@ -6,7 +6,7 @@ use super::super::value::Value;
 
 impl Builder {
     /// Letters that both values and the result have are axes of a batch of matrices, those that the result lacks are summed.
-    pub(super) fn einsum(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn einsum(&mut self, call: &mut Call) -> Result<Value, String> {
         let equation: String = call.word("equation", "")?.split_whitespace().collect();
         let problem = || {
             format!("attribute `equation` \"{equation}\": products of two values, as \"bij,bjk->bik\", are understood")

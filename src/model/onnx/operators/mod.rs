@@ -15,11 +15,147 @@ use super::builder::Builder;
 use super::call::Call;
 use super::value::{Data, Value};
 
+/// How an operator is read: what it makes of a node's values.
+enum Run {
+    One(fn(&mut Builder, &mut Call) -> Result<Value, String>),
+    Many(fn(&mut Builder, &mut Call) -> Result<Vec<Value>, String>),
+}
+use Run::{Many, One};
+
+/// Every operator that is read, by what it is about.
+const OPERATORS: &[(&str, &[(&str, Run)])] = &[
+    (
+        "maps",
+        &[
+            ("Conv", One(Builder::conv)),
+            ("MaxPool", One(Builder::pool)),
+            ("AveragePool", One(Builder::pool)),
+            ("GlobalMaxPool", One(Builder::global_pool)),
+            ("GlobalAveragePool", One(Builder::global_pool)),
+            ("Pad", One(Builder::pad)),
+            ("Resize", One(Builder::resize)),
+            ("Upsample", One(Builder::resize)),
+            ("DepthToSpace", One(Builder::space)),
+            ("SpaceToDepth", One(Builder::space)),
+        ],
+    ),
+    (
+        "products of matrices",
+        &[("Gemm", One(Builder::gemm)), ("MatMul", One(Builder::matmul)), ("Einsum", One(Builder::einsum))],
+    ),
+    (
+        "norms",
+        &[
+            ("BatchNormalization", One(Builder::batch_norm)),
+            ("LayerNormalization", One(Builder::layer_norm)),
+            ("InstanceNormalization", One(Builder::group_norm)),
+            ("GroupNormalization", One(Builder::group_norm)),
+            ("LpNormalization", One(Builder::unit_length)),
+            ("Softmax", One(Builder::softmax)),
+            ("LogSoftmax", One(Builder::log_softmax)),
+        ],
+    ),
+    (
+        "functions of a number",
+        &[
+            ("Relu", One(Builder::activation)),
+            ("LeakyRelu", One(Builder::activation)),
+            ("PRelu", One(Builder::prelu)),
+            ("Elu", One(Builder::activation)),
+            ("Celu", One(Builder::activation)),
+            ("Selu", One(Builder::activation)),
+            ("Sigmoid", One(Builder::activation)),
+            ("HardSigmoid", One(Builder::activation)),
+            ("HardSwish", One(Builder::activation)),
+            ("Swish", One(Builder::activation)),
+            ("Gelu", One(Builder::activation)),
+            ("Tanh", One(Builder::activation)),
+            ("Erf", One(Builder::activation)),
+            ("Clip", One(Builder::clip)),
+            ("Neg", One(Builder::function)),
+            ("Sqrt", One(Builder::function)),
+            ("Reciprocal", One(Builder::function)),
+            ("Identity", One(|_, call| call.input(0).cloned())),
+            ("Dropout", One(|_, call| dropout(call))),
+            ("Cast", One(Builder::cast)),
+            ("CastLike", One(Builder::cast)),
+        ],
+    ),
+    (
+        "arithmetic",
+        &[
+            ("Add", One(Builder::pair)),
+            ("Sub", One(Builder::pair)),
+            ("Mul", One(Builder::pair)),
+            ("Div", One(Builder::pair)),
+            ("Pow", One(Builder::pair)),
+            ("Sum", One(Builder::sum_of)),
+            ("Mean", One(Builder::sum_of)),
+            ("Max", One(Builder::extreme_of)),
+            ("Min", One(Builder::extreme_of)),
+            ("Where", One(Builder::choice)),
+            ("ReduceMean", One(Builder::reduce)),
+            ("ReduceSum", One(Builder::reduce)),
+            ("ReduceMax", One(Builder::reduce)),
+            ("ReduceMin", One(Builder::reduce)),
+            ("ReduceL2", One(Builder::reduce)),
+        ],
+    ),
+    (
+        "structure",
+        &[
+            ("Reshape", One(Builder::reshaping)),
+            ("Flatten", One(Builder::flatten)),
+            ("Squeeze", One(Builder::squeeze)),
+            ("Unsqueeze", One(Builder::unsqueeze)),
+            ("Transpose", One(Builder::transpose)),
+            ("Concat", One(Builder::concat)),
+            ("Slice", One(Builder::slice)),
+            ("Split", Many(Builder::split)),
+            ("Gather", One(Builder::gather)),
+            ("Expand", One(Builder::expand)),
+            ("Tile", One(Builder::tile)),
+        ],
+    ),
+    (
+        "numbers that do not depend on the image",
+        &[
+            ("Constant", One(Builder::constant)),
+            ("ConstantOfShape", One(Builder::filled)),
+            ("Range", One(Builder::range)),
+            ("Shape", One(Builder::shape_of)),
+            ("Size", One(Builder::size_of)),
+            ("GatherND", One(Builder::gather_nd)),
+            ("ScatterND", One(Builder::scatter_nd)),
+            ("ReduceProd", One(Builder::reduce)),
+            ("Mod", One(Builder::pair)),
+            ("Equal", One(Builder::pair)),
+            ("Less", One(Builder::pair)),
+            ("LessOrEqual", One(Builder::pair)),
+            ("Greater", One(Builder::pair)),
+            ("GreaterOrEqual", One(Builder::pair)),
+            ("And", One(Builder::pair)),
+            ("Or", One(Builder::pair)),
+            ("Not", One(Builder::negation)),
+            ("Abs", One(Builder::function)),
+            ("Exp", One(Builder::function)),
+            ("Log", One(Builder::function)),
+            ("Floor", One(Builder::function)),
+            ("Ceil", One(Builder::function)),
+        ],
+    ),
+];
+
+/// Names of all operators that are read, by what they are about.
+pub fn names() -> impl Iterator<Item = (&'static str, impl Iterator<Item = &'static str>)> {
+    OPERATORS.iter().map(|(about, operators)| (*about, operators.iter().map(|(name, _)| *name)))
+}
+
 /// What a node gives.
 ///
 /// # Errors
 /// An operator, attribute or value that there is no operation for, and what is understood.
-pub fn run(builder: &mut Builder, call: &mut Call, is_last: bool) -> Result<Vec<Value>, String> {
+pub fn run(builder: &mut Builder, call: &mut Call) -> Result<Vec<Value>, String> {
     if !["", "ai.onnx"].contains(&call.node.domain) {
         return Err(format!(
             "an operator of `{}`, not of ONNX itself (hint: export without optimisations of a runtime; functions of the file's \
@@ -27,58 +163,12 @@ pub fn run(builder: &mut Builder, call: &mut Call, is_last: bool) -> Result<Vec<
             call.node.domain
         ));
     }
-    let value = match call.node.operator {
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual" | "Greater"
-        | "GreaterOrEqual" | "And" | "Or" => builder.pair(call),
-        "Sum" | "Mean" => builder.sum_of(call),
-        "Max" | "Min" => builder.extreme_of(call),
-        "Neg" | "Abs" | "Sqrt" | "Reciprocal" | "Exp" | "Log" | "Floor" | "Ceil" => builder.function(call),
-        "Not" => builder.negation(call),
-        "Where" => builder.choice(call),
-        "Relu" | "LeakyRelu" | "Elu" | "Celu" | "Selu" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Gelu"
-        | "Tanh" | "Erf" => builder.activation(call),
-        "PRelu" => builder.prelu(call),
-        "Clip" => builder.clip(call),
-        "Conv" => builder.conv(call),
-        "MaxPool" | "AveragePool" => builder.pool(call),
-        "GlobalAveragePool" | "GlobalMaxPool" => builder.global_pool(call),
-        "Pad" => builder.pad(call),
-        "Resize" | "Upsample" => builder.resize(call),
-        "Gemm" => builder.gemm(call),
-        "MatMul" => builder.matmul(call),
-        "Einsum" => builder.einsum(call),
-        "BatchNormalization" => builder.batch_norm(call),
-        "LayerNormalization" => builder.layer_norm(call),
-        "InstanceNormalization" | "GroupNormalization" => builder.group_norm(call),
-        "LpNormalization" => builder.unit_length(call),
-        "Softmax" => builder.softmax(call),
-        "LogSoftmax" => builder.log_softmax(call, is_last),
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" => builder.reduce(call),
-        "Constant" => builder.constant(call),
-        "ConstantOfShape" => builder.filled(call),
-        "Range" => builder.range(call),
-        "Shape" => builder.shape_of(call),
-        "Size" => builder.size_of(call),
-        "Cast" | "CastLike" => builder.cast(call),
-        "Identity" => call.input(0).cloned(),
-        "Dropout" => dropout(call),
-        "Reshape" => builder.reshaping(call),
-        "Flatten" => builder.flatten(call),
-        "Squeeze" => builder.squeeze(call),
-        "Unsqueeze" => builder.unsqueeze(call),
-        "Transpose" => builder.transpose(call),
-        "Concat" => builder.concat(call),
-        "Slice" => builder.slice(call),
-        "Split" => return builder.split(call),
-        "Gather" => builder.gather(call),
-        "GatherND" => builder.gather_nd(call),
-        "ScatterND" => builder.scatter_nd(call),
-        "Expand" => builder.expand(call),
-        "Tile" => builder.tile(call),
-        "DepthToSpace" | "SpaceToDepth" => builder.space(call),
-        other => Err(unsupported(other)),
-    };
-    value.map(|value| vec![value])
+    let all = OPERATORS.iter().flat_map(|(_, operators)| operators.iter());
+    match all.into_iter().find(|(name, _)| *name == call.node.operator) {
+        Some((_, One(run))) => run(builder, call).map(|value| vec![value]),
+        Some((_, Many(run))) => run(builder, call),
+        None => Err(unsupported(call.node.operator)),
+    }
 }
 
 /// Why an operator is refused.
@@ -103,7 +193,7 @@ fn unsupported(operator: &str) -> String {
         "LSTM" | "GRU" | "RNN" => "a recurrent layer",
         _ => "there is no operation for it",
     };
-    format!("the operator is not supported: {why}")
+    format!("the operator is not supported: {why} (operators that are read: docs/onnx.md)")
 }
 
 /// `Dropout` as it is after training: nothing.
@@ -118,7 +208,7 @@ fn dropout(call: &mut Call) -> Result<Value, String> {
 
 impl Builder {
     /// `Not` of known numbers.
-    fn negation(&mut self, call: &Call) -> Result<Value, String> {
+    fn negation(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         match x.data {
             Data::Known(_) => self.mapped(x, |x| f64::from(x == 0.0)),

@@ -98,7 +98,7 @@ impl Builder {
     }
 
     /// `Softmax`: before opset 13 over all axes from one on, as if they were one.
-    pub(super) fn softmax(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn softmax(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let old = call.opset < 13;
         let axis = shape::axis(call.int("axis", if old { 1 } else { -1 })?, x.dims.len())?;
@@ -117,10 +117,10 @@ impl Builder {
 
     /// `LogSoftmax` as the network's last operator: logits less one number an image, so that their differences and their
     /// softmax are the same without it.
-    pub(super) fn log_softmax(&mut self, call: &Call, is_last: bool) -> Result<Value, String> {
+    pub(super) fn log_softmax(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let axis = shape::axis(call.int("axis", if call.opset < 13 { 1 } else { -1 })?, x.dims.len())?;
-        if !is_last {
+        if !call.is_last {
             return Err("inside a network there is no operation for it (it is understood as the last one)".into());
         }
         if x.dims.iter().enumerate().any(|(i, size)| *size != 1 && i != axis) {

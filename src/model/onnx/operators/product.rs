@@ -9,7 +9,7 @@ use crate::kernel::graph::Op;
 
 impl Builder {
     /// `Gemm`: alpha·A·B + beta·C.
-    pub(super) fn gemm(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn gemm(&mut self, call: &mut Call) -> Result<Value, String> {
         call.pass_over(&["broadcast"]);
         let (alpha, beta) = (call.float("alpha", 1.0)?, call.float("beta", 1.0)?);
         let (turns_a, turns_b) = (call.flag("transA", false)?, call.flag("transB", false)?);
@@ -38,7 +38,7 @@ impl Builder {
     }
 
     /// `MatMul`.
-    pub(super) fn matmul(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn matmul(&mut self, call: &mut Call) -> Result<Value, String> {
         let (a, b) = (call.input(0)?, call.input(1)?);
         // vectors stand for a row at the left and a column at the right
         match (a.dims.len(), b.dims.len()) {

@@ -123,7 +123,7 @@ impl Builder {
     }
 
     /// `LpNormalization`: a value over its length along an axis.
-    pub(super) fn unit_length(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn unit_length(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let axis = shape::axis(call.int("axis", -1)?, x.dims.len())?;
         Builder::keeps_images_apart(x, axis, "it")?;

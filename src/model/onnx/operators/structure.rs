@@ -9,7 +9,7 @@ use super::super::value::{Batch, Data, Value};
 
 impl Builder {
     /// `Constant`.
-    pub(super) fn constant(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn constant(&mut self, call: &mut Call) -> Result<Value, String> {
         let [attribute] = call.node.attributes.as_slice() else { return Err("one attribute is its value".into()) };
         let tensor = match (attribute.name, call.attribute(attribute.name)) {
             ("value", Some(Content::Tensor(tensor))) => Tensor::read(tensor)?,
@@ -85,7 +85,7 @@ impl Builder {
     }
 
     /// `Shape`, of a whole batch.
-    pub(super) fn shape_of(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn shape_of(&mut self, call: &mut Call) -> Result<Value, String> {
         let dims: Vec<i64> = self.true_dims(call.input(0)?).iter().map(|d| *d as i64).collect();
         let (start, end) = (call.int("start", 0)?, call.int("end", i64::MAX)?);
         let (start, _, n) = shape::sliced(dims.len(), start, end, 1)?;
@@ -93,7 +93,7 @@ impl Builder {
     }
 
     /// `Size`, likewise.
-    pub(super) fn size_of(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn size_of(&mut self, call: &mut Call) -> Result<Value, String> {
         let size = count(&self.true_dims(call.input(0)?))?;
         Ok(Value::known(Tensor::ints(vec![], vec![size as i64])))
     }
@@ -121,7 +121,7 @@ impl Builder {
     }
 
     /// `Cast`, `CastLike`: floats stay f32 here.
-    pub(super) fn cast(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn cast(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         call.pass_over(&["saturate", "round_mode"]);
         let to_float = match call.node.operator {
@@ -167,7 +167,7 @@ impl Builder {
     }
 
     /// `Flatten`.
-    pub(super) fn flatten(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn flatten(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let (all, axis) = (self.true_dims(x), call.int("axis", 1)?);
         // the axis behind the last may be meant, too
@@ -197,7 +197,7 @@ impl Builder {
     }
 
     /// `Transpose`.
-    pub(super) fn transpose(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn transpose(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let order = match call.ints("perm")? {
             Some(order) => order.iter().map(|axis| shape::axis(*axis, x.dims.len())).collect::<Result<Vec<_>, _>>()?,
@@ -207,7 +207,7 @@ impl Builder {
     }
 
     /// `Concat`.
-    pub(super) fn concat(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn concat(&mut self, call: &mut Call) -> Result<Value, String> {
         let values = call.all()?;
         let rank = values.first().ok_or("of nothing")?.dims.len();
         self.joined(values, shape::axis(call.int("axis", 1)?, rank)?)
@@ -306,7 +306,7 @@ impl Builder {
     }
 
     /// `DepthToSpace`, `SpaceToDepth`.
-    pub(super) fn space(&mut self, call: &Call) -> Result<Value, String> {
+    pub(super) fn space(&mut self, call: &mut Call) -> Result<Value, String> {
         let x = call.input(0)?;
         let b = call.int("blocksize", 0)?;
         let b = usize::try_from(b)
