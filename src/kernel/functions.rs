@@ -2,7 +2,7 @@
 //! over them become vector code. Not a number gives not a number.
 
 /// ln 2 in two parts, the first with few bits, so that its multiples are exact (Cody and Waite 1980; Cephes `expf`).
-const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// Below and above, eˣ leaves the normal numbers of f32.
 const EXP_RANGE: [f32; 2] = [-87.0, 88.0];
