@@ -54,8 +54,11 @@ pub fn pair_of(name: &str) -> Option<&'static Pair> {
     PAIRS.iter().find(|p| p.name == name)
 }
 
+/// Its name and what it computes.
+type Function = (&'static str, fn(f64) -> f64);
+
 /// Functions of one float.
-const FUNCTIONS: [(&str, fn(f64) -> f64); 12] = [
+const FUNCTIONS: [Function; 12] = [
     ("Abs", f64::abs),
     ("Ceil", f64::ceil),
     ("Erf", libm::erf),

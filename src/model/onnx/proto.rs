@@ -298,7 +298,7 @@ impl<'a> Attribute<'a> {
             }
         }
         // numbers that are 0 may be left out of the file: the kind then says what is meant
-        let value = value.unwrap_or_else(|| match kind {
+        let value = value.unwrap_or(match kind {
             1 => Content::Float(0.0),
             2 => Content::Int(0),
             3 => Content::Text(b""),

@@ -62,7 +62,7 @@ impl Builder {
             if scale == 1.0 {
                 continue;
             }
-            if !(1.0..=65536.0).contains(&out) || !(scale > 0.0) {
+            if !(1.0..=65536.0).contains(&out) || scale.is_nan() || scale <= 0.0 {
                 return Err(format!("axis {axis} of {size} by {scale}"));
             }
             Builder::keeps_images_apart(&x, axis, "it")?;
@@ -78,7 +78,7 @@ impl Builder {
             let indices: Result<Vec<usize>, String> = (0..out).map(|i| rule.index(place(i)?, size)).collect();
             let indices = indices?;
             let times = out / size;
-            if x.dims.len() == 4 && axis > 1 && out % size == 0 && (0..out).all(|i| indices[i] == i / times) {
+            if x.dims.len() == 4 && axis > 1 && out.is_multiple_of(size) && (0..out).all(|i| indices[i] == i / times) {
                 let (id, _) = self.map(x)?;
                 let times = if axis == 2 { [times, 1] } else { [1, times] };
                 let id = self.push(Op::Upsample { times }, &[id])?;
