@@ -16,7 +16,7 @@ echo 'what the CPU computes'
 "$folder/foolproof" --device cpu --config configs/sweeps/pgd.toml --quiet --out "$work/out" > /dev/null
 cp "$work/out/pgd/tables/summary.csv" "$work/reference/summary.csv"
 rm -r "$work/out"
-for net in 'vgg11-half 32' 'vgg16 224' 'resnet50 224' 'wrn-28-10 32'; do
+for net in 'vgg11-half 32' 'resnet50 32' 'vgg16 224' 'resnet50 224' 'wrn-28-10 32'; do
   printf 'load %s\ncheck %s\n' "$net" "$work/reference/${net/ /-}" | "$folder/worker" > /dev/null
 done
 for name in foolproof tests worker; do strip -o "$work/$name" "$folder/$name"; done

@@ -170,7 +170,7 @@ one_test() { # NAME
 
 timings() { # PRECISION [NET]
   local n=20 rc net=${2:-$NET}
-  if [ "$1" = f32 ]; then n=5; fi
+  if [ "$1" = f32 ] || [ -n "$REHEARSE" ]; then n=5; fi
   export FOOLPROOF_CUDA_LOG=1
   watch_gpu
   ask "$1" << COMMANDS
@@ -504,7 +504,7 @@ mkdir -p "$OUT"
 PACK=$WORK/pack BIN=$WORK/pack PYTHON=${PYTHON:-python3} DEVICE=cuda
 NET='vgg16 224' OTHERS=('resnet50 224' 'wrn-28-10 32') LARGE=256 ATTACKED=256 SMALL=64 TINY_BATCH=256 TORCH_WORDS='--batch 256,64'
 if [ -n "$REHEARSE" ]; then
-  NET='vgg11-half 32' OTHERS=('wrn-28-10 32') LARGE=8 ATTACKED=64 SMALL=4 TINY_BATCH=16 TORCH_WORDS='--device cpu --tiny'
+  NET='vgg11-half 32' OTHERS=('resnet50 32') LARGE=8 ATTACKED=64 SMALL=4 TINY_BATCH=16 TORCH_WORDS='--device cpu --tiny'
 fi
 case $REHEARSE in
   '') # PyTorch's wheels hold the CUDA libraries; system folders as well
