@@ -25,6 +25,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from reference_vgg import numbers
+
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = 2
 CLASSES = 10
@@ -32,16 +34,6 @@ ENTRIES = 24
 """Entries of a gradient that are written, evenly over the image."""
 IMAGE, LOSS = 1 << 20, 1 << 21
 """Seeds of the images and of the loss."""
-
-
-def numbers(seed: int, n: int) -> np.ndarray:
-    """n numbers in [-1, 1), multiples of 2^-23, which float32 holds exactly (as in reference_vgg.py)."""
-    h = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B1) + np.uint32(seed * 0x85EBCA77 & 0xFFFFFFFF)
-    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
-        h ^= h >> np.uint32(shift)
-        h *= np.uint32(factor)
-    h ^= h >> np.uint32(15)
-    return (h >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
 
 
 def seed_of(name: str) -> int:

@@ -112,16 +112,22 @@ impl ModelSource {
 
     /// Unpacks and checks the weights. Nothing is folded yet: every layer is a value of its own.
     pub fn load(&self) -> Result<Graph<f32>> {
+        Ok(self.unpacked()?.0)
+    }
+
+    /// The network, and every layer of it whose output is a map.
+    fn unpacked(&self) -> Result<(Graph<f32>, Vec<Layer>)> {
         let bytes = self.bytes.read()?;
         if self.file.family == config::ONNX {
             let network = self.imported(&bytes)?;
+            let layers = network.layers();
             self.notes.get_or_init(|| network.notes);
-            return Ok(network.graph);
+            return Ok((network.graph, layers));
         }
         let weights = Weights::parse(&bytes, self.file.state_dict.as_deref()).map_err(|p| self.weights_error(p))?;
         let network = self.family.network(&self.file, Some(&weights)).map_err(|problem| self.weights_error(problem))?;
         self.notes.get_or_init(|| [weights.notes(), &network.notes].concat());
-        Ok(network.graph)
+        Ok((network.graph, network.layers))
     }
 
     /// The network of an ONNX file, held to its description.
@@ -161,15 +167,18 @@ impl ModelSource {
     /// # Errors
     /// See [`layer::find`].
     pub fn layer(&self, name: Option<&str>) -> Result<Layer, String> {
-        let layers = self.layers().map_err(|e| e.to_string())?;
+        self.find_layer(&self.layers().map_err(|e| e.to_string())?, name)
+    }
+
+    fn find_layer(&self, layers: &[Layer], name: Option<&str>) -> Result<Layer, String> {
         let found = match name {
-            Some(name) => layer::find(&layers, name),
-            None => layer::usual(&layers).ok_or_else(|| layer::none_usual(&layers)),
+            Some(name) => layer::find(layers, name),
+            None => layer::usual(layers).ok_or_else(|| layer::none_usual(layers)),
         };
         found.cloned().map_err(|problem| format!("model `{}`: {problem}", self.name))
     }
 
-    /// Every layer whose output is a map.
+    /// Every layer whose output is a map, without the weights where a family knows them.
     fn layers(&self) -> Result<Vec<Layer>> {
         if self.file.family == config::ONNX {
             return Ok(self.imported(&self.bytes.read()?)?.layers());
@@ -184,12 +193,13 @@ impl ModelSource {
     /// # Errors
     /// See [`ModelSource::layer`]; weights that do not load.
     pub fn explainer(&self, name: Option<&str>) -> Result<Explainer> {
+        let (graph, layers) = self.unpacked()?;
         let value = match name {
-            Some(name) => Some(self.layer(Some(name)).map_err(Error::usage)?.value),
-            None => layer::of_unnamed_maps(&self.layers()?).map(|l| l.value),
+            Some(name) => Some(self.find_layer(&layers, Some(name)).map_err(Error::usage)?.value),
+            None => layer::of_unnamed_maps(&layers).map(|l| l.value),
         };
         let value = value.ok_or_else(|| Error::usage(format!("model `{}`: no layer has places", self.name)))?;
-        Ok(Explainer::new(self.load()?, value))
+        Ok(Explainer::new(graph, value))
     }
 
     fn weights_error(&self, problem: String) -> Error {

@@ -169,19 +169,11 @@ unsafe fn probabilities<K: Kernel>(h: &Head, queries: Tokens, keys: Tokens, s: &
     }
 }
 
-/// Makes room.
-fn grown(buffer: &mut Buffer, floats: usize) -> &mut [f32] {
-    if buffer.len() < floats {
-        *buffer = Buffer::new(floats);
-    }
-    &mut buffer[..floats]
-}
-
 /// Tokens as the rows of a product, in blocks of channels, times a factor.
 #[inline(always)]
 unsafe fn as_rows<L: Lanes>(h: &Head, from: Tokens, factor: f32, to: &mut Buffer) {
     let block = Depth::of(h.width).block();
-    let to = grown(to, h.tokens * h.width);
+    let to = to.grown(h.tokens * h.width);
     for t in 0..h.tokens {
         for c in (0..h.width).step_by(LANES) {
             let at = (c / block * h.tokens + t) * block + c % block;
@@ -196,7 +188,7 @@ unsafe fn as_rows<L: Lanes>(h: &Head, from: Tokens, factor: f32, to: &mut Buffer
 
 /// Tokens as the columns of a product: for each block of 32 tokens channels × 32.
 unsafe fn by_channel(h: &Head, from: Tokens, to: &mut Buffer) {
-    let to = grown(to, h.padded() * h.width);
+    let to = to.grown(h.padded() * h.width);
     to.fill(0.0);
     for t in 0..h.tokens {
         let first = t / PANEL * PANEL * h.width + t % PANEL;
@@ -208,7 +200,7 @@ unsafe fn by_channel(h: &Head, from: Tokens, to: &mut Buffer) {
 /// Tokens as the depth of a product: for each block of 32 channels tokens × 32 (16 in a last half block).
 unsafe fn by_token(h: &Head, from: Tokens, to: &mut Buffer) {
     let (depth, width) = (h.padded(), h.width);
-    let to = grown(to, depth * width);
+    let to = to.grown(depth * width);
     for first in (0..width).step_by(PANEL) {
         let some = PANEL.min(width - first);
         for (t, row) in to[first * depth..][..some * depth].chunks_exact_mut(some).enumerate() {
@@ -226,7 +218,7 @@ unsafe fn by_token(h: &Head, from: Tokens, to: &mut Buffer) {
 #[inline(always)]
 unsafe fn tokens_by_tokens<K: Kernel>(h: &Head, rows: &Buffer, columns: &Buffer, to: &mut Buffer) {
     let shape = Depth::of(h.width);
-    let to = grown(to, h.padded() * h.tokens);
+    let to = to.grown(h.padded() * h.tokens);
     for b in 0..h.padded() / PANEL {
         let weights = columns.as_ptr().wrapping_add(b * PANEL * h.width);
         // SAFETY: rows, columns and sums of this block
@@ -256,7 +248,7 @@ unsafe fn times_tokens<K: Kernel>(
     target: &Target,
     channel: usize,
 ) {
-    let sums = grown(sums, h.tokens * PANEL).as_mut_ptr();
+    let sums = sums.grown(h.tokens * PANEL).as_mut_ptr();
     for first in (0..h.width).step_by(PANEL) {
         let some = PANEL.min(h.width - first);
         let weights = columns.as_ptr().wrapping_add(first * h.padded());
@@ -286,7 +278,7 @@ unsafe fn times_tokens<K: Kernel>(
 
 /// Rows become columns.
 fn turn(h: &Head, from: &Buffer, to: &mut Buffer) {
-    let to = grown(to, h.padded() * h.tokens);
+    let to = to.grown(h.padded() * h.tokens);
     to.fill(0.0);
     for row in 0..h.tokens {
         for column in 0..h.tokens {

@@ -6,7 +6,7 @@ use super::crew::Crew;
 use super::finish::{Finish, Operand, Target};
 use super::first;
 use super::other;
-use super::program::{Part, Slot, size_of};
+use super::program::{Destination, Part, Slot, size_of};
 use super::rows::RowWork;
 use super::stem;
 use super::unit::as_map;
@@ -49,13 +49,13 @@ impl Workspace {
     pub fn backward_unit(&mut self, cpu: &Cpu, i: usize, images: Range<usize>, to: &mut [f32], crew: &mut Crew) {
         let back = &cpu.units[i].back;
         for sum in &back.sums {
-            let target = self.target(cpu, i + 1, sum.to, sum.add, sum.closes);
-            let source = self.operand(sum.from);
+            let target = self.target(cpu, i + 1, sum.into);
+            let source = self.operand(cpu.program.slots[sum.from]);
             let channels = source.layout.channels;
             let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew, shift: [0; 2] };
             job.rows(RowWork::Copy { from: 0, to: 0, channels });
         }
-        let Some(gradient) = back.gradient else { return };
+        let Some(gradient) = back.gradient.map(|map| cpu.program.slots[map]) else { return };
         for part in &back.parts {
             self.backward_part(cpu, i, part, gradient, images.clone(), crew);
         }
@@ -74,13 +74,13 @@ impl Workspace {
         crew: &mut Crew,
     ) {
         let u = &cpu.units[i];
-        let target = self.target(cpu, u.unit.reads[part.input], part.to, part.add, part.closes);
+        let target = self.target(cpu, u.unit.reads[part.input], part.into);
         let source = self.operand(gradient);
         let won = self.kept[i].won.as_ptr();
         let mut job = Job { table: cpu.table, source, target, images: images.clone(), crew, shift: [0; 2] };
         match &u.work {
-            Work::Winograd(_, back) => job.winograd(back.get()),
-            Work::Dense(_, back) => job.dense(back.get()),
+            Work::Winograd(_, back) => job.winograd(back),
+            Work::Dense(_, back) => job.dense(back),
             Work::Depthwise(_, back, weights) => back.iter().for_each(|lattice| job.depthwise(lattice, weights)),
             // the bias of a scale is 0
             Work::Scale(factor, _) => job.rows(RowWork::Scale { factor, shift: &u.bias }),
@@ -115,12 +115,12 @@ impl Workspace {
         }
     }
 
-    fn operand(&self, slot: Slot) -> Operand {
+    pub fn operand(&self, slot: Slot) -> Operand {
         Operand { map: self.maps[slot.buffer].as_ptr(), layout: slot.layout }
     }
 
     /// Where a part of the gradient with respect to a value goes, and what is done with it.
-    fn target(&mut self, cpu: &Cpu, value: usize, to: Slot, add: Option<Slot>, closes: bool) -> Target {
+    fn target(&mut self, cpu: &Cpu, value: usize, Destination { to, add, closes }: Destination) -> Target {
         let (u, kept) = (&cpu.units[value - 1].unit, &self.kept[value - 1]);
         let finish = match u.activation.filter(|_| closes) {
             None => Finish::Pass,
@@ -128,7 +128,7 @@ impl Workspace {
             Some(Activation::Relu | Activation::Clip { .. }) => Finish::Mask { bits: kept.bits.as_ptr() },
             Some(_) => Finish::Slopes { slopes: kept.slopes.as_ptr() },
         };
-        let add = add.map(|slot| self.operand(slot));
+        let (to, add) = (cpu.program.slots[to], add.map(|map| self.operand(cpu.program.slots[map])));
         let (_, size) = size_of(&u.shape);
         Target { map: self.maps[to.buffer].as_mut_ptr(), layout: to.layout, size, add, finish }
     }

@@ -164,9 +164,7 @@ impl Scratch {
 pub unsafe fn block<K: Kernel>(p: &Part, scratch: &mut Scratch) {
     let (phase, rows) = (p.phase, p.outputs.len());
     let Lattice { origin, step, stride, .. } = &phase.lattice;
-    if scratch.windows.len() < rows * phase.depth {
-        scratch.windows = Buffer::new(rows * phase.depth);
-    }
+    scratch.windows.grown(rows * phase.depth);
     assert!(rows <= MOST_ROWS && p.panels.end <= p.dense.panels());
     let [down, across] = phase.lattice.count(p.target.size);
     let (mut last, mut first, mut corner) = (usize::MAX, Place::default(), 0);

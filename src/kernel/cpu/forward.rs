@@ -110,10 +110,7 @@ impl Workspace {
     fn value(&self, cpu: &Cpu, value: usize) -> Operand {
         match value.checked_sub(1) {
             None => Operand { map: self.images.as_ptr(), layout: cpu.images },
-            Some(unit) => {
-                let map = cpu.units[unit].map;
-                Operand { map: self.maps[map].as_ptr(), layout: cpu.layout_of(value) }
-            }
+            Some(unit) => self.operand(cpu.program.slots[cpu.units[unit].map]),
         }
     }
 
@@ -122,15 +119,15 @@ impl Workspace {
         let u = &cpu.units[i];
         let sources: Vec<Operand> = u.unit.reads.iter().map(|v| self.value(cpu, *v)).collect();
         let add = u.unit.add.map(|v| self.value(cpu, v));
-        let mut none = Kept::default();
-        let kept = if self.keeps { &mut self.kept[i] } else { &mut none };
+        let mut kept = self.keeps.then_some(&mut self.kept[i]);
         let (_, size) = size_of(&u.unit.before_pool);
-        let finish = u.finish(kept, self.keeps);
-        let target = Target { map: self.maps[u.map].as_mut_ptr(), layout: cpu.layout_of(i + 1), size, add, finish };
+        let finish = u.finish(kept.as_deref_mut());
+        let slot = cpu.program.slots[u.map];
+        let target = Target { map: self.maps[slot.buffer].as_mut_ptr(), layout: slot.layout, size, add, finish };
         // a constant reads nothing
         let source = sources.first().copied().unwrap_or(Operand { map: ptr::null(), layout: target.layout });
         let job = Job { table: cpu.table, source, target, images, crew, shift: [0; 2] };
-        u.compute(job, sources, self.keeps.then_some(kept));
+        u.compute(job, sources, kept);
     }
 }
 
@@ -174,20 +171,17 @@ impl Compiled {
         }
     }
 
-    /// What follows the operation on the way forward; `keeps`: what the way back needs is kept.
-    pub fn finish(&self, kept: &mut Kept, keeps: bool) -> Finish {
+    /// What follows the operation on the way forward; what its way back needs goes to what is kept, if that is wanted.
+    pub fn finish(&self, kept: Option<&mut Kept>) -> Finish {
         let bias = self.bias.as_ptr();
-        let bits = if keeps { kept.bits.as_mut_ptr() } else { ptr::null_mut() };
+        let nothing = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let (bits, pool, slopes) =
+            kept.map_or(nothing, |kept| (kept.bits.as_mut_ptr(), kept.pool.as_mut_ptr(), kept.slopes.as_mut_ptr()));
         match self.unit.activation {
-            Some(_) if self.unit.pooled => {
-                Finish::Pool { bias, bits: if keeps { kept.pool.as_mut_ptr() } else { ptr::null_mut() } }
-            }
+            Some(_) if self.unit.pooled => Finish::Pool { bias, bits: pool },
             Some(Activation::Relu) => Finish::Relu { bias, bits },
             Some(Activation::Clip { low, high }) => Finish::Clip { bias, bounds: [low as f32, high as f32], bits },
-            Some(function) => {
-                let slopes = if keeps { kept.slopes.as_mut_ptr() } else { ptr::null_mut() };
-                Finish::Smooth { bias, function, slopes }
-            }
+            Some(function) => Finish::Smooth { bias, function, slopes },
             None => Finish::Bias { bias },
         }
     }
@@ -196,7 +190,7 @@ impl Compiled {
 impl Cpu {
     /// Layout of a value's map.
     pub(super) fn layout_of(&self, value: usize) -> Layout {
-        self.program.layouts[self.units[value - 1].map]
+        self.program.slots[self.units[value - 1].map].layout
     }
 
     /// Shape of a value.

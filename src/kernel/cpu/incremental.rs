@@ -19,7 +19,7 @@ use super::program::{Compiled, size_of};
 use super::reach::{Corner, Local, Reach};
 use super::wave::Wave;
 use super::work::Work;
-use super::workspace::{Kept, Workspace};
+use super::workspace::Workspace;
 use crate::kernel::Change;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -125,7 +125,7 @@ impl<'a> Clean<'a> {
             let sources: Vec<Operand> = u.unit.reads.iter().map(operand).collect();
             let add = u.unit.add.as_ref().map(operand);
             let (layout, (_, size)) = (maps[i + 1].1, size_of(&u.unit.before_pool));
-            let finish = u.finish(&mut Kept::default(), false);
+            let finish = u.finish(None);
             let target = Target { map: maps[i + 1].0.as_mut_ptr(), layout, size, add, finish };
             let crew = &mut Crew::Team(cpu);
             let job = Job { table: cpu.table, source: sources[0], target, images: 0..n, crew, shift: [0; 2] };
@@ -155,8 +155,8 @@ impl<'a> Clean<'a> {
     fn fill(&self, workspace: &mut Workspace, edits: &[Edit], first: usize, crew: &mut Crew) {
         let (cpu, depth) = (self.cpu, self.maps.len() - 1);
         let width = cpu.size[1];
-        let places = |e: &Edit| e.change.pixels.iter().map(|(place, _)| *place).collect::<Vec<_>>().into_iter();
-        let mut reach: Vec<Reach> = edits.iter().map(|e| Reach::new(places(e), width)).collect();
+        let reach_of = |e: &Edit| Reach::new(e.change.pixels.iter().map(|(place, _)| *place), width);
+        let mut reach: Vec<Reach> = edits.iter().map(reach_of).collect();
         let mut patches: Vec<Patches> = vec![Patches::default()];
         for (i, u) in cpu.units[..depth].iter().enumerate() {
             let tiles = reach.iter_mut().enumerate();
@@ -167,7 +167,10 @@ impl<'a> Clean<'a> {
         }
         for value in &self.wanted {
             let (to, layout) = match value.checked_sub(1) {
-                Some(unit) => (&mut workspace.maps[cpu.units[unit].map], cpu.layout_of(*value)),
+                Some(unit) => {
+                    let slot = cpu.program.slots[cpu.units[unit].map];
+                    (&mut workspace.maps[slot.buffer], slot.layout)
+                }
                 None => (&mut workspace.images, cpu.images),
             };
             let (from, of_clean) = &self.maps[*value];
@@ -193,12 +196,18 @@ impl<'a> Clean<'a> {
         let local = u.local().expect("units that are computed in part are local");
         let layout = self.of_tiles(i + 1, tiles.len());
         let mut made = Buffer::new(layout.len());
-        let read = |value: &usize| self.gather(i, *value, &local, tiles, patches, edits);
+        let gather = |value: usize, local: &Local| self.gather(value, local, tiles, patches, edits);
+        // some kernels want the same memory as a tile with a border around it
+        let has_border = matches!(u.work, Work::First(_) | Work::Winograd(..));
+        let read = |value: &usize| {
+            let (map, layout) = gather(*value, &local);
+            (map, if has_border { Layout { size: [TILE; 2], border: 1, ..layout } } else { layout })
+        };
         let read: Vec<(Buffer, Layout)> = u.unit.reads.iter().map(read).collect();
-        let add = u.unit.add.map(|value| self.gather_plain(value, &Local::POINT, tiles, patches, edits));
+        let add = u.unit.add.map(|value| gather(value, &Local::POINT));
         let operand = |(map, layout): &(Buffer, Layout)| Operand { map: map.as_ptr(), layout: *layout };
         let sources: Vec<Operand> = read.iter().map(operand).collect();
-        let finish = u.finish(&mut Kept::default(), false);
+        let finish = u.finish(None);
         let target = Target { map: made.as_mut_ptr(), layout, size: [TILE; 2], add: add.as_ref().map(operand), finish };
         let images = 0..tiles.len();
         let job = Job { table: cpu.table, source: sources[0], target, images, crew, shift: local.before };
@@ -213,27 +222,8 @@ impl<'a> Clean<'a> {
         Layout::new(size_of(&u.unit.shape).0, [side; 2], false, tiles)
     }
 
-    /// What unit `i` reads of a value for these tiles, as its kernels want it: a border of their own where they read one.
-    fn gather(
-        &self,
-        i: usize,
-        value: usize,
-        local: &Local,
-        tiles: &[(usize, Corner)],
-        patches: &[Patches],
-        edits: &[Edit],
-    ) -> (Buffer, Layout) {
-        let (map, plain) = self.gather_plain(value, local, tiles, patches, edits);
-        // the same memory, seen as a tile with a border around it
-        let layout = match self.cpu.units[i].work {
-            Work::First(_) | Work::Winograd(..) => Layout { size: [TILE; 2], border: 1, ..plain },
-            _ => plain,
-        };
-        (map, layout)
-    }
-
     /// What an operation reads of a value for these tiles: clean, and over it what was made anew.
-    fn gather_plain(
+    fn gather(
         &self,
         value: usize,
         local: &Local,

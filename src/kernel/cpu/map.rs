@@ -31,6 +31,14 @@ impl Buffer {
         Buffer { start: start.unwrap_or_else(|| handle_alloc_error(allocation)), len }
     }
 
+    /// Its first `len` floats, of a new one if it has fewer; what it held may be lost.
+    pub fn grown(&mut self, len: usize) -> &mut [f32] {
+        if self.len < len {
+            *self = Buffer::new(len);
+        }
+        &mut self[..len]
+    }
+
     fn allocation(len: usize) -> Allocation {
         Allocation::array::<f32>(len).and_then(|a| a.align_to(4 * LINE)).expect("a size that fits into memory")
     }

@@ -69,13 +69,11 @@ impl Plan {
             Op::Reshape { .. } if fresh[0] && places(input) == 1 && places(&shape) == 1 => {
                 return self.renamed(reads[0], shape);
             }
-            Op::Activate(function) if fresh[0] && self.takes(reads[0], |u| u.activation.is_none() && !u.pooled) => {
+            Op::Activate(function) if fresh[0] && self.takes(reads[0], |u, _| u.activation.is_none() && !u.pooled) => {
                 self.units[reads[0] - 1].activation = Some(function);
                 return reads[0];
             }
-            Op::MaxPool { window, ceil: false }
-                if fresh[0] && window == PAIRS && self.takes(reads[0], Unit::can_pool) =>
-            {
+            Op::MaxPool { window, ceil: false } if fresh[0] && window == PAIRS && self.takes(reads[0], can_pool) => {
                 let unit = &mut self.units[reads[0] - 1];
                 (unit.pooled, unit.shape) = (true, shape.clone());
                 return self.renamed(reads[0], shape);
@@ -99,7 +97,7 @@ impl Plan {
     fn sum(&mut self, reads: Vec<usize>, fresh: &[bool], shape: Vec<usize>) -> usize {
         let last = |i: usize| fresh[i] && reads[i] == self.units.len() && reads[0] != reads[1];
         let joins = (0..2)
-            .find(|i| last(*i) && self.takes(reads[*i], |u| u.activation.is_none() && !u.pooled && u.add.is_none()));
+            .find(|i| last(*i) && self.takes(reads[*i], |u, _| u.activation.is_none() && !u.pooled && u.add.is_none()));
         match joins {
             Some(i) => {
                 self.units[reads[i] - 1].add = Some(reads[1 - i]);
@@ -115,7 +113,6 @@ impl Plan {
 
     fn unit(&mut self, op: Op<f32>, reads: Vec<usize>, shape: Vec<usize>) -> usize {
         let inputs: Vec<Vec<usize>> = reads.iter().map(|x| self.shapes[*x].clone()).collect();
-        let (is_fast, makes_blocks) = (is_fast(&op, &inputs), makes_blocks(&op));
         self.shapes.push(shape.clone());
         self.ops.push(op);
         self.units.push(Unit {
@@ -124,8 +121,6 @@ impl Plan {
             add: None,
             activation: None,
             pooled: false,
-            is_fast,
-            makes_blocks,
             before_pool: shape.clone(),
             shape,
         });
@@ -138,8 +133,9 @@ impl Plan {
     }
 
     /// Whether the unit that makes a value finishes its outputs one by one, and `also` this.
-    fn takes(&self, value: usize, also: impl Fn(&Unit) -> bool) -> bool {
-        value.checked_sub(1).is_some_and(|i| self.units[i].is_fast && also(&self.units[i]))
+    fn takes(&self, value: usize, also: impl Fn(&Unit, &Op<f32>) -> bool) -> bool {
+        let made = value.checked_sub(1).map(|i| (&self.units[i], &self.ops[i]));
+        made.is_some_and(|(unit, op)| finishes(op, &unit.inputs) && also(unit, op))
     }
 
     fn connect(&mut self, op: Op<f32>) {
@@ -188,8 +184,9 @@ fn tail<T: Real>(graph: &Graph<T>, readers: &[usize]) -> usize {
     first
 }
 
-/// Whether it has a form of its own, which hands out its outputs one by one; the others go by the plain code.
-fn is_fast(op: &Op<f32>, inputs: &[Vec<usize>]) -> bool {
+/// Whether it has a form of its own, which hands out its outputs one by one, so that more can be done to each; the others but
+/// concatenations go by the plain code.
+pub fn finishes(op: &Op<f32>, inputs: &[Vec<usize>]) -> bool {
     let rank = inputs.first().map_or(0, Vec::len);
     let of_channels = if rank == 2 { 1 } else { 0 };
     match op {
@@ -203,7 +200,8 @@ fn is_fast(op: &Op<f32>, inputs: &[Vec<usize>]) -> bool {
     }
 }
 
-/// Whether its outputs come in blocks, of which a pool can be made.
-fn makes_blocks(op: &Op<f32>) -> bool {
-    matches!(op, Op::Conv { window, groups: 1, .. } if *window == WINOGRAD)
+/// Whether the outputs come in blocks behind a ReLU alone, of which the maximum can be taken before it, which is the same.
+fn can_pool(unit: &Unit, op: &Op<f32>) -> bool {
+    let makes_blocks = matches!(op, Op::Conv { window, groups: 1, .. } if *window == WINOGRAD);
+    makes_blocks && unit.activation == Some(Activation::Relu) && !unit.pooled && unit.add.is_none()
 }

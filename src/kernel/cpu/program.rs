@@ -18,52 +18,57 @@ pub struct Compiled {
     pub unit: Unit,
     /// Units of a stage are computed for the same number of images at a time.
     pub stage: usize,
-    /// The map it writes, as a number of [`Program::layouts`]' buffers.
+    /// The map it writes, by its number among [`Program::slots`].
     pub map: usize,
     /// Its steps on the way back.
     pub back: Back,
 }
 
-/// A map of gradients, with its layout.
+/// A map, with its layout.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     pub buffer: usize,
     pub layout: Layout,
 }
 
-/// The way back of a unit.
+/// The way back of a unit, by numbers of [`Program::slots`].
 #[derive(Default)]
 pub struct Back {
     /// What is left to be added up, the last of which goes through its function.
     pub sums: Vec<Sum>,
     /// The gradient with respect to its outputs; `None`: nothing depends on it.
-    pub gradient: Option<Slot>,
+    pub gradient: Option<usize>,
     /// For each value that it reads, but the image.
     pub parts: Vec<Part>,
 }
 
 /// A sum of two parts of the gradient with respect to a value, or one alone.
 pub struct Sum {
-    pub from: Slot,
-    pub add: Option<Slot>,
-    pub to: Slot,
-    /// Whether it is the last and goes through the function of the unit.
-    pub closes: bool,
+    pub from: usize,
+    pub into: Destination,
 }
 
-/// A part of the gradient with respect to a value.
+/// A part of the gradient with respect to a value, from one of the unit's inputs.
 pub struct Part {
-    /// Which of the unit's inputs.
     pub input: usize,
-    pub to: Slot,
+    pub into: Destination,
+}
+
+/// Where a part of a gradient goes.
+#[derive(Clone, Copy)]
+pub struct Destination {
+    pub to: usize,
     /// What is added to it.
-    pub add: Option<Slot>,
+    pub add: Option<usize>,
     /// Whether it is the last and goes through the function of the value's unit.
     pub closes: bool,
 }
 
 /// Where maps lie, and the gradient with respect to the features.
 pub struct Program {
+    /// Every map, of values and of gradients.
+    pub slots: Vec<Slot>,
+    /// The buffers that they lie in.
     pub layouts: Vec<Layout>,
     /// The map that the features are read from, and the one that their gradient is written to.
     pub features: (Slot, Slot),
@@ -123,11 +128,9 @@ pub fn arrange(units: &mut [Compiled], features: usize, chunks: &[usize]) -> Pro
     let seed = uses.write(raw(features, units), false, n, last_stage);
     pending[features].push(seed);
     let mut gradients: Vec<Option<usize>> = vec![None; n + 1];
-    // steps with maps for slots, until buffers are known
-    let mut steps: Vec<Steps> = Vec::new();
     for i in (0..n).rev() {
         let (v, stage, time) = (i + 1, units[i].stage, n + 1 + (n - 1 - i));
-        let mut step = Steps::default();
+        let mut back = Back::default();
         if gradients[v].is_none() {
             let parts = std::mem::take(&mut pending[v]);
             gradients[v] = match parts.as_slice() {
@@ -137,11 +140,11 @@ pub fn arrange(units: &mut [Compiled], features: usize, chunks: &[usize]) -> Pro
                     let mut from = *first;
                     for add in &rest[..rest.len().saturating_sub(1)] {
                         let to = uses.write(raw(v, units), false, time, stage);
-                        step.sums.push((from, Some(*add), to, false));
+                        back.sums.push(Sum { from, into: Destination { to, add: Some(*add), closes: false } });
                         from = to;
                     }
                     let to = uses.write(closed(v, units), units[i].unit.pooled, time, stage);
-                    step.sums.push((from, rest.last().copied(), to, true));
+                    back.sums.push(Sum { from, into: Destination { to, add: rest.last().copied(), closes: true } });
                     Some(to)
                 }
             };
@@ -149,7 +152,7 @@ pub fn arrange(units: &mut [Compiled], features: usize, chunks: &[usize]) -> Pro
         }
         if let Some(gradient) = gradients[v] {
             uses.touch(gradient, time, stage);
-            step.gradient = Some(gradient);
+            back.gradient = Some(gradient);
             if let Some(add) = units[i].unit.add {
                 to_hand_on[add] -= 1;
                 pending[add].push(gradient);
@@ -168,38 +171,18 @@ pub fn arrange(units: &mut [Compiled], features: usize, chunks: &[usize]) -> Pro
                 } else {
                     pending[x].push(to)
                 }
-                step.parts.push((input, to, add, closes));
+                back.parts.push(Part { input, into: Destination { to, add, closes } });
             }
         }
-        steps.push(step);
+        units[i].back = back;
     }
     let (buffer_of, layouts) = uses.assign();
     let slot = |map: usize| Slot { buffer: buffer_of[map], layout: uses.layout(map) };
-    for ((i, u), step) in units.iter_mut().enumerate().rev().zip(steps) {
-        u.map = buffer_of[forward[i + 1]];
-        u.back = Back {
-            sums: step
-                .sums
-                .into_iter()
-                .map(|(from, add, to, closes)| Sum { from: slot(from), add: add.map(slot), to: slot(to), closes })
-                .collect(),
-            gradient: step.gradient.map(slot),
-            parts: step
-                .parts
-                .into_iter()
-                .map(|(input, to, add, closes)| Part { input, to: slot(to), add: add.map(slot), closes })
-                .collect(),
-        };
+    for (u, map) in units.iter_mut().zip(&forward[1..]) {
+        u.map = *map;
     }
-    Program { features: (slot(forward[features]), slot(seed)), layouts }
-}
-
-/// [`Back`] by numbers of maps.
-#[derive(Default)]
-struct Steps {
-    sums: Vec<(usize, Option<usize>, usize, bool)>,
-    gradient: Option<usize>,
-    parts: Vec<(usize, usize, Option<usize>, bool)>,
+    let slots: Vec<Slot> = (0..buffer_of.len()).map(slot).collect();
+    Program { features: (slots[forward[features]], slots[seed]), slots, layouts }
 }
 
 impl Compiled {

@@ -69,7 +69,12 @@ impl Compiled {
             Work::Winograd(kernels, _) => Some(nine).filter(|_| kernels.form == Form::Tiles),
             Work::Stem(dense, _) | Work::Dense(dense, _) => Some(Local::of(&dense.phases[0].lattice)),
             Work::Depthwise(lattice, ..) => Some(Local::of(lattice)),
-            Work::MaxPool(window) => Some(Local { outside: f32::NEG_INFINITY, ..Local::of(&Lattice::forward(window)) }),
+            Work::MaxPool(window) => Some(Local {
+                stride: window.stride,
+                before: [window.padding[0], window.padding[1]],
+                extent: [0, 1].map(|axis| window.extent(axis)),
+                outside: f32::NEG_INFINITY,
+            }),
             Work::Lift(..) | Work::Scale(..) | Work::Concat | Work::LayerNorm(..) => Some(Local::POINT),
             Work::Average(_) | Work::Attention(_) | Work::Other(_) => None,
         }

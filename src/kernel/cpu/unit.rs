@@ -17,10 +17,6 @@ pub struct Unit {
     pub activation: Option<Activation>,
     /// Whether a 2×2 maximum follows, at stride 2, which drops an odd last row or column.
     pub pooled: bool,
-    /// Whether its outputs come one by one, so that more can be done to each.
-    pub is_fast: bool,
-    /// Whether they come in blocks, of which a pool can be made.
-    pub makes_blocks: bool,
     /// Shape of what it makes, and of its output before the pool.
     pub shape: Vec<usize>,
     pub before_pool: Vec<usize>,
@@ -31,12 +27,6 @@ impl Unit {
     pub fn numbers(&self) -> usize {
         let numbers = |shape: &Vec<usize>| shape.iter().product::<usize>();
         self.inputs.iter().map(numbers).sum::<usize>() + numbers(&self.shape)
-    }
-
-    /// A ReLU and the maximum of a block are the same in either order.
-    pub fn can_pool(&self) -> bool {
-        let is_relu = self.activation == Some(Activation::Relu);
-        is_relu && !self.pooled && self.add.is_none() && self.makes_blocks
     }
 }
 

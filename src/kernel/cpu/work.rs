@@ -4,12 +4,13 @@ use super::dense::{Channels, Dense};
 use super::first::First;
 use super::lattice::Lattice;
 use super::map::{Buffer, padded};
+use super::plan::finishes;
 use super::rows::{MOST_TAPS, Windows};
 use super::stem::Stem;
 use super::unit::{Unit, WINOGRAD, as_map};
 use super::winograd::{Form, Kernels};
 use crate::kernel::graph::{Op, Window};
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 /// What a unit does.
 pub enum Work {
@@ -39,21 +40,8 @@ pub enum Work {
     Other(Op<f32>),
 }
 
-/// Made when a gradient is asked for, from what it keeps.
-pub struct Lazy<T> {
-    made: OnceLock<T>,
-    make: Box<dyn Fn() -> T + Send + Sync>,
-}
-
-impl<T> Lazy<T> {
-    fn new(make: impl Fn() -> T + Send + Sync + 'static) -> Lazy<T> {
-        Lazy { made: OnceLock::new(), make: Box::new(make) }
-    }
-
-    pub fn get(&self) -> &T {
-        self.made.get_or_init(&self.make)
-    }
-}
+/// Made when a gradient is asked for, from raw weights that are given up then.
+type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send>>;
 
 impl Work {
     /// Of an operation of this unit, and the bias of its outputs.
@@ -61,7 +49,7 @@ impl Work {
         let (from, to) = (unit.inputs.first().map_or(&[][..], Vec::as_slice), unit.before_pool.as_slice());
         let ([inputs, height, width], [outputs, ..]) = (as_map(from), as_map(to));
         let of_images = unit.reads.first() == Some(&0);
-        if !unit.is_fast && !matches!(op, Op::Concat { .. }) {
+        if !finishes(&op, &unit.inputs) && !matches!(op, Op::Concat { .. }) {
             return (Work::Other(op), Buffer::new(padded(outputs)));
         }
         let work = match op {
@@ -122,8 +110,8 @@ impl Work {
     /// Makes the weights of the way back, if there are any of its own.
     pub fn prepare_back(&self) {
         match self {
-            Work::Winograd(_, back) => _ = back.get(),
-            Work::Dense(_, back) => _ = back.get(),
+            Work::Winograd(_, back) => _ = LazyLock::force(back),
+            Work::Dense(_, back) => _ = LazyLock::force(back),
             _ => {}
         }
     }
@@ -172,13 +160,13 @@ fn convolution(window: Window, c: Channels, weight: Vec<f32>, size: [usize; 2]) 
         let form = Form::of(size);
         let forward = Kernels::new(form, inputs, outputs, |o, i| nine(&weight, inputs, o, i));
         // the gradient of the convolution is another, its kernels turned by 180°
-        let backward = Lazy::new(move || {
+        let backward = Lazy::new(Box::new(move || {
             Kernels::new(form, outputs, inputs, |o, i| {
                 let mut taps = nine(&weight, inputs, i, o);
                 taps.reverse();
                 taps
             })
-        });
+        }));
         return Work::Winograd(forward, backward);
     }
     if groups == inputs && groups == outputs && groups > 1 && taps <= MOST_TAPS {
@@ -198,13 +186,13 @@ fn convolution(window: Window, c: Channels, weight: Vec<f32>, size: [usize; 2]) 
     }
     let back = Channels { inputs: outputs, outputs: inputs, groups, of_images: false };
     let outputs_of_group = outputs / groups;
-    let backward = Lazy::new(move || {
+    let backward = Lazy::new(Box::new(move || {
         Dense::new(Lattice::backward(&window), back, |to, from, tap| {
             // `to` is an input of the way forward, `from` an output counted in its group
             let group = to / of_group;
             weight[at(group * outputs_of_group + from, to % of_group, tap)]
         })
-    });
+    }));
     Work::Dense(forward, backward)
 }
 
