@@ -36,6 +36,9 @@ pub struct Cpu {
 /// Floats that the images of a stage may take in the largest map from there on: what stays in the caches of a core.
 const MOST_FLOATS: usize = 1 << 20;
 
+/// Bytes that a thread keeps for the way back at most, if one image does not take more.
+const MOST_KEPT: usize = 256 << 20;
+
 impl Cpu {
     /// Compiles a network.
     pub fn new(graph: Graph<f32>) -> Cpu {
@@ -115,7 +118,7 @@ impl Cpu {
 }
 
 /// Gives each unit its stage, and says how many images each stage takes at a time: enough for its weights to pay, never fewer
-/// than before, and no more than the caches hold.
+/// than before, no more than the caches hold, and no more than memory has room for what is kept of them.
 fn stages(units: &mut [Compiled]) -> Vec<usize> {
     let mut chunks: Vec<usize> = Vec::new();
     let floats = |u: &Compiled| as_map(&u.unit.before_pool).into_iter().product::<usize>();
@@ -123,10 +126,11 @@ fn stages(units: &mut [Compiled]) -> Vec<usize> {
     for i in (1..largest.len()).rev() {
         largest[i - 1] = largest[i - 1].max(largest[i]);
     }
+    let most = MOST_KEPT / units.iter().map(|u| u.kept().bytes()).sum::<usize>().max(1);
     for (u, largest) in units.iter_mut().zip(largest) {
         let (_, size) = size_of(&u.unit.before_pool);
         let before = chunks.last().copied().unwrap_or(1);
-        let wanted = u.work.wanted(size).min((MOST_FLOATS / largest).max(1));
+        let wanted = u.work.wanted(size).min(MOST_FLOATS / largest).min(most).max(1);
         let chunk = wanted.next_multiple_of(before).max(before);
         if chunks.last() != Some(&chunk) {
             chunks.push(chunk);

@@ -3,12 +3,11 @@
 use super::compiled::Cpu;
 use super::convolve::Job;
 use super::crew::Crew;
-use super::finish::{Finish, Operand, PoolBits, Target};
-use super::lanes::LANES;
-use super::map::{Buffer, Layout, padded};
+use super::finish::{Finish, Operand, Target};
+use super::map::{Buffer, Layout};
 use super::other;
 use super::program::{Compiled, size_of};
-use super::rows::{RowWork, kept_of_layer_norm};
+use super::rows::RowWork;
 use super::unit::as_map;
 use super::work::Work;
 use super::workspace::{Kept, Shared, Workspace};
@@ -29,34 +28,10 @@ pub type Fill<'a, T> = dyn Fn(&mut Workspace, &[T], Range<usize>, &mut Crew) + S
 
 impl Workspace {
     pub fn new(cpu: &Cpu) -> Workspace {
-        let kept = |u: &Compiled| {
-            let mut kept = Kept::default();
-            let [channels, height, width] = as_map(&u.unit.shape);
-            let vectors = cpu.shard() * height * width * padded(channels) / LANES;
-            match u.unit.activation {
-                Some(_) if u.unit.pooled => kept.pool = vec![PoolBits::default(); vectors],
-                Some(Activation::Relu | Activation::Clip { .. }) => kept.bits = vec![0; vectors],
-                Some(_) => kept.slopes = Buffer::new(vectors * LANES),
-                None => {}
-            }
-            match &u.work {
-                Work::MaxPool(window) => kept.won = vec![0; vectors * window.size[0] * window.size[1]],
-                Work::Other(op) if other::needs_values(op) => {
-                    kept.values = Buffer::new(cpu.shard() * u.unit.numbers());
-                }
-                Work::LayerNorm(..) => {
-                    let of_image = height * width * kept_of_layer_norm(padded(channels));
-                    kept.values = Buffer::new(cpu.shard() * of_image);
-                }
-                Work::Attention(_) => kept.values = Buffer::new(cpu.shard() * 3 * channels * height),
-                _ => {}
-            }
-            kept
-        };
         Workspace {
             images: Buffer::new(cpu.images.len()),
             maps: cpu.program.layouts.iter().map(|m| Buffer::new(m.len())).collect(),
-            kept: cpu.units.iter().map(kept).collect(),
+            kept: cpu.units.iter().map(|u| Kept::new(&u.kept(), cpu.shard())).collect(),
             keeps: true,
         }
     }
