@@ -51,7 +51,7 @@ pub unsafe fn forward(
     // SAFETY: passed on; what is kept of an image has room for all numbers that the operation reads and makes
     unsafe {
         scatter(&made, target.map, &target.layout, shape, image);
-        if let Some(kept) = kept.filter(|_| needs_values(op)) {
+        if let Some(kept) = kept.filter(|_| op.needs_values()) {
             kept.get().copy_from_nonoverlapping(read.as_ptr(), read.len());
             kept.get().add(read.len()).copy_from_nonoverlapping(made.as_ptr(), made.len());
         }
@@ -69,7 +69,7 @@ pub unsafe fn backward(
     (gradient, shape): (Operand, &[usize]),
     (image, kept): (usize, &[f32]),
 ) -> Vec<f32> {
-    let (values, made) = match needs_values(op) {
+    let (values, made) = match op.needs_values() {
         true => {
             let (read, made) = kept.split_at(inputs.numbers());
             (inputs.values(read), made)
@@ -145,10 +145,4 @@ fn places(layout: &Layout, shape: &[usize], image: usize, mut each: impl FnMut(u
 /// What is kept of an image; nothing where nothing is needed.
 pub fn kept_of(values: &Buffer, image: usize, numbers: usize) -> &[f32] {
     if values.is_empty() { &[] } else { &values[image * numbers..][..numbers] }
-}
-
-/// Whether the way back reads what the way forward has read and made (see [`Op::backward`]).
-pub fn needs_values(op: &Op<f32>) -> bool {
-    use Op::{Activate, Attention, LayerNorm, MatMul, MaxPool, Mul, Softmax};
-    matches!(op, Activate(_) | MaxPool { .. } | Mul | MatMul | Softmax { .. } | LayerNorm { .. } | Attention { .. })
 }

@@ -7,7 +7,7 @@ use super::program::Compiled;
 use super::rows::kept_of_layer_norm;
 use super::unit::as_map;
 use super::work::Work;
-use super::{attention, conv, dense, first, other, stem};
+use super::{attention, conv, dense, first, stem};
 use crate::kernel::graph::Activation;
 use std::sync::Mutex;
 
@@ -58,7 +58,7 @@ impl Compiled {
         }
         match &self.work {
             Work::MaxPool(window) => kept.won = vectors * window.size[0] * window.size[1],
-            Work::Other(op) if other::needs_values(op) => kept.values = self.unit.numbers(),
+            Work::Other(op) if op.needs_values() => kept.values = self.unit.numbers(),
             Work::LayerNorm(..) => kept.values = places * kept_of_layer_norm(padded),
             Work::Attention(_) => kept.values = 3 * channels * height,
             _ => {}

@@ -83,9 +83,18 @@ impl<T: Real> Op<T> {
         }
     }
 
+    /// Whether [`Op::backward`] reads numbers of the inputs or of the output.
+    pub fn needs_values(&self) -> bool {
+        use Op::{Activate, Attention, LayerNorm, MatMul, MaxPool, Mul, Softmax};
+        matches!(
+            self,
+            Activate(_) | MaxPool { .. } | Mul | MatMul | Softmax { .. } | LayerNorm { .. } | Attention { .. }
+        )
+    }
+
     /// From the gradient with respect to its output to that with respect to each of its inputs, as exact derivatives;
-    /// PyTorch's, where one is a matter of choice. Numbers of the inputs are read by activations, max-pools, products, matrix
-    /// products, layer norms and attention alone, `output` by softmax alone: others may get empty slices.
+    /// PyTorch's, where one is a matter of choice. Where no values are needed ([`Op::needs_values`]), slices may be empty;
+    /// `output` is read by softmax alone.
     ///
     /// # Panics
     /// Values that it does not take.
