@@ -81,7 +81,7 @@ impl Workspace {
         match &u.work {
             Work::Winograd(_, back) => job.winograd(back),
             Work::Dense(_, back) => job.dense(back),
-            Work::Depthwise(_, back, weights) => back.iter().for_each(|lattice| job.depthwise(lattice, weights)),
+            Work::Depthwise(_, back, weights) => job.depthwise(back, weights),
             // the bias of a scale is 0
             Work::Scale(factor, _) => job.rows(RowWork::Scale { factor, shift: &u.bias }),
             Work::MaxPool(window) => job.rows(RowWork::MaxPoolBack { window, won }),

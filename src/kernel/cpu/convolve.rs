@@ -2,7 +2,7 @@
 
 use super::attention::Head;
 use super::conv::{Block, tiles_of_block, tiles_of_image};
-use super::crew::Crew;
+use super::crew::{Crew, some};
 use super::dense::{self, Dense};
 use super::finish::{Operand, Target};
 use super::first::{self, First};
@@ -118,10 +118,14 @@ impl Job<'_, '_> {
         }
     }
 
-    /// Each channel by itself.
-    pub fn depthwise(&mut self, lattice: &Lattice, weights: &[f32]) {
-        let [rows, _] = lattice.count(self.target.size);
-        self.some_rows(rows, RowWork::Depthwise { lattice, weights, shift: self.shift });
+    /// Each channel by itself, by lattices that share the outputs among them: some rows of all of them, then the next, so that
+    /// what they read and write stays in the cache.
+    pub fn depthwise(&mut self, lattices: &[Lattice], weights: &[f32]) {
+        let (size, shift) = (self.target.size, self.shift);
+        let count = |lattice: &Lattice| lattice.count(size)[0];
+        let rows = lattices.iter().map(count).max().unwrap_or(0);
+        let works = lattices.iter().map(|lattice| (RowWork::Depthwise { lattice, weights, shift }, count(lattice)));
+        self.some_rows(&some(rows), &works.collect::<Vec<_>>());
     }
 
     /// The largest of every window.
@@ -133,7 +137,8 @@ impl Job<'_, '_> {
 
     /// An operation row by row.
     pub fn rows(&mut self, work: RowWork) {
-        self.some_rows(self.target.size[0], work);
+        let rows = self.target.size[0];
+        self.some_rows(&self.crew.bands(rows), &[(work, rows)]);
     }
 
     /// Attention with so many heads, whose output has this shape, or the way back of it.
@@ -157,22 +162,24 @@ impl Job<'_, '_> {
         self.crew.each(images.len(), |n, _| work(images.start + n, &{ target }));
     }
 
-    fn some_rows(&mut self, rows: usize, work: RowWork) {
+    /// Band after band, each by all works that have rows there, of so many each.
+    fn some_rows(&mut self, bands: &[Range<usize>], works: &[(RowWork, usize)]) {
         let Job { table, source, target, images, crew, .. } = self;
         let (table, source, target): (&Table, Operand, Target) = (table, *source, *target);
-        let bands = crew.bands(rows);
-        let work = &Pieces(work);
+        let works = &Pieces(works);
         crew.each(images.len() * bands.len(), |piece, _| {
-            let rows = bands[piece % bands.len()].clone();
-            let part = Rows { work: work.0, source, target, image: images.start + piece / bands.len(), rows };
-            // SAFETY: source and target are different maps that hold these images; pieces write different rows
-            unsafe { (table.rows)(&part) }
+            let (image, band) = (images.start + piece / bands.len(), &bands[piece % bands.len()]);
+            for (work, rows) in { works }.0 {
+                let rows = band.start.min(*rows)..band.end.min(*rows);
+                // SAFETY: source and target are different maps that hold these images; pieces write different rows
+                unsafe { (table.rows)(&Rows { work: *work, source, target, image, rows }) }
+            }
         });
     }
 }
 
 /// Work that several threads do.
-struct Pieces<'a>(RowWork<'a>);
+struct Pieces<'a>(&'a [(RowWork<'a>, usize)]);
 
 // SAFETY: bits of a pool are written by the piece that computes their pixel
 unsafe impl Sync for Pieces<'_> {}

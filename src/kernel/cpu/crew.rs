@@ -9,7 +9,7 @@ use super::{attention, conv, dense, first, stem};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows that a thread takes at a time of an image that threads share.
+/// Rows that a thread takes at a time of an image that threads share, or several lattices.
 const ROWS_TOGETHER: usize = 8;
 
 /// Who works on a layer.
@@ -63,7 +63,11 @@ impl Crew<'_> {
 
     /// Rows of a map in pieces: all of them for one thread.
     pub fn bands(&self, rows: usize) -> Vec<Range<usize>> {
-        let together = if self.size() == 1 { rows.max(1) } else { ROWS_TOGETHER };
-        (0..rows).step_by(together).map(|y| y..(y + together).min(rows)).collect()
+        if self.size() == 1 { std::iter::once(0..rows).collect() } else { some(rows) }
     }
+}
+
+/// Rows of a map, a few at a time.
+pub fn some(rows: usize) -> Vec<Range<usize>> {
+    (0..rows).step_by(ROWS_TOGETHER).map(|y| y..(y + ROWS_TOGETHER).min(rows)).collect()
 }

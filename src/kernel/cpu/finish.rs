@@ -189,17 +189,42 @@ impl Target {
         channel: usize,
         v: &[[L; S]; S],
     ) {
-        let [height, width] = self.size;
-        // SAFETY: only pixels inside the map are touched, by the bounds of the loops
+        // SAFETY: passed on
         unsafe {
-            if let Finish::Pool { bias, bits } = self.finish {
-                return self.put_pool::<L, S>(image, (y, x), channel, v, (bias, bits));
-            }
-            let first = self.image(image);
-            for (y, row) in (y..height).zip(v) {
-                for (x, v) in (x..width).zip(row) {
-                    self.one(self.place(first, y, x), channel, *v);
+            match (self.finish, self.add) {
+                (Finish::Pool { bias, bits }, _) => self.put_pool::<L, S>(image, (y, x), channel, v, (bias, bits)),
+                // what most convolutions end in is compiled for itself, so that nothing is decided pixel by pixel
+                (Finish::Relu { bias, bits }, None) => {
+                    let target = Target { finish: Finish::Relu { bias, bits }, add: None, ..*self };
+                    target.put_square::<L, S>(image, (y, x), channel, v);
                 }
+                (Finish::Mask { bits }, None) => {
+                    let target = Target { finish: Finish::Mask { bits }, add: None, ..*self };
+                    target.put_square::<L, S>(image, (y, x), channel, v);
+                }
+                (Finish::Unpool { bits }, None) => {
+                    let target = Target { finish: Finish::Unpool { bits }, add: None, ..*self };
+                    target.put_square::<L, S>(image, (y, x), channel, v);
+                }
+                _ => self.put_square::<L, S>(image, (y, x), channel, v),
+            }
+        }
+    }
+
+    /// [`Target::put`] pixel by pixel.
+    #[inline(always)]
+    unsafe fn put_square<L: Lanes, const S: usize>(
+        &self,
+        image: usize,
+        (y, x): (usize, usize),
+        channel: usize,
+        v: &[[L; S]; S],
+    ) {
+        let ([height, width], first) = (self.size, self.image(image));
+        for (y, row) in (y..height).zip(v) {
+            for (x, v) in (x..width).zip(row) {
+                // SAFETY: a pixel inside the map, by the bounds of the loops
+                unsafe { self.one(self.place(first, y, x), channel, *v) }
             }
         }
     }

@@ -115,7 +115,7 @@ impl Compiled {
             Work::First(first) => job.first(first),
             Work::Winograd(kernels, _) => job.winograd(kernels),
             Work::Stem(dense, _) | Work::Dense(dense, _) => job.dense(dense),
-            Work::Depthwise(lattice, _, weights) => job.depthwise(lattice, weights),
+            Work::Depthwise(lattice, _, weights) => job.depthwise(std::slice::from_ref(lattice), weights),
             Work::Lift(factor, shift) => job.rows(RowWork::Lift { factor, shift }),
             Work::Scale(factor, shift) => job.rows(RowWork::Scale { factor, shift }),
             Work::MaxPool(window) => job.max_pool(window, won),

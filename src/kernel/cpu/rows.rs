@@ -3,7 +3,7 @@
 
 use super::finish::{Operand, Place, Target};
 use super::lanes::{LANES, Lanes};
-use super::lattice::Lattice;
+use super::lattice::{Lattice, Tap};
 use crate::kernel::graph::Window;
 use std::ops::Range;
 
@@ -12,6 +12,9 @@ pub const MOST_TAPS: usize = 64;
 
 /// Outputs of a row that a depthwise convolution makes at once with the same weights.
 const TOGETHER: usize = 4;
+
+/// Outputs of a row that it makes with all their channels before the next: what they read stays in the first cache.
+const RUN: usize = 16;
 
 /// Some rows of outputs of one image.
 pub struct Rows<'a> {
@@ -381,53 +384,77 @@ unsafe fn max_pool_back<L: Lanes>(r: &Rows, window: &Window, won: *const u16) {
     }
 }
 
-/// Each channel by itself, some outputs of a row at once.
+/// A tap of a depthwise convolution in a row of outputs: where its weights are, and the column and the place that it has for the
+/// first output, which may lie before the row.
+#[derive(Clone, Copy, Default)]
+struct RowTap {
+    weight: usize,
+    column: isize,
+    at: usize,
+}
+
+/// Each channel by itself: outputs of a row whose taps all lie on the map some at once, those at its ends one by one.
 #[inline(always)]
 unsafe fn depthwise<L: Lanes>(r: &Rows, lattice: &Lattice, weights: &[f32], shift: [usize; 2]) {
-    let layout = &r.source.layout;
+    let (target, layout) = (r.target, &r.source.layout);
     let [height, width] = layout.size.map(|n| n as isize);
-    let [_, across] = lattice.count(r.target.size);
+    let ([_, across], stride, step) =
+        (lattice.count(target.size), lattice.stride[1], lattice.stride[1] * layout.channels);
     assert!(weights.len() >= layout.channels && lattice.taps.len() <= MOST_TAPS);
-    let (image, corner, step) = (r.target.image(r.image), layout.corner(r.image), lattice.stride[1] * layout.channels);
-    // taps whose row lies on the map: where their weights are, where the first output reads, and which outputs find a place
-    let mut seen = [(0usize, 0usize, [false; TOGETHER]); MOST_TAPS];
-    for (i, first) in r.rows.clone().flat_map(|i| (0..across).step_by(TOGETHER).map(move |first| (i, first))) {
-        let some = TOGETHER.min(across - first);
+    let (image, corner) = (target.image(r.image), layout.corner(r.image));
+    let column = |tap: &Tap| shift[1] as isize + tap.offset[1];
+    let on = |column: isize, x: usize| (0..width).contains(&(column + (x * stride) as isize));
+    let whole = |x: usize| lattice.taps.iter().all(|tap| on(column(tap), x));
+    let first = (0..across).find(|x| whole(*x)).unwrap_or(across);
+    let last = (first..across).find(|x| !whole(*x)).unwrap_or(across);
+    let (mut seen, mut places) = ([RowTap::default(); MOST_TAPS], vec![Place::default(); across]);
+    for i in r.rows.clone() {
         let mut taps = 0;
         for tap in &lattice.taps {
             let y = (i * lattice.stride[0] + shift[0]) as isize + tap.offset[0];
-            let x = (first * lattice.stride[1] + shift[1]) as isize + tap.offset[1];
             if (0..height).contains(&y) {
-                // what lies before the row is never read
-                let at = (corner + layout.inside(y as usize, 0)).wrapping_add_signed(x * layout.channels as isize);
-                let on =
-                    std::array::from_fn(|q| q < some && (0..width).contains(&(x + (q * lattice.stride[1]) as isize)));
-                seen[taps] = (tap.number * layout.channels, at, on);
+                let column = column(tap);
+                let at = corner + layout.inside(y as usize, 0);
+                let at = at.wrapping_add_signed(column * layout.channels as isize);
+                seen[taps] = RowTap { weight: tap.number * layout.channels, column, at };
                 taps += 1;
             }
         }
+        let seen = &seen[..taps];
         let y = lattice.origin[0] + i * lattice.step[0];
-        let place = |q: usize| r.target.place(image, y, lattice.origin[1] + (first + q) * lattice.step[1]);
-        let places: [Place; TOGETHER] = std::array::from_fn(|q| place(q.min(some - 1)));
-        for channel in (0..layout.channels).step_by(LANES) {
-            // SAFETY: taps are read only inside the map; targets are pixels of the lattice
-            unsafe {
-                let mut sums = [L::zero(); TOGETHER];
-                for (weight, at, on) in &seen[..taps] {
-                    let weight = L::load(weights.as_ptr().add(weight + channel));
-                    let from = r.source.map.wrapping_add(at.wrapping_add(channel));
-                    if *on == [true; TOGETHER] {
-                        for (q, sum) in sums.iter_mut().enumerate() {
-                            *sum = L::load(from.add(q * step)).mul_add(weight, *sum);
+        for (x, to) in places.iter_mut().enumerate() {
+            *to = target.place(image, y, lattice.origin[1] + x * lattice.step[1]);
+        }
+        // a run of outputs with all their channels lies together in memory
+        for run in (0..across).step_by(RUN).map(|x| x..(x + RUN).min(across)) {
+            let inner = run.start.max(first).min(run.end)..run.end.min(last).max(run.start);
+            for channel in (0..layout.channels).step_by(LANES) {
+                let (weights, map) = (weights.as_ptr().wrapping_add(channel), r.source.map.wrapping_add(channel));
+                // SAFETY: taps are read only inside the map; targets are pixels of the lattice
+                unsafe {
+                    let mut x = inner.start;
+                    while x + TOGETHER <= inner.end {
+                        let mut sums = [L::zero(); TOGETHER];
+                        for tap in seen {
+                            let weight = L::load(weights.add(tap.weight));
+                            let from = map.wrapping_add(tap.at.wrapping_add(x * step));
+                            for (q, sum) in sums.iter_mut().enumerate() {
+                                *sum = L::load(from.add(q * step)).mul_add(weight, *sum);
+                            }
                         }
-                    } else {
-                        for (q, sum) in sums.iter_mut().enumerate().filter(|(q, _)| on[*q]) {
-                            *sum = L::load(from.wrapping_add(q * step)).mul_add(weight, *sum);
+                        for (sum, place) in sums.into_iter().zip(&places[x..]) {
+                            target.one(*place, channel, sum);
                         }
+                        x += TOGETHER;
                     }
-                }
-                for (sum, place) in sums.into_iter().zip(places).take(some) {
-                    r.target.one(place, channel, sum);
+                    for x in (run.start..inner.start).chain(x..run.end) {
+                        let mut sum = L::zero();
+                        for tap in seen.iter().filter(|tap| on(tap.column, x)) {
+                            let from = map.wrapping_add(tap.at.wrapping_add(x * step));
+                            sum = L::load(from).mul_add(L::load(weights.add(tap.weight)), sum);
+                        }
+                        target.one(places[x], channel, sum);
+                    }
                 }
             }
         }
