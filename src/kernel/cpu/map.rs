@@ -8,10 +8,16 @@ use std::ptr::NonNull;
 /// Floats of a cache line.
 pub const LINE: usize = 16;
 
-/// Zeroed floats that begin on a cache line. Pages that are never touched cost no memory.
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
+
+/// Zeroed floats that begin on a cache line; many of them lie in huge pages, where the system has those. Pages that are never
+/// touched cost no memory.
 pub struct Buffer {
     start: NonNull<f32>,
     len: usize,
+    /// What was allocated: `start` is the first place in it that is aligned.
+    base: NonNull<u8>,
 }
 
 // SAFETY: it owns its memory like a `Vec<f32>`.
@@ -23,12 +29,18 @@ impl Buffer {
     /// `len` zeros.
     pub fn new(len: usize) -> Buffer {
         if len == 0 {
-            return Buffer { start: NonNull::dangling(), len };
+            return Buffer { start: NonNull::dangling(), len, base: NonNull::dangling() };
         }
-        let allocation = Buffer::allocation(len);
-        // SAFETY: the size is not 0, and all-zero bytes are floats
-        let start = NonNull::new(unsafe { alloc_zeroed(allocation) }.cast::<f32>());
-        Buffer { start: start.unwrap_or_else(|| handle_alloc_error(allocation)), len }
+        let (allocation, align) = (Buffer::allocation(len), Buffer::align(len));
+        // SAFETY: the size is not 0
+        let base = NonNull::new(unsafe { alloc_zeroed(allocation) }).unwrap_or_else(|| handle_alloc_error(allocation));
+        // SAFETY: as many bytes as it takes to the next aligned place were allocated on top
+        let start = unsafe { base.add(base.align_offset(align)) };
+        if align == HUGE {
+            huge_pages(start, 4 * len / HUGE * HUGE);
+        }
+        // all-zero bytes are floats
+        Buffer { start: start.cast(), len, base }
     }
 
     /// Its first `len` floats, of a new one if it has fewer; what it held may be lost.
@@ -39,10 +51,27 @@ impl Buffer {
         &mut self[..len]
     }
 
+    fn align(len: usize) -> usize {
+        if 4 * len >= 2 * HUGE { HUGE } else { 4 * LINE }
+    }
+
+    /// Aligned as the system's allocator aligns anyway: it has zeroed pages at hand then, and need not write them.
     fn allocation(len: usize) -> Allocation {
-        Allocation::array::<f32>(len).and_then(|a| a.align_to(4 * LINE)).expect("a size that fits into memory")
+        let size = len.checked_mul(4).and_then(|bytes| bytes.checked_add(Buffer::align(len)));
+        size.and_then(|size| Allocation::from_size_align(size, 8).ok()).expect("a size that fits into memory")
     }
 }
+
+/// Asks for huge pages: weights that are read from end to end then need few entries of the processor's table of pages. Without
+/// them everything is as right.
+#[cfg(target_os = "linux")]
+fn huge_pages(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: whole pages of an allocation of ours, whose contents stay as they are
+    _ = unsafe { rustix::mm::madvise(start.as_ptr().cast(), bytes, rustix::mm::Advice::LinuxHugepage) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn huge_pages(_: NonNull<u8>, _: usize) {}
 
 impl Default for Buffer {
     fn default() -> Buffer {
@@ -54,7 +83,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if self.len > 0 {
             // SAFETY: allocated in `new` with this very size and alignment
-            unsafe { dealloc(self.start.as_ptr().cast(), Buffer::allocation(self.len)) }
+            unsafe { dealloc(self.base.as_ptr(), Buffer::allocation(self.len)) }
         }
     }
 }
