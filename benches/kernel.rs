@@ -188,16 +188,16 @@ impl Attack for Repeat {
 fn subset_of(cpu: &Cpu) -> Subset {
     const IMAGES: usize = 200;
     let bytes: Vec<u8> = pixels(IMAGES, cpu.size()[0]).iter().map(|v| (v * 255.0) as u8).collect();
-    let tensor = data::to_tensor(&bytes, cpu.size()[0], &Device::Cpu).expect("images");
+    let tensor = data::to_tensor(&bytes, cpu.size(), &Device::Cpu).expect("images");
     let labels = predict(cpu, &tensor).expect("logits").iter().map(|v| v.prediction.expect("finite")).collect();
-    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.size()[0], Vec::new())
+    Subset::new((0..IMAGES).collect(), labels, bytes, cpu.size(), Vec::new())
 }
 
 /// Rounding, membership, forward pass and bookkeeping; and what a stored cell costs.
 fn judge_and_store(criterion: &mut Criterion) {
     let cpu = embedded();
     let subset = subset_of(&cpu);
-    let tensor = data::to_tensor(&subset.pixels, subset.side, &Device::Cpu).expect("images");
+    let tensor = data::to_tensor(&subset.pixels, subset.size, &Device::Cpu).expect("images");
     let clean = predict(&cpu, &tensor).expect("logits");
     let stop = AtomicBool::new(false);
     let threat = Threat::within(Norm::Linf, Ratio::parse("8/255").expect("a number"));
@@ -263,7 +263,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         };
         let put = |(store, folder): (Store, TempDir)| {
             let cell = &plan.cells[0].cell;
-            store.put(cell, &outcomes, &witnesses, subset.side, provenance.clone()).expect("stored");
+            store.put(cell, &outcomes, &witnesses, subset.size, provenance.clone()).expect("stored");
             folder
         };
         b.iter_batched(empty, put, BatchSize::PerIteration);

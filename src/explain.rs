@@ -16,13 +16,13 @@ pub struct Explainer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
     /// Height and width.
-    pub side: usize,
-    /// side×side, row by row: ReLU(Σₖ αₖ Aₖ), neither normalised nor resized.
+    pub size: [usize; 2],
+    /// height×width, row by row: ReLU(Σₖ αₖ Aₖ), neither normalised nor resized.
     pub values: Vec<f32>,
 }
 
 impl Explainer {
-    /// Explains by value `features` of a graph (see [`Graph::push`]), square maps K×h×h.
+    /// Explains by value `features` of a graph (see [`Graph::push`]), maps K×h×w.
     pub fn new(graph: Graph<f32>, features: usize) -> Explainer {
         Explainer { network: Plain::new(graph), features }
     }
@@ -31,10 +31,10 @@ impl Explainer {
     /// the CPU, one class an image; an image's map depends on no other image.
     pub fn maps(&self, images: &Tensor, classes: &[usize]) -> Result<Vec<Map>> {
         let (activation, gradient) = self.network.class_activation(images, classes, self.features)?;
-        let (n, channels, side, _) = activation.dims4()?;
+        let (n, channels, height, width) = activation.dims4()?;
         let numbers = |t: &Tensor| -> Result<Vec<f64>> { Ok(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?) };
         let (activation, gradient) = (numbers(&activation)?, numbers(&gradient)?);
-        let (of_plane, of_image) = (side * side, channels * side * side);
+        let (of_plane, of_image) = (height * width, channels * height * width);
         let map = |row: usize| {
             let mut values = vec![0.0; of_plane];
             let part = row * of_image..(row + 1) * of_image;
@@ -44,7 +44,7 @@ impl Explainer {
             }
             // NaN stays NaN
             let values = values.into_iter().map(|v| if v <= 0.0 { 0.0 } else { v as f32 });
-            Map { side, values: values.collect() }
+            Map { size: [height, width], values: values.collect() }
         };
         Ok((0..n).map(map).collect())
     }
@@ -56,21 +56,23 @@ impl Map {
         self.values.iter().copied().fold(0.0, f32::max)
     }
 
-    /// side×side by bilinear interpolation between the centres of the places (PyTorch's `interpolate` with
+    /// height×width by bilinear interpolation between the centres of the places (PyTorch's `interpolate` with
     /// `align_corners=False`): beyond the outermost centres the map goes on unchanged.
-    pub fn upsampled(&self, side: usize) -> Vec<f32> {
-        let last = self.side - 1;
-        let scale = self.side as f64 / side as f64;
-        // place before output i, place after it, and the share of the latter
-        let between = |i: usize| {
-            let at = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
-            let before = (at as usize).min(last);
-            (before, (before + 1).min(last), at - before as f64)
+    pub fn upsampled(&self, size: [usize; 2]) -> Vec<f32> {
+        // of each output along an axis: place before it, place after it, and the share of the latter
+        let between = |axis: usize| {
+            let (last, scale) = (self.size[axis] - 1, self.size[axis] as f64 / size[axis] as f64);
+            let place = move |i: usize| {
+                let at = ((i as f64 + 0.5) * scale - 0.5).max(0.0);
+                let before = (at as usize).min(last);
+                (before, (before + 1).min(last), at - before as f64)
+            };
+            (0..size[axis]).map(place).collect::<Vec<_>>()
         };
-        let columns: Vec<_> = (0..side).map(between).collect();
-        let value = |y: usize, x: usize| f64::from(self.values[y * self.side + x]);
-        let mut out = Vec::with_capacity(side * side);
-        for (top, bottom, down) in (0..side).map(between) {
+        let columns = between(1);
+        let value = |y: usize, x: usize| f64::from(self.values[y * self.size[1] + x]);
+        let mut out = Vec::with_capacity(size[0] * size[1]);
+        for (top, bottom, down) in between(0) {
             out.extend(columns.iter().map(|(left, right, along)| {
                 let row = |y: usize| value(y, *left) * (1.0 - along) + value(y, *right) * along;
                 (row(top) * (1.0 - down) + row(bottom) * down) as f32
@@ -79,13 +81,12 @@ impl Map {
         out
     }
 
-    /// Share of the mass of the map, upsampled to side×side, that lies where `mask` (side×side) holds; `None` where the
+    /// Share of the mass of the map, upsampled to height×width, that lies where `mask`, of that size, holds; `None` where the
     /// map is zero everywhere.
-    pub fn share_inside(&self, mask: &[bool]) -> Option<f64> {
-        let side = mask.len().isqrt();
-        assert_eq!(side * side, mask.len(), "a square mask");
+    pub fn share_inside(&self, mask: &[bool], size: [usize; 2]) -> Option<f64> {
+        assert_eq!(size[0] * size[1], mask.len(), "a mask of that size");
         let (mut inside, mut all) = (0.0, 0.0);
-        for (v, is_inside) in self.upsampled(side).into_iter().zip(mask) {
+        for (v, is_inside) in self.upsampled(size).into_iter().zip(mask) {
             all += f64::from(v);
             inside += if *is_inside { f64::from(v) } else { 0.0 };
         }
@@ -93,9 +94,9 @@ impl Map {
     }
 }
 
-/// Pearson's correlation of two maps of one side; `None` where one of them is constant.
+/// Pearson's correlation of two maps of one size; `None` where one of them is constant.
 pub fn correlation(a: &Map, b: &Map) -> Option<f64> {
-    assert_eq!(a.values.len(), b.values.len(), "maps of one side");
+    assert_eq!(a.values.len(), b.values.len(), "maps of one size");
     let constant = |m: &Map| m.values.iter().all(|v| *v == m.values[0]);
     if constant(a) || constant(b) {
         return None;

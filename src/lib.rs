@@ -24,6 +24,7 @@ pub mod ratio;
 pub mod record;
 pub mod report;
 pub mod rng;
+pub mod size;
 pub mod statistics;
 pub mod store;
 pub mod sweep;

@@ -114,8 +114,8 @@ impl Threat {
         }
     }
 
-    /// Whether a float image lies in the threat set, up to [`FLOAT_TOLERANCE`]. NaN never does.
-    pub fn contains(&self, x_adv: &[f32], x: &[f32]) -> bool {
+    /// Whether a float image of this height and width lies in the threat set, up to [`FLOAT_TOLERANCE`]. NaN never does.
+    pub fn contains(&self, x_adv: &[f32], x: &[f32], size: [usize; 2]) -> bool {
         let slack = self.slack();
         let changes = || x_adv.iter().zip(x).map(|(a, b)| f64::from(*a) - f64::from(*b));
         let changed = |i: usize| (x_adv[i] - x[i]).abs() > FLOAT_TOLERANCE as f32;
@@ -124,21 +124,21 @@ impl Threat {
                 Norm::Linf => changes().fold(0.0, |m: f64, d| m.max(d.abs())) <= self.eps.to_f64() + slack,
                 Norm::L2 => changes().map(|d| d * d).sum::<f64>().sqrt() <= self.eps.to_f64() + slack,
                 Norm::Pixels => changed_pixels(x.len(), changed).count() <= self.pixels(x.len()),
-                Norm::Patch => self.is_patch(x.len(), changed),
+                Norm::Patch => self.is_patch(size, changed),
                 Norm::Any => true,
             }
     }
 
     /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den, Σd²/255² ≤ num²/den², or
     /// a number of changed pixels.
-    pub fn contains_u8(&self, x_adv: &[u8], x: &[u8]) -> bool {
+    pub fn contains_u8(&self, x_adv: &[u8], x: &[u8], size: [usize; 2]) -> bool {
         let change = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b));
         let pairs = x_adv.iter().zip(x);
         match self.norm {
             Norm::Linf => pairs.map(change).max().unwrap_or(0) <= self.grey_levels(),
             Norm::L2 => pairs.map(change).map(|d| d * d).sum::<u64>() <= self.largest_square(),
             Norm::Pixels => changed_pixels(x.len(), |i| x_adv[i] != x[i]).count() <= self.pixels(x.len()),
-            Norm::Patch => self.is_patch(x.len(), |i| x_adv[i] != x[i]),
+            Norm::Patch => self.is_patch(size, |i| x_adv[i] != x[i]),
             Norm::Any => true,
         }
     }
@@ -157,17 +157,20 @@ impl Threat {
     }
 
     /// Whether the changed values are those of a patch: at most ⌊area·pixels⌋ pixels, n, in a square window of side
-    /// ⌈√(2n)⌉ + 1 ([`window`]).
-    fn is_patch(&self, values: usize, changed: impl Fn(usize) -> bool) -> bool {
-        let (most, side) = (self.pixels(values), (values / 3).isqrt());
+    /// ⌈√(2n)⌉ + 1 (longer along an image that is narrower: [`window`]).
+    fn is_patch(&self, size: [usize; 2], changed: impl Fn(usize) -> bool) -> bool {
+        let [height, width] = size;
+        let values = 3 * height * width;
+        let most = self.pixels(values);
+        let window = window(most, size);
         let (mut n, mut low, mut high) = (0, [usize::MAX; 2], [0; 2]);
         for place in changed_pixels(values, changed) {
             n += 1;
-            for (axis, at) in [place / side, place % side].into_iter().enumerate() {
+            for (axis, at) in [place / width, place % width].into_iter().enumerate() {
                 (low[axis], high[axis]) = (low[axis].min(at), high[axis].max(at));
             }
         }
-        n == 0 || n <= most && (0..2).all(|axis| high[axis] - low[axis] < window(most))
+        n == 0 || n <= most && (0..2).all(|axis| high[axis] - low[axis] < window[axis])
     }
 
     /// Largest whole number of grey levels a pixel may change under Linf.
@@ -243,7 +246,7 @@ fn moved(d: Vec<i32>, x: &[u8]) -> Vec<u8> {
     d.into_iter().zip(x).map(|(d, &c)| (d + i32::from(c)) as u8).collect()
 }
 
-/// Places (row·side + column) of the pixels of which any channel changed, of an image of so many values 3×side×side.
+/// Places (row·width + column) of the pixels of which any channel changed, of an image of so many values 3×height×width.
 fn changed_pixels(values: usize, changed: impl Fn(usize) -> bool) -> impl Iterator<Item = usize> {
     let plane = values / 3;
     (0..plane).filter(move |p| (0..3).any(|channel| changed(channel * plane + p)))

@@ -55,7 +55,7 @@ impl Engine for Counting {
 /// judge, once, and all are judged.
 fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
     let pixels: Vec<u8> = (0..IMAGES * VALUES).map(|i| (i * 31 % 251) as u8).collect();
-    let subset = Subset::new((0..IMAGES).collect(), vec![0; IMAGES], pixels, SIDE, vec!["zero".into(); CLASSES]);
+    let subset = Subset::new((0..IMAGES).collect(), vec![0; IMAGES], pixels, [SIDE; 2], vec!["zero".into(); CLASSES]);
     let engine = Counting { asked: Mutex::new(Vec::new()) };
     let verdict = Verdict { logits: vec![1.0; CLASSES], prediction: Some(0) };
     let threat = Threat::within(norm, Ratio::parse(eps).unwrap());

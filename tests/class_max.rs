@@ -23,10 +23,10 @@ fn batch(images: Vec<f32>) -> Tensor {
 
 /// One painting a class, after a whole run.
 fn paint(recipe: Recipe, objective: Objective, engine: &dyn Engine) -> Vec<Painting> {
-    let settings = Settings::of(recipe, SIDE);
+    let settings = Settings::of(recipe, [SIDE; 2]);
     let streams = Streams::new(0, "class-max");
     let mut paintings: Vec<Painting> = (0..CLASSES)
-        .map(|class| Painting::new(recipe, &settings, &grey(), SIDE, streams.stream(class, 0, "paint")))
+        .map(|class| Painting::new(recipe, &settings, &grey(), [SIDE; 2], streams.stream(class, 0, "paint")))
         .collect();
     let loss = |row: usize, z: &[f32], gradient: &mut [f32]| objective.gradient(row, z, gradient);
     for _ in 0..settings.steps {

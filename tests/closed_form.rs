@@ -64,7 +64,7 @@ fn toy() -> (Linear, Subset) {
     let lowest = margins.iter().copied().fold(f64::MAX, f64::min);
     // every image is right, by margins from just above 0 to a few units
     model.b = (0.01 - lowest) as f32;
-    (model, Subset::new((0..n).collect(), vec![0; n], pixels, SIDE, vec!["zero".into(), "one".into()]))
+    (model, Subset::new((0..n).collect(), vec![0; n], pixels, [SIDE; 2], vec!["zero".into(), "one".into()]))
 }
 
 fn floats(pixels: &[u8]) -> Vec<f32> {
@@ -107,7 +107,7 @@ fn judge(
 
 /// A trial of 8-bit images, without a goal of its own, judged where it matters.
 fn with_trial<T>(model: &Linear, subset: &Subset, threat: Threat, work: &dyn Fn(Trial) -> T) -> T {
-    let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 16).unwrap();
+    let clean = predict_stored(model, &Witnesses::U8(subset.pixels.clone()), [SIDE; 2], &Device::Cpu, 16).unwrap();
     work(Trial {
         engine: model,
         attacked_through: (model, Precision::F32),

@@ -428,7 +428,7 @@ fn stored(out: &Path, name: &str, cells: &[Cell]) -> Store {
 
 fn put(store: &Store, cell: &Cell, fates: &[Fate], witnesses: Witnesses) {
     let outcomes: Vec<Outcome> = fates.iter().enumerate().map(|(k, f)| outcome(2 * k, *f)).collect();
-    store.put(cell, &outcomes, &witnesses, 1, made_up::provenance()).unwrap();
+    store.put(cell, &outcomes, &witnesses, [1; 2], made_up::provenance()).unwrap();
 }
 
 fn foolproof(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -474,9 +474,9 @@ fn the_program_names_what_is_missing_new_failed_and_not_the_same_to_the_bit() {
         .unwrap();
     let mut rows: Vec<Outcome> = fates(FEW).iter().enumerate().map(|(k, f)| outcome(2 * k, *f)).collect();
     rows[5].margin_adversarial = Some(-2.0);
-    store.put(&all[4], &rows, &witnesses(FEW), 1, made_up::provenance()).unwrap();
+    store.put(&all[4], &rows, &witnesses(FEW), [1; 2], made_up::provenance()).unwrap();
     (rows[7].success, rows[7].flags) = (None, "nan".into());
-    store.put(&all[2], &rows, &witnesses(FEW), 1, made_up::provenance()).unwrap();
+    store.put(&all[2], &rows, &witnesses(FEW), [1; 2], made_up::provenance()).unwrap();
     let Witnesses::U8(mut pixels) = witnesses(FEW) else { unreachable!() };
     pixels[3 * 11] ^= 1;
     pixels[3 * 12] ^= 1;

@@ -332,7 +332,7 @@ fn fitted(power: i32, optimiser: &str, train: &Subset) -> Picture {
         device: &Device::Cpu,
         train: Some(train),
         goal: Goal::Class(3),
-        side: 32,
+        size: [32; 2],
         given: None,
         streams: Streams::new(0, "sizes"),
         checkpoint: &NoCheckpoint,

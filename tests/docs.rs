@@ -280,7 +280,7 @@ fn models() -> String {
         vec![
             code(entry.name),
             format!("{}{width}", f.family),
-            f.side.to_string(),
+            foolproof::size::text(f.size),
             f.classes.to_string(),
             place,
             pinned.into(),

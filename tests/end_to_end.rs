@@ -239,7 +239,7 @@ fn a_forged_success_is_found_out() {
     forged.adversarial_prediction = forged.clean_prediction.map(|p| (p + 1) % 10);
     forged.flags = "boundary".into();
     let example = forged.example;
-    store.put(&stored.cell, &stored.outcomes, &witnesses, 32, stored.provenance.clone()).unwrap();
+    store.put(&stored.cell, &stored.outcomes, &witnesses, [32; 2], stored.provenance.clone()).unwrap();
     drop(store);
     let (code, stderr) = fails(at, &["verify", "quick"]);
     assert!(code == 3 && stderr.contains(&format!("cell {id}, example {example}: prediction")), "{stderr}");

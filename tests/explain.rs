@@ -54,7 +54,7 @@ fn maps_of_a_net_of_one_average_are_its_weights_times_its_activations() {
     let batch = tensor(&x, &[n, 3, side, side], DType::F32);
     let maps = explainer.maps(&batch, &classes).unwrap();
     for (row, (map, class)) in maps.iter().zip(classes).enumerate() {
-        assert_eq!((map.side, map.values.len()), (side, side * side));
+        assert_eq!((map.size, map.values.len()), ([side; 2], side * side));
         for (place, found) in map.values.iter().enumerate() {
             let pixel = |c: usize| x[(row * 3 + c) * side * side + place];
             let a = |k: usize| {
@@ -127,7 +127,7 @@ fn the_gradient_at_a_value_is_a_finite_difference() {
 }
 
 fn map(values: &[f32]) -> Map {
-    Map { side: values.len().isqrt(), values: values.to_vec() }
+    Map { size: [values.len().isqrt(); 2], values: values.to_vec() }
 }
 
 #[test]
@@ -154,12 +154,16 @@ fn upsampling_is_pytorchs() {
         6.0, 7.75, 11.25, 13.0,
         8.0, 10.0, 14.0, 16.0,
     ];
-    assert_eq!(small.upsampled(4), expected);
-    assert_eq!(small.upsampled(2), small.values);
-    assert_eq!(map(&[3.0]).upsampled(5), [3.0; 25]);
+    assert_eq!(small.upsampled([4; 2]), expected);
+    assert_eq!(small.upsampled([2; 2]), small.values);
+    assert_eq!(map(&[3.0]).upsampled([5; 2]), [3.0; 25]);
     // down: each place the mean of its four neighbours' centres
-    assert_eq!(map(&expected).upsampled(2), [1.5625, 4.9375, 7.9375, 13.5625]);
+    assert_eq!(map(&expected).upsampled([2; 2]), [1.5625, 4.9375, 7.9375, 13.5625]);
     assert_eq!(small.maximum(), 16.0);
+    // each axis by itself
+    let line = Map { size: [1, 2], values: vec![0.0, 4.0] };
+    assert_eq!(line.upsampled([2, 4]), [0.0, 1.0, 3.0, 4.0, 0.0, 1.0, 3.0, 4.0]);
+    assert_eq!(line.share_inside(&[false, true, false, true, false, true], [3, 2]), Some(1.0));
 }
 
 #[test]
@@ -167,10 +171,10 @@ fn the_share_inside_a_mask_is_of_the_upsampled_map() {
     let (corner, map_of_zeros) = (map(&[1.0, 0.0, 0.0, 0.0]), map(&[0.0; 9]));
     let mask: Vec<bool> = (0..16).map(|i| i % 4 < 2).collect();
     // along a row the upsampled map is 1, 3/4, 1/4, 0
-    assert!((corner.share_inside(&mask).unwrap() - 1.75 / 2.0).abs() < 1e-12);
-    assert_eq!(corner.share_inside(&[true; 16]), Some(1.0));
-    assert_eq!(corner.share_inside(&[false; 9]), Some(0.0));
-    assert_eq!(map_of_zeros.share_inside(&mask), None);
+    assert!((corner.share_inside(&mask, [4; 2]).unwrap() - 1.75 / 2.0).abs() < 1e-12);
+    assert_eq!(corner.share_inside(&[true; 16], [4; 2]), Some(1.0));
+    assert_eq!(corner.share_inside(&[false; 9], [3; 2]), Some(0.0));
+    assert_eq!(map_of_zeros.share_inside(&mask, [4; 2]), None);
 }
 
 /// What PyTorch computes in f64 (scripts/reference_grad_cam.py).
@@ -184,7 +188,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn compare(source: &ModelSource, pixels: &[Vec<u8>], reference: &Value, layer: &str) {
-    let (side, n) = (source.file.side, pixels.len());
+    let (side, n) = (source.file.size[0], pixels.len());
     let values: Vec<f32> = pixels.concat().iter().map(|v| f32::from(*v) / 255.0).collect();
     let x = Tensor::from_vec(values, (n, 3, side, side), &Device::Cpu).unwrap();
     let logits = source.engine(&Device::Cpu, Precision::F32).unwrap().logits(&x).unwrap().to_vec2::<f32>().unwrap();
@@ -237,7 +241,7 @@ fn maps_of_squeezenet_are_pytorchs() {
     let Ok(bytes) = std::fs::read(&weights) else {
         return eprintln!("skipped maps_of_squeezenet_are_pytorchs: no weights at {}", weights.display());
     };
-    let pixels: Vec<Vec<u8>> = (0..8).map(|seed| picture(seed, file.side)).collect();
+    let pixels: Vec<Vec<u8>> = (0..8).map(|seed| picture(seed, file.size[0])).collect();
     let source = ModelSource::new("squeezenet1_0-imagenet".into(), file, None, Cow::Owned(bytes)).unwrap();
     compare(&source, &pixels, &reference("squeezenet1_0-imagenet"), "features.12");
 }
@@ -297,8 +301,8 @@ fn maps_of_any_layer_are_pytorchs() {
             let maps = source.explainer(Some(name)).unwrap().maps(&x, &classes).unwrap();
             for (map, expected) in maps.iter().zip(layer["maps"].as_array().unwrap()) {
                 assert_eq!(
-                    (map.side, known.side),
-                    (layer["side"].as_u64().unwrap() as usize, map.side),
+                    (map.size, known.size),
+                    ([layer["side"].as_u64().unwrap() as usize; 2], map.size),
                     "{family} {name}"
                 );
                 let expected = numbers(expected);
@@ -327,7 +331,7 @@ fn every_layer_is_the_value_it_says() {
         for name in names {
             let layer = source.layer(Some(name)).unwrap();
             let (activation, _) = net.class_activation(&x, &[0], layer.value).unwrap();
-            assert_eq!(activation.dims()[2..], [layer.side; 2], "{family} {name}");
+            assert_eq!(activation.dims()[2..], layer.size, "{family} {name}");
         }
     }
 }
@@ -344,7 +348,7 @@ fn the_usual_layer_is_the_last_of_four_places_a_side_before_a_pool() {
         ("squeezenet1_0", 29, "features.5", 6),
     ] {
         let layer = hashed(family, side).layer(None).unwrap();
-        assert_eq!((layer.name.as_str(), layer.side), (name, of), "{family} {side}");
+        assert_eq!((layer.name.as_str(), layer.size), (name, [of; 2]), "{family} {side}");
     }
 }
 
@@ -419,7 +423,7 @@ fn the_layer_is_stored_with_its_maps_and_another_one_takes_their_place() {
         (maps, id, place)
     };
     let (maps, id, place) = run("true");
-    assert_eq!((maps.layer.as_deref(), maps.side, maps.clean.len()), (Some("features.20"), 4, 2 * 16));
+    assert_eq!((maps.layer.as_deref(), maps.size, maps.clean.len()), (Some("features.20"), [4; 2], 2 * 16));
     let table = std::fs::read_to_string(folder.path().join("tables/explain.csv")).unwrap();
     assert!(table.lines().next().unwrap().ends_with(",layer,side") && table.contains(",features.20,4\n"), "{table}");
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
@@ -430,7 +434,7 @@ fn the_layer_is_stored_with_its_maps_and_another_one_takes_their_place() {
     run("true");
     assert_eq!(std::fs::metadata(place.join("maps.safetensors")).unwrap().modified().unwrap(), before);
     let (other, ..) = run("{ layer = \"features.9\" }");
-    assert_eq!((other.layer.as_deref(), other.side), (Some("features.9"), 8));
+    assert_eq!((other.layer.as_deref(), other.size), (Some("features.9"), [8; 2]));
     // whoever writes another name over it is found out
     let store = Store::create(folder.path()).unwrap();
     let provenance = store.read(&id).unwrap().provenance;
@@ -449,7 +453,7 @@ fn maps_without_a_layer_are_read_and_verified_as_they_were_made() {
     let store = Store::create(folder.path()).unwrap();
     run::run(&plan, &store, &machine, &AtomicBool::new(false), &mut |_| {}).unwrap();
     let maps = store.read_explanation(id).unwrap().unwrap();
-    assert_eq!(maps.side, 2);
+    assert_eq!(maps.size, [2; 2]);
     let provenance = store.read(id).unwrap().provenance;
     store.put_explanation(id, &Explanation { layer: None, ..maps.clone() }, provenance).unwrap();
     assert!(!folder.path().join("explanations").join(id).join("layer.json").exists());

@@ -253,7 +253,7 @@ fn evaluations_of_one_name_do_not_overwrite_each_other() {
 fn extremes(run: &Path, cells: &[StoredCell], norm: &str) -> String {
     let store = Store::open(run).unwrap();
     let inputs = store.read_inputs(&cells[0].cell.data.digest).unwrap();
-    let values = 3 * inputs.side * inputs.side;
+    let values = 3 * inputs.size[0] * inputs.size[1];
     let floats = |pixels: &[u8]| -> Vec<f32> { pixels.iter().map(|v| f32::from(*v) / 255.0).collect() };
     let (mut distance, mut most, mut least) = (0.0f64, 0f32, 1f32);
     for (i, example) in inputs.examples.iter().enumerate() {
@@ -852,7 +852,7 @@ fn a_long_table_does_not_have_to_fit_into_memory() {
     let data = DataRecord { take: 10_000, ..usual.data.clone() };
     let cells: Vec<Cell> = (0..200).map(|seed| Cell { seed, data: data.clone(), ..usual.clone() }).collect();
     for cell in &cells {
-        store.put(cell, &outcomes, &Witnesses::U8(vec![0; 30_000]), 1, made_up::provenance()).unwrap();
+        store.put(cell, &outcomes, &Witnesses::U8(vec![0; 30_000]), [1; 2], made_up::provenance()).unwrap();
     }
     store.put_plan(&made_up::plan("long", &cells)).unwrap();
     let (before, start) = (support::peak_memory(), std::time::Instant::now());

@@ -122,7 +122,7 @@ fn every_family_has_pytorchs_logits_and_gradients() {
     for case in cases {
         let began = Instant::now();
         let source = model_of(case);
-        let (side, every) = (source.file.side, case["every"].as_u64().unwrap() as usize);
+        let (side, every) = (source.file.size[0], case["every"].as_u64().unwrap() as usize);
         let expected = case["images"].as_array().unwrap();
         let seeds = expected.iter().map(|image| image["seed"].as_u64().unwrap() as u32);
         let pixels = seeds.flat_map(|seed| numbers(seed, 3 * side * side)).map(|v| v / 2.0 + 0.5).collect();
@@ -255,7 +255,7 @@ fn layers_are_maps_with_names_of_their_own() {
             let names: BTreeSet<&str> = network.layers.iter().map(|l| l.name.as_str()).collect();
             assert_eq!(names.len(), network.layers.len(), "{name}");
             for layer in &network.layers {
-                assert_eq!(network.graph.shape(layer.value)[1..], [layer.side; 2], "{name} {}", layer.name);
+                assert_eq!(network.graph.shape(layer.value)[1..], layer.size, "{name} {}", layer.name);
             }
             assert!(network.layers.is_sorted_by_key(|l| l.value), "{name}");
             // of the tokens of a transformer none is a map

@@ -52,14 +52,14 @@ impl Forged {
         store.put_plan(&self.plan).unwrap();
         store.put_inputs(&self.digest, &self.inputs).unwrap();
         for Part { cell, provenance, outcomes, witnesses } in self.parts {
-            store.put(&cell, &outcomes, &witnesses, self.inputs.side, provenance).unwrap();
+            store.put(&cell, &outcomes, &witnesses, self.inputs.size, provenance).unwrap();
         }
         store
     }
 
     /// The inputs' own digest, as the subset of a dataset would have it.
     fn name_inputs_by_their_digest(&mut self) {
-        let Inputs { examples, labels, side, pixels, .. } = &self.inputs;
+        let Inputs { examples, labels, size: [side, _], pixels, .. } = &self.inputs;
         let rows: String = examples.iter().zip(labels).map(|(e, l)| format!("{e} {l}\n")).collect();
         let text = format!("3x{side}x{side}\n{rows}");
         self.digest = sha256(&[text.as_bytes(), pixels].concat());
@@ -225,7 +225,7 @@ fn nothing_makes_verify_or_report_fall_over() {
     type Forge<'a> = &'a dyn Fn(&mut Forged);
     let cases: [(&str, Forge); 10] = [
         ("a smaller side", &|f| {
-            f.inputs.side = 1;
+            f.inputs.size = [1; 2];
             f.inputs.pixels.truncate(18);
             f.parts.iter_mut().for_each(|p| p.witnesses = Witnesses::U8(vec![0; 18]));
             absent(f);
@@ -308,7 +308,7 @@ fn a_picture_of_no_size_is_damage() {
     let store = Store::create(folder.path()).unwrap();
     let (_honest, run) = honest();
     let part = Forged::take(&run).parts.remove(0);
-    let fit = part.cell.fit(32);
+    let fit = part.cell.fit([32; 2]);
     let pictures = |side: usize| StoredPictures { side, rgb: vec![0; 3 * side * side], alpha: None, blind: false };
     store.put_fit(&fit, &pictures(2), &[], part.provenance.clone()).unwrap();
     assert_eq!(store.read_fit(&fit.id()).unwrap().1, pictures(2));

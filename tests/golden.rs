@@ -78,7 +78,7 @@ fn logits_and_gradients_equal_pytorch() {
     let goldens = SafeTensors::deserialize(&bytes).unwrap();
     let subset =
         data::find("cifar10").unwrap().subset(&Source::new(folder), &Choice::new("test", 0, Some(32))).unwrap();
-    let x = data::to_tensor(&subset.pixels, 32, &Device::Cpu).unwrap();
+    let x = data::to_tensor(&subset.pixels, [32; 2], &Device::Cpu).unwrap();
     for entry in MODELS.iter().filter(|m| m.is_embedded()) {
         let source = model::built_in(entry.name).unwrap();
         let engine = Cpu::new(source.load().unwrap());
@@ -254,7 +254,7 @@ fn skipping_judgements_loses_no_success() {
         for (norm, budgets, params, take, witness) in &cases {
             let subset = data::find("cifar10").unwrap().subset(&source, &Choice::new("test", 0, Some(*take))).unwrap();
             let pixels = Witnesses::U8(subset.pixels.clone());
-            let clean = predict_stored(engine.as_ref(), &pixels, 32, &Device::Cpu, 512).unwrap();
+            let clean = predict_stored(engine.as_ref(), &pixels, [32; 2], &Device::Cpu, 512).unwrap();
             for eps in budgets {
                 let threat = Threat::within(*norm, Ratio::parse(eps).unwrap());
                 let attack = attack::find("pgd").unwrap().build(params, &threat).unwrap();

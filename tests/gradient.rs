@@ -275,7 +275,7 @@ fn torchvision_and_timm_names_load_to_the_same_imagenet_head() {
     close(&ours, &theirs, 1e-10, "vgg11 mlp");
     // another side is averaged to 7×7, as AdaptiveAvgPool2d does
     let mut other = file.clone();
-    other.side = 96;
+    other.size = [96; 2];
     let net = folded(&other, tensors);
     assert_eq!(logits(&Plain::new(net), 96, &images(1, 96, "smaller")).len(), 5);
 }

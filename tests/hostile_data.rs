@@ -81,7 +81,7 @@ fn read_table(file: &Path) -> Result<usize, String> {
 
 fn read_prepared(file: &Path, side: usize) -> Result<usize, String> {
     let table = TableRecord { path: Some(file.display().to_string()), classes: Some(100), ..TableRecord::default() };
-    let preparation = Some(Preparation::new(side, side).unwrap());
+    let preparation = Some(Preparation::new(side, [side; 2]).unwrap());
     let choice = Choice { table: Some(table), preparation, ..Choice::new("all", 0, None) };
     let subset = data::find("parquet").unwrap().subset(&Source::new("nowhere"), &choice);
     subset.map(|s| s.len()).map_err(|e| e.to_string())

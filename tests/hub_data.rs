@@ -49,7 +49,7 @@ fn pictures(labels: std::ops::Range<i64>, names: &[&str]) -> Vec<u8> {
 }
 
 fn prepared(split: &str, take: Option<usize>) -> Choice {
-    Choice { preparation: Preparation::new(8, 8).ok(), ..Choice::new(split, 0, take) }
+    Choice { preparation: Preparation::new(8, [8; 2]).ok(), ..Choice::new(split, 0, take) }
 }
 
 /// Paths that were asked for.
@@ -74,7 +74,7 @@ fn cifar10_comes_from_the_hub_as_it_lies_there_and_only_with_the_pinned_hash() {
             sha256: hash.into_iter().collect(),
             ..TableRecord::default()
         };
-        Choice { table: Some(table), preparation: Preparation::new(32, 32).ok(), ..Choice::new("test", 0, None) }
+        Choice { table: Some(table), preparation: Preparation::new(32, [32; 2]).ok(), ..Choice::new("test", 0, None) }
     };
     let subset = load("parquet", &hub, &named(None)).unwrap();
     assert_eq!((&subset.digest, &subset.classes), (&sample().digest, &sample().classes));

@@ -29,7 +29,7 @@ fn pictures_are_prepared_as_pillow_does_to_the_bit() {
     for case in &cases {
         let [seed, width, height, size, crop] =
             ["seed", "width", "height", "size", "crop"].map(|key| case[key].as_u64().unwrap() as u32);
-        let square = resize::short_side_and_centre(&pattern(seed, width, height), size as usize, crop as usize);
+        let square = resize::covering_and_centre(&pattern(seed, width, height), size as usize, [crop as usize; 2]);
         assert_eq!(foolproof::digest::sha256(&square), case["sha256"].as_str().unwrap(), "{case}");
     }
     assert!(cases.len() >= 8);
@@ -38,7 +38,7 @@ fn pictures_are_prepared_as_pillow_does_to_the_bit() {
 fn choice(path: Option<&Path>, resize: usize, crop: usize) -> Choice {
     Choice {
         path: path.map(Path::to_path_buf),
-        preparation: Some(Preparation::new(resize, crop).unwrap()),
+        preparation: Some(Preparation::new(resize, [crop; 2]).unwrap()),
         ..Choice::new("all", 0, None)
     }
 }
@@ -56,7 +56,7 @@ fn the_hundred_pictures_have_the_labels_of_their_file() {
     let Some(folder) = shared_data("hundred pictures") else { return };
     let dataset = data::find("imagenet-folder").unwrap();
     let all = dataset.subset(&Source::new(&folder), &choice(None, 256, 227)).unwrap();
-    assert_eq!((all.len(), all.side, all.classes.len()), (100, 227, 1000));
+    assert_eq!((all.len(), all.size, all.classes.len()), (100, [227; 2], 1000));
     let lines = fs::read_to_string(folder.join("imagenet/labels.csv")).unwrap();
     for (i, line) in lines.lines().skip(1).enumerate() {
         let fields: Vec<&str> = line.split(',').collect();
@@ -91,7 +91,11 @@ fn classes_come_from_wnid_folders_file_names_or_folder_names() {
     fs::write(at("n04442312/notes.txt"), "no picture").unwrap();
     fs::create_dir(at(".cache")).unwrap();
     let subset = load("imagenet-folder", folder.path()).unwrap();
-    assert_eq!((subset.labels.as_slice(), subset.side), ([1, 859, 859].as_slice(), 8), "sorted by folder and name");
+    assert_eq!(
+        (subset.labels.as_slice(), subset.size),
+        ([1, 859, 859].as_slice(), [8; 2]),
+        "sorted by folder and name"
+    );
     assert_eq!(subset.classes[859], "toaster");
 
     // the same folders as classes of their own

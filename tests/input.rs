@@ -27,7 +27,7 @@ fn write(folder: &Path, name: &str, seed: u8, side: u32) {
 fn asked(folder: &Path) -> Choice {
     Choice {
         path: Some(folder.to_path_buf()),
-        preparation: Some(Preparation::new(8, 8).unwrap()),
+        preparation: Some(Preparation::new(8, [8; 2]).unwrap()),
         ..Choice::new("all", 0, None)
     }
 }
@@ -232,7 +232,7 @@ fn problems(text: &str, folder: &Path) -> String {
 fn right(plan: &plan::Plan) -> usize {
     let subset = &plan.data[0].subset;
     let model = model::built_in("vgg11-half-cifar10").unwrap();
-    let images = data::to_tensor(&subset.pixels, subset.side, &candle_core::Device::Cpu).unwrap();
+    let images = data::to_tensor(&subset.pixels, subset.size, &candle_core::Device::Cpu).unwrap();
     let engine = model.engine(&candle_core::Device::Cpu, Precision::F32).unwrap();
     let logits: Vec<Vec<f32>> = engine.logits(&images).unwrap().to_vec2().unwrap();
     logits.iter().zip(&subset.labels).filter(|(logits, label)| foolproof::goal::argmax(logits) == **label).count()

@@ -315,12 +315,18 @@ fn the_size_is_the_files_or_the_model_files() {
     let open = pooled(Onnx::new(&[OPEN, 3, OPEN, OPEN], 18), "image").bytes();
     let size = |bytes: &[u8], size| import(bytes, None, size, INSIDE.0, INSIDE.1).map(|i| i.graph.size());
     assert_eq!(size(&open, Some([7, 5])), Ok([7, 5]));
-    assert!(size(&open, None).unwrap_err().contains("`side` in the model file"));
+    assert!(size(&open, None).unwrap_err().contains("`side` or `size` in the model file"));
     let fixed = pooled(Onnx::new(&[OPEN, 3, 6, 8], 18), "image").bytes();
     assert_eq!(size(&fixed, None), Ok([6, 8]));
-    assert!(size(&fixed, Some([8, 8])).unwrap_err().contains("images of 6×8 pixels: pictures are squares here"));
+    assert!(
+        size(&fixed, Some([8, 8])).unwrap_err().contains("images of size 6×8, not of side 8 (hint: `size = [6, 8]` in")
+    );
+    assert!(
+        size(&fixed, Some([8, 6])).unwrap_err().contains("images of size 6×8, not of size 8×6"),
+        "they are not turned"
+    );
     let square = pooled(Onnx::new(&[OPEN, 3, 6, 6], 18), "image").bytes();
-    assert!(size(&square, Some([8, 8])).unwrap_err().contains("images of 6 pixels a side, not of 8 (hint: `side = 6`"));
+    assert!(size(&square, Some([8, 8])).unwrap_err().contains("images of side 6, not of side 8 (hint: `side = 6` in"));
 }
 
 #[test]

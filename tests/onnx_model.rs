@@ -127,9 +127,9 @@ fn layers_are_the_nodes_that_give_maps() {
     let source = find(folder.path()).unwrap();
     let usual = source.layer(None).unwrap();
     let maker = |value: usize| source.load().unwrap().nodes()[value - 1].op == Op::Activate(Activation::Relu);
-    assert!(maker(usual.value) && usual.side >= 4, "{usual:?}");
+    assert!(maker(usual.value) && usual.size[0] >= 4, "{usual:?}");
     let named = source.layer(Some("v1")).unwrap();
-    assert_eq!((named.side, named.usual), (32, false));
+    assert_eq!((named.size, named.usual), ([32; 2], false));
     assert!(source.explainer(Some(&usual.name)).is_ok());
     let none = source.layer(Some("v0x")).unwrap_err();
     assert!(none.contains("no layer `v0x`") && none.contains("did you mean `v0`"), "{none}");

@@ -108,7 +108,7 @@ impl Synthetic {
             examples: (0..self.images).collect(),
             labels: (0..self.images).map(|i| i % self.classes.len()).collect(),
             classes: self.classes.clone(),
-            side: self.side,
+            size: [self.side; 2],
             pixels: clean.clone(),
         };
         store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
@@ -120,7 +120,7 @@ impl Synthetic {
                 (0..self.images).map(|e| outcome(e, fooled(e), self.classes.len().max(1))).collect();
             // 8 levels in the first cell, and not the same in its neighbours
             let attacked = Witnesses::U8(clean.iter().map(|v| v + 8 + (i % 8) as u8).collect());
-            store.put(cell, &rows, &attacked, self.side, made_up::provenance()).unwrap();
+            store.put(cell, &rows, &attacked, [self.side; 2], made_up::provenance()).unwrap();
             if self.explained {
                 let row = |example| Explained {
                     example,
@@ -135,7 +135,7 @@ impl Synthetic {
                 let maps = Explanation {
                     rows,
                     layer: Some("features.14".into()),
-                    side: 4,
+                    size: [4; 2],
                     clean: map.clone(),
                     adversarial: map,
                 };
@@ -460,7 +460,7 @@ fn where_the_least_change_is_looked_for_a_card_has_its_median_and_no_robust_accu
             };
             let rows: Vec<Outcome> = (0..images).map(row).collect();
             let attacked = Witnesses::U8(vec![9; images * 3 * 16 * 16]);
-            store.put(cell, &rows, &attacked, 16, made_up::provenance()).unwrap();
+            store.put(cell, &rows, &attacked, [16; 2], made_up::provenance()).unwrap();
         }
         let page = page_of(&store);
         let card = card(&page, "net-a");

@@ -16,6 +16,7 @@ use foolproof::rng::Streams;
 use support::{shared_data, stream, sweep};
 
 const SIDE: usize = 32;
+const SIZE: [usize; 2] = [SIDE; 2];
 const VALUES: usize = 3 * SIDE * SIDE;
 
 fn rules() -> [Rule; 3] {
@@ -29,9 +30,9 @@ fn linear_steps(fit: &mut PatchFit, streams: &Streams, steps: usize) {
         (0..VALUES).map(|_| s.uniform() - 0.5).collect()
     };
     for _ in 0..steps {
-        let plan = fit.plan_step(streams, 10, SIDE);
+        let plan = fit.plan_step(streams, 10, SIZE);
         let mut images = vec![0.0; plan.len() * VALUES];
-        let footprints = fit.apply(&plan, SIDE, &mut images);
+        let footprints = fit.apply(&plan, SIZE, &mut images);
         fit.update(&footprints, &weights.repeat(plan.len()));
     }
 }
@@ -67,11 +68,11 @@ fn a_plan_depends_on_key_and_step_alone() {
     let settings = FitSettings::default();
     let (fit, mut later) = (PatchFit::new(&settings, 4), PatchFit::new(&settings, 16));
     let (a, b) = (Streams::new(0, "a"), Streams::new(0, "b"));
-    let plan = fit.plan_step(&a, 50, SIDE);
-    assert_eq!(plan, later.plan_step(&a, 50, SIDE));
-    assert_ne!(plan, fit.plan_step(&b, 50, SIDE));
+    let plan = fit.plan_step(&a, 50, SIZE);
+    assert_eq!(plan, later.plan_step(&a, 50, SIZE));
+    assert_ne!(plan, fit.plan_step(&b, 50, SIZE));
     linear_steps(&mut later, &a, 1);
-    assert_ne!(plan, later.plan_step(&a, 50, SIDE));
+    assert_ne!(plan, later.plan_step(&a, 50, SIZE));
     assert_eq!(plan.len(), settings.batch);
     for (image, placement) in plan {
         assert!(image < 50 && placement.angle.abs() <= settings.max_angle + 1e-6);
@@ -84,9 +85,9 @@ fn every_rule_goes_uphill_and_stays_where_there_is_no_slope() {
     for rule in rules() {
         let settings = FitSettings { batch: 2, rule, ..FitSettings::default() };
         let mut fit = PatchFit::new(&settings, 4);
-        let plan = fit.plan_step(&Streams::new(0, "up"), 1, SIDE);
+        let plan = fit.plan_step(&Streams::new(0, "up"), 1, SIZE);
         let mut images = vec![0.0; 2 * VALUES];
-        let footprints = fit.apply(&plan, SIDE, &mut images);
+        let footprints = fit.apply(&plan, SIZE, &mut images);
         fit.update(&footprints, &vec![0.0; 2 * VALUES]);
         assert!(fit.pixels().iter().all(|v| *v == 0.5), "{rule:?}");
         // red up, green down, blue left alone
@@ -144,7 +145,7 @@ fn tensor(images: Vec<f32>) -> Tensor {
 /// Fits a patch for one net.
 fn fitted(engine: &dyn Engine, settings: &FitSettings, train: &Subset, target: usize) -> PatchFit {
     let streams = Streams::new(0, "tuning");
-    let mut fit = PatchFit::new(settings, picture_side(SIDE));
+    let mut fit = PatchFit::new(settings, picture_side(SIZE));
     let aim = Aim { label: target, target: Some(target) };
     let loss = |_: usize, logits: &[f32], gradient: &mut [f32]| {
         loss::log_odds(&aim, logits, gradient);
@@ -153,10 +154,10 @@ fn fitted(engine: &dyn Engine, settings: &FitSettings, train: &Subset, target: u
         gradient.iter_mut().for_each(|g| *g *= share);
     };
     while !fit.is_done() {
-        let plan = fit.plan_step(&streams, train.len(), SIDE);
+        let plan = fit.plan_step(&streams, train.len(), SIZE);
         let mut images: Vec<f32> =
             plan.iter().flat_map(|(i, _)| train.image(*i).iter().map(|v| f32::from(*v) / 255.0)).collect();
-        let footprints = fit.apply(&plan, SIDE, &mut images);
+        let footprints = fit.apply(&plan, SIZE, &mut images);
         let (_, gradient) = engine.logits_and_gradient(&tensor(images), &loss).unwrap();
         fit.update(&footprints, &gradient.flatten_all().unwrap().to_vec1().unwrap());
     }
@@ -168,9 +169,9 @@ fn success(engine: &dyn Engine, picture: &Picture, mask: Mask, test: &Subset, ar
     let mut images = Vec::new();
     for i in 0..test.len() {
         let mut stream = Streams::new(0, "judged").stream(test.examples[i], 0, "place");
-        let placement = Placement::draw(&mut stream, SIDE, area, mask, FitSettings::default().max_angle);
+        let placement = Placement::draw(&mut stream, SIZE, area, mask, FitSettings::default().max_angle);
         let mut image = test.image(i).to_vec();
-        placement.footprint(SIDE, picture.side).paste_u8(&picture.rgb, &mut image);
+        placement.footprint(SIZE, picture.side).paste_u8(&picture.rgb, &mut image);
         images.extend(image.iter().map(|v| f32::from(*v) / 255.0));
     }
     let logits = engine.logits(&tensor(images)).unwrap().to_vec2::<f32>().unwrap();
@@ -183,7 +184,7 @@ fn others(subset: &Subset, target: usize, most: usize) -> Subset {
     let rows: Vec<usize> = (0..subset.len()).filter(|i| subset.labels[*i] != target).take(most).collect();
     let of = |v: &[usize]| rows.iter().map(|i| v[*i]).collect();
     let pixels = rows.iter().flat_map(|i| subset.image(*i)).copied().collect();
-    Subset::new(of(&subset.examples), of(&subset.labels), pixels, subset.side, subset.classes.clone())
+    Subset::new(of(&subset.examples), of(&subset.labels), pixels, subset.size, subset.classes.clone())
 }
 
 const AREAS: [f64; 5] = [0.05, 0.1, 0.15, 0.2, 0.3];
@@ -206,7 +207,7 @@ fn optimisers_compared() {
             let rates = AREAS.map(|a| format!("{:6.1}", success(&*engine, picture, Mask::Circle, &test, a, target)));
             println!("{name:30} {}", rates.join(" "));
         };
-        let side = picture_side(SIDE);
+        let side = picture_side(SIZE);
         row("noise", &Picture::noise(side, &mut stream("control")));
         row("grey", &Picture::grey(side));
         row("frog", &Picture::from_rgb_u8(SIDE, all.image(frog)).unwrap());

@@ -261,8 +261,8 @@ fn check_places(threat: &Threat, places: &[Place], images: &[f32], clean: &[u8],
         let x: Vec<f32> = clean.iter().map(|c| f32::from(*c) / 255.0).collect();
         let expected = match () {
             () if image.iter().any(|v| !v.is_finite()) => Place::NotFinite,
-            () if !threat.contains(image, &x) => Place::Outside,
-            () if !threat.contains_u8(rounded, clean) => Place::RoundedOutside,
+            () if !threat.contains(image, &x, [1; 2]) => Place::Outside,
+            () if !threat.contains_u8(rounded, clean, [1; 2]) => Place::RoundedOutside,
             () => Place::Inside,
         };
         assert_eq!(*place, expected, "{name}");
@@ -282,7 +282,7 @@ fn bytes_become_floats_the_same_way() {
     let expected: Vec<f32> = all.iter().map(|v| f32::from(*v) / 255.0).collect();
     assert_eq!(bits(&floats(&there)), bits(&expected));
     let images = Tensor::from_slice(&all, (4, 192), &Device::Cpu).unwrap();
-    assert_eq!(bits(&values_of(&pixels::to_unit(&images, 8).unwrap())), bits(&expected));
+    assert_eq!(bits(&values_of(&pixels::to_unit(&images, [8; 2]).unwrap())), bits(&expected));
 }
 
 #[test]

@@ -35,18 +35,62 @@ fn exactly_the_area_is_covered_and_fits_its_window() {
             for (mask, turn) in MASKS.into_iter().flat_map(|m| (0..turns).map(move |t| (m, t))) {
                 let mut stream = Streams::new(turn, "window").stream(side, percent as usize, mask.name());
                 // every second one turned by up to half a turn, the others as patches are
-                let placement = Placement::draw(&mut stream, side, area, mask, [PI / 8.0, PI][turn as usize % 2]);
-                let footprint = placement.footprint(side, 2);
+                let placement = Placement::draw(&mut stream, [side; 2], area, mask, [PI / 8.0, PI][turn as usize % 2]);
+                let footprint = placement.footprint([side; 2], 2);
                 let count = percent as usize * side * side / 100;
                 let mask = footprint.mask();
                 assert_eq!((footprint.len(), mask.iter().filter(|m| **m).count()), (count, count));
                 let [top, bottom, left, right] = bounds(&mask, side);
                 let most = ((2 * count) as f64).sqrt().ceil() as usize + 1;
-                assert_eq!(window(count), most);
+                assert_eq!(window(count, [side.max(most); 2]), [most; 2]);
                 assert!((bottom - top).max(right - left) < most, "{side} {placement:?}: {top} {bottom} {left} {right}");
             }
         }
     }
+}
+
+/// In a narrow image a shape goes from border to border, and is longer than a square window of its pixels.
+#[test]
+fn in_rectangles_too_covered_pixels_fit_into_the_window_and_the_image() {
+    for size in [[64, 16], [16, 64], [48, 40], [7, 120], [120, 1]] {
+        let ([height, width], mut longer) = (size, 0);
+        for mask in MASKS {
+            for percent in (1..=100).step_by(3) {
+                for turn in 0..6 {
+                    let mut stream = Streams::new(turn, "rectangle").stream(percent, height, mask.name());
+                    let area = percent as f64 / 100.0;
+                    let placement = Placement::draw(&mut stream, size, area, mask, PI);
+                    let [x, y] = placement.centre;
+                    assert!((0.0..=width as f64).contains(&x) && (0.0..=height as f64).contains(&y), "{placement:?}");
+                    let footprint = placement.footprint(size, 9);
+                    let count = percent * height * width / 100;
+                    assert_eq!(footprint.len(), count);
+                    let covered = footprint.mask();
+                    assert_eq!(covered.len(), height * width);
+                    if count == 0 {
+                        continue;
+                    }
+                    let [top, bottom, left, right] = bounds(&covered, width);
+                    let most = window(count, size);
+                    let is_within = bottom - top < most[0] && right - left < most[1];
+                    assert!(is_within, "{size:?} {placement:?}: {top} {bottom} {left} {right}, {most:?}");
+                    longer += usize::from((bottom - top).max(right - left) >= window(count, [1 << 20; 2])[0]);
+                }
+            }
+        }
+        assert!(longer > 0 || height.abs_diff(width) < 10, "{size:?}: the window has to be longer there");
+    }
+}
+
+#[test]
+fn the_middle_of_a_rectangle_is_a_square() {
+    let pixels: Vec<u8> = (0..3 * 2 * 5).collect();
+    let picture = Picture::middle_u8([2, 5], &pixels).unwrap();
+    assert_eq!((picture.side, picture.to_u8().0), (2, vec![1, 2, 6, 7, 11, 12, 16, 17, 21, 22, 26, 27]));
+    let picture = Picture::middle_u8([5, 2], &pixels).unwrap();
+    assert_eq!((picture.side, &picture.to_u8().0[..4]), (2, &[2, 3, 4, 5][..]));
+    let square = Picture::middle_u8([3, 3], &pixels[..27]).unwrap();
+    assert_eq!(square, Picture::from_rgb_u8(3, &pixels[..27]).unwrap());
 }
 
 #[test]
@@ -56,7 +100,7 @@ fn a_share_counts_as_its_exact_fraction() {
             for num in [1, den / 7, den * 29 / 100, den / 2, den - 1, den] {
                 let share = Ratio::new(num, den).unwrap();
                 let exact = num as usize * side * side / den as usize;
-                assert_eq!(covered(share.to_f64(), side), exact, "{share} of {side}²");
+                assert_eq!(covered(share.to_f64(), [side; 2]), exact, "{share} of {side}²");
             }
         }
     }
@@ -64,7 +108,7 @@ fn a_share_counts_as_its_exact_fraction() {
 
 #[test]
 fn all_areas_and_both_masks_share_a_place() {
-    let draw = |area, mask| Placement::draw(&mut stream("place"), 224, area, mask, PI / 8.0);
+    let draw = |area, mask| Placement::draw(&mut stream("place"), [224; 2], area, mask, PI / 8.0);
     let first = draw(0.05, Mask::Circle);
     for (area, mask) in [0.01, 0.2, 0.5].into_iter().flat_map(|a| MASKS.map(|m| (a, m))) {
         let other = draw(area, mask);
@@ -81,7 +125,7 @@ fn all_areas_and_both_masks_share_a_place() {
     }
     // what does not fit lies in the middle, and still takes three numbers from the stream
     let mut shared = stream("place");
-    assert_eq!(Placement::draw(&mut shared, 224, 1.0, Mask::Circle, 0.1).centre, [112.0; 2]);
+    assert_eq!(Placement::draw(&mut shared, [224; 2], 1.0, Mask::Circle, 0.1).centre, [112.0; 2]);
     let mut apart = stream("place");
     let past = (0..4).map(|_| apart.uniform()).last();
     assert_eq!(Some(shared.uniform()), past);
@@ -94,7 +138,7 @@ fn a_picture_of_the_grid_is_copied_and_turned() {
     let picture = values(3 * 36, "grid");
     let pasted = |angle| {
         let mut image = vec![-1.0f32; 3 * 256];
-        at(angle).footprint(16, 6).paste(&picture, &mut image);
+        at(angle).footprint([16; 2], 6).paste(&picture, &mut image);
         image
     };
     let (straight, quarter, half) = (pasted(0.0), pasted(FRAC_PI_2), pasted(PI));
@@ -125,7 +169,7 @@ fn a_disc_in_the_middle_is_symmetric() {
             let count = (0..side * side).filter(|i| shell(*i) <= most).count();
             let area = count as f64 / (side * side) as f64;
             let placement = Placement { centre: [side as f64 / 2.0; 2], angle: 0.3, area, mask: Mask::Circle };
-            let mask = placement.footprint(side, 8).mask();
+            let mask = placement.footprint([side; 2], 8).mask();
             for i in 0..side * side {
                 let (row, column) = (i / side, i % side);
                 let mirrored = [row * side + side - 1 - column, (side - 1 - row) * side + column, column * side + row];
@@ -142,7 +186,7 @@ fn a_shrunk_picture_is_averaged() {
     let picture: Vec<f32> = (0..3 * side * side).map(|i| ((i % side + i / side) % 2) as f32).collect();
     let placement = Placement { centre: [8.0; 2], angle: 0.2, area: 64.0 / 256.0, mask: Mask::Square };
     let mut image = vec![0.5; 3 * 256];
-    placement.footprint(16, side).paste(&picture, &mut image);
+    placement.footprint([16; 2], side).paste(&picture, &mut image);
     assert!(image.iter().all(|v| (v - 0.5).abs() < 0.1), "{image:?}");
 }
 
@@ -154,7 +198,7 @@ fn transparent_pixels_leave_the_scene() {
     let picture = Picture::from_rgba_u8(4, 2, &bytes).unwrap();
     assert_eq!((picture.side, picture.rgb.len(), picture.alpha.as_ref().unwrap().len()), (4, 48, 16));
     let placement = Placement { centre: [8.0; 2], angle: 0.0, area: 0.25, mask: Mask::Square };
-    let footprint = placement.footprint(16, 4).cut_out(&picture);
+    let footprint = placement.footprint([16; 2], 4).cut_out(&picture);
     let mut image = vec![7; 3 * 256];
     footprint.paste_u8(&picture.rgb, &mut image);
     // 8 pixels a side: 4 columns and 4 rows of the object
@@ -178,8 +222,8 @@ fn controls_are_on_the_grid_of_8_bits_and_stay_uniform() {
     let grey = Picture::grey(9);
     for turn in 0..20 {
         let mut stream = Streams::new(turn, "grey").stream(0, 0, "place");
-        let placement = Placement::draw(&mut stream, 32, 0.3, Mask::Circle, PI);
-        let footprint = placement.footprint(32, 9);
+        let placement = Placement::draw(&mut stream, [32; 2], 0.3, Mask::Circle, PI);
+        let footprint = placement.footprint([32; 2], 9);
         let mut image = vec![3; 3 * 1024];
         footprint.paste_u8(&grey.rgb, &mut image);
         let mask = footprint.mask();
@@ -203,7 +247,7 @@ proptest! {
         let side = 24;
         let mask = if circle { Mask::Circle } else { Mask::Square };
         let mut place = Streams::new(seed, "pull").stream(0, 0, "place");
-        let footprint = Placement::draw(&mut place, side, area, mask, PI).footprint(side, picture_side);
+        let footprint = Placement::draw(&mut place, [side; 2], area, mask, PI).footprint([side; 2], picture_side);
         let (picture, gradient) = (values(3 * picture_side * picture_side, "p"), values(3 * side * side, "g"));
         let mut image = vec![0.0; 3 * side * side];
         footprint.paste(&picture, &mut image);

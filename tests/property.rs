@@ -8,7 +8,8 @@ use foolproof::rng::Streams;
 use foolproof::threat::{FLOAT_TOLERANCE, Norm, Threat};
 use proptest::prelude::*;
 
-const VALUES: usize = 3 * 5 * 5;
+const SIZE: [usize; 2] = [5, 5];
+const VALUES: usize = 3 * SIZE[0] * SIZE[1];
 
 fn threats() -> impl Strategy<Value = Threat> {
     let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2)];
@@ -39,7 +40,7 @@ proptest! {
     ) {
         let x = floats(&clean);
         let once = threat.project(&tensor(&anywhere), &tensor(&x)).unwrap();
-        prop_assert!(threat.contains(&values(&once), &x));
+        prop_assert!(threat.contains(&values(&once), &x, SIZE));
         let twice = threat.project(&once, &tensor(&x)).unwrap();
         for (a, b) in values(&once).iter().zip(values(&twice)) {
             prop_assert!((a - b).abs() <= 2.0 * FLOAT_TOLERANCE as f32, "{a} {b}");
@@ -60,15 +61,15 @@ proptest! {
         let x_adv = values(&threat.project(&tensor(&anywhere), &tensor(&x)).unwrap());
         for gradient in [None, Some(gradient.as_slice())] {
             let rounded = threat.quantise(&x_adv, &clean, gradient);
-            prop_assert!(threat.contains_u8(&rounded, &clean));
+            prop_assert!(threat.contains_u8(&rounded, &clean, SIZE));
             // and the float judge agrees with the integer judge
-            prop_assert!(threat.contains(&floats(&rounded), &x));
+            prop_assert!(threat.contains(&floats(&rounded), &x, SIZE));
         }
         // nothing is given away: what lies inside when rounded to nearest stays, and an L2 image that had to be shortened
         // would leave the ball again by one level more somewhere
         let nearest: Vec<u8> = x_adv.iter().map(|v| (v * 255.0).round_ties_even() as u8).collect();
         let rounded = threat.quantise(&x_adv, &clean, None);
-        if threat.contains_u8(&nearest, &clean) {
+        if threat.contains_u8(&nearest, &clean, SIZE) {
             prop_assert_eq!(rounded, nearest);
         } else if threat.norm == Norm::L2 {
             let mut one_more = (0..VALUES).filter(|i| rounded[*i] != nearest[*i]).map(|i| {
@@ -76,7 +77,7 @@ proptest! {
                 image[i] = if nearest[i] > image[i] { image[i] + 1 } else { image[i] - 1 };
                 image
             });
-            prop_assert!(one_more.any(|image| !threat.contains_u8(&image, &clean)));
+            prop_assert!(one_more.any(|image| !threat.contains_u8(&image, &clean, SIZE)));
         }
     }
 
@@ -86,7 +87,7 @@ proptest! {
         let change = threat.random_change(VALUES, &mut Streams::new(seed, "p").stream(0, 0, "start"));
         let moved: Vec<f32> = x.iter().zip(&change).map(|(a, b)| a + b).collect();
         let point = values(&threat.project(&tensor(&moved), &tensor(&x)).unwrap());
-        prop_assert!(threat.contains(&point, &x));
+        prop_assert!(threat.contains(&point, &x, SIZE));
     }
 
     #[test]
@@ -130,7 +131,7 @@ fn nan_is_in_no_threat_set() {
     let threat = Threat::within(Norm::L2, Ratio::new(100, 1).unwrap());
     let mut x_adv = vec![0.5; VALUES];
     x_adv[3] = f32::NAN;
-    assert!(!threat.contains(&x_adv, &[0.5; VALUES]));
+    assert!(!threat.contains(&x_adv, &[0.5; VALUES], SIZE));
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn float_additions_leave_the_ball_that_integers_keep() {
     assert!(out > 0);
     let threat = Threat::within(Norm::Linf, Ratio::parse("8/255").unwrap());
     for v in 0..=247u8 {
-        assert!(threat.contains_u8(&[v + 8], &[v]));
-        assert!(v == 247 || !threat.contains_u8(&[v + 9], &[v]));
+        assert!(threat.contains_u8(&[v + 8], &[v], SIZE));
+        assert!(v == 247 || !threat.contains_u8(&[v + 9], &[v], SIZE));
     }
 }

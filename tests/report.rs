@@ -135,14 +135,14 @@ fn make(folder: &Path, sweep: &Sweep, figures: Vec<FigureRecord>) -> Store {
         examples: (0..sweep.images).collect(),
         labels: (0..sweep.images).map(|i| i % 10).collect(),
         classes: (0..10).map(|c| format!("class {c}")).collect(),
-        side: 1,
+        size: [1; 2],
         pixels: pixels.clone(),
     };
     store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
     for cell in &cells {
         let gradients = sweep.attacks.iter().any(|(name, gradients, _)| *name == cell.attack.name && *gradients);
         let outcomes = outcomes(cell, gradients, sweep.images);
-        store.put(cell, &outcomes, &Witnesses::U8(pixels.clone()), 1, made_up::provenance()).unwrap();
+        store.put(cell, &outcomes, &Witnesses::U8(pixels.clone()), [1; 2], made_up::provenance()).unwrap();
         for other in (0..sweep.models).map(model).filter(|m| sweep.transfers && *m != cell.model) {
             let row = |o: &Outcome| Transfer {
                 example: o.example,

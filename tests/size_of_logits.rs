@@ -53,10 +53,10 @@ fn toy(power: i32) -> Graph<f32> {
 fn toy_images() -> Subset {
     let mut s = stream("size images");
     let pixels: Vec<u8> = (0..IMAGES * VALUES).map(|_| 30 + s.below(196) as u8).collect();
-    let x = data::to_tensor(&pixels, SIDE, &Device::Cpu).unwrap();
+    let x = data::to_tensor(&pixels, [SIDE; 2], &Device::Cpu).unwrap();
     let logits = Cpu::new(toy(0)).logits(&x).unwrap().to_vec2::<f32>().unwrap();
     let labels = logits.iter().map(|z| argmax(z)).collect();
-    Subset::new((0..IMAGES).collect(), labels, pixels, SIDE, (0..CLASSES).map(|c| c.to_string()).collect())
+    Subset::new((0..IMAGES).collect(), labels, pixels, [SIDE; 2], (0..CLASSES).map(|c| c.to_string()).collect())
 }
 
 /// What the formula gives in f64, for every image: its first iterate, and whether any fools.
@@ -131,7 +131,7 @@ fn found(
     threat: Threat,
 ) -> (Vec<Outcome>, Vec<f32>) {
     let engine = Cpu::new(net.clone());
-    let clean = predict_stored(&engine, &Witnesses::U8(subset.pixels.clone()), SIDE, &Device::Cpu, 64).unwrap();
+    let clean = predict_stored(&engine, &Witnesses::U8(subset.pixels.clone()), [SIDE; 2], &Device::Cpu, 64).unwrap();
     let entry = attack::find(name).unwrap();
     let attack = entry.build(&Params::resolve(entry.params, given).unwrap(), &threat).unwrap();
     let trial = Trial {

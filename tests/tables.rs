@@ -27,13 +27,17 @@ fn pattern(seed: u32, width: u32, height: u32) -> RgbImage {
 }
 
 fn prepared(picture: &RgbImage, side: usize) -> Vec<u8> {
-    let square = resize::short_side_and_centre(picture, side, side);
+    let square = resize::covering_and_centre(picture, side, [side; 2]);
     (0..3).flat_map(|channel| square.iter().skip(channel).step_by(3).copied()).collect()
 }
 
 /// All of a table, prepared to squares of 16.
 fn whole(table: TableRecord) -> Choice {
-    Choice { table: Some(table), preparation: Some(Preparation::new(16, 16).unwrap()), ..Choice::new("all", 0, None) }
+    Choice {
+        table: Some(table),
+        preparation: Some(Preparation::new(16, [16; 2]).unwrap()),
+        ..Choice::new("all", 0, None)
+    }
 }
 
 fn at(path: impl AsRef<Path>) -> TableRecord {
@@ -59,7 +63,7 @@ fn two_shards() -> Choice {
 #[test]
 fn rows_are_those_that_pyarrow_wrote() {
     let subset = read(&two_shards()).unwrap();
-    assert_eq!((subset.labels.as_slice(), subset.side), ([0, 1, 2, 0, 1, 2, 0, 1, 2, 0].as_slice(), 16));
+    assert_eq!((subset.labels.as_slice(), subset.size), ([0, 1, 2, 0, 1, 2, 0, 1, 2, 0].as_slice(), [16; 2]));
     assert_eq!(subset.classes, ["tench", "n02102040", "church, church building"]);
     for i in 0..10 {
         let expected = prepared(&pattern(i as u32, 20 + i as u32, 18 + 2 * i as u32), 16);
@@ -136,7 +140,7 @@ fn pages_of_version_two_and_other_columns_are_read() {
 
 #[test]
 fn odd_pictures_become_what_pillow_makes_of_them() {
-    let odd = Choice { preparation: Some(Preparation::new(24, 24).unwrap()), ..whole(fixture("odd.parquet")) };
+    let odd = Choice { preparation: Some(Preparation::new(24, [24; 2]).unwrap()), ..whole(fixture("odd.parquet")) };
     let subset = read(&odd).unwrap();
     let expected = fs::read(Path::new(FIXTURES).join("odd.rgb")).unwrap();
     for (i, expected) in expected.chunks(24 * 24 * 3).enumerate() {

@@ -87,7 +87,7 @@ fn timms_head_on_a_larger_map_is_refused() {
     let mut tensors = vgg::tensors("vgg11", 1.0 / 64.0, Head::Mlp(10));
     vgg::as_timm(&mut tensors);
     let mut file = description("vgg11.tv_in1k");
-    (file.sha256, file.classes, file.side) = (None, 10, 256);
+    (file.sha256, file.classes, file.size) = (None, 10, [256; 2]);
     file.own.insert(WIDTH.name, KeyValue::Number(1.0 / 64.0));
     let source = |file| ModelSource::new("m".into(), file, None, Cow::Owned(vgg::safetensors(&tensors)));
     let refused = |problem: String| {

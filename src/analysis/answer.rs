@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// for ImageNet (Croce et al. 2021); Engstrom et al. 2019 and Salman et al. 2020.
 const USUAL_OF_LARGE: [(Norm, f64); 2] = [(Norm::Linf, 4.0 / 255.0), (Norm::L2, 3.0)];
 
-/// Pixels a side from which images count as ImageNet's.
+/// Pixels along the shorter side from which images count as ImageNet's.
 const LARGE: usize = 128;
 
 /// What is counted of an attack alone.
@@ -61,9 +61,9 @@ pub fn by_budget<'a>(cells: &[&'a Summary]) -> Option<Vec<(f64, Vec<&'a Summary>
 }
 
 /// The budget nearest to the usual one, and that in words where it was not run.
-pub fn nearest_to_usual(budgets: &[(f64, Vec<&Summary>)], side: usize) -> (usize, Option<String>) {
+pub fn nearest_to_usual(budgets: &[(f64, Vec<&Summary>)], size: [usize; 2]) -> (usize, Option<String>) {
     let norm = budgets[0].1[0].cell.threat.norm;
-    let of_large = USUAL_OF_LARGE.iter().find(|(of, _)| *of == norm && side >= LARGE);
+    let of_large = USUAL_OF_LARGE.iter().find(|(of, _)| *of == norm && size[0].min(size[1]) >= LARGE);
     let usual = of_large.map_or(norm.terms().usual, |(_, usual)| *usual);
     let far = |i: &usize| (budgets[*i].0 - usual).abs();
     let at = (0..budgets.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0);
@@ -77,8 +77,8 @@ pub fn nearest_to_usual(budgets: &[(f64, Vec<&Summary>)], side: usize) -> (usize
 
 /// The worst case at the usual budget, and at all others for the curve. Of a patch, the attack that fools most: what else may
 /// be pasted is another question, and no image is lost to two patches at once.
-pub fn at_usual_budget<'a>(budgets: &[(f64, Vec<&'a Summary>)], side: usize) -> Answer<'a> {
-    let (at, not_run) = nearest_to_usual(budgets, side);
+pub fn at_usual_budget<'a>(budgets: &[(f64, Vec<&'a Summary>)], size: [usize; 2]) -> Answer<'a> {
+    let (at, not_run) = nearest_to_usual(budgets, size);
     let cells = &budgets[at].1;
     let strongest =
         *cells.iter().min_by_key(|s| s.rates.as_ref().map(|r| r.robust_correct)).expect("a budget of a cell");

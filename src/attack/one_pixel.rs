@@ -112,11 +112,10 @@ impl Attack for OnePixel {
 
 impl OnePixel {
     fn evolve(&self, rows: Vec<usize>, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
-        let side = (batch.values() / 3).isqrt();
         let begin = |row: usize, run: usize, oracle: &Oracle, classes: usize| {
             let aim = self.aim(oracle.aim(row), run, classes)?;
             let stream = task.streams.stream(batch.example(row), run, "evolution");
-            Some(Evolution::new(row, run, aim, self.population, self.count, side, stream))
+            Some(Evolution::new(row, run, aim, self.population, self.count, batch.size(), stream))
         };
         // how many classes there are shows in the first answer; a first run exists however many there are
         let mut classes = usize::MAX;
@@ -163,7 +162,8 @@ struct Evolution {
     row: usize,
     run: usize,
     aim: Aim,
-    side: usize,
+    /// Height and width of the image.
+    size: [usize; 2],
     stream: Stream,
     /// Generations that the net has seen; 0 is the first population.
     generation: usize,
@@ -175,17 +175,25 @@ struct Evolution {
 
 impl Evolution {
     /// Positions uniform, colours N(128, 127) (the paper, section 3.2).
-    fn new(row: usize, run: usize, aim: Aim, population: usize, count: usize, side: usize, mut stream: Stream) -> Self {
+    fn new(
+        row: usize,
+        run: usize,
+        aim: Aim,
+        population: usize,
+        count: usize,
+        size: [usize; 2],
+        mut stream: Stream,
+    ) -> Self {
         let mut candidate = || -> Vec<f32> {
             let genes = (0..count * GENES).map(|g| match g % GENES {
-                0 | 1 => stream.uniform() * side as f32,
+                g @ (0 | 1) => stream.uniform() * length(size, g),
                 _ => (128.0 + 127.0 * stream.normal()) as f32,
             });
             genes.collect()
         };
         let mut children: Vec<Vec<f32>> = (0..population).map(|_| candidate()).collect();
-        children.iter_mut().for_each(|child| repair(child, side));
-        Evolution { row, run, aim, side, stream, generation: 0, parents: Vec::new(), fitness: Vec::new(), children }
+        children.iter_mut().for_each(|child| repair(child, size));
+        Evolution { row, run, aim, size, stream, generation: 0, parents: Vec::new(), fitness: Vec::new(), children }
     }
 
     /// Makes the children of the next generation; the first population has none.
@@ -213,14 +221,14 @@ impl Evolution {
                     }
                 }
             }
-            repair(&mut child, self.side);
+            repair(&mut child, self.size);
             self.children[i] = child;
         }
     }
 
     /// The children as changes of base image `image`.
     fn changes(&self, image: usize) -> impl Iterator<Item = Change> {
-        self.children.iter().map(move |child| Change { image, pixels: pixels(child, self.side) })
+        self.children.iter().map(move |child| Change { image, pixels: pixels(child, self.size[1]) })
     }
 
     /// A child takes the place of the parent of the same number if it is fitter. Fitness is the target's probability, or 1
@@ -243,19 +251,24 @@ impl Evolution {
 }
 
 /// A gene that leaves its range is set to the border it crossed. (The paper does not say what it does.)
-fn repair(genes: &mut [f32], side: usize) {
+fn repair(genes: &mut [f32], size: [usize; 2]) {
     for (g, gene) in genes.iter_mut().enumerate() {
         *gene = match g % GENES {
-            0 | 1 => gene.clamp(0.0, side as f32 - 0.5),
+            g @ (0 | 1) => gene.clamp(0.0, length(size, g) - 0.5),
             _ => gene.clamp(0.0, 255.0),
         };
     }
 }
 
+/// How far gene x (0) or y (1) goes.
+fn length([height, width]: [usize; 2], gene: usize) -> f32 {
+    if gene == 0 { width as f32 } else { height as f32 }
+}
+
 /// Places and 8-bit colours of a candidate.
-fn pixels(genes: &[f32], side: usize) -> Vec<(usize, [f32; 3])> {
+fn pixels(genes: &[f32], width: usize) -> Vec<(usize, [f32; 3])> {
     let pixel = |g: &[f32; GENES]| {
-        let place = g[1] as usize * side + g[0] as usize;
+        let place = g[1] as usize * width + g[0] as usize;
         (place, [g[2], g[3], g[4]].map(|v| v.round_ties_even() / 255.0))
     };
     genes.as_chunks::<GENES>().0.iter().map(pixel).collect()
@@ -312,7 +325,7 @@ mod tests {
     fn genes_stay_in_their_ranges_and_colours_are_8_bit() {
         let aim = Aim { label: 0, target: None };
         let stream = Streams::new(0, "test").stream(0, 0, "evolution");
-        let mut evolution = Evolution::new(0, 0, aim, 40, 3, 8, stream);
+        let mut evolution = Evolution::new(0, 0, aim, 40, 3, [4, 16], stream);
         for variant in [Variant::Rand1, Variant::Best1Bin, Variant::Rand1] {
             evolution.breed(variant);
             for change in evolution.changes(5) {

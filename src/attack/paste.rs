@@ -101,7 +101,7 @@ impl Attack for Paste {
     }
 
     fn pictures(&self, workshop: &mut Workshop) -> Result<Vec<Picture>> {
-        let side = super::patch::fit::picture_side(workshop.side);
+        let side = super::patch::fit::picture_side(workshop.size);
         let train = || workshop.train.ok_or_else(|| Error::usage("attack `paste` has no training images"));
         Ok(match self.content {
             Content::Given => workshop.given.cloned().into_iter().collect(),
@@ -109,7 +109,7 @@ impl Attack for Paste {
             Content::Noise => vec![Picture::noise(side, &mut workshop.streams.stream(0, 0, "noise"))],
             Content::Mean => {
                 let train = train()?;
-                let plane = train.side * train.side;
+                let plane = train.values() / 3;
                 let mean = |c: usize| {
                     let values = train.pixels.chunks_exact(plane).skip(c).step_by(3).flatten();
                     values.map(|v| f64::from(*v)).sum::<f64>() / (train.len() * plane) as f64 / 255.0
@@ -120,7 +120,7 @@ impl Attack for Paste {
                 let (train, target) = (train()?, workshop.target()?);
                 let of_class = (0..train.len()).filter(|i| train.labels[*i] == target).take(MOST_PICTURES);
                 let pictures: Vec<Picture> =
-                    of_class.map(|i| Picture::from_rgb_u8(train.side, train.image(i))).collect::<Result<_>>()?;
+                    of_class.map(|i| Picture::middle_u8(train.size, train.image(i))).collect::<Result<_>>()?;
                 if pictures.is_empty() {
                     let name = train.classes.get(target).map_or("", String::as_str);
                     return Err(Error::usage(format!("none of the training images shows class {target}, `{name}`")));

@@ -47,8 +47,8 @@ pub trait Attack: Send + Sync {
         Ok(())
     }
 
-    /// Refuses parameters that make no sense on images of so many pixels a side, with their range.
-    fn check_side(&self, _: usize) -> Result<(), String> {
+    /// Refuses parameters that make no sense on images of this height and width, with their range.
+    fn check_size(&self, _: [usize; 2]) -> Result<(), String> {
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub struct Workshop<'a> {
     /// What the attack wants.
     pub goal: Goal,
     /// Height and width of the images in pixels.
-    pub side: usize,
+    pub size: [usize; 2],
     /// A picture that the sweep names.
     pub given: Option<&'a Picture>,
     /// Random streams of this work, apart from those of any cell.

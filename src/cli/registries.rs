@@ -6,6 +6,7 @@ use crate::config::{Place, UNPINNED};
 use crate::data::DATASETS;
 use crate::error::{Error, Result};
 use crate::model::MODELS;
+use crate::size;
 use std::io::Write;
 
 /// Prints the models that are known by name; loads nothing.
@@ -31,7 +32,7 @@ pub fn models() -> Result<()> {
             entry.name.into(),
             f.family.clone(),
             f.own.get("width").map_or_else(String::new, |w| w.to_string()),
-            f.side.to_string(),
+            size::text(f.size),
             f.classes.to_string(),
             f.sha256.as_deref().unwrap_or(UNPINNED).into(),
             accuracy,

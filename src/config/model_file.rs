@@ -1,6 +1,6 @@
 //! The model file: one network with the place and digest of its weights.
 
-use super::reader::{self, Problems, Table};
+use super::reader::{self, At, Problems, Table};
 use crate::error::{Result, hint};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ pub struct ModelFile {
     pub own: BTreeMap<&'static str, KeyValue>,
     /// Number of classes.
     pub classes: usize,
-    /// Height and width of the images in pixels.
-    pub side: usize,
-    /// Length that a picture's short side is brought to before the square is cut; not given: the sweep's default.
+    /// Height and width of the images in pixels: `side`, or `size`.
+    pub size: [usize; 2],
+    /// Length that the short side of what is cut from a picture has before the cut; not given: the sweep's default.
     pub resize: Option<usize>,
     /// Subtracted from each channel of an image in [0,1].
     pub mean: [f64; 3],
@@ -214,7 +214,8 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         false => top.required_text("family").map(|family| family.value),
     };
     let own = own_values(top, own);
-    let (classes, side, resize) = (top.count("classes"), top.count("side"), top.count("resize"));
+    let (classes, resize) = (top.count("classes"), top.count("resize"));
+    let size = size(top);
     let is_onnx = family.as_deref() == Some(ONNX);
     let (mean, std) = match top.peek("mean") {
         Some(_) if is_onnx => inside(top),
@@ -231,18 +232,10 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let place = place(top);
     let sha256 = sha256(top);
     let (published, robust) = (published(top), robust(top));
-    let size = |key: &'static str, found: Option<super::At<u64>>, most: u64| {
-        let value = found.as_ref().map_or(0, |v| v.value);
-        if value == 0 || value > most {
-            let line = found.map_or(top.line, |v| v.line);
-            top.problem(line, format!("`{key}`: expected a whole number from 1 to {most}"));
-        }
-        value as usize
-    };
     Some(ModelFile {
-        classes: size("classes", classes, 100_000),
-        side: size("side", side, MOST_SIDE),
-        resize: resize.map(|r| size("resize", Some(r), MOST_SIDE)),
+        classes: whole(top, "classes", classes, 100_000),
+        size,
+        resize: resize.map(|r| whole(top, "resize", Some(r), MOST_SIDE)),
         family: family?,
         own,
         mean,
@@ -254,6 +247,37 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         published,
         robust,
     })
+}
+
+/// A number from 1 to `most`; a problem where it is none.
+fn whole(top: &Table, key: &'static str, found: Option<At<u64>>, most: u64) -> usize {
+    let value = found.as_ref().map_or(0, |v| v.value);
+    if value == 0 || value > most {
+        let line = found.map_or(top.line, |v| v.line);
+        top.problem(line, format!("`{key}`: expected a whole number from 1 to {most}"));
+    }
+    value as usize
+}
+
+/// `side`, or `size` where height and width differ: one of the two.
+fn size(top: &Table) -> [usize; 2] {
+    if !top.has("size") {
+        return [whole(top, "side", top.count("side"), MOST_SIDE); 2];
+    }
+    let sizes = top.numbers("size");
+    let line = sizes.as_ref().map_or(top.line, |s| s.line);
+    if top.count("side").is_some() {
+        top.problem(line, "`size` beside `side`: one of the two (`side` where images are squares)");
+    }
+    let is_side = |s: &f64| s.fract() == 0.0 && (1.0..=MOST_SIDE as f64).contains(s);
+    let pair = sizes.and_then(|s| <[f64; 2]>::try_from(s.value).ok()).filter(|pair| pair.iter().all(is_side));
+    if pair.is_none() {
+        top.problem(
+            line,
+            format!("`size`: expected height and width, whole numbers from 1 to {MOST_SIDE} (as [224, 192])"),
+        );
+    }
+    pair.unwrap_or([1.0; 2]).map(|side| side as usize)
 }
 
 /// Those of the families' keys that are given.

@@ -120,7 +120,7 @@ pub struct DataSpec {
     pub indices: Option<Vec<usize>>,
     /// Folder of the pictures, for datasets that are one.
     pub path: Option<At<String>>,
-    /// Length of the pictures' short side before they are cut.
+    /// Length of the short side of what is cut from pictures, before the cut.
     pub resize: Option<At<usize>>,
     /// Whether a class folder without pictures is a class all the same.
     pub allow_empty: Option<At<bool>>,

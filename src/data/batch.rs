@@ -56,8 +56,8 @@ impl<'a> Batch<'a> {
     }
 
     /// Height and width of an image in pixels.
-    pub fn side(&self) -> usize {
-        self.subset.side
+    pub fn size(&self) -> [usize; 2] {
+        self.subset.size
     }
 
     /// Where tensors live.
@@ -68,7 +68,7 @@ impl<'a> Batch<'a> {
     /// Clean images, N×3×H×W in [0,1].
     pub fn images(&self, rows: &[usize]) -> Result<Tensor> {
         let pixels: Vec<u8> = rows.iter().flat_map(|r| self.subset.image(self.rows[*r])).copied().collect();
-        to_tensor(&pixels, self.subset.side, self.device)
+        to_tensor(&pixels, self.subset.size, self.device)
     }
 
     /// Whether a row is to be attacked from a point already found.
@@ -84,14 +84,14 @@ impl<'a> Batch<'a> {
             self.starts.and_then(|s| s[image].clone()).unwrap_or_else(clean)
         };
         let values: Vec<f32> = rows.iter().flat_map(start).collect();
-        let side = self.subset.side;
-        up(values, (rows.len(), 3, side, side), self.device)
+        let [height, width] = self.subset.size;
+        up(values, (rows.len(), 3, height, width), self.device)
     }
 }
 
-/// 8-bit images as a tensor N×3×side×side in [0,1]: `v / 255` in f32, as PyTorch's `ToTensor`.
-pub fn to_tensor(pixels: &[u8], side: usize, device: &Device) -> Result<Tensor> {
-    let values = 3 * side * side;
+/// 8-bit images as a tensor N×3×height×width in [0,1]: `v / 255` in f32, as PyTorch's `ToTensor`.
+pub fn to_tensor(pixels: &[u8], size: [usize; 2], device: &Device) -> Result<Tensor> {
+    let values = 3 * size[0] * size[1];
     // they cross as bytes
-    to_unit(&up(pixels.to_vec(), (pixels.len() / values, values), device)?, side)
+    to_unit(&up(pixels.to_vec(), (pixels.len() / values, values), device)?, size)
 }

@@ -1,4 +1,4 @@
-//! Grey canvases of the network's side, which show no class: where class maximisation begins. Each has its number, and with
+//! Grey canvases of the network's size, which show no class: where class maximisation begins. Each has its number, and with
 //! it random numbers of its own, so `take` says how many seeds there are.
 
 use super::dataset::Dataset;

@@ -69,10 +69,10 @@ pub fn find(name: &str) -> Result<&'static Dataset> {
 impl Subset {
     /// From the copy that a run keeps, if that is what the record says, to the digest.
     pub fn of(inputs: Inputs, record: &DataRecord) -> Option<Subset> {
-        let Inputs { examples, labels, classes, side, pixels } = inputs;
+        let Inputs { examples, labels, classes, size, pixels } = inputs;
         let sound = labels.len() == examples.len() && !classes.is_empty();
         let labelled = find(&record.name).ok()?.labelled;
-        let subset = Subset { labelled, ..Subset::new(examples, labels, pixels, side, classes) };
+        let subset = Subset { labelled, ..Subset::new(examples, labels, pixels, size, classes) };
         (sound && subset.digest == record.digest).then_some(subset)
     }
 }

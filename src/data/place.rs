@@ -47,15 +47,15 @@ impl Place<'_> {
         Error::usage(format!("dataset `{}`: no size to prepare its pictures for", self.dataset))
     }
 
-    /// Bytes of so many squares, if there is room for them: asked before any picture is read.
-    pub(super) fn room(&self, images: usize, side: usize) -> Result<usize> {
+    /// Bytes of so many images, if there is room for them: asked before any picture is read.
+    pub(super) fn room(&self, images: usize, [height, width]: [usize; 2]) -> Result<usize> {
         let refuse = |why: String| {
             Error::usage(format!(
-                "dataset `{}`: {images} images of {side}×{side} pixels are {why} (hint: `take` fewer)",
+                "dataset `{}`: {images} images of {width}×{height} pixels are {why} (hint: `take` fewer)",
                 self.dataset
             ))
         };
-        let bytes = images.checked_mul(3 * side * side).filter(|bytes| *bytes <= MOST_PIXELS);
+        let bytes = images.checked_mul(3 * height * width).filter(|bytes| *bytes <= MOST_PIXELS);
         let bytes = bytes.ok_or_else(|| refuse(format!("more than {} GiB", MOST_PIXELS >> 30)))?;
         // that memory is not touched; without this the allocation would end the process
         let granted = Vec::<u8>::new().try_reserve_exact(bytes);
@@ -90,7 +90,7 @@ pub(super) enum Pictures {
     Pixels { side: usize, pixels: Vec<u8> },
     /// One file each.
     Files(Vec<PathBuf>),
-    /// As many grey canvases as are asked for, of the side of the network.
+    /// As many grey canvases as are asked for, of the size that the network takes.
     Canvases,
 }
 
@@ -102,10 +102,10 @@ impl Split {
             place.room(examples.len(), crop)?;
         }
         let mut preparation = choice.preparation;
-        let (side, pixels) = match (pictures, choice.preparation) {
+        let (size, pixels) = match (pictures, choice.preparation) {
             (Pictures::Pixels { side, pixels }, _) => {
                 let values = 3 * side * side;
-                (side, examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
+                ([side; 2], examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
             }
             (Pictures::Files(files), Some(asked)) => {
                 let asked = asked.settled(|| picture::read_size(&files[0]))?;
@@ -116,12 +116,12 @@ impl Split {
                 (asked.crop, pixels)
             }
             (Pictures::Canvases, Some(Preparation { crop, .. })) => {
-                (crop, vec![GREY; examples.len() * 3 * crop * crop])
+                (crop, vec![GREY; examples.len() * 3 * crop[0] * crop[1]])
             }
             (Pictures::Files(_) | Pictures::Canvases, None) => return Err(place.without_size()),
         };
         let labels = examples.iter().map(|i| labels[*i]).collect();
-        Ok(Subset { preparation, ..Subset::new(examples, labels, pixels, side, classes) })
+        Ok(Subset { preparation, ..Subset::new(examples, labels, pixels, size, classes) })
     }
 }
 

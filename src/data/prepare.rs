@@ -1,7 +1,8 @@
-//! From a picture of any size to the square that a network takes.
+//! From a picture of any size to the one that a network takes.
 
 use super::{picture, resize};
 use crate::error::{Error, Result};
+use crate::size;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::path::Path;
@@ -11,18 +12,18 @@ use std::path::Path;
 pub struct Preparation {
     /// What is done to their size.
     pub size: Size,
-    /// Side of the square that is cut from the middle.
-    pub crop: usize,
+    /// Height and width of what is cut from the middle.
+    pub crop: [usize; 2],
 }
 
 /// What is done to the size of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// Their short side is brought to this.
+    /// They cover what is cut enlarged so that its short side has this length: of a square, their short side has it.
     Resized(usize),
-    /// Nothing: they have the side of the square.
+    /// Nothing: they have the size of the cut.
     AsStored,
-    /// Nothing where the first picture of the split has the side of the square, else their short side is brought to this.
+    /// Nothing where the first picture of the split has the size of the cut, else they are resized to this.
     /// Nobody asked for it, so pictures that were made for the network are left alone.
     Usual(usize),
 }
@@ -34,21 +35,28 @@ const MOST_RESIZE: usize = 4096;
 const MUCH: usize = 4;
 
 impl Preparation {
-    /// Pictures whose short side is brought to `resize`. `Err` says what cannot be.
-    pub fn new(resize: usize, crop: usize) -> Result<Preparation, String> {
+    /// Pictures that are resized to `resize`. `Err` says what cannot be.
+    pub fn new(resize: usize, crop: [usize; 2]) -> Result<Preparation, String> {
+        let short = crop[0].min(crop[1]);
+        let what = if crop[0] == crop[1] { "side" } else { "short side" };
         match resize {
             0 => Err("`resize` is the length of the short side: 1 at least".into()),
             r if r > MOST_RESIZE => Err(format!("`resize` is {r}, more than {MOST_RESIZE}")),
-            r if r < crop => Err(format!(
-                "`resize` is {r}, less than the side of {crop} that the models take: pictures would need padding \
-                 (hint: resize = {crop} or more)"
+            r if r < short => Err(format!(
+                "`resize` is {r}, less than the {what} of {short} that the models take: pictures would need padding \
+                 (hint: resize = {short} or more)"
             )),
             _ => Ok(Preparation { size: Size::Resized(resize), crop }),
         }
     }
 
-    /// The same where the sweep does not ask for it ([`Size::Usual`]).
-    pub fn usual(resize: usize, crop: usize) -> Result<Preparation, String> {
+    /// Images that are made in the size that the network takes.
+    pub fn unresized(crop: [usize; 2]) -> Result<Preparation, String> {
+        Preparation::new(crop[0].min(crop[1]), crop)
+    }
+
+    /// The same as [`Preparation::new`] where the sweep does not ask for it ([`Size::Usual`]).
+    pub fn usual(resize: usize, crop: [usize; 2]) -> Result<Preparation, String> {
         Preparation::new(resize, crop).map(|asked| Preparation { size: Size::Usual(resize), ..asked })
     }
 
@@ -56,16 +64,21 @@ impl Preparation {
     /// for. Which pictures are taken does not, so a picture becomes the same image in every subset.
     pub fn settled(self, first: impl FnOnce() -> Result<(u32, u32)>) -> Result<Preparation> {
         let Size::Usual(resize) = self.size else { return Ok(self) };
-        let side = self.crop as u32;
-        let size = if first()? == (side, side) { Size::AsStored } else { Size::Resized(resize) };
+        let size = if first()? == self.pixels() { Size::AsStored } else { Size::Resized(resize) };
         Ok(Preparation { size, ..self })
+    }
+
+    /// Width and height of what is cut, as pictures say their size.
+    fn pixels(&self) -> (u32, u32) {
+        let [height, width] = self.crop;
+        (width as u32, height as u32)
     }
 
     /// As it stands in a cell.
     pub fn text(&self) -> String {
-        let crop = self.crop;
+        let crop = size::text(self.crop);
         match self.size {
-            Size::AsStored => format!("side={crop} as stored decoder={}", picture::DECODER),
+            Size::AsStored => format!("{} as stored decoder={}", size::named(self.crop), picture::DECODER),
             Size::Resized(resize) | Size::Usual(resize) => {
                 format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
             }
@@ -73,54 +86,58 @@ impl Preparation {
     }
 
     /// As it stands in a cell whose images are made for the network, not read.
-    pub fn side_text(&self) -> String {
-        format!("side={}", self.crop)
+    pub fn size_text(&self) -> String {
+        size::named(self.crop)
     }
 
-    /// From [`Preparation::text`], of whatever decoder, or [`Preparation::side_text`].
+    /// From [`Preparation::text`], of whatever decoder, or [`Preparation::size_text`].
     pub fn parse(text: &str) -> Option<Preparation> {
-        if let Some(side) = text.strip_prefix("side=") {
-            let (side, stored) = side.split_once(" as stored decoder=").map_or((side, false), |(side, _)| (side, true));
-            let made = side.parse().ok().and_then(|side| Preparation::new(side, side).ok())?;
+        if let Some(crop) = text.strip_prefix("side=").or_else(|| text.strip_prefix("size=")) {
+            let (crop, stored) = crop.split_once(" as stored decoder=").map_or((crop, false), |(crop, _)| (crop, true));
+            let made = size::parse(crop).and_then(|crop| Preparation::unresized(crop).ok())?;
             return Some(if stored { Preparation { size: Size::AsStored, ..made } } else { made });
         }
         let (sizes, _) = text.split_once(" bilinear (Pillow) decoder=")?;
         let (resize, crop) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
-        Preparation::new(resize.parse().ok()?, crop.parse().ok()?).ok()
+        Preparation::new(resize.parse().ok()?, size::parse(crop)?).ok()
     }
 
-    /// The square of one picture, 3×crop×crop. `Err` says why it has none.
-    pub fn square(&self, picture: &RgbImage) -> Result<Vec<u8>, String> {
-        let crop = self.crop;
+    /// What is cut of one picture, 3×height×width. `Err` says why that is nothing.
+    pub fn cut(&self, picture: &RgbImage) -> Result<Vec<u8>, String> {
         match self.size {
             Size::Resized(resize) | Size::Usual(resize) => {
-                Ok(planes(&resize::short_side_and_centre(picture, resize, crop)))
+                Ok(planes(&resize::covering_and_centre(picture, resize, self.crop)))
             }
-            Size::AsStored if picture.dimensions() == (crop as u32, crop as u32) => Ok(planes(picture.as_raw())),
-            Size::AsStored => Err(format!(
-                "{}×{} pixels, where the first picture of the dataset has the models' {crop}×{crop} (hint: `resize = \
-                 {crop}` brings all to one size)",
-                picture.width(),
-                picture.height()
-            )),
+            Size::AsStored if picture.dimensions() == self.pixels() => Ok(planes(picture.as_raw())),
+            Size::AsStored => {
+                let (width, height) = self.pixels();
+                Err(format!(
+                    "{}×{} pixels, where the first picture of the dataset has the models' {width}×{height} (hint: \
+                     `resize = {}` brings all to one size)",
+                    picture.width(),
+                    picture.height(),
+                    width.min(height)
+                ))
+            }
         }
     }
 
-    /// The squares of many files, decoded in parallel, and what has to be said of them; those that cannot be read are the
+    /// What is cut of many files, decoded in parallel, and what has to be said of them; those that cannot be read are the
     /// error.
     pub fn read_all(&self, paths: &[&Path]) -> Result<(Vec<u8>, Option<String>)> {
         let read = |path: &&Path| {
             let picture = picture::read_rgb(path)?;
-            Ok(picture.and_then(|picture| Ok((picture.dimensions(), self.square(&picture)?))))
+            Ok(picture.and_then(|picture| Ok((picture.dimensions(), self.cut(&picture)?))))
         };
-        let squares: Vec<Result<Result<Square, String>>> = paths.par_iter().map(read).collect();
-        let (mut pixels, mut unreadable) = (Vec::with_capacity(paths.len() * 3 * self.crop * self.crop), Vec::new());
+        let cuts: Vec<Result<Result<Cut, String>>> = paths.par_iter().map(read).collect();
+        let [height, width] = self.crop;
+        let (mut pixels, mut unreadable) = (Vec::with_capacity(paths.len() * 3 * height * width), Vec::new());
         let mut enlarged = Enlarged::by(self);
-        for (path, square) in paths.iter().zip(squares) {
-            match square? {
-                Ok((size, square)) => {
+        for (path, cut) in paths.iter().zip(cuts) {
+            match cut? {
+                Ok((size, cut)) => {
                     enlarged.see(size, || picture::name(path));
-                    pixels.extend(square);
+                    pixels.extend(cut);
                 }
                 Err(problem) => unreadable.push((picture::name(path), problem)),
             }
@@ -130,14 +147,14 @@ impl Preparation {
     }
 }
 
-/// Width and height of a picture, and its square.
-pub type Square = ((u32, u32), Vec<u8>);
+/// Width and height of a picture, and what is cut of it.
+pub type Cut = ((u32, u32), Vec<u8>);
 
 /// Pictures that are enlarged [`MUCH`].
 pub struct Enlarged {
     /// 0: none is resized.
     resize: usize,
-    crop: usize,
+    crop: [usize; 2],
     seen: usize,
     count: usize,
     /// The smallest of them, its width and height.
@@ -156,25 +173,31 @@ impl Enlarged {
 
     /// Looks at a picture of this width and height.
     pub fn see(&mut self, size: (u32, u32), name: impl FnOnce() -> String) {
-        let short = |size: (u32, u32)| size.0.min(size.1);
         self.seen += 1;
-        if self.resize < MUCH * short(size) as usize {
+        let times = self.times(size);
+        if times < MUCH as f64 {
             return;
         }
         self.count += 1;
-        if self.least.as_ref().is_none_or(|(_, least)| short(size) < short(*least)) {
+        if self.least.as_ref().is_none_or(|(_, least)| times > self.times(*least)) {
             self.least = Some((name(), size));
         }
+    }
+
+    /// How many times such a picture is enlarged.
+    fn times(&self, (width, height): (u32, u32)) -> f64 {
+        let [most_height, most_width] = resize::covered(self.resize, self.crop);
+        (most_width as f64 / f64::from(width)).max(most_height as f64 / f64::from(height))
     }
 
     /// How many, and the smallest; `None`: none.
     pub fn text(&self) -> Option<String> {
         let (name, (width, height)) = self.least.as_ref()?;
-        let Enlarged { resize, crop, seen, count, .. } = self;
-        let times = *resize as f64 / f64::from(*width.min(height));
+        let Enlarged { resize, crop: [h, w], seen, count, .. } = self;
+        let times = self.times((*width, *height));
         Some(format!(
             "resize = {resize} enlarges {count} of {seen} pictures {MUCH} times or more, at most {times:.1} times ({name}: \
-             {width}×{height} pixels), and the models see the middle {crop}×{crop} of that (hint: pictures as large as \
+             {width}×{height} pixels), and the models see the middle {w}×{h} of that (hint: pictures as large as \
              the models take, or another `resize`)"
         ))
     }
@@ -207,10 +230,10 @@ mod tests {
 
     #[test]
     fn a_preparation_is_read_back_from_its_text() {
-        let preparation = Preparation::new(256, 227).unwrap();
+        let preparation = Preparation::new(256, [227; 2]).unwrap();
         assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
-        assert_eq!(Preparation::parse("side=32"), Preparation::new(32, 32).ok());
-        let stored = Preparation { size: Size::AsStored, crop: 32 };
+        assert_eq!(Preparation::parse("side=32"), Preparation::new(32, [32; 2]).ok());
+        let stored = Preparation { size: Size::AsStored, crop: [32; 2] };
         assert_eq!(Preparation::parse(&stored.text()), Some(stored));
         assert_eq!(Preparation::parse(""), None);
         assert_eq!(Preparation::parse("resize=9 crop=10 bilinear (Pillow) decoder=x"), None);
@@ -218,18 +241,18 @@ mod tests {
 
     #[test]
     fn the_first_picture_decides_where_nothing_is_asked_for() {
-        let usual = Preparation::usual(256, 32).unwrap();
+        let usual = Preparation::usual(256, [32; 2]).unwrap();
         let settled = |size| usual.settled(|| Ok(size)).unwrap();
-        assert_eq!(settled((32, 32)), Preparation { size: Size::AsStored, crop: 32 });
-        assert_eq!(settled((32, 33)), Preparation::new(256, 32).unwrap());
-        let asked = Preparation::new(256, 32).unwrap();
+        assert_eq!(settled((32, 32)), Preparation { size: Size::AsStored, crop: [32; 2] });
+        assert_eq!(settled((32, 33)), Preparation::new(256, [32; 2]).unwrap());
+        let asked = Preparation::new(256, [32; 2]).unwrap();
         assert_eq!(asked.settled(|| unreachable!("it is asked for")).unwrap(), asked);
         assert_eq!(usual.text(), asked.text());
     }
 
     #[test]
     fn padding_is_refused_with_the_way_out() {
-        assert!(Preparation::new(224, 227).unwrap_err().contains("resize = 227 or more"));
-        assert!(Preparation::new(0, 0).is_err() && Preparation::new(5000, 1).is_err());
+        assert!(Preparation::new(224, [227; 2]).unwrap_err().contains("resize = 227 or more"));
+        assert!(Preparation::new(0, [0; 2]).is_err() && Preparation::new(5000, [1; 2]).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! Short side to a size, then the centre: torchvision's `Resize` and `CenterCrop` on 8-bit pictures, to the bit.
+//! A picture brought to a size, then its centre: torchvision's `Resize` and `CenterCrop` on 8-bit pictures, to the bit. Those
+//! know a length for the short side alone, which is for squares; what covers a rectangle is said at [`covered`].
 //!
 //! The resampling is Pillow's antialiased `BILINEAR` (its `Resample.c`): weights of a triangle that widens when shrinking,
 //! as integers of 22 fractional bits; first along rows, then along columns, with 8-bit values between. No crate gives
@@ -9,28 +10,41 @@ use image::RgbImage;
 /// Fractional bits of a weight: 32, less 8 of a pixel, less 2 for sums (Pillow's `PRECISION_BITS`).
 const BITS: u32 = 32 - 8 - 2;
 
-/// The picture with its short side at `resize`, and of that the middle `crop`×`crop` pixels, row by row in RGB.
-/// `crop` is at most `resize`.
-pub fn short_side_and_centre(picture: &RgbImage, resize: usize, crop: usize) -> Vec<u8> {
+/// Height and width of what a picture is made to cover before `crop`, height and width, is cut from its middle: the crop
+/// enlarged so that its short side has the length `resize`, which is no less; the long side cut off to a whole number.
+pub fn covered(resize: usize, crop: [usize; 2]) -> [usize; 2] {
+    let short = crop[0].min(crop[1]).max(1);
+    crop.map(|side| side * resize / short)
+}
+
+/// The picture as small as it covers [`covered`], its shape kept, and of that the middle `crop`, row by row in RGB. It then has
+/// the height or the width that is to be covered; of a square, its short side has the length `resize`.
+pub fn covering_and_centre(picture: &RgbImage, resize: usize, crop: [usize; 2]) -> Vec<u8> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    // the long side is cut off to a whole number, as Python's int() does
-    let scaled = |side: usize| side * resize / width.min(height);
-    let window = |side: usize| Window { from: side, to: scaled(side), first: centre(scaled(side), crop), take: crop };
-    let (columns, rows) = (window(width).taps(), window(height).taps());
+    let [most_height, most_width] = covered(resize, crop);
+    // which of the two sides is enlarged more
+    let (to, of) = if most_height * width > most_width * height { (most_height, height) } else { (most_width, width) };
+    // the other is cut off to a whole number, as Python's int() does
+    let window = |from: usize, take: usize| {
+        let to = from * to / of;
+        Window { from, to, first: centre(to, take), take }
+    };
+    let (columns, rows) = (window(width, crop[1]).taps(), window(height, crop[0]).taps());
     // rows that some tap of the second pass reads
     let top = rows.iter().map(|t| t.first).min().unwrap_or(0);
     let bottom = rows.iter().map(|t| t.first + t.weights.len()).max().unwrap_or(0);
     let source = picture.as_raw();
-    let mut between = Vec::with_capacity((bottom - top) * crop * 3);
+    let [_, cut] = crop;
+    let mut between = Vec::with_capacity((bottom - top) * cut * 3);
     for y in top..bottom {
         for tap in &columns {
             between.extend(tap.apply(|i| &source[(y * width + i) * 3..]));
         }
     }
-    let mut result = Vec::with_capacity(crop * crop * 3);
+    let mut result = Vec::with_capacity(rows.len() * cut * 3);
     for tap in &rows {
-        for x in 0..crop {
-            result.extend(tap.apply(|i| &between[((i - top) * crop + x) * 3..]));
+        for x in 0..cut {
+            result.extend(tap.apply(|i| &between[((i - top) * cut + x) * 3..]));
         }
     }
     result
@@ -117,7 +131,7 @@ mod tests {
             (3, 640, 427, 256, 227, "4b77d0306bd80e603d9deabc74dc1533110820f07712ee91b423ec1870d72d05"),
             (4, 256, 256, 256, 224, "05177139afda308bfdec4b19144d93974497d9a7da9a66ff505bdb8febbee253"),
         ] {
-            let prepared = short_side_and_centre(&picture(seed, width, height), resize, crop);
+            let prepared = covering_and_centre(&picture(seed, width, height), resize, [crop; 2]);
             assert_eq!(digest::sha256(&prepared), expected, "{width}x{height}");
         }
     }
@@ -131,6 +145,6 @@ mod tests {
     #[test]
     fn a_very_long_picture_costs_no_more_than_its_crop() {
         let grey = RgbImage::from_pixel(1, 60_000, Rgb([7, 8, 9]));
-        assert_eq!(short_side_and_centre(&grey, 256, 2), [7, 8, 9].repeat(4));
+        assert_eq!(covering_and_centre(&grey, 256, [2; 2]), [7, 8, 9].repeat(4));
     }
 }

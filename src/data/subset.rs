@@ -11,10 +11,10 @@ pub struct Subset {
     pub examples: Vec<usize>,
     /// True classes.
     pub labels: Vec<usize>,
-    /// N×3×side×side, RGB.
+    /// N×3×height×width, RGB.
     pub pixels: Vec<u8>,
     /// Height and width of an image in pixels.
-    pub side: usize,
+    pub size: [usize; 2],
     /// Names of the classes, by label.
     pub classes: Vec<String>,
     /// SHA-256 of indices, labels and pixels.
@@ -31,8 +31,14 @@ pub struct Subset {
 
 impl Subset {
     /// A subset with its digest.
-    pub fn new(examples: Vec<usize>, labels: Vec<usize>, pixels: Vec<u8>, side: usize, classes: Vec<String>) -> Subset {
-        let mut text = format!("3x{side}x{side}\n").into_bytes();
+    pub fn new(
+        examples: Vec<usize>,
+        labels: Vec<usize>,
+        pixels: Vec<u8>,
+        size: [usize; 2],
+        classes: Vec<String>,
+    ) -> Subset {
+        let mut text = format!("3x{}x{}\n", size[0], size[1]).into_bytes();
         for (example, label) in examples.iter().zip(&labels) {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());
         }
@@ -41,7 +47,7 @@ impl Subset {
             examples,
             labels,
             pixels,
-            side,
+            size,
             classes,
             labelled: true,
             sources: Vec::new(),
@@ -65,9 +71,9 @@ impl Subset {
         self.labels.is_empty()
     }
 
-    /// Number of values of one image, 3·side².
+    /// Number of values of one image, 3·height·width.
     pub fn values(&self) -> usize {
-        3 * self.side * self.side
+        3 * self.size[0] * self.size[1]
     }
 
     /// As it is kept beside the cells of a run.
@@ -76,12 +82,12 @@ impl Subset {
             examples: self.examples.clone(),
             labels: self.labels.clone(),
             classes: self.classes.clone(),
-            side: self.side,
+            size: self.size,
             pixels: self.pixels.clone(),
         }
     }
 
-    /// The 8-bit pixels of image `i`, 3×side×side.
+    /// The 8-bit pixels of image `i`, 3×height×width.
     pub fn image(&self, i: usize) -> &[u8] {
         &self.pixels[i * self.values()..(i + 1) * self.values()]
     }

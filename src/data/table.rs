@@ -318,24 +318,24 @@ impl Table {
         }
         let preparation = choice.preparation.filter(|_| self.side.is_none());
         let preparation: Option<Preparation> = preparation.map(|p| p.settled(|| opened.first_size())).transpose()?;
-        let side = self.side.or(preparation.map(|p| p.crop));
-        let side = side.ok_or_else(|| place.without_size())?;
-        let square = |picture: &RgbImage| match preparation {
-            Some(preparation) => preparation.square(picture),
-            None if picture.dimensions() == (side as u32, side as u32) => Ok(prepare::planes(picture.as_raw())),
-            None => Err(format!("{}×{} pixels, expected {side}×{side}", picture.width(), picture.height())),
+        let size = self.side.map(|side| [side; 2]).or(preparation.map(|p| p.crop));
+        let size @ [height, width] = size.ok_or_else(|| place.without_size())?;
+        let cut = |picture: &RgbImage| match preparation {
+            Some(preparation) => preparation.cut(picture),
+            None if picture.dimensions() == (width as u32, height as u32) => Ok(prepare::planes(picture.as_raw())),
+            None => Err(format!("{}×{} pixels, expected {width}×{height}", picture.width(), picture.height())),
         };
         let mut enlarged = preparation.as_ref().map(Enlarged::by);
-        let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; place.room(examples.len(), side)?]);
+        let (mut labels, mut pixels) = (vec![0; examples.len()], vec![0; place.room(examples.len(), size)?]);
         let mut unreadable = Vec::new();
         for part in opened.parts(&examples) {
             let rows = part.shard.read(part.group, &part.rows)?;
             let decode = |row: &Row| {
                 let picture = picture::decode_rgb(&row.picture)?;
-                Ok((picture.dimensions(), square(&picture)?))
+                Ok((picture.dimensions(), cut(&picture)?))
             };
-            let squares: Vec<Result<prepare::Square, String>> = rows.par_iter().map(decode).collect();
-            for ((k, row), made) in part.places.iter().zip(&rows).zip(squares) {
+            let cuts: Vec<Result<prepare::Cut, String>> = rows.par_iter().map(decode).collect();
+            for ((k, row), made) in part.places.iter().zip(&rows).zip(cuts) {
                 let wrong = |problem| part.shard.wrong(format!("row {}: {problem}", row.row));
                 labels[*k] = meaning.class(row.label).map_err(wrong)?;
                 match made {
@@ -348,7 +348,7 @@ impl Table {
             }
         }
         prepare::all_read(&unreadable)?;
-        let subset = Subset::new(examples, labels, pixels, side, meaning.classes);
+        let subset = Subset::new(examples, labels, pixels, size, meaning.classes);
         enlarged.and_then(|e| e.text()).into_iter().for_each(|text| place.note(text));
         Ok(Subset { sources: opened.sources, preparation, ..subset })
     }

@@ -203,8 +203,8 @@ impl Bench<'_> {
     }
 
     fn verdicts(&self, images: Vec<Pixels>) -> Result<Vec<Verdict>> {
-        let (trial, side) = (self.trial, self.trial.subset.side);
-        predict_stored(trial.engine, &join(images, trial.witness), side, trial.device, trial.batch)
+        let (trial, size) = (self.trial, self.trial.subset.size);
+        predict_stored(trial.engine, &join(images, trial.witness), size, trial.device, trial.batch)
     }
 
     /// The distance from success at the unrounded iterate, where rounding cannot decide: it is more than rounding by d can
@@ -261,18 +261,18 @@ impl Bench<'_> {
         image: &[f32],
         gradient: Option<&[f32]>,
     ) -> std::result::Result<Pixels, &'static str> {
-        let clean = self.clean[row];
+        let (clean, size) = (self.clean[row], self.trial.subset.size);
         if image.iter().any(|v| !v.is_finite()) {
             return Err(NOT_FINITE);
         }
-        if !threat.contains(image, &to_floats(clean)) {
+        if !threat.contains(image, &to_floats(clean), size) {
             return Err(OUTSIDE);
         }
         match self.trial.witness {
             WitnessKind::F32 => Ok(Pixels::F32(image.to_vec())),
             WitnessKind::U8 => {
                 let rounded = threat.quantise(image, clean, gradient);
-                if threat.contains_u8(&rounded, clean) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
+                if threat.contains_u8(&rounded, clean, size) { Ok(Pixels::U8(rounded)) } else { Err(OUTSIDE) }
             }
         }
     }

@@ -90,7 +90,7 @@ impl Bench<'_> {
         };
         let shorter: Vec<Vec<u8>> = which.par_iter().enumerate().map(shorter).collect();
         for (k, image) in which.iter().zip(&shorter) {
-            if threat.contains_u8(image, self.clean[rows[*k]]) {
+            if threat.contains_u8(image, self.clean[rows[*k]], self.trial.subset.size) {
                 found[*k] = Place::Inside;
             }
         }
@@ -106,7 +106,7 @@ impl Bench<'_> {
         let mut asked = Vec::new();
         for which in which.chunks(trial.batch) {
             let images = select(rounded, which)?;
-            let verdicts = predict(trial.engine, &pixels::to_unit(&images, subset.side)?)?;
+            let verdicts = predict(trial.engine, &pixels::to_unit(&images, subset.size)?)?;
             let bytes = down::<u8>(&images)?;
             let stored = bytes.chunks(subset.values()).map(|image| Pixels::U8(image.to_vec()));
             asked.extend(stored.zip(verdicts));

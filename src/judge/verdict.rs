@@ -56,21 +56,22 @@ pub fn predict(engine: &dyn Engine, images: &Tensor) -> Result<Vec<Verdict>> {
 pub fn predict_stored(
     engine: &dyn Engine,
     images: &Witnesses,
-    side: usize,
+    size: [usize; 2],
     device: &Device,
     batch: usize,
 ) -> Result<Vec<Verdict>> {
-    let values = 3 * side * side;
+    let [height, width] = size;
+    let values = 3 * height * width;
     let mut verdicts = Vec::new();
     match images {
         Witnesses::U8(pixels) => {
             for chunk in pixels.chunks(batch * values) {
-                verdicts.extend(predict(engine, &data::to_tensor(chunk, side, device)?)?);
+                verdicts.extend(predict(engine, &data::to_tensor(chunk, size, device)?)?);
             }
         }
         Witnesses::F32(pixels) => {
             for chunk in pixels.chunks(batch * values) {
-                let shape = (chunk.len() / values, 3, side, side);
+                let shape = (chunk.len() / values, 3, height, width);
                 verdicts.extend(predict(engine, &bus::up(chunk.to_vec(), shape, device)?)?);
             }
         }

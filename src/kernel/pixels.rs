@@ -181,12 +181,12 @@ pub fn first_order(gradient: &Tensor, images: &Tensor, rounded: &Tensor) -> Resu
     bus::down(&moved)
 }
 
-/// 8-bit images N×values on their device as nets see them, N×3×side×side: `v / 255` in f32, as PyTorch's `ToTensor`.
+/// 8-bit images N×values on their device as nets see them, N×3×height×width: `v / 255` in f32, as PyTorch's `ToTensor`.
 ///
 /// # Errors
 /// Those of the tensor library.
-pub fn to_unit(images: &Tensor, side: usize) -> Result<Tensor> {
-    let shape = (images.elem_count() / (3 * side * side), 3, side, side);
+pub fn to_unit(images: &Tensor, [height, width]: [usize; 2]) -> Result<Tensor> {
+    let shape = (images.elem_count() / (3 * height * width), 3, height, width);
     #[cfg(feature = "cuda")]
     if images.device().is_cuda() {
         return Ok(device::to_unit(images)?.reshape(shape)?);

@@ -44,7 +44,7 @@ impl<'a> Builder<'a> {
     /// For a description, with the weights of a file, or to be listed.
     pub fn new(file: &ModelFile, weights: Option<&'a Weights<'a>>) -> Builder<'a> {
         Builder {
-            graph: Graph::new([file.side; 2], file.mean, file.std),
+            graph: Graph::new(file.size, file.mean, file.std),
             taken: weights.map(Taken::of),
             keys: file.keys.clone(),
             called: file.family.clone(),
@@ -293,10 +293,10 @@ impl<'a> Builder<'a> {
     }
 
     fn list(&mut self, name: &str, value: usize, usual: bool) -> usize {
-        if let [_, side, _] = *self.shape(value) {
+        if let [_, height, width] = *self.shape(value) {
             // what a module does behind its batch norm is part of it
             self.layers.retain(|l| l.name != name);
-            self.layers.push(Layer { name: name.into(), side, value, usual });
+            self.layers.push(Layer { name: name.into(), size: [height, width], value, usual });
         }
         value
     }

@@ -4,6 +4,7 @@ use super::family::Family;
 use super::{convnext, densenet, mobilenet, preact_resnet, resnet, squeezenet, vgg, vit, wide_resnet};
 use crate::config::{self, FamilyKey, ModelFile, ModelText};
 use crate::error::{Result, hint};
+use crate::size;
 use std::path::Path;
 
 /// Every family.
@@ -62,8 +63,8 @@ pub fn checked(file: &ModelFile) -> Result<&'static Family, String> {
     family.check_choices(file)?;
     family.check_naming(file)?;
     (family.check)(file)?;
-    let side = |problem: String| format!("images of side {}: {problem}", file.side);
-    family.network(file, None).map(|_| family).map_err(side)
+    let named = |problem: String| format!("images of {}: {problem}", size::in_words(file.size));
+    family.network(file, None).map(|_| family).map_err(named)
 }
 
 /// Keys of all families: a file is read before it is known which family it is of. Several may have the same.
@@ -87,7 +88,7 @@ mod tests {
     use std::mem::discriminant;
 
     /// Every key that is not a family's.
-    const PLAIN: &str = "family = \"f\"\nclasses = 2\nside = 32\nresize = 32\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
+    const PLAIN: &str = "family = \"f\"\nclasses = 2\nside = 32\nsize = [32, 32]\nresize = 32\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
                          hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n\
                          robust_accuracy = {}\n";
 

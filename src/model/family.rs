@@ -4,6 +4,7 @@ use super::builder::{Builder, Network};
 use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::error::hint;
+use crate::size;
 
 /// Networks that one file builds.
 pub struct Family {
@@ -39,7 +40,7 @@ impl Family {
         let mut own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
         // a file may hold other weights, too
         own += &f.state_dict.as_ref().map_or(String::new(), |key| format!("state_dict={key:?} "));
-        format!("{} {own}classes={} side={} mean={:?} std={:?}", f.family, f.classes, f.side, f.mean, f.std)
+        format!("{} {own}classes={} {} mean={:?} std={:?}", f.family, f.classes, size::named(f.size), f.mean, f.std)
     }
 
     /// Refuses tensors named as this family's are not.

@@ -10,7 +10,7 @@ pub struct Layer {
     /// As the tensors of a weight file are named: `features.18`.
     pub name: String,
     /// Height and width of its map.
-    pub side: usize,
+    pub size: [usize; 2],
     /// The value of the graph that it is ([`crate::kernel::graph::Graph::push`]).
     pub value: usize,
     /// Whether a map may be made of it where no layer is asked for: the last ReLU of a block, before any pool (Selvaraju et
@@ -18,13 +18,13 @@ pub struct Layer {
     pub usual: bool,
 }
 
-/// A map of fewer places a side shows next to nothing.
+/// A map of fewer places along its shorter side shows next to nothing.
 const LEAST_SIDE: usize = 4;
 
 /// The layer where none is asked for: the last usual one of at least 4×4, else the last of those with the largest map.
 pub fn usual(layers: &[Layer]) -> Option<&Layer> {
     let usual = || layers.iter().filter(|l| l.usual);
-    usual().rfind(|l| l.side >= LEAST_SIDE).or_else(|| usual().max_by_key(|l| l.side))
+    usual().rfind(|l| l.size[0].min(l.size[1]) >= LEAST_SIDE).or_else(|| usual().max_by_key(|l| l.places()))
 }
 
 /// The layer of maps that were stored before a layer could be chosen: the last usual one, whatever its side.
@@ -53,7 +53,7 @@ pub fn find<'a>(layers: &'a [Layer], name: &str) -> Result<&'a Layer, String> {
         let names = layers.iter().filter(|l| l.explains()).map(|l| l.name.as_str());
         return Err(format!("no layer `{name}`{}; layers with a map: {}", hint(name, names), listed(layers)));
     };
-    if layer.side < 2 {
+    if !layer.explains() {
         return Err(format!(
             "the map of layer `{name}` is 1×1, one place, and says nothing of where the network looks; layers with a map: {}",
             listed(layers)
@@ -64,7 +64,11 @@ pub fn find<'a>(layers: &'a [Layer], name: &str) -> Result<&'a Layer, String> {
 
 impl Layer {
     fn explains(&self) -> bool {
-        self.side > 1
+        self.places() > 1
+    }
+
+    fn places(&self) -> usize {
+        self.size[0] * self.size[1]
     }
 }
 
@@ -72,11 +76,11 @@ impl Layer {
 fn listed(layers: &[Layer]) -> String {
     let mut text = String::new();
     let mut all = layers.iter().filter(|l| l.explains()).peekable();
-    while let Some(Layer { name, side, .. }) = all.next() {
+    while let Some(Layer { name, size, .. }) = all.next() {
         text += name;
-        let next = all.peek().map(|l| l.side);
-        if next != Some(*side) {
-            write!(text, " ({side}×{side})").expect("a String takes all");
+        let next = all.peek().map(|l| l.size);
+        if next != Some(*size) {
+            write!(text, " ({}×{})", size[0], size[1]).expect("a String takes all");
         }
         text += if next.is_some() { ", " } else { "" };
     }

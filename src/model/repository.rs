@@ -87,8 +87,9 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         found.filter(|n| n.iter().all(|v| v.is_finite())).ok_or_else(|| missing(key))
     };
     let [channels, height, width] = triple("input_size")?;
-    let side = whole(height, MOST_SIDE).filter(|_| channels == 3.0 && height == width);
-    let side = side.ok_or_else(|| format!("input_size {channels}×{height}×{width}: expected 3×side×side"))?;
+    let size = whole(height, MOST_SIDE).zip(whole(width, MOST_SIDE)).filter(|_| channels == 3.0);
+    let size = size.ok_or_else(|| format!("input_size {channels}×{height}×{width}: expected 3×height×width"))?;
+    let short = size.0.min(size.1);
     let classes = config.get("num_classes").or_else(|| get("num_classes")).and_then(Value::as_f64);
     let classes = classes.and_then(|n| whole(n, MOST_CLASSES)).ok_or_else(|| missing("num_classes"))?;
     let (mean, std) = (triple("mean")?, triple("std")?);
@@ -97,15 +98,15 @@ fn parse(text: &str) -> Result<ModelFile, String> {
     }
     // torchvision resizes to 256 before it cuts 224, which timm writes as the share 0.875
     let share = get("crop_pct").map_or(Some(0.875), Value::as_f64).ok_or_else(|| missing("crop_pct"))?;
-    let resize = whole((side as f64 / share).floor(), MOST_SIDE).filter(|r| *r >= side);
+    let resize = whole((short as f64 / share).floor(), MOST_SIDE).filter(|r| *r >= short);
     let resize = resize.ok_or_else(|| format!("crop_pct {share}: expected a share above 0 and up to 1"))?;
     let small = format!("{architecture}_cifar");
-    let is_small = side <= SMALL && families::find(&small).is_ok();
+    let is_small = size.0.max(size.1) <= SMALL && families::find(&small).is_ok();
     Ok(ModelFile {
         family: if is_small { small } else { architecture.into() },
         own: BTreeMap::new(),
         classes,
-        side,
+        size: size.into(),
         resize: Some(resize),
         mean,
         std,
@@ -143,7 +144,10 @@ mod tests {
         let flat = CONFIG.replace("\"pretrained_cfg\": {", "").replace("}}", "}");
         for text in [CONFIG, &flat] {
             let file = parse(text).unwrap();
-            assert_eq!((file.family.as_str(), file.classes, file.side, file.resize), ("vgg16", 1000, 224, Some(256)));
+            assert_eq!(
+                (file.family.as_str(), file.classes, file.size, file.resize),
+                ("vgg16", 1000, [224; 2], Some(256))
+            );
             assert_eq!((file.mean, file.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
         }
         // without a share timm's own default counts; a CIFAR net is not resized
@@ -161,8 +165,8 @@ mod tests {
             ("\"vgg16\"", "\"swin_tiny\"", "architecture `swin_tiny` is none that is built here (known: vgg11,"),
             ("\"vgg16\"", "16", "no `architecture`"),
             ("bilinear", "bicubic", "resized by `bicubic`"),
-            ("[3, 224, 224]", "[1, 224, 224]", "expected 3×side×side"),
-            ("[3, 224, 224]", "[3, 1e99, 1e99]", "expected 3×side×side"),
+            ("[3, 224, 224]", "[1, 224, 224]", "expected 3×height×width"),
+            ("[3, 224, 224]", "[3, 1e99, 1e99]", "expected 3×height×width"),
             ("[3, 224, 224]", "[3, 224]", "no `input_size`"),
             ("0.225]", "0.0]", "every channel must be above 0"),
             ("0.875", "0", "crop_pct 0"),

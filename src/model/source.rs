@@ -132,8 +132,8 @@ impl ModelSource {
 
     /// The network of an ONNX file, held to its description.
     fn imported(&self, bytes: &[u8]) -> Result<Imported> {
-        let ModelFile { side, classes, mean, std, .. } = self.file;
-        let network = onnx::import(bytes, None, Some([side; 2]), mean, std);
+        let ModelFile { size, classes, mean, std, .. } = self.file;
+        let network = onnx::import(bytes, None, Some(size), mean, std);
         let network = network.map_err(|problem| self.weights_error(foreign(bytes).unwrap_or(problem)))?;
         match network.graph.classes() {
             n if n == classes => Ok(network),

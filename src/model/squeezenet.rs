@@ -5,6 +5,7 @@ use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Op, Window};
+use crate::size;
 
 /// A line of torchvision's `features`.
 #[derive(Clone, Copy)]
@@ -37,8 +38,10 @@ pub const FAMILY: Family =
 const SMALLEST: usize = 29;
 
 fn check(file: &ModelFile) -> Result<(), String> {
-    match file.side < SMALLEST {
-        true => Err(format!("side {} leaves nothing after three pools (hint: at least {SMALLEST})", file.side)),
+    match file.size.iter().any(|side| *side < SMALLEST) {
+        true => {
+            Err(format!("{} leaves nothing after three pools (hint: at least {SMALLEST})", size::in_words(file.size)))
+        }
         false => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use super::family::Family;
 use super::width::{WIDTH, check_width, widened};
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::kernel::graph::Window;
+use crate::size;
 
 /// A step of a table: a 3×3 convolution to so many channels, or a 2×2 max-pool.
 #[derive(Clone, Copy)]
@@ -47,8 +48,8 @@ const MLP_SIDE: usize = 7;
 const HIDDEN: usize = 4096;
 
 fn check(file: &ModelFile) -> Result<(), String> {
-    if file.side < 32 {
-        return Err(format!("side {} leaves nothing after five pools (hint: at least 32)", file.side));
+    if file.size.iter().any(|side| *side < 32) {
+        return Err(format!("{} leaves nothing after five pools (hint: at least 32)", size::in_words(file.size)));
     }
     check_width(file)
 }
@@ -98,10 +99,15 @@ fn linear_head(file: &ModelFile, net: &mut Builder, x: usize) -> Result<(), Stri
         None => &["classifier", "classifier.0", "head.fc"],
     };
     let name = names.iter().copied().find(|n| net.has(&format!("{n}.weight"))).unwrap_or(names[0]);
-    let &[channels, side, _] = net.shape(x) else { unreachable!("a map") };
+    let &[channels, height, width] = net.shape(x) else { unreachable!("a map") };
     let inputs = net.stored(&format!("{name}.weight"))?.map_or(channels, |shape| shape.get(1).copied().unwrap_or(0));
-    let pooled = (1..=side).find(|p| channels * p * p == inputs).unwrap_or(1);
-    let pooled = net.average_to(pooled, x)?;
+    let pooled = match channels * height * width == inputs {
+        true => x,
+        false => {
+            let side = (1..=height.min(width)).find(|p| channels * p * p == inputs).unwrap_or(1);
+            net.average_to(side, x)?
+        }
+    };
     let flat = net.flatten(pooled)?;
     net.linear(name, flat, file.classes).map(drop)
 }
@@ -110,10 +116,13 @@ fn linear_head(file: &ModelFile, net: &mut Builder, x: usize) -> Result<(), Stri
 /// as convolutions) and `head.fc`.
 fn mlp_head(file: &ModelFile, net: &mut Builder, x: usize) -> Result<(), String> {
     let timm = net.is_named("timm", "pre_logits.fc1.weight");
-    let &[channels, side, _] = net.shape(x) else { unreachable!("a map") };
-    if timm && side > MLP_SIDE {
+    let &[channels, height, width] = net.shape(x) else { unreachable!("a map") };
+    if timm && height.max(width) > MLP_SIDE {
         // its first layer is a convolution, which here has several places; torchvision averages the map
-        return Err(format!("timm's head on a map of side {side} is no sequence of linear layers (hint: side = 224)"));
+        return Err(format!(
+            "timm's head on a map of {} is no sequence of linear layers (hint: side = 224)",
+            size::in_words([height, width])
+        ));
     }
     let flat = channels * MLP_SIDE * MLP_SIDE;
     let layers = match timm {

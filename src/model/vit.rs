@@ -6,6 +6,7 @@ use super::convolution::Conv;
 use super::family::Family;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Activation, Op};
+use crate::size;
 
 /// Numbers a token, and heads.
 #[rustfmt::skip] // a network a row
@@ -42,9 +43,11 @@ const DEPTH: usize = 12;
 const WIDER: usize = 4;
 
 fn check(file: &ModelFile) -> Result<(), String> {
-    match file.side.is_multiple_of(PATCH) {
+    match file.size.iter().all(|side| side.is_multiple_of(PATCH)) {
         true => Ok(()),
-        false => Err(format!("side {} is no multiple of the patches' {PATCH} (hint: side = 224)", file.side)),
+        false => {
+            Err(format!("{} is no multiple of the patches' {PATCH} (hint: side = 224)", size::in_words(file.size)))
+        }
     }
 }
 

@@ -4,20 +4,20 @@ use super::picture::Picture;
 use super::place::{Mask, Placement, cos_sin, covered};
 
 impl Placement {
-    /// What a picture of `picture_side` pixels covers on an image of `side` pixels, and how it is sampled there.
-    pub fn footprint(&self, side: usize, picture_side: usize) -> Footprint {
-        Footprint::new(self, side, picture_side)
+    /// What a picture of `picture_side` pixels covers on an image of this height and width, and how it is sampled there.
+    pub fn footprint(&self, size: [usize; 2], picture_side: usize) -> Footprint {
+        Footprint::new(self, size, picture_side)
     }
 }
 
 /// What a placed picture covers. The mask is hard: a pixel is the picture's or the scene's, never a mixture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Footprint {
-    /// Side of the image.
-    side: usize,
+    /// Height and width of the image.
+    size: [usize; 2],
     /// Side of the picture.
     picture_side: usize,
-    /// Indices row·side + column of covered pixels, ascending.
+    /// Indices row·width + column of covered pixels, ascending.
     pixels: Vec<usize>,
     /// Where the taps of each covered pixel end.
     ends: Vec<usize>,
@@ -26,10 +26,11 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// The `covered(area, side)` pixels nearest to the centre: by Euclidean distance for the circle, by the larger
+    /// The `covered(area, size)` pixels nearest to the centre: by Euclidean distance for the circle, by the larger
     /// coordinate in the turned frame for the square. Ties go to the lower index.
-    pub(super) fn new(placement: &Placement, side: usize, picture_side: usize) -> Footprint {
-        let count = covered(placement.area, side);
+    pub(super) fn new(placement: &Placement, size: [usize; 2], picture_side: usize) -> Footprint {
+        let count = covered(placement.area, size);
+        let [height, width] = size;
         let (cos, sin) = cos_sin(placement.angle);
         // offset from the centre in the picture's frame, in pixels of the image
         let turned = |x: f64, y: f64| {
@@ -37,13 +38,13 @@ impl Footprint {
             (cos * dx + sin * dy, cos * dy - sin * dx)
         };
         let distance = |i: usize| {
-            let (a, b) = turned((i % side) as f64 + 0.5, (i / side) as f64 + 0.5);
+            let (a, b) = turned((i % width) as f64 + 0.5, (i / width) as f64 + 0.5);
             match placement.mask {
                 Mask::Circle => a * a + b * b,
                 Mask::Square => a.abs().max(b.abs()),
             }
         };
-        let mut nearest: Vec<(f64, usize)> = (0..side * side).map(|i| (distance(i), i)).collect();
+        let mut nearest: Vec<(f64, usize)> = (0..height * width).map(|i| (distance(i), i)).collect();
         if (1..nearest.len()).contains(&count) {
             nearest.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         }
@@ -58,7 +59,7 @@ impl Footprint {
         let (mut ends, mut taps) = (Vec::new(), Vec::new());
         let mut of_pixel = Vec::new();
         for i in &pixels {
-            let (x, y) = ((i % side) as f64 + 0.5, (i / side) as f64 + 0.5);
+            let (x, y) = ((i % width) as f64 + 0.5, (i / width) as f64 + 0.5);
             of_pixel.clear();
             for tap in 0..per_axis * per_axis {
                 let (a, b) = turned(x + offset(tap % per_axis), y + offset(tap / per_axis));
@@ -68,13 +69,18 @@ impl Footprint {
             merge(&mut of_pixel, &mut taps);
             ends.push(taps.len());
         }
-        Footprint { side, picture_side, pixels, ends, taps }
+        Footprint { size, picture_side, pixels, ends, taps }
     }
 
-    /// Covered pixels row·side + column, ascending, each with its taps.
+    /// Covered pixels row·width + column, ascending, each with its taps.
     fn rows(&self) -> impl Iterator<Item = (usize, &[(u32, f32)])> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         self.pixels.iter().zip(starts.zip(&self.ends)).map(|(i, (from, to))| (*i, &self.taps[from..*to]))
+    }
+
+    /// Number of pixels of the image.
+    fn area(&self) -> usize {
+        self.size[0] * self.size[1]
     }
 
     /// Number of covered pixels.
@@ -89,7 +95,7 @@ impl Footprint {
 
     /// Whether each pixel of the image, row by row, is covered.
     pub fn mask(&self) -> Vec<bool> {
-        let mut mask = vec![false; self.side * self.side];
+        let mut mask = vec![false; self.area()];
         self.pixels.iter().for_each(|i| mask[*i] = true);
         mask
     }
@@ -102,7 +108,7 @@ impl Footprint {
             pixels: Vec::new(),
             ends: Vec::new(),
             taps: Vec::new(),
-            side: self.side,
+            size: self.size,
             picture_side: self.picture_side,
         };
         for (i, taps) in self.rows() {
@@ -116,7 +122,7 @@ impl Footprint {
         cut
     }
 
-    /// Writes the picture's colours, 3×P×P in [0,1], over the covered pixels of an image 3×S×S.
+    /// Writes the picture's colours, 3×P×P in [0,1], over the covered pixels of an image 3×H×W.
     pub fn paste(&self, picture: &[f32], image: &mut [f32]) {
         self.sample(picture, |i, v| image[i] = v);
     }
@@ -129,7 +135,7 @@ impl Footprint {
 
     /// Index into the image and sampled colour, for every channel of every covered pixel.
     fn sample(&self, picture: &[f32], mut put: impl FnMut(usize, f32)) {
-        let (area, plane) = (self.side * self.side, self.picture_side * self.picture_side);
+        let (area, plane) = (self.area(), self.picture_side * self.picture_side);
         assert_eq!(picture.len(), 3 * plane, "the footprint is one of another picture");
         for (i, taps) in self.rows() {
             for (c, colours) in picture.chunks_exact(plane).enumerate() {
@@ -139,9 +145,9 @@ impl Footprint {
     }
 
     /// The exact transpose of [`Footprint::paste`]: adds to the picture's gradient, 3×P×P, what the gradient of the image,
-    /// 3×S×S, says of it.
+    /// 3×H×W, says of it.
     pub fn pull(&self, image_gradient: &[f32], picture_gradient: &mut [f32]) {
-        let (area, plane) = (self.side * self.side, self.picture_side * self.picture_side);
+        let (area, plane) = (self.area(), self.picture_side * self.picture_side);
         assert_eq!(picture_gradient.len(), 3 * plane, "the footprint is one of another picture");
         for (i, taps) in self.rows() {
             for (c, colours) in picture_gradient.chunks_exact_mut(plane).enumerate() {

@@ -23,6 +23,18 @@ impl Picture {
         Ok(Picture { side, rgb: pixels.iter().map(|v| level(*v)).collect(), alpha: None })
     }
 
+    /// The square in the middle of 8-bit pixels 3×height×width; odd remainders go to the right and bottom.
+    pub fn middle_u8([height, width]: [usize; 2], pixels: &[u8]) -> Result<Picture> {
+        let side = height.min(width);
+        let (top, left) = ((height - side) / 2, (width - side) / 2);
+        let rows = pixels
+            .chunks_exact(width.max(1))
+            .enumerate()
+            .filter(|(row, _)| (top..top + side).contains(&(row % height)));
+        let square: Vec<u8> = rows.flat_map(|(_, row)| &row[left..left + side]).copied().collect();
+        Picture::from_rgb_u8(side, &square)
+    }
+
     /// The 8-bit colours and, where it is not opaque, the alpha.
     pub fn to_u8(&self) -> (Vec<u8>, Option<Vec<u8>>) {
         let bytes = |values: &[f32]| values.iter().map(|v| (v * 255.0).round_ties_even() as u8).collect();

@@ -58,18 +58,21 @@ pub struct Placement {
 const STEPS: [f64; 2] = [1e4, 1e6];
 
 impl Placement {
-    /// A placement on an image of `side` pixels: angle uniform within ±`max_angle`, centre uniform over the places where
-    /// the turned shape lies inside the image (the middle, where it fits nowhere).
+    /// A placement on an image of this height and width: angle uniform within ±`max_angle`, centre uniform over the places where
+    /// the turned shape lies inside the image (the middle of a side that it does not fit on).
     ///
     /// Always takes three numbers from the stream, whatever the area and the shape: patch, controls and all areas of an
     /// image share one place, as a fraction of where they can be.
-    pub fn draw(stream: &mut Stream, side: usize, area: f64, mask: Mask, max_angle: f64) -> Placement {
+    pub fn draw(stream: &mut Stream, size: [usize; 2], area: f64, mask: Mask, max_angle: f64) -> Placement {
         let [u, v, w] = [(); 3].map(|()| f64::from(stream.uniform()));
         let angle = ((2.0 * w - 1.0) * max_angle * STEPS[1]).round() / STEPS[1];
-        let span = mask.span(covered(area, side));
-        let margin = (span * mask.half_extent(angle)).min(side as f64 / 2.0);
-        let place = |u: f64| ((margin + u * (side as f64 - 2.0 * margin)) * STEPS[0]).round() / STEPS[0];
-        Placement { centre: [place(u), place(v)], angle, area, mask }
+        let half = mask.span(covered(area, size)) * mask.half_extent(angle);
+        let place = |u: f64, side: usize| {
+            let margin = half.min(side as f64 / 2.0);
+            ((margin + u * (side as f64 - 2.0 * margin)) * STEPS[0]).round() / STEPS[0]
+        };
+        let [height, width] = size;
+        Placement { centre: [place(u, width), place(v, height)], angle, area, mask }
     }
 
     /// As it is noted beside a witness: shape, x, y, angle, area. Numbers read back as they were.
@@ -96,20 +99,27 @@ impl Placement {
     }
 }
 
-/// Number of pixels in a share `area` of an image: floor(area·side²).
+/// Number of pixels in a share `area` of an image: floor(area·height·width).
 ///
 /// A millionth of a pixel is granted, because `0.29 * 100.0` is below 29: so a fraction whose denominator has up to six
 /// digits gives the floor of its exact value.
-pub fn covered(area: f64, side: usize) -> usize {
-    let all = side * side;
+pub fn covered(area: f64, [height, width]: [usize; 2]) -> usize {
+    let all = height * width;
     ((area * all as f64 + 1e-6).floor() as usize).min(all)
 }
 
-/// Side of the square window into which so many covered pixels fit, whatever the turn: ceil(√(2·pixels)) + 1. A square
-/// turned by 45° is √2 as wide as it was, and an interval of length l holds at most l + 1 pixel centres.
-pub fn window(pixels: usize) -> usize {
+/// Height and width of the window into which so many covered pixels of an image fit, whatever the turn: ceil(√(2·pixels)) + 1
+/// each. A square turned by 45° is √2 as wide as it was, and an interval of length l holds at most l + 1 pixel centres.
+///
+/// Where the image is narrower than that, the shape may go from border to border, and what it lacks there it has on the other
+/// side: there up to pixels/narrow + narrow + 2. (The rows of a convex shape that crosses a strip of width s have lengths with
+/// the mean pixels/s, each within one pixel; from its middle to its ends it shifts by s/2 at most, since it is turned by no
+/// more than 45° from its own axes.)
+pub fn window(pixels: usize, [height, width]: [usize; 2]) -> [usize; 2] {
     let root = (2 * pixels).isqrt();
-    root + usize::from(root * root < 2 * pixels) + 1
+    let side = root + usize::from(root * root < 2 * pixels) + 1;
+    let beside = |narrow: usize| if narrow < side { pixels.div_ceil(narrow.max(1)) + narrow + 2 } else { side };
+    [beside(width), beside(height)]
 }
 
 /// Cosine and sine from their Taylor series: sums and products alone, where a platform's mathematical library may differ

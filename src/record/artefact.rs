@@ -33,7 +33,7 @@ pub struct Explained {
     pub share_adversarial: Option<f64>,
 }
 
-/// Maps of where a net looked (Grad-CAM), raw, one an outcome: N×side×side.
+/// Maps of where a net looked (Grad-CAM), raw, one an outcome: N×height×width.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     /// One an outcome.
@@ -41,7 +41,7 @@ pub struct Explanation {
     /// The layer that the maps are of; `None`: stored before one could be chosen.
     pub layer: Option<String>,
     /// Height and width of a map.
-    pub side: usize,
+    pub size: [usize; 2],
     /// Of the class predicted for the clean image, on it.
     pub clean: Vec<f32>,
     /// Of the class predicted for the witness, on it.
@@ -76,7 +76,7 @@ pub struct Inputs {
     /// Names of the classes.
     pub classes: Vec<String>,
     /// Height and width of an image in pixels.
-    pub side: usize,
-    /// N×3×side×side.
+    pub size: [usize; 2],
+    /// N×3×height×width.
     pub pixels: Vec<u8>,
 }

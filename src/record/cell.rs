@@ -53,8 +53,9 @@ pub struct FitRecord {
     pub train: Option<TrainRecord>,
     /// What the attack wants.
     pub goal: Goal,
-    /// Height and width of the images in pixels.
-    pub side: usize,
+    /// Height and width of the images in pixels; stored as one number where they are equal.
+    #[serde(rename = "side", with = "crate::size::number_or_pair")]
+    pub size: [usize; 2],
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -87,7 +88,7 @@ pub struct TrainRecord {
 pub struct ModelRecord {
     /// Name in the registry or of the model file.
     pub name: String,
-    /// Everything but the weights that decides a logit: architecture, width, input side, normalisation.
+    /// Everything but the weights that decides a logit: architecture, width, input size, normalisation.
     pub network: String,
     /// SHA-256 of the weight file.
     pub weights: String,
@@ -205,14 +206,14 @@ impl Cell {
         same.id()
     }
 
-    /// What decides the pictures that its attack pastes onto images of this side, if it pastes any.
-    pub fn fit(&self, side: usize) -> FitRecord {
+    /// What decides the pictures that its attack pastes onto images of this height and width, if it pastes any.
+    pub fn fit(&self, size: [usize; 2]) -> FitRecord {
         FitRecord {
             schema: self.schema,
             attack: self.attack.clone(),
             train: self.train.clone(),
             goal: self.goal,
-            side,
+            size,
             seed: self.seed,
         }
     }

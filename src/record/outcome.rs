@@ -140,7 +140,7 @@ impl Outcome {
     }
 }
 
-/// 8-bit or float images of a cell, N×3×side×side, in the order of its outcomes.
+/// 8-bit or float images of a cell, N×3×height×width, in the order of its outcomes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Witnesses {
     /// Judged as stored.

@@ -187,7 +187,7 @@ const TRANSFER: Described = Described {
 
 const EXPLAIN: Described = Described {
     table: "tables/explain",
-    rows: "One row per image whose predictions are explained; written with `explain`.",
+    rows: "One row per image whose predictions are explained; written with `explain`. Where maps are no squares, their `side` is empty, and two more columns, `height` and `width`, follow.",
     columns: &[
         CELL,
         EXAMPLE,

@@ -24,14 +24,14 @@ pub fn outcomes_csv(outcomes: &[Outcome]) -> Result<Vec<u8>> {
 }
 
 /// Bytes of the witnesses of a cell.
-pub fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, side: usize) -> Result<Vec<u8>> {
+pub fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, [height, width]: [usize; 2]) -> Result<Vec<u8>> {
     let examples = little_endian(outcomes.iter().map(|o| o.example));
     let (dtype, bytes) = match witnesses {
         Witnesses::U8(v) => (Dtype::U8, v.clone()),
         Witnesses::F32(v) => (Dtype::F32, v.iter().flat_map(|x| x.to_le_bytes()).collect()),
     };
     let n = outcomes.len();
-    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, side, side], bytes)])
+    tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, height, width], bytes)])
 }
 
 /// Bytes of clean images.
@@ -41,7 +41,7 @@ pub fn input_file(inputs: &Inputs) -> Result<Vec<u8>> {
     let mut tensors = vec![
         ("classes", Dtype::U8, vec![classes.len()], classes),
         ("examples", Dtype::I64, vec![n], little_endian(inputs.examples.iter().copied())),
-        ("images", Dtype::U8, vec![n, 3, inputs.side, inputs.side], inputs.pixels.clone()),
+        ("images", Dtype::U8, vec![n, 3, inputs.size[0], inputs.size[1]], inputs.pixels.clone()),
     ];
     if !inputs.labels.is_empty() {
         tensors.push(("labels", Dtype::I64, vec![n], little_endian(inputs.labels.iter().copied())));
@@ -58,15 +58,15 @@ pub fn parse_inputs(bytes: &[u8]) -> Result<Inputs, String> {
     let numbers = |t: TensorView| t.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect();
     let (examples, labels): (Vec<usize>, Vec<usize>) =
         (numbers(tensor("examples")?), tensor("labels").map(numbers).unwrap_or_default());
-    match images.shape() {
-        [n, 3, height, width] if *n == examples.len() && *n > 0 && height == width && *width > 0 => {}
-        shape => return Err(format!("{} images of shape {shape:?}", examples.len())),
-    }
+    let size = match *images.shape() {
+        [n, 3, height, width] if n == examples.len() && n > 0 && height > 0 && width > 0 => [height, width],
+        ref shape => return Err(format!("{} images of shape {shape:?}", examples.len())),
+    };
     Ok(Inputs {
         examples,
         labels,
         classes: classes.split('\n').map(String::from).collect(),
-        side: images.shape().last().copied().unwrap_or(0),
+        size,
         pixels: images.data().to_vec(),
     })
 }

@@ -142,9 +142,9 @@ impl Store {
 
     /// Stores the maps of a cell, in place of those of another layer.
     pub fn put_explanation(&self, cell: &str, explanation: &Explanation, provenance: Provenance) -> Result<()> {
-        let Explanation { rows, layer, side, clean, adversarial } = explanation;
+        let Explanation { rows, layer, size: [height, width], clean, adversarial } = explanation;
         let bytes = |maps: &[f32]| -> Vec<u8> { maps.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let shape = vec![clean.len() / (side * side).max(1), *side, *side];
+        let shape = vec![clean.len() / (height * width).max(1), *height, *width];
         let file = tensor_file(vec![
             ("adversarial", Dtype::F32, shape.clone(), bytes(adversarial)),
             ("clean", Dtype::F32, shape, bytes(clean)),
@@ -172,8 +172,11 @@ impl Store {
                 let tensor = file.tensor(name).map_err(|e| e.to_string())?;
                 Ok(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
             };
-            let side = file.tensor("clean").map_err(|e| e.to_string())?.shape().last().copied().unwrap_or(0);
-            Ok(Explanation { rows, layer, side, clean: maps("clean")?, adversarial: maps("adversarial")? })
+            let size = match *file.tensor("clean").map_err(|e| e.to_string())?.shape() {
+                [_, height, width] => [height, width],
+                ref shape => return Err(format!("maps of shape {shape:?}")),
+            };
+            Ok(Explanation { rows, layer, size, clean: maps("clean")?, adversarial: maps("adversarial")? })
         };
         parse().map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, MAPS, e))
     }

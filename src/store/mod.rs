@@ -163,13 +163,13 @@ impl Store {
         cell: &Cell,
         outcomes: &[Outcome],
         witnesses: &Witnesses,
-        side: usize,
+        size: [usize; 2],
         provenance: Provenance,
     ) -> Result<()> {
         let files = vec![
             (CELL, cell.canonical().into_bytes()),
             (OUTCOMES, outcomes_csv(outcomes)?),
-            (WITNESSES, witness_file(outcomes, witnesses, side)?),
+            (WITNESSES, witness_file(outcomes, witnesses, size)?),
         ];
         self.put_files(CELLS, &cell.id(), files, provenance)
     }

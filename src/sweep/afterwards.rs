@@ -37,7 +37,7 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             runner.tell_notes(*model, tell);
             let (engine, subset) = (engine.as_ref(), &runner.plan.data[cell.data].subset);
             let batch = runner.machine.batch_size(subset.values());
-            let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.side, device, batch);
+            let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.size, device, batch);
             let clean = match cleans.entry((*model, cell.data)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(predict(&Witnesses::U8(subset.pixels.clone()))?),
@@ -133,15 +133,15 @@ pub(super) fn explained(
         positions(subset, outcomes).into_iter().flat_map(|at| judge::to_floats(subset.image(at))).collect();
     // an error row has no prediction, and so no map: that of class 0 is never shown
     let class = |prediction: Option<usize>| prediction.unwrap_or(0);
-    let (values, plane) = (subset.values(), subset.side * subset.side);
+    let (values, plane) = (subset.values(), subset.size[0] * subset.size[1]);
     let missing: Vec<usize> = (0..outcomes.len()).filter(|k| !known.contains_key(&outcomes[*k].example)).collect();
     let images: Vec<f32> = missing.iter().flat_map(|k| &clean[k * values..][..values]).copied().collect();
     let classes: Vec<usize> = missing.iter().map(|k| class(outcomes[*k].clean_prediction)).collect();
-    let made = maps(made_with, &images, &classes, subset.side)?;
+    let made = maps(made_with, &images, &classes, subset.size)?;
     known.extend(missing.iter().map(|k| outcomes[*k].example).zip(made));
     let maps_before: Vec<Map> = outcomes.iter().map(|o| known[&o.example].clone()).collect();
     let after: Vec<usize> = outcomes.iter().map(|o| class(o.adversarial_prediction)).collect();
-    let maps_after = maps(made_with, &witnesses, &after, subset.side)?;
+    let maps_after = maps(made_with, &witnesses, &after, subset.size)?;
     let row = |(k, o): (usize, &Outcome)| {
         let (clean, witness) = (&clean[k * values..][..values], &witnesses[k * values..][..values]);
         let changed: Vec<bool> =
@@ -152,26 +152,31 @@ pub(super) fn explained(
             maximum_clean: before.maximum(),
             maximum_adversarial: after.maximum(),
             correlation: correlation(before, after),
-            share_clean: before.share_inside(&changed),
-            share_adversarial: after.share_inside(&changed),
+            share_clean: before.share_inside(&changed, subset.size),
+            share_adversarial: after.share_inside(&changed, subset.size),
         }
     };
     let rows = outcomes.iter().enumerate().map(row).collect();
-    let side = maps_before.first().map_or(0, |m| m.side);
+    let size = maps_before.first().map_or([0; 2], |m| m.size);
     let values = |maps: Vec<Map>| maps.into_iter().flat_map(|m| m.values).collect();
-    Ok(Explanation { rows, layer: None, side, clean: values(maps_before), adversarial: values(maps_after) })
+    Ok(Explanation { rows, layer: None, size, clean: values(maps_before), adversarial: values(maps_after) })
 }
 
 /// Images that are explained at a time: every value of each is kept.
 const TOGETHER: usize = 16;
 
-fn maps((explainer, stop): MadeWith, images: &[f32], classes: &[usize], side: usize) -> Result<Vec<Map>> {
+fn maps(
+    (explainer, stop): MadeWith,
+    images: &[f32],
+    classes: &[usize],
+    [height, width]: [usize; 2],
+) -> Result<Vec<Map>> {
     let mut maps = Vec::new();
-    for (images, classes) in images.chunks(TOGETHER * 3 * side * side).zip(classes.chunks(TOGETHER)) {
+    for (images, classes) in images.chunks(TOGETHER * 3 * height * width).zip(classes.chunks(TOGETHER)) {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let shape = (classes.len(), 3, side, side);
+        let shape = (classes.len(), 3, height, width);
         maps.extend(explainer.maps(&Tensor::from_slice(images, shape, &Device::Cpu)?, classes)?);
     }
     Ok(maps)

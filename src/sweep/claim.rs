@@ -35,19 +35,19 @@ pub(super) struct Claim<'a> {
 pub(super) struct Pasted(Vec<Picture>);
 
 impl Pasted {
-    pub(super) fn of(store: &Store, stored: &StoredCell, side: usize) -> Result<Pasted> {
+    pub(super) fn of(store: &Store, stored: &StoredCell, size: [usize; 2]) -> Result<Pasted> {
         if !stored.outcomes.iter().any(|o| Placement::parse(&o.note).is_some()) {
             return Ok(Pasted(Vec::new()));
         }
-        Ok(Pasted(fits::restored(&store.read_fit(&stored.cell.fit(side).id())?.1)?))
+        Ok(Pasted(fits::restored(&store.read_fit(&stored.cell.fit(size).id())?.1)?))
     }
 
     /// Whether the witness is the clean image with the noted picture where the note says.
-    pub(super) fn check(&self, outcome: &Outcome, image: &Image, clean: &[u8], side: usize) -> Result<(), String> {
+    pub(super) fn check(&self, outcome: &Outcome, image: &Image, clean: &[u8], size: [usize; 2]) -> Result<(), String> {
         let Some((placement, which)) = Placement::parse(&outcome.note) else { return Ok(()) };
         let picture = self.0.get(which).ok_or_else(|| format!("no picture {which} is stored with the fit"))?;
         let mut redone = clean.to_vec();
-        placement.footprint(side, picture.side).cut_out(picture).paste_u8(&picture.rgb, &mut redone);
+        placement.footprint(size, picture.side).cut_out(picture).paste_u8(&picture.rgb, &mut redone);
         let same = match image {
             Image::U8(v) => *v == redone,
             Image::F32(v) => v.iter().zip(judge::to_floats(&redone)).all(|(a, b)| *a == b),
@@ -98,15 +98,17 @@ impl Claim<'_> {
     pub(super) fn check(&self, i: usize, o: &Outcome, image: &Image, verdict: &Verdict) -> Result<bool, String> {
         let (clean, pixels) = (&self.bench.clean[i], self.bench.subset.image(i));
         let aim = self.aims[i].ok_or("the goal drops this image")?;
-        let label = self.bench.subset.label(i);
+        let (label, size) = (self.bench.subset.label(i), self.bench.subset.size);
         let right_before = judge::is_right_before(&self.bench.subset, i, clean);
         expect("label", o.label, label)?;
         expect("target", o.target, aim.target)?;
         expect("clean prediction", o.clean_prediction, clean.prediction)?;
         near("clean margin", o.margin_clean, label.and_then(|l| clean.margin(l)))?;
         let (inside, (linf, l2)) = match image {
-            Image::U8(v) => (self.threat.contains_u8(v, pixels), judge::distances_u8(v, pixels)),
-            Image::F32(v) => (self.threat.contains(v, &judge::to_floats(pixels)), judge::distances_f32(v, pixels)),
+            Image::U8(v) => (self.threat.contains_u8(v, pixels, size), judge::distances_u8(v, pixels)),
+            Image::F32(v) => {
+                (self.threat.contains(v, &judge::to_floats(pixels), size), judge::distances_f32(v, pixels))
+            }
         };
         if !inside {
             return Err("the witness lies outside its threat set".into());

@@ -75,7 +75,7 @@ fn make(runner: &Runner, cell: &PlannedCell, fit: &Fitting, id: &str, tell: &mut
         device,
         train: fit.data.map(|d| &runner.plan.data[d].subset),
         goal: cell.cell.goal,
-        side: fit.record.side,
+        size: fit.record.size,
         given: fit.given.as_ref(),
         streams: Streams::new(fit.record.seed, id),
         checkpoint: &kept,

@@ -160,7 +160,7 @@ impl Runner<'_> {
         let subset = &data.subset;
         let pixels = Witnesses::U8(subset.pixels.clone());
         let batch = self.machine.batch_size(subset.values());
-        let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
+        let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.size, &self.machine.device, batch)?;
         let correct = clean.iter().zip(&subset.labels).filter(|(v, label)| v.prediction == Some(**label)).count();
         model.check_clean_accuracy(data.population(), correct, subset.len())?;
         Ok(Prepared {
@@ -213,7 +213,7 @@ impl Runner<'_> {
         for (served, (outcomes, witnesses)) in unit.cells.iter().zip(found) {
             let mut provenance = self.provenance(served, began, None);
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
-            self.store.put(&served.cell, &outcomes, &witnesses, subset.side, provenance)?;
+            self.store.put(&served.cell, &outcomes, &witnesses, subset.size, provenance)?;
         }
         self.store.drop_checkpoint(&cell.id)
     }

@@ -138,7 +138,7 @@ impl Loaded<'_> {
         // the stored copy of the clean images, which figures show, is what the cell was computed on
         let inputs = bench.subset.inputs();
         store.check_inputs(&stored.cell.data.digest, &inputs)?;
-        let side = bench.subset.side;
+        let size = bench.subset.size;
         let batch = machine.batch_size(bench.subset.values());
         let count = match &witnesses {
             Witnesses::U8(v) => v.len(),
@@ -154,16 +154,16 @@ impl Loaded<'_> {
                 stored.outcomes.len()
             )));
         }
-        let verdicts = judge::predict_stored(bench.engine.as_ref(), &witnesses, side, &machine.device, batch)?;
+        let verdicts = judge::predict_stored(bench.engine.as_ref(), &witnesses, size, &machine.device, batch)?;
         let claim = Claim::new(&stored.cell, bench)?;
         claim.check_rows(&stored.outcomes)?;
-        let pasted = Pasted::of(store, &stored, side)?;
+        let pasted = Pasted::of(store, &stored, size)?;
         for (k, (outcome, verdict)) in stored.outcomes.iter().zip(&verdicts).enumerate() {
             findings.witnesses += 1;
             let image = slice(&witnesses, k, bench.subset.values());
             let checked = claim.check(claim.rows[k], outcome, &image, verdict);
             let clean = bench.subset.image(claim.rows[k]);
-            match checked.and_then(|holds| pasted.check(outcome, &image, clean, side).map(|()| holds)) {
+            match checked.and_then(|holds| pasted.check(outcome, &image, clean, size).map(|()| holds)) {
                 Ok(true) => findings.successes += usize::from(outcome.success == Some(true)),
                 Ok(false) => findings.undecided += 1,
                 Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
@@ -180,7 +180,7 @@ impl Loaded<'_> {
             let bench = self.bench(stored, &model, &provenance)?;
             let (subset, batch) = (&bench.subset, machine.batch_size(bench.subset.values()));
             let verdicts =
-                judge::predict_stored(bench.engine.as_ref(), witnesses, subset.side, &machine.device, batch)?;
+                judge::predict_stored(bench.engine.as_ref(), witnesses, subset.size, &machine.device, batch)?;
             let again = afterwards::transfers(subset, &stored.outcomes, &bench.clean, &verdicts);
             let problem = |example: usize, problem: String| {
                 format!("cell {id}, example {example}, asked of `{}`: {problem}", model.name)
@@ -219,11 +219,11 @@ impl Loaded<'_> {
         let again = afterwards::explained(made_with, subset, &stored.outcomes, witnesses, known)?;
         findings.maps += again.rows.len() * 2;
         let same_rows = explanation.rows.iter().map(|r| r.example).eq(again.rows.iter().map(|r| r.example));
-        let lengths = |e: &Explanation| (e.side, e.clean.len(), e.adversarial.len());
+        let lengths = |e: &Explanation| (e.size, e.clean.len(), e.adversarial.len());
         if !same_rows || lengths(&explanation) != lengths(&again) {
             return Err(Error::Store(format!("cell {id}: its maps are not those of its outcomes")));
         }
-        let plane = (again.side * again.side).max(1);
+        let plane = (again.size[0] * again.size[1]).max(1);
         for (k, (row, redone)) in explanation.rows.iter().zip(&again.rows).enumerate() {
             let of = |maps: &[f32]| maps[k * plane..(k + 1) * plane].to_vec();
             let checked = check_map(&of(&explanation.clean), &of(&again.clean))
@@ -328,7 +328,7 @@ impl Loaded<'_> {
         if !self.benches.contains_key(&key) {
             let source = self.model(model, provenance)?;
             let subset = self.subset(stored)?;
-            if subset.side != source.file.side || subset.labels.iter().any(|label| *label >= source.file.classes) {
+            if subset.size != source.file.size || subset.labels.iter().any(|label| *label >= source.file.classes) {
                 let data = stored.cell.data.text();
                 return Err(Error::Store(format!(
                     "{data} has images or labels that model `{}` does not take",
@@ -338,7 +338,7 @@ impl Loaded<'_> {
             let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());
-            let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.side, &self.machine.device, batch)?;
+            let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.size, &self.machine.device, batch)?;
             self.benches.insert(key.clone(), Bench { engine, subset, clean });
         }
         Ok(&self.benches[&key])

@@ -28,7 +28,7 @@ pub fn ladder(store: &Store, cells: &[Summary], published: &[PublishedRecord]) -
     for s in cells.iter().filter(|s| s.rates.is_some() && may_be_unbounded(s)) {
         if !shapes.contains_key(&s.cell.data.digest) {
             let inputs = store.read_inputs(&s.cell.data.digest)?;
-            shapes.insert(s.cell.data.digest.clone(), (inputs.classes.len(), inputs.side));
+            shapes.insert(s.cell.data.digest.clone(), (inputs.classes.len(), 3 * inputs.size[0] * inputs.size[1]));
         }
     }
     let mut transfers = Vec::new();

@@ -10,7 +10,7 @@ use crate::statistics::{GATE, mcnemar, tails, wilson};
 use crate::terms::{Budget, Mode, Norm};
 use std::collections::BTreeMap;
 
-/// Number of classes and side of the images of a subset, by its digest.
+/// Number of classes of a subset, and of values of its images, by its digest.
 pub type Shapes = BTreeMap<String, (usize, usize)>;
 
 /// Share of all-zero gradients that is worth a look.
@@ -193,8 +193,8 @@ pub fn may_be_unbounded(s: &Summary) -> bool {
 /// Carlini, Wagner 2018): a gradient attack that leaves more than that does not work.
 pub fn unbounded(s: &Summary, shapes: &Shapes) -> Option<Row> {
     let rates = s.rates.as_ref().filter(|_| may_be_unbounded(s) && !s.cell.goal.is_targeted())?;
-    let (classes, side) = *shapes.get(&s.cell.data.digest)?;
-    let enough = if s.cell.threat.norm == Norm::Linf { 0.5 } else { 0.5 * ((3 * side * side) as f64).sqrt() };
+    let (classes, values) = *shapes.get(&s.cell.data.digest)?;
+    let enough = if s.cell.threat.norm == Norm::Linf { 0.5 } else { 0.5 * (values as f64).sqrt() };
     if eps(s) < enough || classes < 2 {
         return None;
     }

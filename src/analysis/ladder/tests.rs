@@ -173,7 +173,7 @@ fn patches_beat_their_controls() {
 
 #[test]
 fn an_unbounded_attack_leaves_no_more_than_guessing() {
-    let shapes = Shapes::from([("11".to_string(), (10, 32))]);
+    let shapes = Shapes::from([("11".to_string(), (10, 3 * 32 * 32))]);
     let judged = |eps: &str, norm: Norm, robust: u32| {
         let s = summary(100, &first(100 - robust), |c| (c.threat.eps, c.threat.norm) = (ratio(eps), norm));
         let rows = rows(&[s], &shapes, &[]);

@@ -6,6 +6,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::{Aim, Goal};
 use crate::oracle::{Oracle, Place, Proposal};
+use crate::size;
 use crate::threat::Norm;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -77,11 +78,12 @@ impl Attack for ClassMax {
         }
     }
 
-    fn check_side(&self, side: usize) -> Result<(), String> {
+    fn check_size(&self, size: [usize; 2]) -> Result<(), String> {
         let given = |name: &str| self.params.auto(name);
-        for Range { name, from, to } in ranges(side) {
+        for Range { name, from, to } in ranges(size) {
             if let Some(value) = given(name).filter(|v| !(from..=to).contains(v)) {
-                return Err(format!("`{name}` = {value} is outside {from} to {to}, for images of {side} pixels"));
+                let size = size::text(size);
+                return Err(format!("`{name}` = {value} is outside {from} to {to}, for images of {size} pixels"));
             }
         }
         match given("blur_every").filter(|every| every.fract() != 0.0) {
@@ -103,11 +105,11 @@ struct Range {
 }
 
 /// Beyond these a picture leaves its view, or nothing of the gradient stays in it: it would be painted for all its steps, and
-/// its objective would not move. A first shift of the side leaves half of the picture in view; from a change of size of 1 on
-/// it has none.
-fn ranges(side: usize) -> [Range; 7] {
+/// its objective would not move. A first shift of the side (of a rectangle, the shorter one) leaves half of the picture in
+/// view; from a change of size of 1 on it has none.
+fn ranges(size: [usize; 2]) -> [Range; 7] {
     let range = |name, from, to| Range { name, from, to };
-    let side = side as f64;
+    let side = size[0].min(size[1]) as f64;
     [
         range("step_size", 1e-4, 1.0),
         range("decay", 0.0, 0.9),
@@ -130,14 +132,14 @@ struct Work {
 impl ClassMax {
     /// All paintings take their steps together; only what they are at the end is proposed.
     fn paint(&self, rows: &[usize], oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
-        let (side, steps) = (batch.side(), self.params.count(STEPS));
-        let settings = self.settings(side);
+        let (size @ [height, width], steps) = (batch.size(), self.params.count(STEPS));
+        let settings = self.settings(size);
         let x = batch.images(rows)?;
         let canvases = x.flatten_from(1)?.to_vec2::<f32>()?;
         let begin = |(row, canvas): (&usize, Vec<f32>)| {
             let example = batch.example(*row);
             let stream = task.streams.stream(example, 0, "paint");
-            let mut painting = Painting::new(self.recipe, &settings, &canvas, side, stream);
+            let mut painting = Painting::new(self.recipe, &settings, &canvas, size, stream);
             let kept = task.checkpoint.load(example).and_then(|state| resume(&mut painting, &state));
             let (curve, noticed) = kept.unwrap_or_default();
             Work { painting, curve, noticed }
@@ -155,7 +157,7 @@ impl ClassMax {
             }
             let active: Vec<usize> = (0..works.len()).filter(|i| works[*i].painting.step() == step).collect();
             let views: Vec<Vec<f32>> = active.par_iter().map(|i| works[*i].painting.view()).collect();
-            let views = Tensor::from_vec(views.concat(), (active.len(), 3, side, side), &Device::Cpu)?;
+            let views = Tensor::from_vec(views.concat(), (active.len(), 3, height, width), &Device::Cpu)?;
             let of: Vec<usize> = active.iter().map(|i| rows[*i]).collect();
             let places = vec![Place { restart: 0, step }; of.len()];
             if task.checkpoint.is_due() {
@@ -190,8 +192,8 @@ impl ClassMax {
     }
 
     /// The recipe's, but for what the user says.
-    fn settings(&self, side: usize) -> Settings {
-        let mut settings = Settings { steps: self.params.count(STEPS), ..Settings::of(self.recipe, side) };
+    fn settings(&self, size: [usize; 2]) -> Settings {
+        let mut settings = Settings { steps: self.params.count(STEPS), ..Settings::of(self.recipe, size) };
         let set = |name: &str, value: &mut f64| self.params.auto(name).into_iter().for_each(|v| *value = v);
         set("step_size", &mut settings.step_size);
         set("decay", &mut settings.decay);
@@ -239,10 +241,10 @@ mod tests {
     #[test]
     fn what_was_noticed_before_a_stop_is_known_after_it() {
         let canvas = vec![0.5; 3 * 8 * 8];
-        let settings = Settings::of(Recipe::Fourier, 8);
+        let settings = Settings::of(Recipe::Fourier, [8; 2]);
         let begin = || {
             let stream = Streams::new(0, "test").stream(0, 0, "paint");
-            Painting::new(Recipe::Fourier, &settings, &canvas, 8, stream)
+            Painting::new(Recipe::Fourier, &settings, &canvas, [8; 2], stream)
         };
         for noticed in [[false, false], [false, true], [true, false], [true, true]] {
             for curve in [vec![], vec![(0, -1.25), (32, 4.5)]] {

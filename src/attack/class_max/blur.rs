@@ -3,20 +3,20 @@
 /// How many standard deviations the kernel reaches: beyond lie 6e-5 of a Gaussian.
 const REACH: f64 = 4.0;
 
-/// Each channel of `image`, C×side×side, convolved with a Gaussian of `sigma` pixels. The image goes on beyond its border as
+/// Each channel of `image`, C×H×W, convolved with a Gaussian of `sigma` pixels. The image goes on beyond its border as
 /// in a mirror, edge pixels twice: the matrix is then symmetric with rows that sum to 1, so each channel keeps its mean.
-pub fn blur(image: &[f32], side: usize, sigma: f64) -> Vec<f32> {
-    let matrix = matrix(side, sigma);
+pub fn blur(image: &[f32], [height, width]: [usize; 2], sigma: f64) -> Vec<f32> {
+    let (columns, rows) = (matrix(width, sigma), matrix(height, sigma));
     let mut across = vec![0.0; image.len()];
     let mut down = vec![0.0; image.len()];
-    for (line, to) in image.chunks(side).zip(across.chunks_mut(side)) {
-        for (to, row) in to.iter_mut().zip(&matrix) {
+    for (line, to) in image.chunks(width).zip(across.chunks_mut(width)) {
+        for (to, row) in to.iter_mut().zip(&columns) {
             *to = row.weights.iter().zip(&line[row.first..]).map(|(w, v)| w * v).sum();
         }
     }
-    for (channel, to) in across.chunks(side * side).zip(down.chunks_mut(side * side)) {
-        for (to, row) in to.chunks_mut(side).zip(&matrix) {
-            for (w, line) in row.weights.iter().zip(channel[row.first * side..].chunks(side)) {
+    for (channel, to) in across.chunks(height * width).zip(down.chunks_mut(height * width)) {
+        for (to, row) in to.chunks_mut(width).zip(&rows) {
+            for (w, line) in row.weights.iter().zip(channel[row.first * width..].chunks(width)) {
                 to.iter_mut().zip(line).for_each(|(to, v)| *to += w * v);
             }
         }
@@ -58,19 +58,19 @@ fn mirrored(i: isize, side: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// A C×side×side image of no particular kind.
-    fn image(channels: usize, side: usize) -> Vec<f32> {
-        (0..channels * side * side).map(|i| ((i * i * 7 + 3 * i) % 101) as f32 / 100.0).collect()
+    /// A C×H×W image of no particular kind.
+    fn image(channels: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+        (0..channels * height * width).map(|i| ((i * i * 7 + 3 * i) % 101) as f32 / 100.0).collect()
     }
 
     #[test]
     fn a_blur_keeps_the_mean_of_each_channel() {
-        for (side, sigma) in [(8, 0.5), (9, 1.3), (5, 4.0)] {
-            let x = image(3, side);
-            let y = blur(&x, side, sigma);
-            for (x, y) in x.chunks(side * side).zip(y.chunks(side * side)) {
+        for (size, sigma) in [([8, 8], 0.5), ([9, 9], 1.3), ([5, 5], 4.0), ([3, 8], 1.3)] {
+            let x = image(3, size);
+            let (y, plane) = (blur(&x, size, sigma), size[0] * size[1]);
+            for (x, y) in x.chunks(plane).zip(y.chunks(plane)) {
                 let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
-                assert!((mean(x) - mean(y)).abs() < 1e-6, "side {side}, sigma {sigma}");
+                assert!((mean(x) - mean(y)).abs() < 1e-6, "{size:?}, sigma {sigma}");
             }
         }
     }
@@ -80,7 +80,7 @@ mod tests {
         let (side, sigma) = (21, 1.5);
         let mut x = vec![0.0; side * side];
         x[10 * side + 10] = 1.0;
-        let y = blur(&x, side, sigma);
+        let y = blur(&x, [side; 2], sigma);
         for (dy, dx) in [(0i32, 0i32), (1, 0), (2, 1), (3, 3)] {
             let at = y[((10 + dy) * 21 + 10 + dx) as usize] / y[10 * side + 10];
             let gaussian = (-0.5 * f64::from(dy * dy + dx * dx) / (sigma * sigma)).exp();

@@ -29,13 +29,14 @@ const NOISE: f64 = 0.01;
 /// One image in the making.
 pub struct Painting {
     settings: Settings,
-    side: usize,
-    /// 3×side×side: where it starts, and what decay leads back to.
+    /// Height and width.
+    size: [usize; 2],
+    /// 3×H×W: where it starts, and what decay leads back to.
     canvas: Vec<f32>,
     /// What a view shows outside the picture: the canvas's mean colour.
     margin: [f32; 3],
     parameters: Parameters,
-    /// 3×side×side in [0,1], as the parameters have it.
+    /// 3×H×W in [0,1], as the parameters have it.
     picture: Vec<f32>,
     /// Steps taken.
     step: usize,
@@ -52,15 +53,16 @@ enum Parameters {
 }
 
 impl Painting {
-    /// Begins at `canvas`, 3×side×side in [0,1], plus a little noise.
-    pub fn new(recipe: Recipe, settings: &Settings, canvas: &[f32], side: usize, stream: Stream) -> Painting {
-        let values = 3 * side * side;
-        assert_eq!(canvas.len(), values, "a canvas has 3×side×side values");
+    /// Begins at `canvas`, 3×H×W in [0,1], plus a little noise.
+    pub fn new(recipe: Recipe, settings: &Settings, canvas: &[f32], size: [usize; 2], stream: Stream) -> Painting {
+        let plane = size[0] * size[1];
+        let values = 3 * plane;
+        assert_eq!(canvas.len(), values, "a canvas has 3×H×W values");
         let mut noise = stream.at(0);
         let noise: Vec<f32> = (0..values).map(|_| (NOISE * noise.normal()) as f32).collect();
         let (parameters, picture) = match recipe {
             Recipe::Fourier => {
-                let spectrum = Box::new(Spectrum::new(side, canvas));
+                let spectrum = Box::new(Spectrum::new(size, canvas));
                 let picture = spectrum.picture(&noise);
                 let moments = vec![0.0; adam::MOMENTS * values];
                 (Parameters::Fourier { spectrum, coefficients: noise, moments }, picture)
@@ -68,12 +70,12 @@ impl Painting {
             _ => (Parameters::Pixels, canvas.iter().zip(&noise).map(|(c, n)| (c + n).clamp(0.0, 1.0)).collect()),
         };
         let mean = |c: usize| {
-            let channel = &canvas[c * side * side..][..side * side];
+            let channel = &canvas[c * plane..][..plane];
             (channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64) as f32
         };
         Painting {
             settings: settings.clone(),
-            side,
+            size,
             canvas: canvas.to_vec(),
             margin: [0, 1, 2].map(mean),
             parameters,
@@ -83,7 +85,7 @@ impl Painting {
         }
     }
 
-    /// What the net is to look at next, 3×side×side in [0,1]: the picture under this step's random transformation.
+    /// What the net is to look at next, 3×H×W in [0,1]: the picture under this step's random transformation.
     pub fn view(&self) -> Vec<f32> {
         let picture = self.blurred();
         match self.warp() {
@@ -92,9 +94,9 @@ impl Painting {
         }
     }
 
-    /// Takes a step. `gradient`, 3×side×side: of the objective with respect to the view.
+    /// Takes a step. `gradient`, 3×H×W: of the objective with respect to the view.
     pub fn climb(&mut self, gradient: &[f32]) {
-        assert_eq!(gradient.len(), self.picture.len(), "a gradient has 3×side×side values");
+        assert_eq!(gradient.len(), self.picture.len(), "a gradient has 3×H×W values");
         let gradient = self.warp().map_or(gradient.to_vec(), |warp| warp.transposed(gradient));
         let blurred = self.blurred();
         let Settings { step_size, decay, tv, .. } = self.settings;
@@ -106,7 +108,7 @@ impl Painting {
             }
             // x ← clip(x + η·(ĝ − w·∇TV(x)) − θ·(x − canvas)), x blurred first where a blur is due
             Parameters::Pixels => {
-                let roughening = (tv > 0.0).then(|| variation::gradient(&blurred, self.side));
+                let roughening = (tv > 0.0).then(|| variation::gradient(&blurred, self.size));
                 let scale = inverse_rms(&gradient);
                 for i in 0..blurred.len() {
                     let x = blurred[i];
@@ -120,7 +122,7 @@ impl Painting {
         self.step += 1;
     }
 
-    /// The picture as it stands, 3×side×side in [0,1].
+    /// The picture as it stands, 3×H×W in [0,1].
     pub fn picture(&self) -> &[f32] {
         &self.picture
     }
@@ -177,14 +179,14 @@ impl Painting {
     fn blurred(&self) -> Vec<f32> {
         let Settings { blur_every, blur_sigma, .. } = self.settings;
         match self.step > 0 && self.step.is_multiple_of(blur_every) {
-            true => blur::blur(&self.picture, self.side, blur_sigma),
+            true => blur::blur(&self.picture, self.size, blur_sigma),
             false => self.picture.clone(),
         }
     }
 
     /// This step's transformation, from the stream of its number; `None`: the identity.
     fn warp(&self) -> Option<Warp> {
-        Warp::random(&self.settings, self.side, &mut self.stream.at(self.step as u64 + 1))
+        Warp::random(&self.settings, self.size, &mut self.stream.at(self.step as u64 + 1))
     }
 }
 

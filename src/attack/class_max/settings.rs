@@ -50,12 +50,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Those of a recipe for pictures of this side. `fourier` is lucid's: Adam with 0.05, 512 steps, jitter 8 and 4 of 224
+    /// Those of a recipe for pictures of this height and width. `fourier` is lucid's: Adam with 0.05, 512 steps, jitter 8 and 4 of 224
     /// pixels, ±10 %, ±10°. The blur, of 0.5 pixels every 4 steps, is one of Yosinski's four choices. η, θ and w are chosen
     /// by eye on the two built-in networks: the papers' belong to unscaled gradients of one net. η·w stays below ε/4 of
     /// `variation`, past which it swings.
-    pub fn of(recipe: Recipe, side: usize) -> Settings {
-        let wide = side as f64 / 224.0; // shifts are given for 224 pixels
+    pub fn of(recipe: Recipe, [height, width]: [usize; 2]) -> Settings {
+        let wide = height.min(width) as f64 / 224.0; // shifts are given for 224 pixels
         let plain = Settings {
             steps: 512,
             step_size: 0.01,

@@ -1,9 +1,9 @@
 //! Pixels from a decorrelated spectrum (Olah, Mordvintsev, Schubert 2017, "Preconditioning and parameterization"; lucid's
 //! `fft_image` and `to_valid_rgb`): p = σ( σ⁻¹(canvas) + γ·C·Bᵀ(S∘W)B ).
 //!
-//! S are the coefficients, 3×side×side: of three decorrelated colours, each in the real Fourier basis B, side×side and
-//! orthonormal, so that the inverse transform is two matrix products, its transpose two more, and any side will do. W gives
-//! them the 1/f amplitudes of natural images, C the colours of natural images.
+//! S are the coefficients, 3×H×W: of three decorrelated colours, each in the real Fourier bases B of its two axes, H×H on the
+//! left and W×W on the right, orthonormal, so that the inverse transform is two matrix products, its transpose two more, and any
+//! size will do. W gives them the 1/f amplitudes of natural images, C the colours of natural images.
 
 /// lucid's `color_correlation_svd_sqrt`: root of the covariance of the colours of ImageNet's images. Rows: red, green, blue.
 const COLOUR: [[f32; 3]; 3] = [[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]];
@@ -17,50 +17,54 @@ const LIMIT: f32 = 0.5 / 255.0;
 
 /// The map from coefficients to pixels.
 pub struct Spectrum {
-    side: usize,
-    /// B, side×side: each row a wave.
-    waves: Vec<f32>,
-    /// Bᵀ.
-    transposed: Vec<f32>,
-    /// W, side×side.
+    /// Height and width.
+    size: [usize; 2],
+    /// B of each axis, square: each row a wave.
+    waves: [Vec<f32>; 2],
+    /// Bᵀ of each.
+    transposed: [Vec<f32>; 2],
+    /// W, H×W.
     amplitudes: Vec<f32>,
     /// γ·C over its longest column.
     colour: [[f32; 3]; 3],
-    /// σ⁻¹(canvas), 3×side×side.
+    /// σ⁻¹(canvas), 3×H×W.
     ground: Vec<f32>,
 }
 
 impl Spectrum {
-    /// For pictures on this canvas, 3×side×side in [0,1], which coefficients of zero leave as it is.
-    pub fn new(side: usize, canvas: &[f32]) -> Spectrum {
-        let waves = waves(side);
-        let frequency = |row: usize| row.div_ceil(2) as f64 / side as f64; // cycles a pixel
+    /// For pictures on this canvas, 3×H×W in [0,1], which coefficients of zero leave as it is.
+    pub fn new(size: [usize; 2], canvas: &[f32]) -> Spectrum {
+        let [height, width] = size;
+        let waves = size.map(waves);
+        let frequency = |row: usize, side: usize| row.div_ceil(2) as f64 / side as f64; // cycles a pixel
+        let lowest = 1.0 / height.max(width) as f64;
         let amplitude = |i: usize| {
-            let f = frequency(i / side).hypot(frequency(i % side));
-            (1.0 / f.max(1.0 / side as f64)) as f32
+            let f = frequency(i / width, height).hypot(frequency(i % width, width));
+            (1.0 / f.max(lowest)) as f32
         };
         let logit = |p: &f32| {
             let p = f64::from(p.clamp(LIMIT, 1.0 - LIMIT));
             (p / (1.0 - p)).ln() as f32
         };
         Spectrum {
-            side,
-            transposed: transpose(&waves, side),
+            size,
+            transposed: [0, 1].map(|axis| transpose(&waves[axis], size[axis])),
             waves,
-            amplitudes: (0..side * side).map(amplitude).collect(),
+            amplitudes: (0..height * width).map(amplitude).collect(),
             colour: colour(),
             ground: canvas.iter().map(logit).collect(),
         }
     }
 
-    /// Coefficients to pixels in (0,1), both 3×side×side.
+    /// Coefficients to pixels in (0,1), both 3×H×W.
     pub fn picture(&self, coefficients: &[f32]) -> Vec<f32> {
-        let area = self.side * self.side;
+        let [height, width] = self.size;
+        let area = height * width;
         let mut colours = Vec::with_capacity(3 * area); // decorrelated
         for s in coefficients.chunks(area) {
             let weighed: Vec<f32> = s.iter().zip(&self.amplitudes).map(|(s, w)| s * w).collect();
-            let half = product(&weighed, &self.waves, self.side);
-            colours.extend(product(&self.transposed, &half, self.side));
+            let half = product(&weighed, &self.waves[1], width, width);
+            colours.extend(product(&self.transposed[0], &half, height, width));
         }
         let pixel = |at: usize| {
             let (c, i) = (at / area, at % area);
@@ -70,17 +74,18 @@ impl Spectrum {
         (0..3 * area).map(pixel).collect()
     }
 
-    /// Gradient with respect to the coefficients, from that with respect to the pixels of `picture`; all 3×side×side.
+    /// Gradient with respect to the coefficients, from that with respect to the pixels of `picture`; all 3×H×W.
     pub fn gradient(&self, picture: &[f32], gradient: &[f32]) -> Vec<f32> {
-        let area = self.side * self.side;
+        let [height, width] = self.size;
+        let area = height * width;
         // σ' = σ·(1 − σ)
         let inner: Vec<f32> = picture.iter().zip(gradient).map(|(p, g)| g * p * (1.0 - p)).collect();
         let mut at_coefficients = Vec::with_capacity(3 * area);
         for k in 0..3 {
             let colour: Vec<f32> =
                 (0..area).map(|i| (0..3).map(|c| self.colour[c][k] * inner[c * area + i]).sum()).collect();
-            let half = product(&colour, &self.transposed, self.side);
-            let s = product(&self.waves, &half, self.side);
+            let half = product(&colour, &self.transposed[1], width, width);
+            let s = product(&self.waves[0], &half, height, width);
             at_coefficients.extend(s.iter().zip(&self.amplitudes).map(|(s, w)| s * w));
         }
         at_coefficients
@@ -117,11 +122,11 @@ fn transpose(a: &[f32], n: usize) -> Vec<f32> {
     (0..n * n).map(|i| a[i % n * n + i / n]).collect()
 }
 
-/// a·b, n×n each by rows. Four rows of `b` at a time, in a fixed order of additions, so that the bits do not depend on the
+/// a·b by rows, `a` with rows of `k` numbers and `b` k×n. Four rows of `b` at a time, in a fixed order of additions, so that the bits do not depend on the
 /// machine's vectors.
-fn product(a: &[f32], b: &[f32], n: usize) -> Vec<f32> {
-    let mut out = vec![0.0; n * n];
-    for (a, out) in a.chunks(n).zip(out.chunks_mut(n)) {
+fn product(a: &[f32], b: &[f32], k: usize, n: usize) -> Vec<f32> {
+    let mut out = vec![0.0; a.len() / k * n];
+    for (a, out) in a.chunks(k).zip(out.chunks_mut(n)) {
         for (a, b) in a.chunks(4).zip(b.chunks(4 * n)) {
             if let [a0, a1, a2, a3] = *a {
                 let (b01, b23) = b.split_at(2 * n);
@@ -151,7 +156,7 @@ mod tests {
     fn waves_are_orthonormal() {
         for side in [1, 2, 7, 8, 32, 227] {
             let b = waves(side);
-            let square = product(&b, &transpose(&b, side), side);
+            let square = product(&b, &transpose(&b, side), side, side);
             for (i, v) in square.iter().enumerate() {
                 let one = if i / side == i % side { 1.0 } else { 0.0 };
                 assert!((v - one).abs() < 2e-6, "side {side}, {i}: {v}");
@@ -161,11 +166,11 @@ mod tests {
 
     #[test]
     fn a_product_is_one() {
-        for n in [1, 4, 5, 7] {
-            let (a, b) = (values(n * n), values(2 * n * n)[n * n..].to_vec());
-            let product = product(&a, &b, n);
-            for i in 0..n * n {
-                let exact: f64 = (0..n).map(|k| f64::from(a[i / n * n + k]) * f64::from(b[k * n + i % n])).sum();
+        for (m, k, n) in [(1, 1, 1), (4, 4, 4), (5, 5, 5), (7, 7, 7), (3, 6, 5)] {
+            let (a, b) = (values(m * k), values(m * k + k * n)[m * k..].to_vec());
+            let product = product(&a, &b, k, n);
+            for i in 0..m * n {
+                let exact: f64 = (0..k).map(|j| f64::from(a[i / n * k + j]) * f64::from(b[j * n + i % n])).sum();
                 assert!((f64::from(product[i]) - exact).abs() < 1e-6);
             }
         }
@@ -188,7 +193,7 @@ mod tests {
     fn zero_is_the_canvas_and_a_coefficient_is_a_wave() {
         let side = 6;
         let canvas: Vec<f32> = (0..3 * 36).map(|i| [0.2, 0.5, 0.9][i / 36]).collect();
-        let spectrum = Spectrum::new(side, &canvas);
+        let spectrum = Spectrum::new([side; 2], &canvas);
         let blank = spectrum.picture(&vec![0.0; 3 * 36]);
         assert!(blank.iter().zip(&canvas).all(|(a, b)| (a - b).abs() < 1e-6));
         // one cycle down, cosine, first colour: brighter at the top, darker three rows below, as much in inner units
@@ -206,10 +211,10 @@ mod tests {
 
     #[test]
     fn the_gradient_is_that_of_central_differences() {
-        for side in [4, 5] {
-            let n = 3 * side * side;
+        for size in [[4, 4], [5, 5], [3, 6]] {
+            let n = 3 * size[0] * size[1];
             let canvas: Vec<f32> = values(n).iter().map(|v| v + 0.5).collect();
-            let spectrum = Spectrum::new(side, &canvas);
+            let spectrum = Spectrum::new(size, &canvas);
             let (s, g) = (values(2 * n)[n..].to_vec(), values(3 * n)[2 * n..].to_vec());
             let analytic = spectrum.gradient(&spectrum.picture(&s), &g);
             let loss = |s: &[f32]| -> f64 {

@@ -1,11 +1,11 @@
 use super::*;
 use crate::rng::Streams;
 
-const SIDE: usize = 8;
-const VALUES: usize = 3 * SIDE * SIDE;
+const SIZE: [usize; 2] = [8, 6];
+const VALUES: usize = 3 * SIZE[0] * SIZE[1];
 
 fn canvas() -> Vec<f32> {
-    (0..VALUES).map(|i| [0.5, 0.45, 0.4][i / (SIDE * SIDE)]).collect()
+    (0..VALUES).map(|i| [0.5, 0.45, 0.4][i / (SIZE[0] * SIZE[1])]).collect()
 }
 
 fn stream(class: usize) -> Stream {
@@ -13,7 +13,7 @@ fn stream(class: usize) -> Stream {
 }
 
 fn painting(recipe: Recipe, class: usize) -> Painting {
-    Painting::new(recipe, &Settings::of(recipe, SIDE), &canvas(), SIDE, stream(class))
+    Painting::new(recipe, &Settings::of(recipe, SIZE), &canvas(), SIZE, stream(class))
 }
 
 /// A gradient that depends on the view, as a net's does.
@@ -28,8 +28,8 @@ fn climb(painting: &mut Painting, steps: usize) {
 #[test]
 fn on_a_linear_model_l2_reaches_the_closed_form() {
     // z = ⟨w, x⟩: η·ŵ = θ·(x − canvas) at rest, with ŵ = w / rms(w)
-    let settings = Settings { step_size: 0.005, decay: 0.05, ..Settings::of(Recipe::L2, SIDE) };
-    let mut painting = Painting::new(Recipe::L2, &settings, &canvas(), SIDE, stream(0));
+    let settings = Settings { step_size: 0.005, decay: 0.05, ..Settings::of(Recipe::L2, SIZE) };
+    let mut painting = Painting::new(Recipe::L2, &settings, &canvas(), SIZE, stream(0));
     let w: Vec<f32> = (0..VALUES).map(|i| ((i * i) as f32).sin() * 40.0).collect();
     (0..400).for_each(|_| painting.climb(&w));
     let rms = (w.iter().map(|w| f64::from(w * w)).sum::<f64>() / VALUES as f64).sqrt();

@@ -8,7 +8,8 @@ use crate::rng::Stream;
 
 /// A view q of a picture p: q(u) = p(M·(u − t) − s), coordinates from the middle of the image, in pixels.
 pub struct Warp {
-    side: usize,
+    /// Height and width of both.
+    size: [usize; 2],
     /// M, 2×2 by rows (x, y): turns and scales back.
     back: [f64; 4],
     /// t, x and y: shift of the view.
@@ -22,7 +23,7 @@ type Taps = [(Option<usize>, f32); 4];
 
 impl Warp {
     /// A random one; `None` where the settings ask for none.
-    pub fn random(settings: &Settings, side: usize, stream: &mut Stream) -> Option<Warp> {
+    pub fn random(settings: &Settings, size: [usize; 2], stream: &mut Stream) -> Option<Warp> {
         let Settings { jitter, jitter_after, scale, rotate, .. } = *settings;
         if [jitter, jitter_after, scale, rotate] == [0.0; 4] {
             return None;
@@ -33,12 +34,12 @@ impl Warp {
         let zoom = 1.0 + within(scale);
         let (sin, cos) = within(rotate).to_radians().sin_cos();
         let after = [within(jitter_after / 2.0), within(jitter_after / 2.0)];
-        Some(Warp { side, back: [cos / zoom, sin / zoom, -sin / zoom, cos / zoom], after, before })
+        Some(Warp { size, back: [cos / zoom, sin / zoom, -sin / zoom, cos / zoom], after, before })
     }
 
-    /// The view, 3×side×side, of a picture of that shape; outside the picture lies `margin`.
+    /// The view, 3×H×W, of a picture of that shape; outside the picture lies `margin`.
     pub fn apply(&self, picture: &[f32], margin: [f32; 3]) -> Vec<f32> {
-        let area = self.side * self.side;
+        let area = self.size[0] * self.size[1];
         let mut view = vec![0.0; 3 * area];
         self.each(|at, taps| {
             for c in 0..3 {
@@ -49,9 +50,9 @@ impl Warp {
         view
     }
 
-    /// Gradient with respect to the picture, 3×side×side, from that with respect to the view.
+    /// Gradient with respect to the picture, 3×H×W, from that with respect to the view.
     pub fn transposed(&self, gradient: &[f32]) -> Vec<f32> {
-        let area = self.side * self.side;
+        let area = self.size[0] * self.size[1];
         let mut at_picture = vec![0.0; 3 * area];
         self.each(|at, taps| {
             for (tap, weight) in taps {
@@ -64,14 +65,15 @@ impl Warp {
 
     /// Calls `f` for each pixel of the view, with what it is made of.
     fn each(&self, mut f: impl FnMut(usize, Taps)) {
-        let middle = (self.side as f64 - 1.0) / 2.0;
+        let [height, width] = self.size;
+        let [down, across] = self.size.map(|side| (side as f64 - 1.0) / 2.0); // to the middle
         let [a, b, c, d] = self.back;
-        for i in 0..self.side {
-            for j in 0..self.side {
-                let (u, v) = (j as f64 - middle - self.after[0], i as f64 - middle - self.after[1]);
-                let x = a * u + b * v - self.before[0] + middle;
-                let y = c * u + d * v - self.before[1] + middle;
-                f(i * self.side + j, self.taps(x, y));
+        for i in 0..height {
+            for j in 0..width {
+                let (u, v) = (j as f64 - across - self.after[0], i as f64 - down - self.after[1]);
+                let x = a * u + b * v - self.before[0] + across;
+                let y = c * u + d * v - self.before[1] + down;
+                f(i * width + j, self.taps(x, y));
             }
         }
     }
@@ -80,9 +82,9 @@ impl Warp {
     fn taps(&self, x: f64, y: f64) -> Taps {
         let (left, top) = (x.floor(), y.floor());
         let (right, down) = ((x - left) as f32, (y - top) as f32);
-        let inside = 0.0..self.side as f64;
-        let index =
-            |x: f64, y: f64| (inside.contains(&x) && inside.contains(&y)).then(|| y as usize * self.side + x as usize);
+        let [height, width] = self.size;
+        let inside = |x: f64, y: f64| (0.0..width as f64).contains(&x) && (0.0..height as f64).contains(&y);
+        let index = |x: f64, y: f64| inside(x, y).then(|| y as usize * width + x as usize);
         [
             (index(left, top), (1.0 - right) * (1.0 - down)),
             (index(left + 1.0, top), right * (1.0 - down)),
@@ -106,10 +108,10 @@ mod tests {
 
     #[test]
     fn the_transpose_is_one() {
-        let (side, n) = (9, 3 * 81);
+        let (size, n) = ([7, 9], 3 * 63);
         let angle = 0.3f64;
         let back = [angle.cos() / 0.8, angle.sin() / 0.8, -angle.sin() / 0.8, angle.cos() / 0.8];
-        let warp = Warp { side, back, after: [0.7, -1.2], before: [-0.4, 0.2] };
+        let warp = Warp { size, back, after: [0.7, -1.2], before: [-0.4, 0.2] };
         let (p, g) = (values(n, 7), values(n, 11));
         // ⟨A p, g⟩ = ⟨p, Aᵀ g⟩
         assert!((dot(&warp.apply(&p, [0.0; 3]), &g) - dot(&p, &warp.transposed(&g))).abs() < 1e-4);
@@ -117,15 +119,15 @@ mod tests {
 
     #[test]
     fn whole_shifts_and_quarter_turns_only_move_pixels() {
-        let (side, n) = (5, 75);
+        let (size, n) = ([5; 2], 75);
         let p = values(n, 7);
-        let shift = Warp { side, back: [1.0, 0.0, 0.0, 1.0], after: [1.0, 0.0], before: [0.0, 2.0] };
+        let shift = Warp { size, back: [1.0, 0.0, 0.0, 1.0], after: [1.0, 0.0], before: [0.0, 2.0] };
         let view = shift.apply(&p, [9.0, 8.0, 7.0]);
         assert_eq!(view[2 * 5 + 1], p[0]);
         assert_eq!(view[25 + 4 * 5 + 4], p[25 + 2 * 5 + 3]);
         assert_eq!((view[0], view[25], view[50]), (9.0, 8.0, 7.0));
         // M = turn by a quarter: view (x, y) shows picture (y, −x), about the middle
-        let turn = Warp { side, back: [0.0, 1.0, -1.0, 0.0], after: [0.0; 2], before: [0.0; 2] };
+        let turn = Warp { size, back: [0.0, 1.0, -1.0, 0.0], after: [0.0; 2], before: [0.0; 2] };
         assert_eq!(turn.apply(&p, [0.0; 3])[4], p[0]);
         assert_eq!(turn.apply(&p, [0.0; 3])[12], p[12]);
     }

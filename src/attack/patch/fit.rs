@@ -51,9 +51,10 @@ impl FitSettings {
     }
 }
 
-/// Side of the picture for images of `side` pixels: at 20 % of the area, a patch lies on the image about one to one.
-pub fn picture_side(side: usize) -> usize {
-    side.div_ceil(2)
+/// Side of the picture for images of this height and width, half that of a square of as many pixels: at 20 % of the area, a
+/// patch lies on the image about one to one.
+pub fn picture_side([height, width]: [usize; 2]) -> usize {
+    (height * width).isqrt().div_ceil(2)
 }
 
 /// A patch being fitted.
@@ -106,34 +107,35 @@ impl PatchFit {
         &self.pixels
     }
 
-    /// Training images (of `images`) and placements (on images of `side` pixels) of this step: a function of the streams'
+    /// Training images (of `images`) and placements (on images of this height and width) of this step: a function of the streams'
     /// key and the number of the step alone. The patch's *side* is uniform, as in the paper; its area is not.
-    pub fn plan_step(&self, streams: &Streams, images: usize, side: usize) -> Vec<(usize, Placement)> {
+    pub fn plan_step(&self, streams: &Streams, images: usize, size: [usize; 2]) -> Vec<(usize, Placement)> {
         let s = &self.settings;
         let (least, most) = (s.min_area.sqrt(), s.max_area.sqrt());
         let plan = |member: usize| {
             let mut stream = streams.stream(self.step, member, "patch");
             let image = stream.below(images);
             let scale = least + (most - least) * f64::from(stream.uniform());
-            (image, Placement::draw(&mut stream, side, scale * scale, s.mask, s.max_angle))
+            (image, Placement::draw(&mut stream, size, scale * scale, s.mask, s.max_angle))
         };
         (0..s.batch).map(plan).collect()
     }
 
-    /// Pastes the patch onto `images`, N×3×S×S, one for each placement of the plan; returns what it covers on each.
-    pub fn apply(&self, plan: &[(usize, Placement)], side: usize, images: &mut [f32]) -> Vec<Footprint> {
-        assert_eq!(images.len(), plan.len() * 3 * side * side, "one image a placement");
-        let placed = plan.iter().zip(images.chunks_exact_mut(3 * side * side));
+    /// Pastes the patch onto `images`, N×3×H×W, one for each placement of the plan; returns what it covers on each.
+    pub fn apply(&self, plan: &[(usize, Placement)], size: [usize; 2], images: &mut [f32]) -> Vec<Footprint> {
+        let values = 3 * size[0] * size[1];
+        assert_eq!(images.len(), plan.len() * values, "one image a placement");
+        let placed = plan.iter().zip(images.chunks_exact_mut(values));
         placed
             .map(|((_, placement), image)| {
-                let footprint = placement.footprint(side, self.side);
+                let footprint = placement.footprint(size, self.side);
                 footprint.paste(&self.pixels, image);
                 footprint
             })
             .collect()
     }
 
-    /// Moves the patch uphill. `gradients`, N×3×S×S: of each image's own loss, to be *maximised* (minus the cross-entropy
+    /// Moves the patch uphill. `gradients`, N×3×H×W: of each image's own loss, to be *maximised* (minus the cross-entropy
     /// of the target), at the images that [`PatchFit::apply`] made; the loss of the step is their mean. No rule asks how
     /// long they are all together.
     pub fn update(&mut self, footprints: &[Footprint], gradients: &[f32]) {

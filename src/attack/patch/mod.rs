@@ -169,17 +169,17 @@ impl Attack for Patch {
         if scenes.is_empty() {
             return Err(Error::usage("every training image shows the target already"));
         }
-        let side = train.side;
-        let resolution = self.resolution.unwrap_or_else(|| fit::picture_side(side));
+        let size @ [height, width] = train.size;
+        let resolution = self.resolution.unwrap_or_else(|| fit::picture_side(size));
         let kept = workshop.resume(|state| PatchFit::restore(&self.settings, resolution, state));
         let mut fit = kept.unwrap_or_else(|| PatchFit::new(&self.settings, resolution));
         while !fit.is_done() {
             workshop.pause(|| fit.save())?;
-            let plan = fit.plan_step(&workshop.streams, scenes.len(), side);
+            let plan = fit.plan_step(&workshop.streams, scenes.len(), size);
             let scene = |(i, _): &(usize, _)| train.image(scenes[*i]).iter().map(|v| f32::from(*v) / 255.0);
             let mut images: Vec<f32> = plan.iter().flat_map(scene).collect(); // N×3×H×W
-            let footprints = fit.apply(&plan, side, &mut images);
-            let images = Tensor::from_vec(images, (plan.len(), 3, side, side), &Device::Cpu)?;
+            let footprints = fit.apply(&plan, size, &mut images);
+            let images = Tensor::from_vec(images, (plan.len(), 3, height, width), &Device::Cpu)?;
             let aim = |(i, _): &(usize, _)| Aim { label: train.labels[scenes[*i]], target: Some(target) };
             let aims: Vec<Aim> = plan.iter().map(aim).collect();
             let engine = workshop.engines[fit.step() % workshop.engines.len()].as_ref();

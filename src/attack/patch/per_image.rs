@@ -28,7 +28,7 @@ pub fn fit_all(
         let mut patches: Vec<OwnPatch> = rows.iter().zip(clean).map(begin).collect();
         for step in 0..settings.steps {
             let rows: Vec<usize> = patches.iter().map(|p| p.row).collect();
-            let images = images(&patches, batch.side(), batch.device())?;
+            let images = images(&patches, batch.size(), batch.device())?;
             let places = vec![Place { restart: 0, step }; rows.len()];
             let slope = oracle.climb(&rows, &images, &places, &logit_difference)?.into_gradient();
             let slope = slope.flatten_from(1)?.to_vec2::<f32>()?;
@@ -52,7 +52,7 @@ pub fn fit_all(
 
 /// Proposes all; those that are settled leave.
 fn propose(patches: &mut Vec<OwnPatch>, step: usize, oracle: &mut Oracle, batch: &Batch) -> Result<()> {
-    let images = images(patches, batch.side(), batch.device())?;
+    let images = images(patches, batch.size(), batch.device())?;
     let rows: Vec<usize> = patches.iter().map(|p| p.row).collect();
     let notes: Vec<String> = patches.iter().map(|p| p.note.clone()).collect();
     let places = vec![Place { restart: 0, step }; rows.len()];
@@ -65,15 +65,15 @@ fn propose(patches: &mut Vec<OwnPatch>, step: usize, oracle: &mut Oracle, batch:
 }
 
 /// N×3×H×W.
-fn images(patches: &[OwnPatch], side: usize, device: &Device) -> Result<Tensor> {
+fn images(patches: &[OwnPatch], [height, width]: [usize; 2], device: &Device) -> Result<Tensor> {
     let values: Vec<f32> = patches.iter().flat_map(|p| &p.image).copied().collect();
-    Ok(Tensor::from_vec(values, (patches.len(), 3, side, side), &Device::Cpu)?.to_device(device)?)
+    Ok(Tensor::from_vec(values, (patches.len(), 3, height, width), &Device::Cpu)?.to_device(device)?)
 }
 
 /// An image with its patch.
 struct OwnPatch {
     row: usize,
-    /// 3×side×side.
+    /// 3×H×W.
     image: Vec<f32>,
     /// Indices into `image` of the values that the patch covers.
     covered: Vec<usize>,
@@ -92,9 +92,10 @@ impl OwnPatch {
         batch: &Batch,
         task: &Task,
     ) -> Self {
-        let (placement, side) = (placing.place(row, batch, task), batch.side());
-        let mask = placement.footprint(side, side).mask();
-        let covered: Vec<usize> = (0..image.len()).filter(|i| mask[i % (side * side)]).collect();
+        let placement = placing.place(row, batch, task);
+        // which picture would lie there does not matter: its pixels are the image's
+        let mask = placement.footprint(batch.size(), 1).mask();
+        let covered: Vec<usize> = (0..image.len()).filter(|i| mask[i % mask.len()]).collect();
         covered.iter().for_each(|i| image[*i] = 0.5);
         let moments = vec![0.0; settings.rule.moments() * covered.len()];
         OwnPatch { row, image, covered, moments, note: placement.text() }

@@ -34,7 +34,7 @@ impl Placing {
     pub fn place(&self, row: usize, batch: &Batch, task: &Task) -> Placement {
         let streams: Streams = task.streams.shared("placement");
         let mut stream = streams.stream(batch.example(row), 0, "place");
-        Placement::draw(&mut stream, batch.side(), self.area, self.mask, self.max_angle)
+        Placement::draw(&mut stream, batch.size(), self.area, self.mask, self.max_angle)
     }
 
     /// Pastes the task's pictures, in turn, onto all images, and proposes each.
@@ -46,7 +46,7 @@ impl Placing {
             let paste = |(row, mut image): (&usize, Vec<f32>)| {
                 let which = batch.example(*row) % task.pictures.len();
                 let (placement, picture) = (self.place(*row, batch, task), &task.pictures[which]);
-                footprint(&placement, picture, batch.side()).paste(&picture.rgb, &mut image);
+                footprint(&placement, picture, batch.size()).paste(&picture.rgb, &mut image);
                 // what is judged is 8-bit; so is what is proposed
                 image.iter_mut().for_each(|v| *v = (*v * 255.0).round_ties_even() / 255.0);
                 (image, placement.note(which))
@@ -67,9 +67,9 @@ impl Placing {
     }
 }
 
-/// What a picture covers on an image of `side` pixels, where it lies.
-fn footprint(placement: &Placement, picture: &Picture, side: usize) -> Footprint {
-    placement.footprint(side, picture.side).cut_out(picture)
+/// What a picture covers on an image of this height and width, where it lies.
+fn footprint(placement: &Placement, picture: &Picture, size: [usize; 2]) -> Footprint {
+    placement.footprint(size, picture.side).cut_out(picture)
 }
 
 /// Masks by their names: a declared choice is one of them.

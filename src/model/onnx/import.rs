@@ -8,6 +8,7 @@ use super::proto::{self, Kind, Model};
 use super::tensor::{Room, Tensor, count};
 use super::value::{Batch, Data, Value};
 use crate::kernel::graph::{Graph, Op};
+use crate::size;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -293,19 +294,20 @@ impl Layout {
 
 /// Height and width of images, from the file where it says them, else as wanted.
 fn sized(own: [Option<usize>; 2], wanted: Option<[usize; 2]>) -> Result<[usize; 2], String> {
-    let size = match (own, wanted) {
+    let own = match (own, wanted) {
         ([Some(h), Some(w)], _) => [h, w],
         ([h, w], Some(wanted)) => [h.unwrap_or(wanted[0]), w.unwrap_or(wanted[1])],
-        _ => return Err("its height and width are open (hint: `side` in the model file)".into()),
+        _ => return Err("its height and width are open (hint: `side` or `size` in the model file)".into()),
     };
-    let [h, w] = size;
+    let [h, w] = own;
     match wanted {
-        Some(wanted) if wanted != size && h != w => Err(format!("images of {h}×{w} pixels: pictures are squares here")),
-        Some([wanted, _]) if wanted != h => {
-            Err(format!("images of {h} pixels a side, not of {wanted} (hint: `side = {h}` in the model file)"))
+        Some(wanted) if wanted != own => {
+            let line = if h == w { format!("side = {h}") } else { format!("size = [{h}, {w}]") };
+            let [own, wanted] = [own, wanted].map(size::in_words);
+            Err(format!("images of {own}, not of {wanted} (hint: `{line}` in the model file)"))
         }
         _ if h.max(w) > MOST_SIDE => Err(format!("images of more than {MOST_SIDE} pixels a side")),
-        _ => Ok(size),
+        _ => Ok(own),
     }
 }
 

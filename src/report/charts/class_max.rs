@@ -56,7 +56,7 @@ fn painted<'a>(run: &'a Run) -> Result<Vec<Painted<'a>>> {
         let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let pixels = run.store.read_witnesses(&summary.id)?.into_levels();
         let transfers = run.store.read_transfers(&summary.id)?;
-        let values = 3 * inputs.side * inputs.side;
+        let values = 3 * inputs.size[0] * inputs.size[1];
         let outcomes = run.store.read(&summary.id)?.outcomes;
         for (k, outcome) in outcomes.into_iter().enumerate() {
             // a net says nothing new of its own pictures
@@ -68,7 +68,7 @@ fn painted<'a>(run: &'a Run) -> Result<Vec<Painted<'a>>> {
             all.push(Painted {
                 summary,
                 class: outcome.target.and_then(|t| inputs.classes.get(t)).cloned().unwrap_or_default(),
-                image: picture(&pixels[k * values..][..values], inputs.side),
+                image: picture(&pixels[k * values..][..values], inputs.size),
                 second: second.collect(),
                 outcome,
             });

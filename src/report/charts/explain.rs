@@ -17,8 +17,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Columns of `explain.csv`, normative.
-const COLUMNS: [Column; 9] = [
+/// Columns of `explain.csv`, normative; the last two only where a map is no square.
+const COLUMNS: [Column; 11] = [
     Column::text("cell"),
     Column::count("example"),
     Column::number("maximum_clean"),
@@ -28,21 +28,29 @@ const COLUMNS: [Column; 9] = [
     Column::number("share_adversarial"),
     Column::text("layer"),
     Column::count("side"),
+    Column::count("height"),
+    Column::count("width"),
 ];
+const OF_SQUARES: usize = 9;
 
 /// One row an image whose predictions are explained.
 pub fn table(run: &Run) -> Result<Option<Table>> {
-    let mut rows = Vec::new();
+    let (mut rows, mut columns) = (Vec::new(), OF_SQUARES);
     for s in &run.cells {
         let Some(explanation) = run.store.read_explanation(&s.id)? else { continue };
+        let [height, width] = explanation.size;
+        let is_square = height == width;
+        columns = if is_square { columns } else { COLUMNS.len() };
         rows.extend(explanation.rows.iter().map(|e| {
             let maxima = [e.maximum_clean, e.maximum_adversarial].map(f64::from);
-            let (layer, side) = (explanation.layer.clone(), explanation.side);
+            let layer = explanation.layer.clone();
             let shares = [e.share_clean, e.share_adversarial];
-            row![&s.id, e.example, maxima[0], maxima[1], e.correlation, shares[0], shares[1], layer, side]
+            let row = row![&s.id, e.example, maxima[0], maxima[1], e.correlation, shares[0], shares[1], layer];
+            let size = if is_square { row![height].to_vec() } else { row![None::<usize>, height, width].to_vec() };
+            row.into_iter().chain(size)
         }));
     }
-    Table::of(&COLUMNS, rows)
+    Table::of(&COLUMNS[..columns], rows)
 }
 
 /// Blocks of images, one a cell: no more than fit on a page.
@@ -94,8 +102,8 @@ impl Block {
         let inputs: Inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
         let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
-        let values = 3 * inputs.side * inputs.side;
-        let of_map = explanation.side * explanation.side;
+        let values = 3 * inputs.size[0] * inputs.size[1];
+        let of_map = explanation.size[0] * explanation.size[1];
         let mut order: Vec<usize> = (0..outcomes.len()).collect();
         order.sort_by_key(|k| (outcomes[*k].success != Some(true), *k));
         // elsewhere everything may change, and all of a map lies inside
@@ -103,9 +111,9 @@ impl Block {
         let column = |k: &usize| {
             let (k, o) = (*k, &outcomes[*k]);
             let at = inputs.examples.iter().position(|e| *e == o.example)?;
-            let clean = picture(&inputs.pixels[at * values..][..values], inputs.side);
-            let adversarial = picture(&witnesses[k * values..][..values], inputs.side);
-            let map = |maps: &[f32], on: &RgbImage| overlaid(on, &maps[k * of_map..][..of_map], explanation.side);
+            let clean = picture(&inputs.pixels[at * values..][..values], inputs.size);
+            let adversarial = picture(&witnesses[k * values..][..values], inputs.size);
+            let map = |maps: &[f32], on: &RgbImage| overlaid(on, &maps[k * of_map..][..of_map], explanation.size);
             let row = &explanation.rows[k];
             let number = |name: &str, v: Option<f64>| v.map_or(String::new(), |v| format!("{name} {v:.2}"));
             let inside = |share: Option<f64>| number("inside", share.filter(|_| in_places));
@@ -133,19 +141,22 @@ impl Block {
 
 /// What maps are of, for captions: `Grad-CAM of features.20, 4×4`.
 pub fn of_layer(explanation: &Explanation) -> String {
-    let Explanation { layer, side, .. } = explanation;
-    format!("Grad-CAM of {}, {side}×{side}", layer.as_deref().unwrap_or("the last map"))
+    let Explanation { layer, size: [height, width], .. } = explanation;
+    format!("Grad-CAM of {}, {height}×{width}", layer.as_deref().unwrap_or("the last map"))
 }
 
 /// The map over the image in grey: nothing of it where it is 0, so that the image stays readable, most where it is highest.
-pub fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
-    let enlarged = SMOOTH.div_ceil(image.width() as usize).max(1) * image.width() as usize;
-    let mut shown = imageops::resize(image, enlarged as u32, enlarged as u32, imageops::FilterType::Nearest);
+pub fn overlaid(image: &RgbImage, map: &[f32], size: [usize; 2]) -> RgbImage {
+    let times = SMOOTH.div_ceil(image.width().max(image.height()) as usize).max(1) as u32;
+    let enlarged = [times * image.height(), times * image.width()];
+    let mut shown = imageops::resize(image, enlarged[1], enlarged[0], imageops::FilterType::Nearest);
     let most = map.iter().copied().fold(0.0, f32::max);
     for (x, y, pixel) in shown.enumerate_pixels_mut() {
-        let at =
-            |v: u32| ((f64::from(v) + 0.5) * side as f64 / enlarged as f64 - 0.5).clamp(0.0, (side - 1) as f64) as f32;
-        let value = if most > 0.0 { bilinear(map, side, at(x), at(y)) / most } else { 0.0 };
+        let at = |v: u32, axis: usize| {
+            let (places, pixels) = (size[axis] as f64, f64::from(enlarged[axis]));
+            ((f64::from(v) + 0.5) * places / pixels - 0.5).clamp(0.0, places - 1.0) as f32
+        };
+        let value = if most > 0.0 { bilinear(map, size, at(x, 1), at(y, 0)) / most } else { 0.0 };
         let (heat, share) = (heat::colour(value), OVERLAY * value.clamp(0.0, 1.0));
         // what has a colour is of the map
         let grey = 0.299 * f32::from(pixel.0[0]) + 0.587 * f32::from(pixel.0[1]) + 0.114 * f32::from(pixel.0[2]);
@@ -154,11 +165,11 @@ pub fn overlaid(image: &RgbImage, map: &[f32], side: usize) -> RgbImage {
     shown
 }
 
-fn bilinear(map: &[f32], side: usize, x: f32, y: f32) -> f32 {
+fn bilinear(map: &[f32], [height, width]: [usize; 2], x: f32, y: f32) -> f32 {
     let (left, upper) = (x as usize, y as usize);
-    let (right, lower) = ((left + 1).min(side - 1), (upper + 1).min(side - 1));
+    let (right, lower) = ((left + 1).min(width - 1), (upper + 1).min(height - 1));
     let (dx, dy) = (x - left as f32, y - upper as f32);
-    let row = |r: usize| map[r * side + left] * (1.0 - dx) + map[r * side + right] * dx;
+    let row = |r: usize| map[r * width + left] * (1.0 - dx) + map[r * width + right] * dx;
     row(upper) * (1.0 - dy) + row(lower) * dy
 }
 
@@ -245,8 +256,8 @@ mod tests {
         // 0.299 · 200 + 0.587 · 100 + 0.114 · 50 = 124.2
         let image = RgbImage::from_pixel(2, 2, Rgb([200, 100, 50]));
         let grey = Rgb([124; 3]);
-        assert!(overlaid(&image, &[0.0; 4], 2).pixels().all(|p| *p == grey));
-        let half = overlaid(&image, &[0.0, 4.0, 0.0, 4.0], 2);
+        assert!(overlaid(&image, &[0.0; 4], [2; 2]).pixels().all(|p| *p == grey));
+        let half = overlaid(&image, &[0.0, 4.0, 0.0, 4.0], [2; 2]);
         assert_eq!((half.width(), half[(0, 0)], half[(31, 127)]), (128, grey, grey));
         // a quarter of the grey, three quarters of viridis' end (253, 231, 37)
         assert_eq!(half[(127, 64)], Rgb([221, 204, 59]));

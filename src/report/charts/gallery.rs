@@ -78,7 +78,7 @@ impl Block {
         let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
         let outcomes = run.store.read(&summary.id)?.outcomes;
         let witnesses = run.store.read_witnesses(&summary.id)?.into_levels();
-        let values = 3 * inputs.side * inputs.side;
+        let values = 3 * inputs.size[0] * inputs.size[1];
         let mut rows: Vec<usize> = (0..outcomes.len()).collect();
         rows.sort_by_key(|k| (outcomes[*k].success != Some(true), outcomes[*k].step == 0, *k));
         rows.truncate(Sheet { look }.columns());
@@ -115,9 +115,9 @@ impl Shown {
             .collect();
         Shown {
             row: Vec::new(),
-            clean: picture(clean, inputs.side),
-            adversarial: picture(adversarial, inputs.side),
-            difference: picture(&difference, inputs.side),
+            clean: picture(clean, inputs.size),
+            adversarial: picture(adversarial, inputs.size),
+            difference: picture(&difference, inputs.size),
             clean_caption: caption(inputs, o.clean_prediction, o.confidence_clean),
             adversarial_caption: caption(inputs, o.adversarial_prediction, o.confidence_adversarial),
             fooled: o.success == Some(true),

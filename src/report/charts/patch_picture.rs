@@ -21,7 +21,7 @@ pub fn pictures(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     for cell in run.cells.iter().filter(|s| s.cell.attack.name == ATTACK && s.rates.is_some()).map(|s| &s.cell) {
         let Some(train) = &cell.train else { continue };
         let inputs = run.store.read_inputs(&cell.data.digest)?;
-        let id = cell.fit(inputs.side).id();
+        let id = cell.fit(inputs.size).id();
         let nets: Vec<&str> = train.models.iter().map(|m| m.name.as_str()).collect();
         let class = cell.goal.class().and_then(|class| inputs.classes.get(class)).cloned();
         let name = [&class.unwrap_or_else(|| cell.goal.name()), &nets.join("+"), &id[..6]].join("-");

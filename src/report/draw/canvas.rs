@@ -78,16 +78,27 @@ impl Scale {
 /// The heading and rows of a table.
 pub type Points = (&'static [&'static str], Vec<Vec<String>>);
 
-/// A raster image placed on the drawing, in millimetres; its pixels stay sharp squares.
+/// A raster image in the middle of a square of the drawing, which its longer side fills; its pixels stay sharp squares.
 pub struct Raster {
-    /// Left edge.
+    /// Left edge of the square, in millimetres.
     pub x: f64,
-    /// Upper edge.
+    /// Its upper edge.
     pub y: f64,
-    /// Width and height.
+    /// Its width and height.
     pub side: f64,
     /// RGB pixels.
     pub image: RgbImage,
+}
+
+impl Raster {
+    /// Left and upper edge of the image itself, its width and its height, in dots.
+    fn placed(&self, scale: Scale) -> [i32; 4] {
+        let (x, y, side) = (scale.mm(self.x), scale.mm(self.y), scale.mm(self.side));
+        let (width, height) = (self.image.width(), self.image.height());
+        let share = |length: u32| (f64::from(side) * f64::from(length) / f64::from(width.max(height))).round() as i32;
+        let (width, height) = (share(width).max(1), share(height).max(1));
+        [x + (side - width) / 2, y + (side - height) / 2, width, height]
+    }
 }
 
 /// Something that can be drawn on either backend.
@@ -157,16 +168,16 @@ fn svg(drawing: &impl Drawing, stamp: &Stamp) -> Result<String> {
 
 /// Pixels enlarged to whole squares, so that no viewer smooths them.
 fn enlarged(image: &RgbImage) -> RgbImage {
-    let side = (512 / image.width()).max(1) * image.width();
-    imageops::resize(image, side, side, imageops::FilterType::Nearest)
+    let times = (512 / image.width().max(image.height())).max(1);
+    imageops::resize(image, times * image.width(), times * image.height(), imageops::FilterType::Nearest)
 }
 
 fn svg_image(raster: &Raster, scale: Scale) -> Result<String> {
     let png = encode(&enlarged(&raster.image))?;
     let data = base64::engine::general_purpose::STANDARD.encode(png);
-    let (x, y, side) = (scale.mm(raster.x), scale.mm(raster.y), scale.mm(raster.side));
+    let [x, y, width, height] = raster.placed(scale);
     Ok(format!(
-        "<image x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" style=\"image-rendering:pixelated\" \
+        "<image x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" style=\"image-rendering:pixelated\" \
          href=\"data:image/png;base64,{data}\"/>\n"
     ))
 }
@@ -176,7 +187,7 @@ fn pdf(drawing: &impl Drawing, stamp: &Stamp) -> Result<Vec<u8>> {
     let mut page = Page::new(dots(drawing, scale), scale.dots_per_mm);
     draw_on(Backend(&mut page), drawing, scale)?;
     for raster in drawing.rasters() {
-        page.image(enlarged(&raster.image), (scale.mm(raster.x), scale.mm(raster.y)), scale.mm(raster.side));
+        page.image(enlarged(&raster.image), raster.placed(scale));
     }
     page.finish(stamp)
 }
@@ -190,9 +201,9 @@ fn png(drawing: &impl Drawing, stamp: &Stamp) -> Result<Vec<u8>> {
     let drawn = RgbImage::from_raw(w, h, pixels).ok_or_else(|| figure_error("a buffer of the wrong size"))?;
     let mut page = imageops::thumbnail(&drawn, width, height);
     for raster in drawing.rasters() {
-        let side = small.mm(raster.side) as u32;
-        let placed = imageops::resize(&raster.image, side, side, imageops::FilterType::Nearest);
-        imageops::replace(&mut page, &placed, small.mm(raster.x).into(), small.mm(raster.y).into());
+        let [x, y, width, height] = raster.placed(small);
+        let placed = imageops::resize(&raster.image, width as u32, height as u32, imageops::FilterType::Nearest);
+        imageops::replace(&mut page, &placed, x.into(), y.into());
     }
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, width, height);

@@ -46,11 +46,11 @@ impl Page {
         Page { size, points_per_dot, content, glyphs: GlyphRemapper::new(), letters, opacities, images }
     }
 
-    /// Places an image.
-    pub fn image(&mut self, image: RgbImage, (x, y): (i32, i32), side: i32) {
+    /// Places an image: left and upper edge, width and height.
+    pub fn image(&mut self, image: RgbImage, place: [i32; 4]) {
         let name = format!("I{}", self.images.len());
-        let (x, y, side) = (x as f32, y as f32, side as f32);
-        self.content.save_state().transform([side, 0.0, 0.0, -side, x, y + side]);
+        let [x, y, width, height] = place.map(|dots| dots as f32);
+        self.content.save_state().transform([width, 0.0, 0.0, -height, x, y + height]);
         self.content.x_object(Name(name.as_bytes())).restore_state();
         self.images.push(image);
     }

@@ -38,11 +38,11 @@ pub fn caption(inputs: &Inputs, class: Option<usize>, confidence: Option<f32>) -
     format!("{name}{percent}")
 }
 
-/// 3×side×side as an image.
-pub fn picture(pixels: &[u8], side: usize) -> RgbImage {
-    let plane = side * side;
-    RgbImage::from_fn(side as u32, side as u32, |x, y| {
-        let p = y as usize * side + x as usize;
+/// 3×height×width as an image.
+pub fn picture(pixels: &[u8], [height, width]: [usize; 2]) -> RgbImage {
+    let plane = height * width;
+    RgbImage::from_fn(width as u32, height as u32, |x, y| {
+        let p = y as usize * width + x as usize;
         Rgb([pixels[p], pixels[plane + p], pixels[2 * plane + p]])
     })
 }
@@ -70,7 +70,7 @@ impl Sheet<'_> {
         (self.look.page_mm() - self.left()) / self.columns() as f64
     }
 
-    /// Side of a picture.
+    /// Side of the square that a picture lies in.
     pub fn picture(self) -> f64 {
         self.cell() - GAP_MM
     }

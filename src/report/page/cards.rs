@@ -116,10 +116,10 @@ impl<'a> Cards<'a> {
     fn line(&mut self, cells: &[&'a Summary], all: &[&Summary], usual: &Summary) -> Result<Answer<'a>> {
         let first = cells[0];
         let inputs = self.inputs(&first.cell.data.digest)?;
-        let side = inputs.side;
+        let size = inputs.size;
         let mut line = match by_budget(cells) {
             _ if first.cell.threat.eps.is_minimal() => least_change(cells),
-            Some(budgets) if labelled(first) => at_usual_budget(&budgets, side),
+            Some(budgets) if labelled(first) => at_usual_budget(&budgets, size),
             _ => over_goals(cells),
         };
         let set_by = line.set_by[0];
@@ -269,7 +269,7 @@ fn change(html: &mut Html, line: &Answer, median: f64) {
 
 /// One image, clean and fooled, with what the net says of both.
 fn pair(inputs: &Inputs, outcomes: &[Outcome], levels: &[u8], example: u32) -> Result<Option<Html>> {
-    let values = 3 * inputs.side * inputs.side;
+    let values = 3 * inputs.size[0] * inputs.size[1];
     let row = outcomes.iter().position(|o| o.example == example as usize);
     let at = inputs.examples.iter().position(|e| *e == example as usize);
     let of = |pixels: &[u8], k: Option<usize>| Some(pixels.get(k? * values..(k? + 1) * values)?.to_vec());
@@ -283,7 +283,11 @@ fn pair(inputs: &Inputs, outcomes: &[Outcome], levels: &[u8], example: u32) -> R
     html.raw("<figure>");
     for (pixels, what, says) in [(clean, "clean", &says[0]), (fooled, "adversarial", &says[1])] {
         let alt = format!("{what} image {example}, predicted {says}");
-        html.open("img", &[("class", "thumb"), ("alt", &alt), ("src", &thumbnail(&picture(&pixels, inputs.side))?)]);
+        let source = thumbnail(&picture(&pixels, inputs.size))?;
+        let mut attributes = vec![("class", "thumb"), ("alt", &alt), ("src", &source)];
+        // the box is a square
+        attributes.extend((inputs.size[0] != inputs.size[1]).then_some(("style", "object-fit:contain")));
+        html.open("img", &attributes);
     }
     html.element("figcaption", &[], &says.join(" → "));
     html.raw("</figure>");
@@ -292,8 +296,11 @@ fn pair(inputs: &Inputs, outcomes: &[Outcome], levels: &[u8], example: u32) -> R
 
 /// A picture as a `data:` address, no larger than a thumbnail.
 fn thumbnail(picture: &RgbImage) -> Result<String> {
-    let bytes = match picture.width() > THUMBNAIL {
-        true => encode(&imageops::resize(picture, THUMBNAIL, THUMBNAIL, imageops::FilterType::Triangle))?,
+    let (width, height) = picture.dimensions();
+    let long = width.max(height);
+    let smaller = |side: u32| (side * THUMBNAIL / long).max(1);
+    let bytes = match long > THUMBNAIL {
+        true => encode(&imageops::resize(picture, smaller(width), smaller(height), imageops::FilterType::Triangle))?,
         false => encode(picture)?,
     };
     Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes)))

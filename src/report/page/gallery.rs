@@ -93,6 +93,8 @@ pub struct Gallery {
     images: (usize, usize),
     /// Cells that have some.
     of_cells: usize,
+    /// Whether some pictures are no squares.
+    has_rectangles: bool,
 }
 
 /// Pictures of one image, not yet on the page.
@@ -115,7 +117,7 @@ pub fn choose(run: &Run, names: &[String]) -> Result<Gallery> {
         }
         let subset = &inputs[digest];
         let each = if s.cell.witness == WitnessKind::F32 { 4 } else { 1 };
-        read += s.n.unwrap_or(0) * 3 * subset.side * subset.side * each;
+        read += s.n.unwrap_or(0) * 3 * subset.size[0] * subset.size[1] * each;
         // the first cell is always shown
         if chosen.len() == MOST_CELLS || (read > MOST_READ && !chosen.is_empty()) {
             break;
@@ -137,6 +139,7 @@ pub fn choose(run: &Run, names: &[String]) -> Result<Gallery> {
     let images = shown.values().map(Vec::len).sum();
     let candidates = run.cells.iter().filter(|s| s.rates.is_some());
     Ok(Gallery {
+        has_rectangles: inputs.values().any(|subset| subset.size[0] != subset.size[1]),
         images: (images, candidates.clone().filter_map(|s| s.n).sum()),
         of_cells: candidates.count(),
         data: Data { scenes: scenes(run, names, &inputs, shown), pictures: shelf.pictures },
@@ -177,7 +180,7 @@ fn candidates(run: &Run, s: &Summary, inputs: &Inputs) -> Result<Vec<Candidate>>
     let outcomes = run.store.read(&s.id)?.outcomes;
     let levels = run.store.read_witnesses(&s.id)?.into_levels();
     let explanation = run.store.read_explanation(&s.id)?;
-    let values = 3 * inputs.side * inputs.side;
+    let values = 3 * inputs.size[0] * inputs.size[1];
     let rows = |test: &dyn Fn(&Outcome) -> bool| -> Vec<usize> {
         (0..outcomes.len()).filter(|k| test(&outcomes[*k])).collect()
     };
@@ -194,12 +197,13 @@ fn candidates(run: &Run, s: &Summary, inputs: &Inputs) -> Result<Vec<Candidate>>
         let at = inputs.examples.iter().position(|e| *e == o.example);
         let clean = at.and_then(|at| inputs.pixels.get(at * values..(at + 1) * values));
         let (Some(clean), Some(adversarial)) = (clean, levels.get(k * values..(k + 1) * values)) else { continue };
-        let (clean, adversarial) = (picture(clean, inputs.side), picture(adversarial, inputs.side));
+        let (clean, adversarial) = (picture(clean, inputs.size), picture(adversarial, inputs.size));
         let mut pictures = vec![clean.clone(), adversarial.clone()];
-        if let Some(Explanation { side, clean: before, adversarial: after, .. }) = &explanation {
-            let map = |maps: &Vec<f32>| maps.get(k * side * side..(k + 1) * side * side).map(<[f32]>::to_vec);
+        if let Some(Explanation { size, clean: before, adversarial: after, .. }) = &explanation {
+            let plane = size[0] * size[1];
+            let map = |maps: &Vec<f32>| maps.get(k * plane..(k + 1) * plane).map(<[f32]>::to_vec);
             if let (Some(before), Some(after)) = (map(before), map(after)) {
-                pictures.extend([overlaid(&clean, &before, *side), overlaid(&adversarial, &after, *side)]);
+                pictures.extend([overlaid(&clean, &before, *size), overlaid(&adversarial, &after, *size)]);
             }
         }
         let base64 = |image| Ok(base64::engine::general_purpose::STANDARD.encode(encode(image)?));
@@ -348,6 +352,9 @@ impl Gallery {
         html.element("p", &[], &text);
         if self.images.0 > 0 {
             html.raw(include_str!("gallery.html"));
+            if self.has_rectangles {
+                html.raw("<style>.pictures img, .pictures canvas { object-fit: contain; }</style>"); // the boxes are squares
+            }
         }
         html.raw("</section>");
     }

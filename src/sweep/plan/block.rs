@@ -104,7 +104,7 @@ impl Resolver<'_> {
                                     let refused = match self.check_goal(built.as_ref(), goal, data) {
                                         Err(problem) => Err((*goal_line, problem)),
                                         Ok(()) => built
-                                            .check_side(self.models[model].1.file.side)
+                                            .check_size(self.models[model].1.file.size)
                                             .map_err(|problem| (attack.line, problem)),
                                     };
                                     if let Err((line, problem)) = refused {

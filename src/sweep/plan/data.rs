@@ -6,6 +6,7 @@ use crate::config::{At, DataSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation};
 use crate::error::Error;
 use crate::record::TableRecord;
+use crate::size;
 
 /// `a`, `a and b`, `a, b and c`.
 fn listed(names: &[&str]) -> String {
@@ -35,8 +36,8 @@ impl Resolver<'_> {
         if dataset.prepared {
             choice.preparation = Some(self.preparation(spec, takes)?);
         } else if dataset.side.is_none() {
-            let side = takes.first()?.side; // else no model was found, which is reported there
-            choice.preparation = self.or_problem(line, Preparation::new(side, side).map_err(Error::usage));
+            let size = takes.first()?.size; // else no model was found, which is reported there
+            choice.preparation = self.or_problem(line, Preparation::unresized(size).map_err(Error::usage));
             // one canvas, if nothing is said
             choice.take = choice.take.or(Some(1));
         }
@@ -102,17 +103,18 @@ impl Resolver<'_> {
         })
     }
 
-    /// Pictures are cut to the side of the models, so there must be one; and resized as the models say, unless the sweep
-    /// says otherwise, or they have that side already.
+    /// Pictures are cut to the size of the models, so there must be one; and resized as the models say, unless the sweep
+    /// says otherwise, or they have that size already.
     pub(super) fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
-        let Takes { side, resize } = *takes.first()?; // else no model was found, which is reported there
+        let Takes { size, resize } = *takes.first()?; // else no model was found, which is reported there
         let line = spec.name.line;
-        if let Some(other) = takes.iter().find(|t| t.side != side) {
+        if let Some(other) = takes.iter().find(|t| t.size != size) {
             self.problem(
                 line,
                 format!(
-                    "pictures are cut to the side of the models, and these take {side} and {} (hint: a [[sweep]] for each)",
-                    other.side
+                    "pictures are cut to the size of the models, and these take {} and {} (hint: a [[sweep]] for each)",
+                    size::text(size),
+                    size::text(other.size)
                 ),
             );
             return None;
@@ -129,8 +131,8 @@ impl Resolver<'_> {
             return None;
         }
         let (made, line) = match &spec.resize {
-            Some(asked) => (Preparation::new(asked.value, side), asked.line),
-            None => (Preparation::usual(resize, side), line),
+            Some(asked) => (Preparation::new(asked.value, size), asked.line),
+            None => (Preparation::usual(resize, size), line),
         };
         made.map_err(|problem| self.problem(line, problem)).ok()
     }

@@ -4,6 +4,7 @@ use super::resolver::Resolver;
 use crate::config::{At, Block, ExplainSpec};
 use crate::data::{self};
 use crate::model::{self};
+use crate::size;
 
 impl Resolver<'_> {
     /// The layer whose maps explain what a model says.
@@ -45,16 +46,16 @@ impl Resolver<'_> {
     pub(super) fn fits(&self, model: usize, data: usize, line: usize) -> bool {
         let ((name, model), data) = (&self.models[model], &self.data[data]);
         let (file, subset) = (&model.file, &data.subset);
-        let fits = file.side == subset.side && file.classes == subset.classes.len();
+        let fits = file.size == subset.size && file.classes == subset.classes.len();
         if !fits {
             self.problem(
                 line,
                 format!(
-                    "model `{name}` takes side {} and has {} classes, dataset `{}` has side {} and {} classes",
-                    file.side,
+                    "model `{name}` takes {} and has {} classes, dataset `{}` has {} and {} classes",
+                    size::in_words(file.size),
                     file.classes,
                     data.dataset.name,
-                    subset.side,
+                    size::in_words(subset.size),
                     subset.classes.len()
                 ),
             );

@@ -41,20 +41,20 @@ pub(super) struct ResolvedTrain {
 /// What is wrong with parameters, each with the index into those given.
 pub(super) type ParamProblems = Vec<(usize, String)>;
 
-/// Length of the short side of pictures where neither sweep nor model names one: torchvision's before it cuts 224.
+/// `resize` where neither sweep nor model names one: torchvision's before it cuts 224.
 pub(super) const RESIZE: usize = 256;
 
 /// The pictures that a model takes.
 #[derive(Clone, Copy)]
 pub(super) struct Takes {
-    pub(super) side: usize,
-    /// Length that the short side is brought to before the square is cut.
+    pub(super) size: [usize; 2],
+    /// Length that the short side of what is cut has before the cut.
     pub(super) resize: usize,
 }
 
 impl Takes {
     pub(super) fn of(model: &ModelSource) -> Takes {
-        Takes { side: model.file.side, resize: model.file.resize.unwrap_or(RESIZE) }
+        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE) }
     }
 }
 

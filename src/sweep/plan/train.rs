@@ -65,8 +65,8 @@ impl Resolver<'_> {
                 data: self.data_record(train.data),
             });
         }
-        let side = self.models[model].1.file.side;
-        Some(Some(Fitting { record: cell.fit(side), models, data, given: attack.given.clone() }))
+        let size = self.models[model].1.file.size;
+        Some(Some(Fitting { record: cell.fit(size), models, data, given: attack.given.clone() }))
     }
 
     pub(super) fn model_record(&self, model: usize) -> ModelRecord {
@@ -85,7 +85,7 @@ impl Resolver<'_> {
             indices: data.choice.indices.clone(),
             prepared: match (data.subset.preparation, data.dataset.prepared) {
                 (Some(p), true) => p.text(),
-                (Some(p), false) => p.side_text(),
+                (Some(p), false) => p.size_text(),
                 (None, _) => String::new(),
             },
             digest: data.subset.digest.clone(),
