@@ -47,7 +47,7 @@ fn what_step_and_judge_do_on_the_device_is_what_they_do_in_memory() {
         |purpose: &str| Tensor::from_vec(nasty(rows * values, purpose), (rows, 3, side, side), &Device::Cpu).unwrap();
     let clean: Vec<u8> = (0..rows * values).map(|i| (i * 37 % 256) as u8).collect();
     let clean = Tensor::from_vec(clean, (rows, values), &Device::Cpu).unwrap();
-    let (x_adv, g, x) = (floats("x_adv"), (floats("g") - 0.5).unwrap(), pixels::to_unit(&clean, side).unwrap());
+    let (x_adv, g, x) = (floats("x_adv"), (floats("g") - 0.5).unwrap(), pixels::to_unit(&clean, [side; 2]).unwrap());
     // near enough to lie inside now and then
     let near = (&x + (&g * 0.01).unwrap()).unwrap();
     let bits = |t: Tensor| -> Vec<Option<u32>> {
@@ -55,7 +55,7 @@ fn what_step_and_judge_do_on_the_device_is_what_they_do_in_memory() {
         v.iter().map(|v| (!v.is_nan()).then_some(v.to_bits())).collect()
     };
     let there = |t: &Tensor| t.to_device(&device).unwrap();
-    assert_eq!(bits(pixels::to_unit(&there(&clean), side).unwrap()), bits(x.clone()), "bytes");
+    assert_eq!(bits(pixels::to_unit(&there(&clean), [side; 2]).unwrap()), bits(x.clone()), "bytes");
     for eps in ["0", "1/2550", "8/255", "0.5", "3"] {
         let eps = Ratio::parse(eps).unwrap();
         for (x_adv, norm) in [&x_adv, &near].into_iter().flat_map(|x| [(x, Norm::Linf), (x, Norm::L2)]) {
@@ -95,7 +95,7 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
     let model = model::built_in("vgg11-half-cifar10-robust").unwrap();
     let engine = |precision| model.engine(&device, precision).unwrap();
     let (judge, stored) = (engine(Precision::F32), Witnesses::U8(subset.pixels.clone()));
-    let clean = predict_stored(judge.as_ref(), &stored, subset.side, &device, 12).unwrap();
+    let clean = predict_stored(judge.as_ref(), &stored, subset.size, &device, 12).unwrap();
     for (precision, norm, eps) in [
         (Precision::F32, Norm::Linf, "2/255"),
         (Precision::F32, Norm::L2, "0.5"),

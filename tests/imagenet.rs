@@ -29,7 +29,12 @@ fn pictures_are_prepared_as_pillow_does_to_the_bit() {
     for case in &cases {
         let [seed, width, height, size, crop] =
             ["seed", "width", "height", "size", "crop"].map(|key| case[key].as_u64().unwrap() as u32);
-        let square = resize::covering_and_centre(&pattern(seed, width, height), size as usize, [crop as usize; 2]);
+        let square = resize::covering_and_centre(
+            &pattern(seed, width, height),
+            size as usize,
+            [crop as usize; 2],
+            resize::Filter::Bilinear,
+        );
         assert_eq!(foolproof::digest::sha256(&square), case["sha256"].as_str().unwrap(), "{case}");
     }
     assert!(cases.len() >= 8);
@@ -252,6 +257,10 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
         )
     };
     fs::write(beside.path().join("large.toml"), file(64)).unwrap();
+    for interpolation in ["bicubic", "lanczos"] {
+        let path = beside.path().join(format!("{interpolation}.toml"));
+        fs::write(path, format!("interpolation = \"{interpolation}\"\n{}", file(32))).unwrap();
+    }
     let good = SWEEP.replace("PATH", &pictures.path().display().to_string());
     let problems = |text: &str| match plan::parse(&beside.path().join("x.toml"), text, &Source::new("nowhere")) {
         Err(Error::Config(problems)) => problems.join("\n"),
@@ -261,8 +270,14 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
     assert_eq!(problems(&good), "");
     let both = good.replace("\"vgg11-half-cifar10\"", "\"vgg11-half-cifar10\", \"large.toml\"");
     let cifar = good.replace("\"folder\"", "\"cifar10-sample\"");
+    let models = |models: &str| good.replace("\"vgg11-half-cifar10\"", models);
+    let cubic = models("\"bicubic.toml\"");
+    let plan = plan::parse(&beside.path().join("x.toml"), &cubic, &Source::new("nowhere")).unwrap();
+    assert!(plan.cells[0].cell.data.prepared.starts_with("resize=32 crop=32 bicubic (Pillow) decoder="));
     for (text, expected) in [
         (both, "these take 32 and 64 (hint: a [[sweep]] for each)"),
+        (models("\"bicubic.toml\", \"vgg11-half-cifar10\""), "some of these models take bicubic interpolation"),
+        (models("\"lanczos.toml\""), "unknown `interpolation` `lanczos`"),
         (good.replace("resize = 32", "resize = 31"), "`resize` is 31, less than the side of 32"),
         (good.replace("every = 2", "every = 0"), "`every` is the step"),
         (good.replace("take = 9", "take = 11"), "has 20 images in split `all`: first = 1, every = 2, take = 11"),

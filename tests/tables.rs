@@ -27,7 +27,7 @@ fn pattern(seed: u32, width: u32, height: u32) -> RgbImage {
 }
 
 fn prepared(picture: &RgbImage, side: usize) -> Vec<u8> {
-    let square = resize::covering_and_centre(picture, side, [side; 2]);
+    let square = resize::covering_and_centre(picture, side, [side; 2], resize::Filter::Bilinear);
     (0..3).flat_map(|channel| square.iter().skip(channel).step_by(3).copied()).collect()
 }
 

@@ -5,8 +5,8 @@ mod reader;
 mod sweep_file;
 
 pub use model_file::{
-    FamilyKey, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec, RepositorySpec, RobustSpec,
-    SAFETENSORS, UNPINNED,
+    BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
+    RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED,
 };
 pub use reader::{At, Problems};
 pub use sweep_file::{

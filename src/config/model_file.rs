@@ -19,6 +19,8 @@ pub struct ModelFile {
     pub size: [usize; 2],
     /// Length that the short side of what is cut from a picture has before the cut; not given: the sweep's default.
     pub resize: Option<usize>,
+    /// Whether pictures are resized by bicubic interpolation, else bilinear: `interpolation`.
+    pub bicubic: bool,
     /// Subtracted from each channel of an image in [0,1].
     pub mean: [f64; 3],
     /// Divides each channel after that.
@@ -216,6 +218,14 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let own = own_values(top, own);
     let (classes, resize) = (top.count("classes"), top.count("resize"));
     let size = size(top);
+    let interpolation = top.text("interpolation");
+    if let Some(other) = interpolation.as_ref().filter(|i| !INTERPOLATIONS.contains(&i.value.as_str())) {
+        top.problem(
+            other.line,
+            format!("unknown `interpolation` `{}`{}", other.value, hint(&other.value, INTERPOLATIONS)),
+        );
+    }
+    let bicubic = interpolation.is_some_and(|i| i.value == BICUBIC);
     let is_onnx = family.as_deref() == Some(ONNX);
     let (mean, std) = match top.peek("mean") {
         Some(_) if is_onnx => inside(top),
@@ -235,6 +245,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     Some(ModelFile {
         classes: whole(top, "classes", classes, 100_000),
         size,
+        bicubic,
         resize: resize.map(|r| whole(top, "resize", Some(r), MOST_SIDE)),
         family: family?,
         own,
@@ -262,6 +273,10 @@ fn whole(top: &Table, key: &'static str, found: Option<At<u64>>, most: u64) -> u
 /// `side`, or `size` where height and width differ: one of the two.
 fn size(top: &Table) -> [usize; 2] {
     if !top.has("size") {
+        if !top.has("side") {
+            top.problem(top.line, "missing key `side` (or, where height and width differ, `size`, as [224, 192])");
+            return [1; 2];
+        }
         return [whole(top, "side", top.count("side"), MOST_SIDE); 2];
     }
     let sizes = top.numbers("size");
@@ -410,6 +425,12 @@ pub const SAFETENSORS: &str = "model.safetensors";
 
 /// A larger side is a slip of the pen.
 const MOST_SIDE: u64 = 4096;
+
+/// How pictures may be resized.
+pub const INTERPOLATIONS: [&str; 2] = ["bilinear", BICUBIC];
+
+/// As timm resizes for most of its newer networks.
+pub const BICUBIC: &str = "bicubic";
 
 /// Namings of tensors.
 const KEYS: [&str; 5] = ["deepmind", "pytorch-cifar", "timm", "torchvision", "trades"];

@@ -1,5 +1,6 @@
 //! From a picture of any size to the one that a network takes.
 
+use super::resize::Filter;
 use super::{picture, resize};
 use crate::error::{Error, Result};
 use crate::size;
@@ -14,6 +15,8 @@ pub struct Preparation {
     pub size: Size,
     /// Height and width of what is cut from the middle.
     pub crop: [usize; 2],
+    /// By what they are resized, if they are.
+    pub filter: Filter,
 }
 
 /// What is done to the size of pictures.
@@ -35,7 +38,7 @@ const MOST_RESIZE: usize = 4096;
 const MUCH: usize = 4;
 
 impl Preparation {
-    /// Pictures that are resized to `resize`. `Err` says what cannot be.
+    /// Pictures that are resized to `resize`, bilinearly. `Err` says what cannot be.
     pub fn new(resize: usize, crop: [usize; 2]) -> Result<Preparation, String> {
         let short = crop[0].min(crop[1]);
         let what = if crop[0] == crop[1] { "side" } else { "short side" };
@@ -46,7 +49,7 @@ impl Preparation {
                 "`resize` is {r}, less than the {what} of {short} that the models take: pictures would need padding \
                  (hint: resize = {short} or more)"
             )),
-            _ => Ok(Preparation { size: Size::Resized(resize), crop }),
+            _ => Ok(Preparation { size: Size::Resized(resize), crop, filter: Filter::Bilinear }),
         }
     }
 
@@ -80,7 +83,7 @@ impl Preparation {
         match self.size {
             Size::AsStored => format!("{} as stored decoder={}", size::named(self.crop), picture::DECODER),
             Size::Resized(resize) | Size::Usual(resize) => {
-                format!("resize={resize} crop={crop} bilinear (Pillow) decoder={}", picture::DECODER)
+                format!("resize={resize} crop={crop} {} (Pillow) decoder={}", self.filter.name(), picture::DECODER)
             }
         }
     }
@@ -97,16 +100,18 @@ impl Preparation {
             let made = size::parse(crop).and_then(|crop| Preparation::unresized(crop).ok())?;
             return Some(if stored { Preparation { size: Size::AsStored, ..made } } else { made });
         }
-        let (sizes, _) = text.split_once(" bilinear (Pillow) decoder=")?;
-        let (resize, crop) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
-        Preparation::new(resize.parse().ok()?, size::parse(crop)?).ok()
+        let (sizes, _) = text.split_once(" (Pillow) decoder=")?;
+        let (resize, rest) = sizes.strip_prefix("resize=")?.split_once(" crop=")?;
+        let (crop, name) = rest.split_once(' ')?;
+        let filter = Filter::ALL.into_iter().find(|filter| filter.name() == name)?;
+        Preparation::new(resize.parse().ok()?, size::parse(crop)?).ok().map(|made| Preparation { filter, ..made })
     }
 
     /// What is cut of one picture, 3×height×width. `Err` says why that is nothing.
     pub fn cut(&self, picture: &RgbImage) -> Result<Vec<u8>, String> {
         match self.size {
             Size::Resized(resize) | Size::Usual(resize) => {
-                Ok(planes(&resize::covering_and_centre(picture, resize, self.crop)))
+                Ok(planes(&resize::covering_and_centre(picture, resize, self.crop, self.filter)))
             }
             Size::AsStored if picture.dimensions() == self.pixels() => Ok(planes(picture.as_raw())),
             Size::AsStored => {
@@ -231,9 +236,13 @@ mod tests {
     #[test]
     fn a_preparation_is_read_back_from_its_text() {
         let preparation = Preparation::new(256, [227; 2]).unwrap();
-        assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
+        let cubic = Preparation { filter: Filter::Bicubic, crop: [224, 192], ..preparation };
+        for preparation in [preparation, cubic] {
+            assert_eq!(Preparation::parse(&preparation.text()), Some(preparation));
+        }
+        assert!(cubic.text().starts_with("resize=256 crop=224x192 bicubic (Pillow) decoder="));
         assert_eq!(Preparation::parse("side=32"), Preparation::new(32, [32; 2]).ok());
-        let stored = Preparation { size: Size::AsStored, crop: [32; 2] };
+        let stored = Preparation { size: Size::AsStored, crop: [32; 2], filter: Filter::Bilinear };
         assert_eq!(Preparation::parse(&stored.text()), Some(stored));
         assert_eq!(Preparation::parse(""), None);
         assert_eq!(Preparation::parse("resize=9 crop=10 bilinear (Pillow) decoder=x"), None);
@@ -243,7 +252,7 @@ mod tests {
     fn the_first_picture_decides_where_nothing_is_asked_for() {
         let usual = Preparation::usual(256, [32; 2]).unwrap();
         let settled = |size| usual.settled(|| Ok(size)).unwrap();
-        assert_eq!(settled((32, 32)), Preparation { size: Size::AsStored, crop: [32; 2] });
+        assert_eq!(settled((32, 32)), Preparation { size: Size::AsStored, crop: [32; 2], filter: Filter::Bilinear });
         assert_eq!(settled((32, 33)), Preparation::new(256, [32; 2]).unwrap());
         let asked = Preparation::new(256, [32; 2]).unwrap();
         assert_eq!(asked.settled(|| unreachable!("it is asked for")).unwrap(), asked);

@@ -1,7 +1,7 @@
 //! A repository of the Hub that describes its network itself, as timm's do: `config.json`.
 
 use super::families;
-use crate::config::{ModelFile, Place, RepositorySpec, SAFETENSORS};
+use crate::config::{BICUBIC, INTERPOLATIONS, ModelFile, Place, RepositorySpec, SAFETENSORS};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
 use serde_json::Value;
@@ -75,10 +75,11 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         let known: Vec<&str> = families::FAMILIES.iter().flat_map(|f| f.names.iter().copied()).collect();
         format!("architecture `{name}` is none that is built here (known: {})", known.join(", "))
     })?;
-    if let Some(other) = get("interpolation").and_then(Value::as_str).filter(|i| *i != "bilinear") {
+    let interpolation = get("interpolation").and_then(Value::as_str).unwrap_or(INTERPOLATIONS[0]);
+    if !INTERPOLATIONS.contains(&interpolation) {
         return Err(format!(
-            "pictures are to be resized by `{other}`, and are here by bilinear interpolation (hint: a \
-                            model file that describes the network accepts that)"
+            "pictures are to be resized by `{interpolation}`, and are here by bilinear or bicubic interpolation (hint: a \
+             model file that describes the network accepts that)"
         ));
     }
     let numbers = |key: &str| -> Option<Vec<f64>> { get(key)?.as_array()?.iter().map(Value::as_f64).collect() };
@@ -108,6 +109,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         classes,
         size: size.into(),
         resize: Some(resize),
+        bicubic: interpolation == BICUBIC,
         mean,
         std,
         keys: None,
@@ -150,6 +152,7 @@ mod tests {
             );
             assert_eq!((file.mean, file.std), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]));
         }
+        assert!(!parse(CONFIG).unwrap().bicubic && parse(&CONFIG.replace("bilinear", "bicubic")).unwrap().bicubic);
         // without a share timm's own default counts; a CIFAR net is not resized
         assert_eq!(parse(&CONFIG.replace("\"crop_pct\": 0.875,", "")).unwrap().resize, Some(256));
         let cifar = CONFIG.replace("224, 224", "32, 32").replace("0.875", "1.0");
@@ -164,7 +167,7 @@ mod tests {
         for (from, to, expected) in [
             ("\"vgg16\"", "\"swin_tiny\"", "architecture `swin_tiny` is none that is built here (known: vgg11,"),
             ("\"vgg16\"", "16", "no `architecture`"),
-            ("bilinear", "bicubic", "resized by `bicubic`"),
+            ("bilinear", "lanczos", "resized by `lanczos`"),
             ("[3, 224, 224]", "[1, 224, 224]", "expected 3×height×width"),
             ("[3, 224, 224]", "[3, 1e99, 1e99]", "expected 3×height×width"),
             ("[3, 224, 224]", "[3, 224]", "no `input_size`"),

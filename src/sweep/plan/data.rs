@@ -106,7 +106,7 @@ impl Resolver<'_> {
     /// Pictures are cut to the size of the models, so there must be one; and resized as the models say, unless the sweep
     /// says otherwise, or they have that size already.
     pub(super) fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
-        let Takes { size, resize } = *takes.first()?; // else no model was found, which is reported there
+        let Takes { size, resize, filter } = *takes.first()?; // else no model was found, which is reported there
         let line = spec.name.line;
         if let Some(other) = takes.iter().find(|t| t.size != size) {
             self.problem(
@@ -130,10 +130,16 @@ impl Resolver<'_> {
             );
             return None;
         }
+        if takes.iter().any(|t| t.filter != filter) {
+            let hint = "hint: a [[sweep]] for each";
+            self.problem(line, format!("some of these models take bicubic interpolation, others bilinear ({hint})"));
+            return None;
+        }
         let (made, line) = match &spec.resize {
             Some(asked) => (Preparation::new(asked.value, size), asked.line),
             None => (Preparation::usual(resize, size), line),
         };
-        made.map_err(|problem| self.problem(line, problem)).ok()
+        let made = made.map_err(|problem| self.problem(line, problem)).ok()?;
+        Some(Preparation { filter, ..made })
     }
 }

@@ -4,6 +4,7 @@ use super::cells::LoadedData;
 use crate::attack::{self, Params};
 use crate::config::{At, Problems};
 use crate::data::Source;
+use crate::data::resize::Filter;
 use crate::error::{Result, hint};
 use crate::model::ModelSource;
 use crate::placement::Picture;
@@ -50,11 +51,13 @@ pub(super) struct Takes {
     pub(super) size: [usize; 2],
     /// Length that the short side of what is cut has before the cut.
     pub(super) resize: usize,
+    pub(super) filter: Filter,
 }
 
 impl Takes {
     pub(super) fn of(model: &ModelSource) -> Takes {
-        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE) }
+        let filter = if model.file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
+        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE), filter }
     }
 }
 
