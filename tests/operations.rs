@@ -537,3 +537,12 @@ fn kinks_and_nan_follow_pytorch() {
         assert!(g.iter().zip(&slopes).all(|(a, b)| same(a, b)), "{function:?}: slopes {g:?}");
     }
 }
+
+#[test]
+fn what_a_closed_relu_holds_back_may_be_nan() {
+    for function in [Activation::Relu, Activation::Clip { low: 0.0, high: 6.0 }] {
+        let (x, op) = ([-1.0, 0.0, 2.0], Op::Activate(function));
+        let g = op.backward(&[Value { shape: &[3], numbers: &x }], &[], &[f64::NAN; 3]).swap_remove(0);
+        assert!(g[..2] == [0.0, 0.0] && g[2].is_nan(), "{function:?}: {g:?}");
+    }
+}

@@ -10,10 +10,14 @@ impl Activation {
         self.both(x).0
     }
 
-    /// Its derivative, and where it has none what PyTorch takes for it.
+    /// From the gradient with respect to its value to that with respect to `x`, by its derivative, and where it has none by what
+    /// PyTorch takes for it. What a ReLU or a bound holds back is 0, be it not a number.
     #[inline]
-    pub fn slope<T: Real>(self, x: T) -> T {
-        self.both(x).1
+    pub fn back<T: Real>(self, x: T, gradient: T) -> T {
+        match (self, self.both(x).1) {
+            (Activation::Relu | Activation::Clip { .. }, slope) if slope == T::zero() => slope,
+            (_, slope) => slope * gradient,
+        }
     }
 
     #[inline(always)]

@@ -109,7 +109,7 @@ impl<T: Real> Op<T> {
                 let factor = numbers::<T>(factor);
                 indexed(x.shape, *axis, g, |i, g| factor[i.min(factor.len() - 1)] * g)
             }
-            Op::Activate(function) => x.numbers.iter().zip(g).map(|(x, g)| function.slope(*x) * *g).collect(),
+            Op::Activate(function) => x.numbers.iter().zip(g).map(|(x, g)| function.back(*x, *g)).collect(),
             Op::MaxPool { .. } => {
                 let mut to = zeros(&x);
                 let winners = self.pool(x.shape, &shape).winners(x.numbers);
