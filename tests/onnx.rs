@@ -393,6 +393,10 @@ fn every_refusal_names_the_node_and_what_would_do() {
             "`w`: numbers of kind 17, which are not read",
         ),
         (flat().raw("w", 1, &[3], &[0; 8]).node("Mul", &["x", "w"], &["logits"], &[]), "8 bytes for shape [3]"),
+        (
+            flat().raw("w", 11, &[1], &1e39f64.to_le_bytes()).node("Mul", &["x", "w"], &["logits"], &[]),
+            "`w`: 1e39, which single precision does not hold",
+        ),
         (images().input("second", 1, &[1]), "inputs [\"image\", \"second\"]: a classifier has one, its images"),
         (Onnx::new(&[OPEN, 4, 2, 2], 18), "4 channels: an image has 3, or 1 where it is grey"),
         (Onnx::new(&[OPEN, 3, 2], 18), "images are N×channels×height×width"),

@@ -96,8 +96,10 @@ pub struct Tensor<'a> {
     pub kind: i64,
     /// Numbers as they lie in memory, lowest byte first.
     pub raw: Option<&'a [u8]>,
-    /// Numbers of the float kinds, in place of `raw`.
+    /// Numbers in single precision, in place of `raw`.
     pub floats: Vec<f32>,
+    /// Numbers in double precision, in place of `raw`.
+    pub doubles: Vec<f64>,
     /// Numbers of all others (f16 and bf16: their bits), in place of `raw`.
     pub ints: Vec<i64>,
     /// Where in another file the numbers are: keys and values.
@@ -327,7 +329,7 @@ impl<'a> Tensor<'a> {
                 (5 | 7 | 11, ints) => ints.ints(&mut tensor.ints)?,
                 (8, name) => tensor.name = name.text()?,
                 (9, raw) => tensor.raw = Some(raw.bytes()?),
-                (10, doubles) => doubles.doubles(&mut tensor.floats)?,
+                (10, doubles) => doubles.doubles(&mut tensor.doubles)?,
                 (13, entry) => tensor.external.push(entry_of(entry)?),
                 (14, place) => tensor.is_external = place.int()? == 1,
                 _ => {}

@@ -167,13 +167,13 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Appends numbers in double precision, rounded to single.
-    pub fn doubles(self, to: &mut Vec<f32>) -> Result<(), String> {
+    /// Appends numbers in double precision, likewise.
+    pub fn doubles(self, to: &mut Vec<f64>) -> Result<(), String> {
         match self {
-            Wire::Fixed64(bytes) => to.push(f64::from_le_bytes(bytes) as f32),
+            Wire::Fixed64(bytes) => to.push(f64::from_le_bytes(bytes)),
             Wire::Bytes(bytes) => {
                 let (numbers, rest) = bytes.as_chunks();
-                to.extend(numbers.iter().map(|b| f64::from_le_bytes(*b) as f32));
+                to.extend(numbers.iter().map(|b| f64::from_le_bytes(*b)));
                 if !rest.is_empty() {
                     return Err("a number that is cut off".into());
                 }

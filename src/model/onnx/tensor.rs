@@ -192,9 +192,13 @@ impl Tensor {
             false => Err(format!("{there} numbers for shape {dims:?}")),
         };
         match kind {
-            Kind::F32 | Kind::F64 => {
+            Kind::F32 => {
                 fits(tensor.floats.len())?;
                 Ok(Tensor::floats(dims, tensor.floats.clone()))
+            }
+            Kind::F64 => {
+                fits(tensor.doubles.len())?;
+                Ok(Tensor::floats(dims, singles(tensor.doubles.iter().copied())?))
             }
             Kind::F16 | Kind::Bf16 => {
                 fits(tensor.ints.len())?;
@@ -237,6 +241,20 @@ pub fn strides(dims: &[usize]) -> Vec<isize> {
     (0..dims.len()).map(|i| dims[i + 1..].iter().product::<usize>() as isize).collect()
 }
 
+/// Numbers in single precision.
+///
+/// # Errors
+/// One is too large for it. The largest of double precision is not: it stands for infinity, in masks and as a bound.
+fn singles(doubles: impl Iterator<Item = f64>) -> Result<Vec<f32>, String> {
+    let single = |double: f64| match double as f32 {
+        single if single.is_infinite() && double.abs() < f64::MAX => {
+            Err(format!("{double:e}, which single precision does not hold"))
+        }
+        single => Ok(single),
+    };
+    doubles.map(single).collect()
+}
+
 /// A tensor of numbers as they lie in memory.
 fn of_raw(dims: Vec<usize>, kind: Kind, count: usize, raw: &[u8]) -> Result<Tensor, String> {
     if count.checked_mul(kind.bytes()) != Some(raw.len()) {
@@ -253,7 +271,7 @@ fn of_raw(dims: Vec<usize>, kind: Kind, count: usize, raw: &[u8]) -> Result<Tens
     };
     Ok(match kind {
         Kind::F32 => Tensor::floats(dims, raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        Kind::F64 => Tensor::floats(dims, raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect()),
+        Kind::F64 => Tensor::floats(dims, singles(raw.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)))?),
         Kind::F16 => Tensor::floats(dims, halves(|bits| f16::from_bits(bits).to_f32())),
         Kind::Bf16 => Tensor::floats(dims, halves(|bits| bf16::from_bits(bits).to_f32())),
         Kind::Int(bytes) => Tensor::ints(dims, wide(bytes, true)),
@@ -288,6 +306,14 @@ mod tests {
         assert_eq!(read(7, &[], &[5, 0, 0, 0, 0, 0, 0, 0]), Ok(Tensor::ints(vec![], vec![5])));
         let halves = proto::Tensor { kind: 10, dims: vec![1], ints: vec![0x3e00], ..proto::Tensor::default() };
         assert_eq!(Tensor::read(&halves), Ok(Tensor::floats(vec![1], vec![1.5])));
+        let list = |doubles: &[f64]| {
+            let doubles = doubles.to_vec();
+            let dims = vec![doubles.len() as i64];
+            Tensor::read(&proto::Tensor { kind: 11, dims, doubles, ..proto::Tensor::default() })
+        };
+        let unbounded = Tensor::floats(vec![3], vec![1.5, f32::INFINITY, f32::NEG_INFINITY]);
+        assert_eq!(list(&[1.5, f64::INFINITY, f64::MIN]), Ok(unbounded));
+        assert_eq!(list(&[1.5, -4e38]), Err("-4e38, which single precision does not hold".into()));
     }
 
     #[test]
