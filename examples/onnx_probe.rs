@@ -1,6 +1,6 @@
 //! Logits and image gradients of ONNX files, for `scripts/onnx_conformance.py`. Reads names of folders from standard input, a line
 //! each. In a folder are `model.onnx`, `input.bin`, and `seed.bin`, the gradient with respect to the output (numbers of 8
-//! bytes); `output.bin` and `gradient.bin` are written beside them, or `refused.txt`. The argument is the engine: `plain`
+//! bytes); `output.bin`, `gradient.bin` and `peak.txt` are written beside them, or `refused.txt`. The argument is the engine: `plain`
 //! (f64) or `cpu` (f32). With `numbers` behind it the input is no image but any tensor, and a file `batch` in the folder says that
 //! its first axis is a batch of so many.
 
@@ -71,7 +71,15 @@ fn probe(folder: &Path, engine: &str, is_image: bool) -> Result<(), Box<dyn Erro
         }
     };
     write(&folder.join("output.bin"), &logits, classes)?;
-    write(&folder.join("gradient.bin"), &gradient, given)
+    write(&folder.join("gradient.bin"), &gradient, given)?;
+    Ok(fs::write(folder.join("peak.txt"), peak())?)
+}
+
+/// The most memory that this process has held, in KiB, where the system says so.
+fn peak() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")).unwrap_or_default().to_owned()
 }
 
 fn numbers(path: &Path) -> Result<Vec<f64>, Box<dyn Error>> {
