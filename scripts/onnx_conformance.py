@@ -357,7 +357,8 @@ def gradient_of(network: Any, x: Any, seed: Any) -> Any:
     return leaf.grad.double().numpy()
 
 
-def network_row(name: str, folder: Path, program: Path, output: Any, gradient: Any, in_f32: Any) -> dict[str, Any]:
+def network_row(name: str, folder: Path, program: Path, output: Any, gradient: Any, in_f32: Any,
+                of_file: Callable[[], Any] | None = None) -> dict[str, Any]:
     """Of the compiled engine in f32. A ReLU or pool that tips over changes a gradient by more than rounding: `in_f32`, PyTorch's
     own in single precision, shows by how much. Where ours is off, the plain engine in f64 must be right."""
     import numpy as np
@@ -383,6 +384,10 @@ def network_row(name: str, folder: Path, program: Path, output: Any, gradient: A
         if row["gradient"] > NETWORK_TOL:
             subprocess.run([program, "plain"], input=str(folder), text=True, stdout=subprocess.DEVNULL)
             row["gradient f64"] = off("gradient", gradient)
+            if row["gradient f64"] > F64_TOL and of_file:
+                # exporters fold batch norms into weights of single precision, which makes it another network in double
+                # precision, with ReLUs that tip over: the reference is then the file, computed by PyTorch
+                row["gradient f64"] = off("gradient", of_file())
             right &= row["gradient f64"] <= F64_TOL
     if not right:
         row["state"] = "failed"
@@ -401,7 +406,7 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
 
 
 def torch_evaluator(model: Any, x: Any) -> Any:
-    """The light networks' operators in PyTorch: output for input x, in its precision."""
+    """Operators of convolutional networks in PyTorch: output for input x, in its precision."""
     import torch
     import torch.nn.functional as F
     from onnx import helper, numpy_helper
@@ -420,7 +425,7 @@ def torch_evaluator(model: Any, x: Any) -> Any:
             if op == "Conv":
                 y = F.conv2d(padded, v[1], v[2] if len(v) > 2 else None, a.get("strides", 1), 0, a.get("dilations", 1), a.get("group", 1))
             elif op == "MaxPool":
-                y = F.max_pool2d(padded, a["kernel_shape"], a.get("strides", 1))
+                y = F.max_pool2d(padded, a["kernel_shape"], a.get("strides", 1), ceil_mode=bool(a.get("ceil_mode", 0)))
             else:
                 count = F.pad(torch.ones_like(v[0]), (left, right, top, bottom))
                 if a.get("count_include_pad", 0):
@@ -435,6 +440,10 @@ def torch_evaluator(model: Any, x: Any) -> Any:
             y = a.get("alpha", 1.0) * v[0] @ b + (a.get("beta", 1.0) * v[2] if len(v) > 2 else 0)
         elif op == "Reshape":
             y = v[0].reshape([v[0].shape[i] if s == 0 else s for i, s in enumerate(v[1].tolist())])
+        elif op == "Constant":
+            y = torch.from_numpy(numpy_helper.to_array(a["value"]).copy())
+        elif op == "ReduceMean":
+            y = v[0].mean((v[1].tolist() if len(v) > 1 else a["axes"]), keepdim=bool(a.get("keepdims", 1)))
         elif op == "Softmax":
             y = F.softmax(v[0].flatten(1), 1).reshape(v[0].shape)
         elif op == "Unsqueeze":
@@ -442,7 +451,7 @@ def torch_evaluator(model: Any, x: Any) -> Any:
             for axis in sorted(a["axes"]):
                 y = y.unsqueeze(axis)
         else:
-            y = {"Relu": lambda: F.relu(v[0]), "Dropout": lambda: v[0], "Add": lambda: v[0] + v[1], "Mul": lambda: v[0] * v[1],
+            y = {"Relu": lambda: F.relu(v[0]), "Dropout": lambda: v[0], "Identity": lambda: v[0], "Flatten": lambda: v[0].flatten(1), "Add": lambda: v[0] + v[1], "Mul": lambda: v[0] * v[1],
                  "Sum": lambda: sum(v), "Concat": lambda: torch.cat(v, a["axis"]), "Transpose": lambda: v[0].permute(a["perm"])}[op]()
         values[node.output[0]] = y
     return values[model.graph.output[0].name]
@@ -560,6 +569,7 @@ def run_zoo(program: Path, only: str, exporters: list[str], rows: list[dict[str,
             keep: Callable[[list[dict[str, Any]]], None]) -> tuple[list[dict[str, Any]], bool]:
     """All rows: those given, of an earlier run, and those added, each of which is kept at once."""
     import numpy as np
+    import onnx
     import torch
     import torchvision
 
@@ -609,7 +619,12 @@ def run_zoo(program: Path, only: str, exporters: list[str], rows: list[dict[str,
             exported = time.time() - started
             gc.collect()
             probe.run([folder])
-            row = network_row(f"{name}, {exporter}", folder, program, out.numpy(), gradient, theirs)
+
+            def of_file(path: Path = folder / "model.onnx") -> Any:
+                model = onnx.load(path)
+                return gradient_of(lambda x: torch_evaluator(model, x), x.double(), seed)
+
+            row = network_row(f"{name}, {exporter}", folder, program, out.numpy(), gradient, theirs, of_file)
             add({**row, "seconds": round(time.time() - started - exported, 1)})
             probe.close()
     rows.sort(key=lambda row: row["network"])
