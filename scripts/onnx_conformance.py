@@ -270,6 +270,8 @@ def build(name: str, model: Any, sets: list[Any], probe: Probe) -> Test:
     operator = model.graph.node[0].op_type if len(model.graph.node) == 1 else "several"
     test = Test(name, operator)
     for inputs, outputs in sets:
+        # a single number is an array, too
+        inputs, outputs = [{n: np.asarray(a) if isinstance(a, np.generic) else a for n, a in of.items()} for of in (inputs, outputs)]
         arrays = {n: a for n, a in inputs.items() if isinstance(a, np.ndarray)}
         if len(arrays) != len(inputs) or not all(isinstance(o, np.ndarray) for o in outputs.values()):
             test.skipped = "no tensors"
