@@ -287,6 +287,50 @@ fn what_exporters_write_of_one_operation_is_one() {
     close(&logits(&summed(unit)), &expected);
 }
 
+#[test]
+fn a_part_without_the_image_is_computed_when_the_file_is_read() {
+    // as Swin's second version makes biases of a table: a small network on numbers, and rows that are picked of what it gives
+    let model = images()
+        .weight("table", &[4, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0, -2.0, 0.5])
+        .weight("first", &[2, 3], &[1.0, 0.0, -1.0, 0.0, 2.0, 1.0])
+        .weight("second", &[3, 1], &[1.0, 1.0, 3.0])
+        .node("MatMul", &["table", "first"], &["hidden"], &[])
+        .node("Relu", &["hidden"], &["active"], &[])
+        .node("MatMul", &["active", "second"], &["biases"], &[])
+        .node("Sigmoid", &["biases"], &["gates"], &[])
+        .whole("rows", &[3, 0, 2])
+        .node("Gather", &["gates", "rows"], &["picked"], &[])
+        .whole("shape", &[1, 3])
+        .node("Reshape", &["picked", "shape"], &["shift"], &[])
+        .node("GlobalAveragePool", &["image"], &["pooled"], &[])
+        .node("Flatten", &["pooled"], &["means"], &[])
+        .node("Add", &["means", "shift"], &["logits"], &[]);
+    let imported = read(&model).unwrap();
+    assert_eq!(operations(&imported), ["average pool", "reshape", "scale"]);
+    // rows of the table become 1, 5, 3 and 8.5
+    let means = [2.5, 6.5, 10.5].map(|sum| sum / 12.0);
+    let gates = [8.5, 1.0, 3.0].map(|x: f64| 1.0 / (1.0 + (-x).exp()));
+    close(&computed(&imported).0, &[means[0] + gates[0], means[1] + gates[1], means[2] + gates[2]]);
+
+    // one that takes too long stays a part of the network: 512·512·1024 products
+    let model = images()
+        .whole("square", &[512, 512])
+        .node("ConstantOfShape", &["square"], &["a"], &[("value", A::Tensor(&[1], &[0.5]))])
+        .whole("wide", &[512, 1024])
+        .node("ConstantOfShape", &["wide"], &["b"], &[("value", A::Tensor(&[1], &[0.25]))])
+        .node("MatMul", &["a", "b"], &["products"], &[])
+        .whole("row", &[0])
+        .node("Gather", &["products", "row"], &["picked"], &[])
+        .whole("columns", &[0, 1, 2])
+        .node("Gather", &["picked", "columns"], &["shift"], &[("axis", A::Int(1))])
+        .node("GlobalAveragePool", &["image"], &["pooled"], &[])
+        .node("Flatten", &["pooled"], &["means"], &[])
+        .node("Add", &["means", "shift"], &["logits"], &[]);
+    let imported = read(&model).unwrap();
+    assert_eq!(operations(&imported)[..3], ["constant", "linear layer", "slice"]);
+    close(&computed(&imported).0, &means.map(|mean| mean + 64.0));
+}
+
 /// The error function by its series (Abramowitz and Stegun 7.1.5), for small numbers.
 fn libm_erf(x: f64) -> f64 {
     let (mut term, mut sum) = (x, x);

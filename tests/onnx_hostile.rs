@@ -128,6 +128,11 @@ fn hostile() -> Vec<Vec<u8>> {
         times(2000, flat().whole("odd", &(0..4000).map(|i| i * 37 % 108).collect::<Vec<i64>>()), &|model, i| {
             model.node("Gather", &["x", "odd"], &[&format!("y{i}")], &[("axis", A::Int(1))])
         }),
+        // layers on nothing but weights, which are computed while the file is read
+        times(2000, flat().whole("dims", &[512, 512]).node("ConstantOfShape", &["dims"], &["w0"], &[]), &|model, i| {
+            let (from, to) = (format!("w{i}"), format!("w{}", i + 1));
+            model.node("MatMul", &[&from, "w0"], &[&to], &[])
+        }),
         // a range of a long way, an endless one
         flat()
             .raw("a", 7, &[], &[0; 8])

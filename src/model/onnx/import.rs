@@ -138,8 +138,14 @@ impl<'a> File<'a> {
                 node.inputs.iter().map(|input| values.take(input, &mut builder)).collect::<Result<Vec<_>, _>>();
             let is_last =
                 are_logits && node.outputs.first() == Some(&output.name) && !values.is_wanted_again(output.name);
-            let mut call = Call::new(node, self.opset, is_last, inputs.map_err(problem)?);
-            let made = operators::run(&mut builder, &mut call).map_err(problem)?;
+            let inputs = inputs.map_err(problem)?;
+            let (is_constant, first) = (inputs.iter().flatten().all(Value::is_known), builder.graph.nodes().len());
+            let mut call = Call::new(node, self.opset, is_last, inputs);
+            let mut made = operators::run(&mut builder, &mut call).map_err(problem)?;
+            if is_constant {
+                let computed = made.into_iter().map(|value| builder.computed(value, first));
+                made = computed.collect::<Result<_, _>>().map_err(problem)?;
+            }
             if let Some(attribute) = call.unknown_attribute() {
                 return Err(problem(format!("attribute `{attribute}` is not understood")));
             }

@@ -9,6 +9,7 @@
 mod builder;
 mod call;
 mod constant;
+mod constant_part;
 mod external;
 mod fuse;
 mod import;
