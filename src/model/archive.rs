@@ -2,6 +2,7 @@
 
 use super::format::CONVERT;
 use std::io::Cursor;
+use zip::read::{ArchiveOffset, Config};
 use zip::{CompressionMethod, ZipArchive};
 
 /// Largest pickle that is read: that of a network of a thousand layers has 300 kB. Each of its bytes may make an object.
@@ -29,7 +30,9 @@ impl<'a> Archive<'a> {
     /// # Errors
     /// A file that is damaged, or that holds something else than tensors of this kind of machine.
     pub fn open(bytes: &'a [u8]) -> Result<Archive<'a>, String> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|_| {
+        // it begins where the file does: looking for another beginning, the crate finds one in sound files of some lengths
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(|_| {
             "no sound PyTorch file: the directory at its end is missing or damaged (hint: download or save it again)"
         })?;
         if zip.len() > MOST_ENTRIES {
@@ -98,5 +101,59 @@ impl<'a> Archive<'a> {
     /// One that is not there, or damaged.
     pub fn storage(&mut self, key: &str) -> Result<&'a [u8], String> {
         self.entry(&format!("{}data/{key}", self.folder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive as `torch.save` writes it: names in a folder that is called as the file was, each entry's bytes at a multiple
+    /// of 64 by a field "FB" of zeros before them, and the directory in the form for large archives, too.
+    fn saved_as(stem: &str) -> Vec<u8> {
+        let entries: [(&str, &[u8]); 7] = [
+            ("data.pkl", &[b'}'; 150]),
+            (".format_version", b"1"),
+            (".storage_alignment", b"64"),
+            ("byteorder", b"little"),
+            ("data/0", &[7; 16]),
+            ("version", b"3\n"),
+            (".data/serialization_id", &[b'1'; 40]),
+        ];
+        let (mut file, mut directory) = (Vec::new(), Vec::new());
+        let of_u32 = |n: usize| (n as u32).to_le_bytes();
+        for (name, bytes) in entries {
+            let (name, start) = (format!("{stem}/{name}"), file.len());
+            let padding = (64 - (start + 30 + name.len() + 4) % 64) % 64;
+            // version, flags, method, time, date, and a checksum that nobody reads
+            let mut head = vec![0, 0, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            head.extend([of_u32(bytes.len()), of_u32(bytes.len())].concat());
+            head.extend((name.len() as u16).to_le_bytes());
+            file.extend(
+                [b"PK\x03\x04", head.as_slice(), &(4 + padding as u16).to_le_bytes(), name.as_bytes()].concat(),
+            );
+            file.extend([b"FB", &(padding as u16).to_le_bytes()[..], &vec![b'Z'; padding], bytes].concat());
+            directory.extend([b"PK\x01\x02\0\0", head.as_slice(), &[0; 12], &of_u32(start), name.as_bytes()].concat());
+        }
+        let (start, size, n) = (file.len() as u64, directory.len() as u64, entries.len() as u64);
+        file.extend(directory);
+        let of_u64 = |numbers: &[u64]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+        let end = file.len() as u64;
+        file.extend([b"PK\x06\x06", &of_u64(&[44])[..], &[30, 3, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+        file.extend(of_u64(&[n, n, size, start]));
+        file.extend([b"PK\x06\x07\0\0\0\0", &of_u64(&[end])[..], &[1, 0, 0, 0]].concat());
+        file.extend([b"PK\x05\x06\0\0\0\0", &[n as u8, 0, n as u8, 0][..]].concat());
+        file.extend([of_u32(size as usize), of_u32(start as usize)].concat());
+        file.extend([0, 0]);
+        file
+    }
+
+    #[test]
+    fn a_file_is_read_whatever_it_was_called() {
+        for n in 1..=130 {
+            let file = saved_as(&"a".repeat(n));
+            let mut archive = Archive::open(&file).unwrap_or_else(|e| panic!("a name of {n} letters: {e}"));
+            assert_eq!(archive.storage("0"), Ok(&[7; 16][..]), "a name of {n} letters");
+        }
     }
 }
