@@ -142,7 +142,10 @@ fn what_a_model_file_says_is_held_to_the_file() {
     let bytes = exported(&graph).bytes();
     let plain = "mean = [0, 0, 0]\nstd = [1, 1, 1]\n";
     for (lines, expected) in [
-        ("classes = 10\n", "`mean`: expected three numbers"),
+        (
+            "classes = 10\n",
+            "missing key `mean`: three numbers, one a channel (as [0.485, 0.456, 0.406]), or \"inside\"",
+        ),
         ("classes = 10\nmean = \"outside\"\n", "expected three numbers or \"inside\", found \"outside\""),
         ("classes = 10\nmean = \"inside\"\nstd = [1, 1, 1]\n", "`std` beside `mean = \"inside\"`"),
         ("mean = \"inside\"\n", "`classes`: expected a whole number"),

@@ -231,8 +231,17 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         Some(_) if is_onnx => inside(top),
         _ => (triple(top, "mean"), triple(top, "std")),
     };
-    if std.iter().any(|s| *s <= 0.0) {
+    if std.iter().any(|s| *s < f64::from(f32::MIN_POSITIVE)) {
         top.problem(top.line, "`std`: every channel must be above 0");
+    }
+    if mean.iter().any(|m| *m > 1.0) {
+        let of_255 = mean.map(|m| (m / 255.0 * 1000.0).round() / 1000.0);
+        top.problem(
+            top.line,
+            format!(
+                "`mean` {mean:?}: images are numbers from 0 to 1 (hint: of 0 to 255, {of_255:?}, and `std` likewise)"
+            ),
+        );
     }
     let keys = top.text("keys");
     if let Some(keys) = keys.as_ref().filter(|k| !KEYS.contains(&k.value.as_str())) {
@@ -330,6 +339,18 @@ fn inside(top: &Table) -> ([f64; 3], [f64; 3]) {
 }
 
 fn triple(top: &Table, key: &'static str) -> [f64; 3] {
+    if !top.has(key) {
+        let or = if key == "mean" {
+            format!(", or \"{INSIDE}\" where an ONNX file normalises images itself")
+        } else {
+            String::new()
+        };
+        top.problem(
+            top.line,
+            format!("missing key `{key}`: three numbers, one a channel (as [0.485, 0.456, 0.406]){or}"),
+        );
+        return [1.0; 3];
+    }
     let numbers = top.numbers(key);
     let line = numbers.as_ref().map_or(top.line, |n| n.line);
     numbers.and_then(|n| n.value.try_into().ok()).unwrap_or_else(|| {

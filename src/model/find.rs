@@ -43,6 +43,12 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     if let Some(known) = known {
         return with_weights(known.name.into(), known.file()?, None, hub);
     }
+    if ["onnx", "pth", "pt", "safetensors"].iter().any(|e| Path::new(name).extension().is_some_and(|own| own == *e)) {
+        return Err(Error::Absent(format!(
+            "unknown model `{name}`: a model is named by its model file, which says what the network is (hint: a file \
+             *.toml beside it with `weights = \"{name}\"`, see docs/models.md)"
+        )));
+    }
     let known = hint(name, MODELS.iter().map(|m| m.name));
     Err(Error::Absent(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
 }

@@ -172,8 +172,17 @@ impl Tensor {
     /// Reads a file's tensor.
     ///
     /// # Errors
-    /// Numbers that are not read, not there or not as many as the shape says.
+    /// Numbers that are not read, not there, none at all (NaN) or not as many as the shape says.
     pub fn read(tensor: &proto::Tensor) -> Result<Tensor, String> {
+        let read = Tensor::as_written(tensor)?;
+        let nan = match &read.numbers {
+            Numbers::Float(numbers) => numbers.iter().position(|v| v.is_nan()),
+            Numbers::Int(_) => None,
+        };
+        nan.map_or(Ok(read), |place| Err(format!("not a number (NaN) at {place}: what it was made of is damaged")))
+    }
+
+    fn as_written(tensor: &proto::Tensor) -> Result<Tensor, String> {
         let kind = Kind::of(tensor.kind)?;
         if tensor.segment {
             return Err("a part of a tensor".into());
@@ -314,6 +323,7 @@ mod tests {
         let unbounded = Tensor::floats(vec![3], vec![1.5, f32::INFINITY, f32::NEG_INFINITY]);
         assert_eq!(list(&[1.5, f64::INFINITY, f64::MIN]), Ok(unbounded));
         assert_eq!(list(&[1.5, -4e38]), Err("-4e38, which single precision does not hold".into()));
+        assert!(list(&[1.5, f64::NAN]).unwrap_err().contains("(NaN) at 1"));
     }
 
     #[test]

@@ -177,7 +177,9 @@ impl Drawing for Figure<'_> {
                 put(title, 1.0, self.tops()[b] + (i as f64 + 0.8) * look.line_mm(), &style(HPos::Left))?;
             }
             let rows = self.rows(b);
-            let difference = format!("difference ×{}", block.amplification);
+            // the margin has room for two digits
+            let name = if block.amplification > 99 { "diff." } else { "difference" };
+            let difference = format!("{name} ×{}", block.amplification);
             for (name, row) in ["clean", "adversarial", difference.as_str()].iter().zip(rows) {
                 put(name, sheet.left() - 2.0, row + sheet.picture() / 2.0, &style(HPos::Right))?;
             }

@@ -36,6 +36,10 @@ impl Builder {
         Builder::keeps_images_apart(x, 1, "it")?;
         let [scale, shift, mean, variance] = doubles.try_into().expect("four");
         let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + eps).sqrt()).collect();
+        if let Some(channel) = factor.iter().position(|f| !f.is_finite()) {
+            let v = variance[channel];
+            return Err(format!("its variance {v} at {channel}: with epsilon {eps} it must be above 0"));
+        }
         let shift = shift.iter().zip(&mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
         self.scaled(x, 1, factor, shift)
     }
