@@ -172,7 +172,7 @@ fn model_files_report_all_their_errors() {
     ] {
         assert!(text.contains(part), "{part}\nin\n{text}");
     }
-    let of_255 = FILE.replace("mean = [", "mean = [123.7, 116.3, 103.5] # [");
+    let of_255 = FILE.replace("mean    = [", "mean    = [123.7, 116.3, 103.5] # [");
     let text = model::parse(Path::new("m.toml"), &of_255).unwrap_err().to_string();
     assert!(text.contains("images are numbers from 0 to 1 (hint: of 0 to 255, [0.485, 0.456, 0.406]"), "{text}");
 }
