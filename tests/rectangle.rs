@@ -1,9 +1,12 @@
 //! Images whose height and width differ, from an ONNX file and pictures to the page: everything that a user of squares has.
 
+#[path = "support/attempts.rs"]
+mod attempts;
 mod support;
 #[path = "support/onnx.rs"]
 mod writer;
 
+use attempts::{attempt, results};
 use candle_core::{DType, Device, Tensor};
 use foolproof::config::ModelFile;
 use foolproof::data::{self, Choice, Preparation, Source, resize};
@@ -16,10 +19,9 @@ use foolproof::kernel::{Engine, Precision};
 use foolproof::model::{self, families};
 use foolproof::report;
 use foolproof::store::Store;
-use foolproof::sweep::run::{self, Event};
+use foolproof::sweep::run::Event;
 use foolproof::sweep::{plan, verify};
 use image::{Rgb, RgbImage};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -174,27 +176,6 @@ fn sweep(folder: &Path) -> String {
         ),
     ];
     format!("name = \"rectangle\"\n{}", blocks.concat())
-}
-
-fn attempt(text: &str, folder: &Path, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<run::Done, Error> {
-    let plan = plan::parse(Path::new("x.toml"), text, &Source::new("nowhere")).unwrap();
-    run::run(&plan, &Store::create(folder).unwrap(), &machine(None), stop, tell)
-}
-
-/// Every file of cells and fits but provenance, which holds times.
-fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for shelf in ["cells", "fits", "explanations"] {
-        for entry in fs::read_dir(folder.join(shelf)).into_iter().flatten().flatten() {
-            for file in fs::read_dir(entry.path()).unwrap().flatten() {
-                if file.file_name() != "provenance.json" {
-                    let path = file.path().strip_prefix(folder).unwrap().to_path_buf();
-                    files.insert(path, fs::read(file.path()).unwrap());
-                }
-            }
-        }
-    }
-    files
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Long work that is stopped goes on from its last state, and ends with the bytes of work that was not.
 
+#[path = "support/attempts.rs"]
+mod attempts;
 mod support;
 
+use attempts::{attempt, results};
 use foolproof::attack::State;
 use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::store::Store;
-use foolproof::sweep::run::{self, Event};
-use foolproof::sweep::{plan, verify};
+use foolproof::sweep::run::Event;
+use foolproof::sweep::verify;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,27 +38,6 @@ goals   = ["target:ship"]
 threats = [{ norm = "any" }]
 attacks = [{ name = "class-max", recipe = ["fourier", "tv"], steps = 700 }]
 "#;
-
-fn attempt(text: &str, folder: &Path, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<run::Done, Error> {
-    let plan = plan::parse(Path::new("x.toml"), text, &Source::new("nowhere")).unwrap();
-    run::run(&plan, &Store::create(folder).unwrap(), &machine(None), stop, tell)
-}
-
-/// Every file of cells and fits but provenance, which holds times.
-fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for shelf in ["cells", "fits"] {
-        for entry in fs::read_dir(folder.join(shelf)).into_iter().flatten().flatten() {
-            for file in fs::read_dir(entry.path()).unwrap().flatten() {
-                if file.file_name() != "provenance.json" {
-                    let path = file.path().strip_prefix(folder).unwrap().to_path_buf();
-                    files.insert(path, fs::read(file.path()).unwrap());
-                }
-            }
-        }
-    }
-    files
-}
 
 fn states(folder: &Path) -> usize {
     fs::read_dir(folder.join("checkpoints")).map_or(0, |entries| entries.flatten().count())

@@ -2,7 +2,7 @@
 
 use super::attention::Head;
 use super::conv::{Block, tiles_of_block, tiles_of_image};
-use super::crew::{Crew, some};
+use super::crew::{Crew, bands_of};
 use super::dense::{self, Dense};
 use super::finish::{Operand, Target};
 use super::first::{self, First};
@@ -125,7 +125,7 @@ impl Job<'_, '_> {
         let count = |lattice: &Lattice| lattice.count(size)[0];
         let rows = lattices.iter().map(count).max().unwrap_or(0);
         let works = lattices.iter().map(|lattice| (RowWork::Depthwise { lattice, weights, shift }, count(lattice)));
-        self.some_rows(&some(rows), &works.collect::<Vec<_>>());
+        self.some_rows(&bands_of(rows), &works.collect::<Vec<_>>());
     }
 
     /// The largest of every window.

@@ -63,11 +63,11 @@ impl Crew<'_> {
 
     /// Rows of a map in pieces: all of them for one thread.
     pub fn bands(&self, rows: usize) -> Vec<Range<usize>> {
-        if self.size() == 1 { std::iter::once(0..rows).collect() } else { some(rows) }
+        if self.size() == 1 { std::iter::once(0..rows).collect() } else { bands_of(rows) }
     }
 }
 
 /// Rows of a map, a few at a time.
-pub fn some(rows: usize) -> Vec<Range<usize>> {
+pub fn bands_of(rows: usize) -> Vec<Range<usize>> {
     (0..rows).step_by(ROWS_TOGETHER).map(|y| y..(y + ROWS_TOGETHER).min(rows)).collect()
 }
