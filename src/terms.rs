@@ -14,6 +14,10 @@ pub enum Norm {
     Linf,
     /// Euclidean length of the change over all pixels and channels.
     L2,
+    /// Sum of the absolute changes over all pixels and channels.
+    L1,
+    /// Number of changed components, each channel of a pixel being one, whatever happens to them.
+    L0,
     /// Number of changed pixels, whatever happens to them.
     Pixels,
     /// Changed pixels as a share of the image, all in one region (see `threat`).
@@ -35,7 +39,8 @@ pub struct NormTerms {
     pub budget_key: Option<&'static str>,
     /// Axis of budgets; `None`: none is drawn.
     pub axis: Option<Axis>,
-    /// The budget that the field reports most: 8/255 in Linf, 0.5 in L2, one pixel, a tenth of the area.
+    /// The budget that the field reports most: 8/255 in Linf, 0.5 in L2, 12 in L1 (Croce and Hein 2021), one pixel, a tenth
+    /// of the area.
     pub usual: f64,
     /// Caption of an axis of distances of witnesses; `None`: there is no distance that shrinks.
     pub distance: Option<&'static str>,
@@ -68,6 +73,24 @@ pub const NORMS: &[NormTerms] = &[
         axis: Some(Axis { caption: "eps (L2, pixels in [0,1])", units: 1.0 }),
         usual: 0.5,
         distance: Some("least L2 change that fools"),
+    },
+    NormTerms {
+        norm: Norm::L1,
+        name: "l1",
+        title: Some("L1"),
+        budget_key: Some("eps"),
+        axis: Some(Axis { caption: "eps (L1, pixels in [0,1])", units: 1.0 }),
+        usual: 12.0,
+        distance: Some("least L1 change that fools"),
+    },
+    NormTerms {
+        norm: Norm::L0,
+        name: "l0",
+        title: Some("L0"),
+        budget_key: Some("count"),
+        axis: Some(Axis { caption: "changed components (L0)", units: 1.0 }),
+        usual: 3.0,
+        distance: Some("fewest changed components that fool"),
     },
     NormTerms {
         norm: Norm::Pixels,
@@ -121,14 +144,16 @@ impl Norm {
     pub fn budget(self, text: &str) -> Result<Ratio, &'static str> {
         let number = if self == Norm::Patch { Ratio::of_share(text) } else { Ratio::parse(text) };
         match (self, number) {
-            (Norm::Pixels, Some(n)) if n.den() == 1 && n.num() > 0 => Ok(n),
-            (Norm::Pixels, _) => Err("a whole number from 1"),
+            (Norm::Pixels | Norm::L0, Some(n)) if n.den() == 1 && n.num() > 0 => Ok(n),
+            (Norm::Pixels | Norm::L0, _) => Err("a whole number from 1"),
             (Norm::Patch, Some(n)) if n.num() > 0 && n.to_f64() <= MOST_AREA => Ok(n),
             (Norm::Patch, _) => Err("a share of the image above 0 and up to 50 %, as \"5 %\" or \"0.05\""),
             (Norm::Linf, Some(n)) if n.to_f64() > 1.0 => {
                 Err("a radius up to 1, the whole range of a pixel; eight grey levels are \"8/255\"")
             }
-            // an L2 ball of radius 1000 holds every image up to side 577
+            // an L1 ball of radius 1,000,000 holds every image up to side 577, an L2 ball one of radius 1000
+            (Norm::L1, Some(n)) if n.to_f64() <= 1e6 => Ok(n),
+            (Norm::L1, Some(_)) => Err("a radius up to 1000000: pixels lie in [0,1]"),
             (_, Some(n)) if n.to_f64() > 1000.0 => Err("a radius below 1000: pixels lie in [0,1]"),
             (_, Some(n)) => Ok(n),
             (_, None) => Err("a number as \"8/255\" or \"0.5\""),
@@ -137,7 +162,7 @@ impl Norm {
 
     /// Whether a small step in any direction stays allowed after it is projected: what a descent needs.
     pub fn is_ball(self) -> bool {
-        matches!(self, Norm::Linf | Norm::L2)
+        matches!(self, Norm::Linf | Norm::L2 | Norm::L1)
     }
 }
 
@@ -200,7 +225,7 @@ impl Threat {
     pub fn radius(&self) -> Result<Ratio, String> {
         self.eps
             .radius()
-            .ok_or_else(|| "needs a budget, not a minimal threat (hint: `ddn` looks for the least distance)".into())
+            .ok_or_else(|| "needs a budget, not a minimal threat (hint: `ddn` and `fmn` look for the least distance)".into())
     }
 
     /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number; `minimal, 2000 passes`.
@@ -220,6 +245,8 @@ impl Threat {
             Norm::Pixels => format!("{eps} pixels"),
             Norm::Patch => format!("{} of the area", self.percent()),
             Norm::Any => "any image".to_string(),
+            Norm::L0 if eps == "1" => "L0 1 component".to_string(),
+            Norm::L0 if !self.eps.is_minimal() => format!("L0 {eps} components"),
             norm => format!("{} {eps}", norm.terms().title.unwrap_or(norm.name())),
         }
     }

@@ -153,7 +153,7 @@ pub fn least_change<'a>(cells: &[&'a Summary]) -> Answer<'a> {
 pub fn least_changes(cells: &[&Summary]) -> BTreeMap<u32, f32> {
     let mut least = BTreeMap::new();
     for (s, fooled) in cells.iter().flat_map(|s| s.tally.fooled.iter().map(move |f| (s, f))) {
-        let size = if s.cell.threat.norm == Norm::Linf { fooled.linf_255 } else { fooled.l2 };
+        let size = fooled.change(s.cell.threat.norm);
         let entry = least.entry(fooled.example).or_insert(size);
         *entry = entry.min(size);
     }
@@ -215,7 +215,7 @@ pub fn nearest<'a>(cells: &[&'a Summary]) -> Vec<(Fooled, &'a Summary)> {
     let mut all: Vec<(Fooled, &Summary)> = cells.iter().flat_map(of).collect();
     let size = |(f, s): &(Fooled, &Summary)| match s.cell.threat.norm {
         Norm::Linf => [f.linf_255, f.l2],
-        _ => [f.l2, f.linf_255],
+        norm => [f.change(norm), f.linf_255],
     };
     all.sort_by(|a, b| {
         let (x, y) = (size(a), size(b));

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::record::{CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StoredCell, ZERO_GRADIENT};
 use crate::statistics::{median, wilson};
 use crate::store::Store;
+use crate::terms::Norm;
 
 /// A cell in one row.
 #[derive(Debug, Clone)]
@@ -127,6 +128,23 @@ pub struct Fooled {
     pub linf_255: f32,
     /// Euclidean distance; not a number where it is missing.
     pub l2: f32,
+    /// Sum of absolute changes; not a number where it is missing.
+    pub l1: f32,
+    /// Changed components; not a number where it is missing.
+    pub l0: f32,
+}
+
+impl Fooled {
+    /// The distance in this norm as axes have it: grey levels in Linf, else the units of its budgets; Euclidean where the norm
+    /// measures none.
+    pub fn change(&self, norm: Norm) -> f32 {
+        match norm {
+            Norm::Linf => self.linf_255,
+            Norm::L1 => self.l1,
+            Norm::L0 => self.l0,
+            _ => self.l2,
+        }
+    }
 }
 
 impl Tally {
@@ -141,6 +159,8 @@ impl Tally {
             forwards: small(o.forwards),
             linf_255: o.linf_255.unwrap_or(missing) as f32,
             l2: o.l2.unwrap_or(missing) as f32,
+            l1: o.l1.unwrap_or(missing) as f32,
+            l0: o.l0.unwrap_or(missing) as f32,
         });
         let ranks = |within: usize| {
             let count = |rank: fn(&Outcome) -> Option<usize>| {

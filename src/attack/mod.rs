@@ -15,6 +15,7 @@ mod paste;
 pub mod patch;
 mod pgd;
 mod protocol;
+mod search;
 mod state;
 mod workshop;
 

@@ -71,6 +71,11 @@ impl<'a> Batch<'a> {
         to_tensor(&pixels, self.subset.size, self.device)
     }
 
+    /// The clean image of a row in this machine's memory, 3×H×W in [0,1].
+    pub fn image(&self, row: usize) -> Vec<f32> {
+        self.subset.image(self.rows[row]).iter().map(|v| f32::from(*v) / 255.0).collect()
+    }
+
     /// Whether a row is to be attacked from a point already found.
     pub fn is_warm(&self, row: usize) -> bool {
         self.starts.is_some_and(|s| s[self.rows[row]].is_some())

@@ -319,11 +319,7 @@ impl Bench<'_> {
 
 /// The distance of an image as it is stored from its clean image, as rows and `verify` have it.
 fn size(norm: Norm, pixels: &Pixels, clean: &[u8]) -> f64 {
-    let (linf_255, l2) = distances(pixels, clean);
-    match norm {
-        Norm::Linf => linf_255 / 255.0,
-        _ => l2,
-    }
+    distances(pixels, clean).of(norm)
 }
 
 /// What is noted of a least distance: `pass=120`, the passes that were spent when it was found.

@@ -161,7 +161,7 @@ impl Trial<'_> {
         let verdict = best.verdict.as_ref().filter(|_| fault.is_none());
         let right_before = self.is_right_before(i);
         let label = self.subset.label(i);
-        let (linf, l2) = distances(&best.pixels, self.subset.image(i));
+        let distances = Some(distances(&best.pixels, self.subset.image(i))).filter(|_| fault.is_none());
         let mut flags: Vec<&str> = fault.into_iter().collect();
         if clean.prediction.is_some() && !right_before {
             flags.push(CLEAN_WRONG);
@@ -182,8 +182,8 @@ impl Trial<'_> {
             clean_prediction: clean.prediction,
             adversarial_prediction: verdict.and_then(|v| v.prediction),
             success: fault.is_none().then_some(right_before && best.reached),
-            linf_255: fault.is_none().then_some(linf),
-            l2: fault.is_none().then_some(l2),
+            linf_255: distances.map(|d| d.linf_255),
+            l2: distances.map(|d| d.l2),
             margin_clean: label.and_then(|l| clean.margin(l)),
             margin_adversarial: label.and_then(|l| verdict.and_then(|v| v.margin(l))),
             confidence_clean: clean.confidence(),
@@ -202,6 +202,8 @@ impl Trial<'_> {
             flags: flags.join(" "),
             note: best.note.clone(),
             margin_midway: midway.filter(|_| fault.is_none()),
+            l1: distances.map(|d| d.l1),
+            l0: distances.map(|d| d.l0),
         }
     }
 }

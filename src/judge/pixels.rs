@@ -1,7 +1,8 @@
 //! Images as they are stored, and how far they are from their clean images.
 
-use crate::record::Witnesses;
+use crate::record::{Distances, Witnesses};
 use crate::terms::WitnessKind;
+use crate::threat::FLOAT_TOLERANCE;
 
 /// One image as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +36,8 @@ pub(super) fn join(images: Vec<Pixels>, kind: WitnessKind) -> Witnesses {
     }
 }
 
-/// Largest change in grey levels, and Euclidean distance with pixels in [0,1].
-pub(super) fn distances(pixels: &Pixels, clean: &[u8]) -> (f64, f64) {
+/// How far an image is from its clean image.
+pub(super) fn distances(pixels: &Pixels, clean: &[u8]) -> Distances {
     match pixels {
         Pixels::U8(v) => distances_u8(v, clean),
         Pixels::F32(v) => distances_f32(v, clean),
@@ -44,15 +45,23 @@ pub(super) fn distances(pixels: &Pixels, clean: &[u8]) -> (f64, f64) {
 }
 
 /// [`distances`] of an 8-bit witness: exact integers, one division and one root.
-pub fn distances_u8(pixels: &[u8], clean: &[u8]) -> (f64, f64) {
-    let changes = pixels.iter().zip(clean).map(|(a, b)| u64::from(a.abs_diff(*b)));
-    let most = changes.clone().max().unwrap_or(0);
-    let square: u64 = changes.map(|d| d * d).sum();
-    (most as f64, (square as f64).sqrt() / 255.0)
+pub fn distances_u8(pixels: &[u8], clean: &[u8]) -> Distances {
+    let (mut most, mut square, mut sum, mut changed) = (0, 0, 0, 0);
+    for (a, b) in pixels.iter().zip(clean) {
+        let d = u64::from(a.abs_diff(*b));
+        (most, square, sum, changed) = (d.max(most), square + d * d, sum + d, changed + u64::from(d > 0));
+    }
+    let [most, square, sum, changed] = [most, square, sum, changed].map(|v| v as f64);
+    Distances { linf_255: most, l2: square.sqrt() / 255.0, l1: sum / 255.0, l0: changed }
 }
 
 /// [`distances`] of a float witness.
-pub fn distances_f32(pixels: &[f32], clean: &[u8]) -> (f64, f64) {
-    let changes = pixels.iter().zip(clean).map(|(a, b)| (f64::from(*a) - f64::from(f32::from(*b) / 255.0)).abs());
-    (changes.clone().fold(0.0, f64::max) * 255.0, changes.map(|d| d * d).sum::<f64>().sqrt())
+pub fn distances_f32(pixels: &[f32], clean: &[u8]) -> Distances {
+    let (mut most, mut square, mut sum, mut changed) = (0.0f64, 0.0, 0.0, 0.0);
+    for (a, b) in pixels.iter().zip(clean) {
+        let d = (f64::from(*a) - f64::from(f32::from(*b) / 255.0)).abs();
+        (most, square, sum) = (most.max(d), square + d * d, sum + d);
+        changed += f64::from(u8::from(d > FLOAT_TOLERANCE));
+    }
+    Distances { linf_255: most * 255.0, l2: square.sqrt(), l1: sum, l0: changed }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::goal::Aim;
 use crate::kernel::bus::{down, down_rows};
 use crate::kernel::bus::{select, up};
-use crate::kernel::{Change, Engine};
+use crate::kernel::{Change, Engine, Loss};
 use crate::kernel::{changed, lend};
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -109,22 +109,22 @@ impl<'a> Oracle<'a> {
             let (mut logits, mut computed) = (vec![Vec::new(); rows.len()], Vec::new());
             if !missing.is_empty() {
                 let pass = self.compute(&of_missing, &select(images, &missing)?)?;
+                computed = down::<f32>(pass.gradient())?;
                 missing.iter().zip(pass.logits).for_each(|(i, z)| logits[*i] = z);
-                computed = down::<f32>(&pass.gradient)?;
             }
             let of_image = images.elem_count() / rows.len();
             missing.iter().zip(computed.chunks_exact(of_image)).for_each(|(i, g)| values[*i] = g);
             let gradient = up(values.concat(), images.shape(), images.device())?;
-            Pass { of: images.id(), logits, gradient, is_log_odds: true }
+            Pass { of: images.id(), logits, gradient: Some(gradient), is_log_odds: true }
         };
         if missing.iter().any(|i| slot(*i).is_some()) {
-            let gradient = down::<f32>(&pass.gradient)?;
+            let gradient = down::<f32>(pass.gradient())?;
             let of_image = gradient.len() / rows.len();
             for (i, slot) in missing.iter().filter_map(|i| slot(*i).map(|s| (*i, s))) {
                 slot.set(gradient[i * of_image..][..of_image].to_vec()).ok();
             }
         }
-        self.account(rows, places, &pass.gradient)?;
+        self.account(rows, places, pass.gradient())?;
         Ok(pass)
     }
 
@@ -133,14 +133,47 @@ impl<'a> Oracle<'a> {
         self.check_stop()?;
         let rows = &self.among_all(rows)[..];
         let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, slope)?;
-        self.account(rows, places, &pass.gradient)?;
+        self.account(rows, places, pass.gradient())?;
         Ok(pass)
+    }
+
+    /// [`Oracle::climb`] for an objective of each image's own, `slope` being told which of `rows` it is asked for.
+    ///
+    /// # Errors
+    /// Those of the engine; Ctrl-C.
+    pub fn climb_each(&mut self, rows: &[usize], images: &Tensor, places: &[Place], slope: &dyn Loss) -> Result<Pass> {
+        self.check_stop()?;
+        let rows = &self.among_all(rows)[..];
+        let (logits, gradient) = self.engine.logits_and_gradient(images, slope)?;
+        let logits = down_rows(&logits)?;
+        self.account(rows, places, &gradient)?;
+        Ok(Pass { of: images.id(), logits, gradient: Some(gradient), is_log_odds: false })
+    }
+
+    /// Logits alone, at one image for each of `rows`. Each costs its row a forward pass.
+    ///
+    /// # Errors
+    /// Those of the engine; Ctrl-C.
+    pub fn look(&mut self, rows: &[usize], images: &Tensor, places: &[Place]) -> Result<Pass> {
+        self.check_stop()?;
+        let rows = &self.among_all(rows)[..];
+        let logits = down_rows(&self.engine.logits(images)?)?;
+        rows.iter().zip(places).for_each(|(row, place)| self.count_forward(*row, *place));
+        Ok(Pass { of: images.id(), logits, gradient: None, is_log_odds: false })
+    }
+
+    /// Counts a forward pass of a row that no pass back follows.
+    fn count_forward(&mut self, row: usize, place: Place) {
+        for mark in self.marks.ahead(row, place.step).collect::<Vec<_>>() {
+            self.spent[mark][row].forwards += 1;
+            self.marks.passes[mark][row] += 1;
+        }
     }
 
     fn compute(&self, rows: &[usize], images: &Tensor) -> Result<Pass> {
         let loss = LogOdds { aims: rows.iter().map(|r| self.aims[*r]).collect() };
         let (logits, gradient) = self.engine.logits_and_gradient(images, &loss)?;
-        Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_log_odds: true })
+        Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient: Some(gradient), is_log_odds: true })
     }
 
     /// Whether a gradient of a row was zero everywhere, and whether one was faint.
@@ -192,10 +225,7 @@ impl<'a> Oracle<'a> {
         let mut nearest: Vec<Option<(f32, usize)>> = vec![None; rows.len()];
         for (k, (change, logits)) in changes.iter().zip(&logits).enumerate() {
             let (row, place) = (rows[change.image], places[change.image]);
-            for mark in self.marks.ahead(row, place.step).collect::<Vec<_>>() {
-                self.spent[mark][row].forwards += 1;
-                self.marks.passes[mark][row] += 1;
-            }
+            self.count_forward(row, place);
             let distance = self.aims[row].distance(logits);
             let best = &mut nearest[change.image];
             // NaN is handed on at once: the referee makes it an error row
@@ -306,7 +336,7 @@ pub type Slope<'a> = dyn Fn(&Aim, &[f32], &mut [f32]) + Sync + 'a;
 pub fn climb(engine: &dyn Engine, aims: Vec<Aim>, images: &Tensor, slope: &Slope) -> Result<Pass> {
     let loss = |row: usize, logits: &[f32], gradient: &mut [f32]| slope(&aims[row], logits, gradient);
     let (logits, gradient) = engine.logits_and_gradient(images, &loss)?;
-    Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient, is_log_odds: false })
+    Ok(Pass { of: images.id(), logits: down_rows(&logits)?, gradient: Some(gradient), is_log_odds: false })
 }
 
 #[cfg(test)]

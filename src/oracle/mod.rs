@@ -5,6 +5,6 @@ mod log_odds;
 mod protocol;
 
 pub use crate::kernel::bus::{index, select, up};
-pub use crate::kernel::{Change, Engine};
+pub use crate::kernel::{Change, Engine, Loss};
 pub use ask::{FAINT, Memo, Oracle, Slope, climb};
 pub use protocol::{Evidence, Mark, Marks, Pass, Place, Proposal, Referee, Ruling, Spent};

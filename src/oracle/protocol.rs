@@ -1,6 +1,7 @@
 //! What passes between an attack, the oracle and the referee: proposals with their evidence, marks, rulings.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernel::bus::select;
 use crate::terms::{Budget, Threat};
 use candle_core::{Tensor, TensorId};
 
@@ -140,12 +141,13 @@ pub struct Place {
     pub step: usize,
 }
 
-/// A pass forward and back. It cannot be changed, so that its evidence is what the net said.
+/// A pass forward, and back where a gradient was asked for. It cannot be changed, so that its evidence is what the net said.
 pub struct Pass {
     /// Of the images that were asked about.
     pub(super) of: TensorId,
     pub(super) logits: Vec<Vec<f32>>,
-    pub(super) gradient: Tensor,
+    /// `None`: forward alone.
+    pub(super) gradient: Option<Tensor>,
     /// Whether the loss is the log-odds of [`Oracle::pass`].
     pub(super) is_log_odds: bool,
 }
@@ -157,19 +159,45 @@ impl Pass {
     }
 
     /// Gradient of the loss to be maximised, N×3×H×W: the log-odds against the label, or for the target
-    /// ([`loss::log_odds`]); of [`Oracle::climb`], whatever was asked for.
+    /// ([`loss::log_odds`]); of [`Oracle::climb`] and [`Oracle::climb_each`], whatever was asked for.
+    ///
+    /// # Panics
+    /// After [`Oracle::look`], which asks for none.
     pub fn gradient(&self) -> &Tensor {
-        &self.gradient
+        self.gradient.as_ref().expect("a pass back was asked for")
+    }
+
+    /// [`Pass::gradient`], where one was asked for.
+    pub fn gradient_if_any(&self) -> Option<&Tensor> {
+        self.gradient.as_ref()
     }
 
     /// The gradient alone.
+    ///
+    /// # Panics
+    /// As [`Pass::gradient`].
     pub fn into_gradient(self) -> Tensor {
-        self.gradient
+        self.gradient.expect("a pass back was asked for")
+    }
+
+    /// Some of the images that were asked about, and what the net said of them.
+    ///
+    /// # Errors
+    /// Those of the tensor library; other images than those asked about.
+    pub fn only(&self, images: &Tensor, which: &[usize]) -> Result<(Tensor, Pass)> {
+        if images.id() != self.of {
+            return Err(Error::usage("what the net said was of other images"));
+        }
+        let images = select(images, which)?;
+        let gradient = self.gradient.as_ref().map(|g| select(g, which)).transpose()?;
+        let logits = which.iter().map(|i| self.logits[*i].clone()).collect();
+        let pass = Pass { of: images.id(), logits, gradient, is_log_odds: self.is_log_odds };
+        Ok((images, pass))
     }
 
     /// For a proposal of the same images, by the same tensor.
     pub fn evidence(&self) -> Evidence<'_> {
-        let gradient = self.is_log_odds.then_some(&self.gradient);
+        let gradient = self.gradient.as_ref().filter(|_| self.is_log_odds);
         Evidence { of: self.of, logits: &self.logits, gradient }
     }
 }

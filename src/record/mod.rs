@@ -8,7 +8,7 @@ mod provenance;
 
 pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
 pub use cell::{AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
-pub use outcome::{BOUNDARY, CARRIED, CLEAN_WRONG, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
+pub use outcome::{BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
 pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StoredCell, TableRecord};
 

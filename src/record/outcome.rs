@@ -1,5 +1,6 @@
 //! What came out for each image.
 
+use crate::terms::Norm;
 use serde::{Deserialize, Serialize};
 
 /// What came out for one image. Missing values are missing: `None` becomes an empty field.
@@ -61,6 +62,37 @@ pub struct Outcome {
     /// attack counts no iterations or has one, or the image was settled in a first half, or is an error row or carried.
     #[serde(default)]
     pub margin_midway: Option<f32>,
+    /// Sum of absolute changes, witness against clean image, pixels in [0,1]; `None` in stores from before this column.
+    #[serde(default)]
+    pub l1: Option<f64>,
+    /// Number of changed components (a channel of a pixel is one), witness against clean image; `None` in stores from before.
+    #[serde(default)]
+    pub l0: Option<f64>,
+}
+
+/// How far a witness is from its clean image, in each norm that measures a distance.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Distances {
+    /// Largest absolute change in grey levels.
+    pub linf_255: f64,
+    /// Euclidean, pixels in [0,1].
+    pub l2: f64,
+    /// Sum of absolute changes, pixels in [0,1].
+    pub l1: f64,
+    /// Changed components.
+    pub l0: f64,
+}
+
+impl Distances {
+    /// The distance in this norm, in the units of its budgets; Euclidean where the norm measures none.
+    pub fn of(&self, norm: Norm) -> f64 {
+        match norm {
+            Norm::Linf => self.linf_255 / 255.0,
+            Norm::L1 => self.l1,
+            Norm::L0 => self.l0,
+            _ => self.l2,
+        }
+    }
 }
 
 /// Flag: wrong before any attack, so not attacked.
@@ -108,7 +140,21 @@ impl Outcome {
         "flags",
         "note",
         "margin_midway",
+        "l1",
+        "l0",
     ];
+
+    /// The distance of the witness in this norm, in the units of its budgets; `None` in an error row, where the norm measures
+    /// none, and where the store is from before it was kept.
+    pub fn distance(&self, norm: Norm) -> Option<f64> {
+        match norm {
+            Norm::Linf => self.linf_255.map(|d| d / 255.0),
+            Norm::L2 => self.l2,
+            Norm::L1 => self.l1,
+            Norm::L0 => self.l0,
+            _ => None,
+        }
+    }
 
     /// Whether `flag` is set.
     pub fn has(&self, flag: &str) -> bool {

@@ -104,7 +104,7 @@ impl Claim<'_> {
         expect("target", o.target, aim.target)?;
         expect("clean prediction", o.clean_prediction, clean.prediction)?;
         near("clean margin", o.margin_clean, label.and_then(|l| clean.margin(l)))?;
-        let (inside, (linf, l2)) = match image {
+        let (inside, distances) = match image {
             Image::U8(v) => (self.threat.contains_u8(v, pixels, size), judge::distances_u8(v, pixels)),
             Image::F32(v) => {
                 (self.threat.contains(v, &judge::to_floats(pixels), size), judge::distances_f32(v, pixels))
@@ -135,8 +135,12 @@ impl Claim<'_> {
         near("clean confidence", o.confidence_clean, clean.confidence())?;
         near("confidence on the witness", o.confidence_adversarial, verdict.confidence())?;
         expect("clean rank of the target", o.target_rank_clean, aim.target.and_then(|t| clean.rank(t)))?;
-        expect("linf_255", o.linf_255, Some(linf))?;
-        expect("l2", o.l2, Some(l2))?;
+        expect("linf_255", o.linf_255, Some(distances.linf_255))?;
+        expect("l2", o.l2, Some(distances.l2))?;
+        // stores from before these columns have none
+        for (what, stored, found) in [("l1", o.l1, distances.l1), ("l0", o.l0, distances.l0)] {
+            expect(what, stored, stored.map(|_| found))?;
+        }
         let decided = o.adversarial_prediction == verdict.prediction;
         let distance = aim.distance(&verdict.logits).abs();
         if !decided && o.has(BOUNDARY) && distance <= BOUNDARY_MARGIN + TOLERANCE * (1.0 + distance) {

@@ -65,6 +65,8 @@ pub fn standing(example: usize, label: usize) -> Outcome {
         flags: String::new(),
         note: String::new(),
         margin_midway: None,
+        l1: None,
+        l0: None,
     }
 }
 

@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 type Distance = fn(&Fooled) -> f32;
 
 /// What is kept of distances in each norm, in the units of its axis.
-const DISTANCES: [(Norm, Distance); 2] = [(Norm::Linf, |f| f.linf_255), (Norm::L2, |f| f.l2)];
+const DISTANCES: [(Norm, Distance); 4] =
+    [(Norm::Linf, |f| f.linf_255), (Norm::L2, |f| f.l2), (Norm::L1, |f| f.l1), (Norm::L0, |f| f.l0)];
 
 /// Bars of a histogram; of 8-bit witnesses in Linf as many as there are levels, or joined levels.
 const BINS: usize = 16;

@@ -4,11 +4,15 @@
 //! Float images are projected; stored images are judged in exact integers, because `x + 8/255` in f32 leaves the ball
 //! of radius 8/255 for 36 of the 256 grey levels.
 
+pub mod l1;
+
 use crate::error::{Error, Result};
+use crate::kernel::bus::{lend, up};
 use crate::kernel::pixels::{self, Ball, TINY};
 use crate::placement::window;
 use crate::rng::Stream;
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 pub use crate::terms::{Norm, Threat};
 
@@ -17,7 +21,7 @@ pub const FLOAT_TOLERANCE: f64 = 1e-6;
 
 impl Threat {
     /// The nearest allowed images to `x_adv`, N×3×H×W, around `x`. For L2 the ball comes first, the box last
-    /// (clipping toward an image inside the box never lengthens a change).
+    /// (clipping toward an image inside the box never lengthens a change); L1 goes onto both at once ([`l1::project`]).
     ///
     /// # Errors
     /// Where the norm is no ball ([`Norm::is_ball`]) and not [`Norm::Any`]: attacks there change chosen pixels only.
@@ -31,14 +35,20 @@ impl Threat {
                 let scale = length.maximum(TINY)?.recip()?.affine(eps, 0.0)?.minimum(1.0)?;
                 (x + delta.broadcast_mul(&scale.to_dtype(delta.dtype())?)?)?
             }
+            Norm::L1 => each_image(&[x_adv, x], |image| {
+                let mut x_adv = image[0].to_vec();
+                l1::project_image(&mut x_adv, image[1], eps);
+                x_adv
+            })?,
             Norm::Any => x_adv.clone(),
-            Norm::Pixels | Norm::Patch => return Err(self.no_ball()),
+            Norm::L0 | Norm::Pixels | Norm::Patch => return Err(self.no_ball()),
         };
         Ok(in_ball.clamp(0f32, 1f32)?)
     }
 
     /// Direction of steepest ascent of length 1 in this norm, for a gradient N×3×H×W: its sign (with sign(0) = 0) for
-    /// Linf, the gradient over its length for L2, whatever that is ([`pixels::step_l2`]).
+    /// Linf, the gradient over its length for L2, whatever that is ([`pixels::step_l2`]), the signs of its largest entries
+    /// for L1 ([`l1::steepest`]).
     pub fn steepest(&self, gradient: &Tensor) -> Result<Tensor> {
         match self.norm {
             Norm::Linf => {
@@ -51,6 +61,7 @@ impl Threat {
                 let inverse = length.gt(0.0)?.where_cond(&length.recip()?, &length.zeros_like()?)?;
                 Ok(gradient.to_dtype(DType::F64)?.broadcast_mul(&inverse)?.to_dtype(gradient.dtype())?)
             }
+            Norm::L1 => each_image(&[gradient], |image| l1::steepest(image[0])),
             _ => Err(self.no_ball()),
         }
     }
@@ -75,10 +86,10 @@ impl Threat {
         self.project(&(x_adv + (self.steepest(gradient)? * step_size)?)?, x)
     }
 
-    /// The numbers that [`pixels::membership`] compares; `None` where the norm is no ball.
+    /// The numbers that [`pixels::membership`] compares; `None` where the norm is neither Linf nor L2.
     pub fn ball(&self) -> Option<Ball> {
         let slack = self.slack();
-        self.norm.is_ball().then(|| Ball {
+        matches!(self.norm, Norm::Linf | Norm::L2).then(|| Ball {
             is_linf: self.norm == Norm::Linf,
             reach: self.eps.to_f64() + slack,
             slack,
@@ -89,7 +100,7 @@ impl Threat {
 
     /// Whether [`Threat::quantise`] asks what the loss would lose.
     pub fn spares_gradient(&self) -> bool {
-        self.norm == Norm::L2
+        matches!(self.norm, Norm::L2 | Norm::L1)
     }
 
     /// By how much floats may leave the threat set.
@@ -97,12 +108,22 @@ impl Threat {
         FLOAT_TOLERANCE * self.eps.to_f64().max(1.0)
     }
 
-    /// A random change of `values` numbers: uniform in the Linf cube, uniform in the L2 ball (a Gaussian direction of
-    /// radius eps·u^(1/d)). Not yet clipped to the box. Where the norm is no ball, as in the cube.
+    /// A random change of `values` numbers: uniform in the Linf cube, in the L2 ball (a Gaussian direction of radius
+    /// eps·u^(1/d)) or in the L1 ball (a Laplacian one). Not yet clipped to the box. Where the norm is no ball, as in the cube.
     pub fn random_change(&self, values: usize, stream: &mut Stream) -> Vec<f32> {
         let eps = self.eps.to_f64();
         match self.norm {
-            Norm::Linf | Norm::Pixels | Norm::Patch | Norm::Any => {
+            Norm::L1 => {
+                let laplace = |stream: &mut Stream| {
+                    let size = -(1.0 - f64::from(stream.uniform())).ln();
+                    if stream.below(2) == 0 { size } else { -size }
+                };
+                let direction: Vec<f64> = (0..values).map(|_| laplace(stream)).collect();
+                let length = direction.iter().map(|v| v.abs()).sum::<f64>().max(TINY);
+                let radius = eps * f64::from(stream.uniform()).powf(1.0 / values as f64);
+                direction.into_iter().map(|v| (v * (radius / length)) as f32).collect()
+            }
+            Norm::Linf | Norm::L0 | Norm::Pixels | Norm::Patch | Norm::Any => {
                 (0..values).map(|_| (2.0 * stream.uniform() - 1.0) * eps as f32).collect()
             }
             Norm::L2 => {
@@ -123,20 +144,24 @@ impl Threat {
             && match self.norm {
                 Norm::Linf => changes().fold(0.0, |m: f64, d| m.max(d.abs())) <= self.eps.to_f64() + slack,
                 Norm::L2 => changes().map(|d| d * d).sum::<f64>().sqrt() <= self.eps.to_f64() + slack,
+                Norm::L1 => changes().map(f64::abs).sum::<f64>() <= self.eps.to_f64() + slack,
+                Norm::L0 => (0..x.len()).filter(|i| changed(*i)).count() <= self.components(x.len()),
                 Norm::Pixels => changed_pixels(x.len(), changed).count() <= self.pixels(x.len()),
                 Norm::Patch => self.is_patch(size, changed),
                 Norm::Any => true,
             }
     }
 
-    /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den, Σd²/255² ≤ num²/den², or
-    /// a number of changed pixels.
+    /// Whether an 8-bit image lies in the threat set, decided in integers: |d|/255 ≤ num/den, Σd²/255² ≤ num²/den²,
+    /// Σ|d|/255 ≤ num/den, or a number of changed components or pixels.
     pub fn contains_u8(&self, x_adv: &[u8], x: &[u8], size: [usize; 2]) -> bool {
         let change = |(a, b): (&u8, &u8)| u64::from(a.abs_diff(*b));
         let pairs = x_adv.iter().zip(x);
         match self.norm {
             Norm::Linf => pairs.map(change).max().unwrap_or(0) <= self.grey_levels(),
             Norm::L2 => pairs.map(change).map(|d| d * d).sum::<u64>() <= self.largest_square(),
+            Norm::L1 => pairs.map(change).sum::<u64>() <= self.largest_sum(),
+            Norm::L0 => pairs.filter(|(a, b)| a != b).count() <= self.components(x.len()),
             Norm::Pixels => changed_pixels(x.len(), |i| x_adv[i] != x[i]).count() <= self.pixels(x.len()),
             Norm::Patch => self.is_patch(size, |i| x_adv[i] != x[i]),
             Norm::Any => true,
@@ -153,6 +178,14 @@ impl Threat {
             Norm::Pixels => whole(1).min(all),
             Norm::Patch => whole(all).min(all),
             _ => all,
+        }
+    }
+
+    /// Most components that may change in an image of so many values: the count of [`Norm::L0`], else all.
+    pub fn components(&self, values: usize) -> usize {
+        match (self.norm, self.eps.radius()) {
+            (Norm::L0, Some(count)) => ((count.num() / count.den()) as usize).min(values),
+            _ => values,
         }
     }
 
@@ -185,6 +218,12 @@ impl Threat {
         u64::try_from(255 * 255 * n * n / (d * d)).unwrap_or(u64::MAX)
     }
 
+    /// Largest sum of absolute grey-level changes in the L1 ball: Σ|d|/255 ≤ num/den.
+    fn largest_sum(&self) -> u64 {
+        let Some(eps) = self.eps.radius() else { return u64::MAX };
+        u64::try_from(255 * u128::from(eps.num()) / u128::from(eps.den())).unwrap_or(u64::MAX)
+    }
+
     /// [`Threat::quantise`] from the nearest 8-bit image on.
     pub fn requantise(&self, nearest: &[u8], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
         let mut d: Vec<i32> = nearest.iter().zip(x).map(|(q, &c)| i32::from(*q) - i32::from(c)).collect();
@@ -194,9 +233,9 @@ impl Threat {
 
     /// Rounds an image of the threat set to 8 bits *inside* the set, keeping as much of the attack as it can.
     ///
-    /// Rounding to nearest (ties to even, as PyTorch) leaves an L2 ball almost always, by about sqrt(d/12)/255. Then
-    /// coordinates move back toward `x` one grey level at a time, first those that cost the least first-order loss
-    /// (`gradient`, if the attack had one) per unit of squared length.
+    /// Rounding to nearest (ties to even, as PyTorch) leaves an L2 ball almost always, by about sqrt(d/12)/255, and an L1 ball
+    /// half the time. Then coordinates move back toward `x` one grey level at a time, first those that cost the least
+    /// first-order loss (`gradient`, if the attack had one) per unit of squared, or absolute, length.
     pub fn quantise(&self, x_adv: &[f32], x: &[u8], gradient: Option<&[f32]>) -> Vec<u8> {
         let nearest = x_adv.iter().map(|v| (v * 255.0).round_ties_even().clamp(0.0, 255.0) as i32);
         let mut d: Vec<i32> = nearest.zip(x).map(|(q, &c)| q - i32::from(c)).collect();
@@ -211,32 +250,35 @@ impl Threat {
                 let most = self.grey_levels() as i32;
                 d.iter_mut().for_each(|d| *d = (*d).clamp(-most, most));
             }
-            Norm::L2 => self.shorten(d, gradient),
-            // a pixel that did not change rounds back to itself
-            Norm::Pixels | Norm::Patch | Norm::Any => {}
+            Norm::L2 => shorten(d, gradient, self.largest_square(), |d| (d * d) as u64),
+            Norm::L1 => shorten(d, gradient, self.largest_sum(), |d| d.unsigned_abs().into()),
+            // a component that did not change rounds back to itself
+            Norm::L0 | Norm::Pixels | Norm::Patch | Norm::Any => {}
         }
     }
+}
 
-    /// Greedy part of [`Threat::quantise`] for L2.
-    fn shorten(&self, d: &mut [i32], gradient: Option<&[f32]>) {
-        let (mut sum, most): (u64, u64) = (d.iter().map(|d| (d * d) as u64).sum(), self.largest_square());
-        if sum <= most {
-            return;
-        }
-        // price of one step of coordinate i toward 0: lost loss per squared length won (2|d|-1)
-        let price = |i: usize, d: i32| {
-            let lost = gradient.map_or(0.0, |g| g[i] * d.signum() as f32);
-            Price(lost / (2 * d.abs() - 1) as f32, d.abs(), i)
-        };
-        let moved = (0..d.len()).filter(|&i| d[i] != 0);
-        let mut heap: std::collections::BinaryHeap<_> = moved.map(|i| std::cmp::Reverse(price(i, d[i]))).collect();
-        while sum > most {
-            let std::cmp::Reverse(Price(_, _, i)) = heap.pop().expect("the clean image is inside");
-            sum -= (2 * d[i].abs() - 1) as u64;
-            d[i] -= d[i].signum();
-            if d[i] != 0 {
-                heap.push(std::cmp::Reverse(price(i, d[i])));
-            }
+/// Greedy part of [`Threat::quantise`]: brings the sum of the `length` of changes down to `most`.
+fn shorten(d: &mut [i32], gradient: Option<&[f32]>, most: u64, length: impl Fn(i32) -> u64) {
+    let mut sum: u64 = d.iter().map(|d| length(*d)).sum();
+    if sum <= most {
+        return;
+    }
+    // length won by one step of a change toward 0
+    let won = |d: i32| length(d) - length(d - d.signum());
+    // its price: lost loss per length won
+    let price = |i: usize, d: i32| {
+        let lost = gradient.map_or(0.0, |g| g[i] * d.signum() as f32);
+        Price(lost / won(d) as f32, d.abs(), i)
+    };
+    let moved = (0..d.len()).filter(|&i| d[i] != 0);
+    let mut heap: std::collections::BinaryHeap<_> = moved.map(|i| std::cmp::Reverse(price(i, d[i]))).collect();
+    while sum > most {
+        let std::cmp::Reverse(Price(_, _, i)) = heap.pop().expect("the clean image is inside");
+        sum -= won(d[i]);
+        d[i] -= d[i].signum();
+        if d[i] != 0 {
+            heap.push(std::cmp::Reverse(price(i, d[i])));
         }
     }
 }
@@ -274,6 +316,23 @@ impl PartialOrd for Price {
 /// be off by more than the judge tolerates.
 fn l2_length(delta: &Tensor) -> Result<Tensor> {
     Ok(delta.to_dtype(DType::F64)?.sqr()?.sum_keepdim((1, 2, 3))?.sqrt()?)
+}
+
+/// What `make` makes of each image of tensors N×C×H×W of one shape, in this machine's memory.
+fn each_image(of: &[&Tensor], make: impl Fn(&[&[f32]]) -> Vec<f32> + Sync) -> Result<Tensor> {
+    let shape = of[0].shape();
+    let n = of[0].dim(0)?;
+    let values = shape.elem_count() / n.max(1);
+    let rows = |all: &[&[f32]]| -> Vec<f32> {
+        let image = |i: usize| make(&all.iter().map(|v| &v[i * values..][..values]).collect::<Vec<_>>());
+        (0..n).into_par_iter().map(image).collect::<Vec<_>>().concat()
+    };
+    let made = match of {
+        [a] => lend(a, |a| rows(&[a]))?,
+        [a, b] => lend(a, |a| lend(b, |b| rows(&[a, b])))??,
+        _ => unreachable!("one or two"),
+    };
+    up(made, shape, of[0].device())
 }
 
 #[cfg(test)]

@@ -1,0 +1,153 @@
+//! Attacks that follow each image apart, as its paper writes them: a [`Search`] stands at a point, hears what the net says
+//! there, and moves on. [`run`] asks for many of them at a time and fills the place of each that ends, so what a search does
+//! depends on its own image alone, and batches stay full.
+
+use crate::data::Batch;
+use crate::error::Result;
+use crate::goal::Aim;
+use crate::loss;
+use crate::oracle::{Oracle, Pass, Place, Proposal, up};
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+/// The search of one image.
+pub trait Search: Send + Sync {
+    /// Where it stands, 3×H×W in [0,1]: what the net is asked about next, and what is proposed.
+    fn point(&self) -> &[f32];
+
+    /// What it asks of the net there.
+    fn asks(&self) -> Ask {
+        Ask::LogOdds
+    }
+
+    /// For [`Ask::Slope`]: writes the gradient, with respect to the logits, of what it climbs.
+    fn slope(&self, _logits: &[f32], _slope: &mut [f32]) {
+        unreachable!("a search that asks for a slope has one")
+    }
+
+    /// Moves on, from the logits and the gradient at its point (empty after [`Ask::Logits`]). `false`: it is at its end.
+    fn hear(&mut self, logits: &[f32], gradient: &[f32]) -> bool;
+
+    /// How far it is. Steps count from 1: what stands at 0 is no proposal.
+    fn place(&self) -> Place;
+
+    /// Whether its point is proposed: it may ask about others.
+    fn proposes(&self) -> bool {
+        true
+    }
+
+    /// What to record beside the image.
+    fn note(&self) -> String {
+        String::new()
+    }
+}
+
+/// What a search asks of the net at its point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Logits alone.
+    Logits,
+    /// And the gradient of the log-odds, whose direction is the cross-entropy's ([`loss::log_odds`]).
+    LogOdds,
+    /// And the gradient of an objective of its own ([`Search::slope`]).
+    Slope,
+}
+
+/// An image, and its search.
+struct Active {
+    row: usize,
+    aim: Aim,
+    search: Box<dyn Search>,
+}
+
+/// Runs the search of each of `rows` to its end, or until the image is settled.
+///
+/// # Errors
+/// Those of the engine and the judge; Ctrl-C.
+pub fn run(
+    rows: &[usize],
+    oracle: &mut Oracle,
+    batch: &Batch,
+    begin: &mut dyn FnMut(usize, &Oracle) -> Result<Box<dyn Search>>,
+) -> Result<()> {
+    let mut waiting = rows.iter().copied();
+    let mut active: Vec<Active> = Vec::new();
+    loop {
+        for row in waiting.by_ref().take(batch.window - active.len()) {
+            active.push(Active { row, aim: oracle.aim(row), search: begin(row, oracle)? });
+        }
+        if active.is_empty() {
+            return Ok(());
+        }
+        let before = active.len();
+        let (asking, looking): (Vec<Active>, Vec<Active>) =
+            active.into_iter().partition(|a| a.search.asks() != Ask::Logits);
+        active = move_on(asking, oracle, batch)?;
+        active.extend(move_on(looking, oracle, batch)?);
+        oracle.leave(before - active.len());
+    }
+}
+
+/// Asks about the points of all, proposes them, and lets each move on. Those that go on.
+fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Result<Vec<Active>> {
+    if active.is_empty() {
+        return Ok(active);
+    }
+    let rows: Vec<usize> = active.iter().map(|a| a.row).collect();
+    let places: Vec<Place> = active.iter().map(|a| a.search.place()).collect();
+    let points: Vec<&[f32]> = active.iter().map(|a| a.search.point()).collect();
+    let [height, width] = batch.size();
+    let images = up(points.concat(), (rows.len(), 3, height, width), batch.device())?;
+    let pass = ask(&active, &rows, &images, &places, oracle)?;
+    propose(&active, &rows, &images, &places, &pass, oracle)?;
+    let values = batch.values();
+    let gradients = match active[0].search.asks() {
+        Ask::Logits => Vec::new(),
+        _ => pass.gradient().flatten_all()?.to_vec1::<f32>()?,
+    };
+    let goes_on = |(k, a): (usize, &mut Active)| {
+        let gradient = gradients.get(k * values..(k + 1) * values).unwrap_or_default();
+        a.search.hear(&pass.logits()[k], gradient)
+    };
+    let goes_on: Vec<bool> = active.par_iter_mut().enumerate().map(goes_on).collect();
+    let still = goes_on.into_iter().zip(active).filter(|(goes_on, a)| *goes_on && oracle.stands(a.row));
+    Ok(still.map(|(_, a)| a).collect())
+}
+
+fn ask(active: &[Active], rows: &[usize], images: &Tensor, places: &[Place], oracle: &mut Oracle) -> Result<Pass> {
+    if active[0].search.asks() == Ask::Logits {
+        return oracle.look(rows, images, places);
+    }
+    if active.iter().all(|a| a.search.asks() == Ask::LogOdds) {
+        return oracle.pass(rows, images, places, &vec![false; rows.len()]);
+    }
+    let slope = |k: usize, logits: &[f32], slope: &mut [f32]| match active[k].search.asks() {
+        Ask::Slope => active[k].search.slope(logits, slope),
+        _ => drop(loss::log_odds(&active[k].aim, logits, slope)),
+    };
+    oracle.climb_each(rows, images, places, &slope)
+}
+
+fn propose(
+    active: &[Active],
+    rows: &[usize],
+    images: &Tensor,
+    places: &[Place],
+    pass: &Pass,
+    oracle: &mut Oracle,
+) -> Result<()> {
+    let which: Vec<usize> = (0..active.len()).filter(|k| active[*k].search.proposes()).collect();
+    let notes: Vec<String> = which.iter().map(|k| active[*k].search.note()).collect();
+    if which.len() == active.len() {
+        let (gradient, evidence) = (pass.gradient_if_any(), Some(pass.evidence()));
+        let proposal = Proposal { images, gradient, evidence, places, notes: &notes };
+        oracle.propose(rows, &proposal)?;
+    } else if !which.is_empty() {
+        let (images, pass) = pass.only(images, &which)?;
+        let places: Vec<Place> = which.iter().map(|k| places[*k]).collect();
+        let rows: Vec<usize> = which.iter().map(|k| rows[*k]).collect();
+        let (gradient, evidence) = (pass.gradient_if_any(), Some(pass.evidence()));
+        oracle.propose(&rows, &Proposal { images: &images, gradient, evidence, places: &places, notes: &notes })?;
+    }
+    Ok(())
+}
