@@ -17,6 +17,7 @@ mod pgd;
 mod protocol;
 mod search;
 mod state;
+mod vector;
 mod workshop;
 
 use crate::error::{Error, Result, hint};
