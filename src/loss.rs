@@ -13,8 +13,7 @@ use crate::goal::Aim;
 pub fn log_odds(aim: &Aim, logits: &[f32], gradient: &mut [f32]) -> f64 {
     let (class, sign) = side(aim);
     let top = others(logits, class).fold(f32::NEG_INFINITY, f32::max);
-    // 0, or NaN where a logit is not finite
-    let broken: f32 = logits.iter().map(|z| z * 0.0).sum();
+    let broken = broken(logits);
     let mut sum = 0.0;
     for (g, z) in gradient.iter_mut().zip(logits) {
         *g = (z - top).exp();
@@ -96,6 +95,95 @@ pub fn logit_difference(aim: &Aim, logits: &[f32], gradient: &mut [f32]) {
 fn best_other(logits: &[f32], class: usize) -> usize {
     let others = (0..logits.len()).filter(|i| *i != class);
     others.reduce(|best, i| if logits[i] > logits[best] { i } else { best }).unwrap_or(class)
+}
+
+/// What an attack climbs. Each falls where the label leads by more, or the target lacks more, and each is to be *maximised*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objective {
+    /// [`log_odds`], which rises and falls with the cross-entropy.
+    CrossEntropy,
+    /// [`margin_slope`].
+    Margin,
+    /// [`dlr`]; the margin where there are too few classes for it ([`Objective::among`]).
+    Dlr,
+}
+
+impl Objective {
+    /// What is climbed in its place among so many classes: the difference of logits ratio needs the third logit, with a
+    /// target the fourth. As the authors' `checks.py` says, and does not do.
+    pub fn among(self, classes: usize, is_targeted: bool) -> Objective {
+        match self {
+            Objective::Dlr if classes < 3 + usize::from(is_targeted) => Objective::Margin,
+            objective => objective,
+        }
+    }
+
+    /// Its value; writes its gradient with respect to the logits. NaN or Inf in the logits is NaN in the gradient.
+    pub fn climb(self, aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
+        match self.among(logits.len(), aim.target.is_some()) {
+            Objective::CrossEntropy => log_odds(aim, logits, slope),
+            Objective::Margin => margin_slope(aim, logits, slope),
+            Objective::Dlr => dlr(aim, logits, slope),
+        }
+    }
+}
+
+/// Best other logit minus the label's; with a target, the target's minus the best other (Carlini and Wagner 2017, f6 without
+/// its bound): above 0 once the aim is reached. And its gradient.
+pub fn margin_slope(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
+    let (class, sign) = side(aim);
+    let other = best_other(logits, class);
+    slope.fill(broken(logits));
+    slope[other] += sign;
+    slope[class] -= sign;
+    f64::from(sign) * (f64::from(logits[other]) - f64::from(logits[class]))
+}
+
+/// Difference of logits ratio (Croce and Hein 2020, equations 6 and 7): (max_{j≠y} z_j − z_y) / (z₁ − z₃), with z₁ ≥ z₂ ≥ … the
+/// sorted logits; with a target, (z_t − z_y) / (z₁ − (z₃ + z₄)/2). No logits multiplied by a number change it. And its gradient.
+///
+/// The authors add 1e-12 to the divisor. Here nothing is added, so no floor is under the size of logits; where the divisor is 0
+/// it is taken for 1, which leaves the slope of the numerator.
+///
+/// # Panics
+/// With fewer than 3 classes, or 4 with a target ([`Objective::among`]).
+pub fn dlr(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
+    let z = |class: usize| f64::from(logits[class]);
+    let top = largest::<4>(logits);
+    // an image without a label has the target for one: the best other stands for it
+    let (up, down) = match aim.target {
+        None => (best_other(logits, aim.label), aim.label),
+        Some(t) if t == aim.label => (t, best_other(logits, t)),
+        Some(t) => (t, aim.label),
+    };
+    // the classes of the divisor, and how each counts there
+    let divisor: &[(usize, f64)] = match aim.target {
+        None => &[(top[0], 1.0), (top[2], -1.0)],
+        Some(_) => &[(top[0], 1.0), (top[2], -0.5), (top[3], -0.5)],
+    };
+    let by = divisor.iter().map(|(class, weight)| weight * z(*class)).sum::<f64>();
+    let by = if by == 0.0 { 1.0 } else { by };
+    let value = (z(up) - z(down)) / by;
+    slope.fill(broken(logits));
+    slope[up] += (1.0 / by) as f32;
+    slope[down] -= (1.0 / by) as f32;
+    divisor.iter().for_each(|(class, weight)| slope[*class] -= (weight * value / by) as f32);
+    value
+}
+
+/// Classes of the `N` largest logits, from the largest, the first of equals first; as many as there are, then 0.
+fn largest<const N: usize>(logits: &[f32]) -> [usize; N] {
+    let mut top = [0; N];
+    for place in 0..N.min(logits.len()) {
+        let left = (0..logits.len()).filter(|j| !top[..place].contains(j));
+        top[place] = left.reduce(|best, j| if logits[j] > logits[best] { j } else { best }).unwrap_or(0);
+    }
+    top
+}
+
+/// 0, or NaN where a logit is not finite.
+fn broken(logits: &[f32]) -> f32 {
+    logits.iter().map(|z| z * 0.0).sum()
 }
 
 /// Softmax probability of `class`.
@@ -188,10 +276,89 @@ mod tests {
             for place in 0..3 {
                 let mut z = [1.0, 2.0, 3.0];
                 z[place] = bad;
-                let mut g = [0.0; 3];
-                log_odds(&Aim { label: 1, target: None }, &z, &mut g);
-                assert!(g.iter().all(|g| g.is_nan()), "{bad} at {place}: {g:?}");
+                for objective in OBJECTIVES {
+                    let mut g = [0.0; 3];
+                    objective.climb(&Aim { label: 1, target: None }, &z, &mut g);
+                    assert!(g.iter().all(|g| g.is_nan()), "{objective:?} {bad} at {place}: {g:?}");
+                }
             }
+        }
+    }
+
+    const OBJECTIVES: [Objective; 3] = [Objective::CrossEntropy, Objective::Margin, Objective::Dlr];
+
+    #[test]
+    fn the_slope_of_every_objective_is_that_of_its_value() {
+        // the label on top and not, the target behind and before it, and both far down
+        for z in [[1.5f32, -0.3, 0.8, 2.0, -1.0], [1.5, 3.3, 0.8, 2.0, -1.0], [1.5, -0.3, 0.8, -2.0, -1.0]] {
+            let aims =
+                [Aim { label: 1, target: None }, Aim { label: 1, target: Some(3) }, Aim { label: 3, target: Some(3) }];
+            for (aim, objective) in aims.iter().flat_map(|aim| OBJECTIVES.map(|o| (aim, o))) {
+                let mut g = [0.0; 5];
+                objective.climb(aim, &z, &mut g);
+                for i in 0..5 {
+                    let (mut up, mut down, h) = (z, z, 1e-3);
+                    up[i] += h;
+                    down[i] -= h;
+                    let value = |z: &[f32]| objective.climb(aim, z, &mut [0.0; 5]);
+                    let slope = (value(&up) - value(&down)) / (f64::from(up[i]) - f64::from(down[i]));
+                    assert!((slope - f64::from(g[i])).abs() < 1e-4, "{objective:?} {aim:?} {i}: {slope} {}", g[i]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_paper() {
+        let (z, mut g) = ([4.0f32, 1.0, 3.0, 2.0], [0.0; 4]);
+        // right by 1, z1 - z3 = 2
+        assert_eq!(dlr(&Aim { label: 0, target: None }, &z, &mut g), -0.5);
+        // wrong: the best other is the top
+        assert_eq!(dlr(&Aim { label: 3, target: None }, &z, &mut g), 1.0);
+        // (3 - 4) / (4 - 1.5)
+        assert_eq!(dlr(&Aim { label: 0, target: Some(2) }, &z, &mut g), -0.4);
+        // without a label, toward class 2 against the best other, which is 0
+        assert_eq!(dlr(&Aim { label: 2, target: Some(2) }, &z, &mut g), -0.4);
+        // all equal: nothing to divide by, and a slope all the same
+        assert_eq!(dlr(&Aim { label: 1, target: None }, &[2.0; 4], &mut g), 0.0);
+        assert_eq!(g, [1.0, -1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_ratio_has_no_size() {
+        let z = [1.5f32, -0.5, 0.75, 2.0];
+        for aim in AIMS {
+            let (mut one, mut other) = ([0.0; 4], [0.0; 4]);
+            let value = dlr(&aim, &z, &mut one);
+            for power in [-100, -60, -2, 8, 60, 100] {
+                let scale = 2f32.powi(power);
+                assert_eq!(dlr(&aim, &z.map(|z| z * scale), &mut other), value, "2^{power}");
+                // the slope of the net is as much larger as this is smaller
+                assert_eq!(other.map(|g| g * scale), one, "2^{power}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_classes_have_a_margin_instead() {
+        let (label, target) = (Aim { label: 0, target: None }, Aim { label: 0, target: Some(1) });
+        for (aim, classes, instead) in [(label, 2, true), (label, 3, false), (target, 3, true), (target, 4, false)] {
+            let z: Vec<f32> = (0..classes).map(|j| 1.0 - j as f32 * 0.25).collect();
+            let (mut a, mut b) = (vec![0.0; classes], vec![0.0; classes]);
+            let same = Objective::Dlr.climb(&aim, &z, &mut a) == margin_slope(&aim, &z, &mut b) && a == b;
+            assert_eq!(same, instead, "{classes} {aim:?}");
+        }
+    }
+
+    #[test]
+    fn a_margin_is_above_0_once_the_aim_is_reached() {
+        for (z, aim) in
+            [([1.0f32, 2.0, 0.0, 3.0], AIMS[0]), ([1.0, 2.0, 0.0, 3.0], AIMS[1]), ([1.0, 2.0, 5.0, 3.0], AIMS[1])]
+        {
+            let mut g = [0.0; 4];
+            assert_eq!(margin_slope(&aim, &z, &mut g) as f32, -aim.distance(&z));
+            assert_eq!((margin_slope(&aim, &z, &mut g) > 0.0), aim.is_reached(&z));
+            assert_eq!(g.iter().sum::<f32>(), 0.0);
         }
     }
 
