@@ -251,6 +251,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         threads: 1,
         batch: 512,
         time_s: 0.0,
+        stages: Vec::new(),
         served_by: None,
         finished_unix_s: 0,
     };

@@ -223,9 +223,9 @@ impl Threat {
     /// # Errors
     /// Where there is none.
     pub fn radius(&self) -> Result<Ratio, String> {
-        self.eps
-            .radius()
-            .ok_or_else(|| "needs a budget, not a minimal threat (hint: `ddn` and `fmn` look for the least distance)".into())
+        self.eps.radius().ok_or_else(|| {
+            "needs a budget, not a minimal threat (hint: `ddn` and `fmn` look for the least distance)".into()
+        })
     }
 
     /// `eps` as it stands in tables: in grey levels for Linf, else as a decimal or whole number; `minimal, 2000 passes`.

@@ -4,6 +4,8 @@
 //! [`ATTACKS`] (`docs/adding-an-attack.md`).
 
 mod adam;
+mod apgd;
+mod autoattack;
 pub mod class_max;
 mod ddn;
 mod descent;
@@ -23,7 +25,7 @@ mod workshop;
 use crate::error::{Error, Result, hint};
 
 pub use params::{Kind, Param, Params};
-pub use protocol::{Attack, Entry, STEPS, Task, Training};
+pub use protocol::{Attack, Entry, STEPS, StageReport, Task, Training};
 pub use state::State;
 pub use workshop::{Checkpoint, NoCheckpoint, Workshop};
 
@@ -32,6 +34,8 @@ pub const ATTACKS: &[&Entry] = &[
     &noise::ENTRY,
     &fgsm::ENTRY,
     &pgd::ENTRY,
+    &apgd::ENTRY,
+    &autoattack::ENTRY,
     &ddn::ENTRY,
     &one_pixel::ENTRY,
     &patch::ENTRY,

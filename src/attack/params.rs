@@ -21,6 +21,8 @@ pub struct Param {
 pub enum Kind {
     /// A whole number from 1 to 1,000,000.
     Count,
+    /// As [`Kind::Count`], or this word.
+    CountOr(&'static str),
     /// `true` or `false`.
     Flag,
     /// A product of numbers, `eps` and `steps`: `2/255`, `2.5*eps/steps`.
@@ -73,6 +75,11 @@ impl Params {
     /// A declared [`Kind::Count`].
     pub fn count(&self, name: &str) -> usize {
         self.0[name].parse().expect("checked when resolved")
+    }
+
+    /// A declared [`Kind::CountOr`]; `None`: the word.
+    pub fn count_or(&self, name: &str) -> Option<usize> {
+        self.0[name].parse().ok()
     }
 
     /// A declared [`Kind::Flag`].
@@ -128,6 +135,8 @@ impl Kind {
                 Ok(n) if (1..=MOST).contains(&n) => Ok(n.to_string()),
                 _ => Err(format!("a whole number from 1 to {MOST}")),
             },
+            Kind::CountOr(word) if text == word => Ok(text.to_string()),
+            Kind::CountOr(word) => Kind::Count.normal(text).map_err(|expected| format!("\"{word}\" or {expected}")),
             Kind::Flag => match text {
                 "true" | "false" => Ok(text.to_string()),
                 _ => Err("true or false".into()),

@@ -9,6 +9,7 @@ use crate::oracle::Oracle;
 use crate::placement::Picture;
 use crate::rng::Streams;
 use crate::threat::{Norm, Threat};
+use std::sync::Mutex;
 
 /// Searches the threat set of each image of a batch.
 pub trait Attack: Send + Sync {
@@ -102,12 +103,29 @@ pub struct Task<'a> {
     pub blind: bool,
     /// Where a long run may leave its state.
     pub checkpoint: &'a dyn Checkpoint,
+    /// What an attack in stages tells of each: no result, but what each was good for.
+    pub stages: Mutex<Vec<StageReport>>,
+}
+
+/// How an attack in stages stood after one of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageReport {
+    /// Name of the stage.
+    pub name: &'static str,
+    /// Images that still stand.
+    pub standing: u64,
+    /// Forward passes so far, those of the judge's tests included.
+    pub forwards: u64,
+    /// Input gradients so far.
+    pub backwards: u64,
+    /// Since the attack began.
+    pub seconds: f64,
 }
 
 impl Task<'_> {
     /// A task without pictures, whose state is not kept.
     pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
-        Task { threat, streams, pictures: &[], blind: false, checkpoint: &NoCheckpoint }
+        Task { threat, streams, pictures: &[], blind: false, checkpoint: &NoCheckpoint, stages: Mutex::default() }
     }
 }
 

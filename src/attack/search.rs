@@ -60,15 +60,32 @@ struct Active {
     search: Box<dyn Search>,
 }
 
+/// Begins the search of a row.
+pub type Begin<'a> = dyn FnMut(usize, &Oracle) -> Result<Box<dyn Search>> + 'a;
+
 /// Runs the search of each of `rows` to its end, or until the image is settled.
 ///
 /// # Errors
 /// Those of the engine and the judge; Ctrl-C.
-pub fn run(
+pub fn run(rows: &[usize], oracle: &mut Oracle, batch: &Batch, begin: &mut Begin) -> Result<()> {
+    follow(rows, oracle, batch, begin, |_, _| true)
+}
+
+/// [`run`] as one stage of several: what stands after it is not done with.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_stage(rows: &[usize], oracle: &mut Oracle, batch: &Batch, begin: &mut Begin) -> Result<()> {
+    follow(rows, oracle, batch, begin, |oracle, row| !oracle.stands(row))
+}
+
+/// `is_done` says whether a row whose search has ended is done with.
+fn follow(
     rows: &[usize],
     oracle: &mut Oracle,
     batch: &Batch,
-    begin: &mut dyn FnMut(usize, &Oracle) -> Result<Box<dyn Search>>,
+    begin: &mut Begin,
+    is_done: impl Fn(&Oracle, usize) -> bool,
 ) -> Result<()> {
     let mut waiting = rows.iter().copied();
     let mut active: Vec<Active> = Vec::new();
@@ -79,19 +96,21 @@ pub fn run(
         if active.is_empty() {
             return Ok(());
         }
-        let before = active.len();
         let (asking, looking): (Vec<Active>, Vec<Active>) =
             active.into_iter().partition(|a| a.search.asks() != Ask::Logits);
-        active = move_on(asking, oracle, batch)?;
-        active.extend(move_on(looking, oracle, batch)?);
-        oracle.leave(before - active.len());
+        active = Vec::new();
+        for group in [asking, looking] {
+            let (still, ended) = move_on(group, oracle, batch)?;
+            active.extend(still);
+            oracle.leave(ended.into_iter().filter(|row| is_done(oracle, *row)).count());
+        }
     }
 }
 
-/// Asks about the points of all, proposes them, and lets each move on. Those that go on.
-fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Result<Vec<Active>> {
+/// Asks about the points of all, proposes them, and lets each move on. Those that go on, and the rows of those that do not.
+fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Result<(Vec<Active>, Vec<usize>)> {
     if active.is_empty() {
-        return Ok(active);
+        return Ok((active, Vec::new()));
     }
     let rows: Vec<usize> = active.iter().map(|a| a.row).collect();
     let places: Vec<Place> = active.iter().map(|a| a.search.place()).collect();
@@ -110,8 +129,14 @@ fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Resul
         a.search.hear(&pass.logits()[k], gradient)
     };
     let goes_on: Vec<bool> = active.par_iter_mut().enumerate().map(goes_on).collect();
-    let still = goes_on.into_iter().zip(active).filter(|(goes_on, a)| *goes_on && oracle.stands(a.row));
-    Ok(still.map(|(_, a)| a).collect())
+    let mut ended = Vec::new();
+    let mut goes_on = goes_on.into_iter();
+    active.retain(|a| {
+        let stays = goes_on.next().expect("one each") && oracle.stands(a.row);
+        ended.extend((!stays).then_some(a.row));
+        stays
+    });
+    Ok((active, ended))
 }
 
 fn ask(active: &[Active], rows: &[usize], images: &Tensor, places: &[Place], oracle: &mut Oracle) -> Result<Pass> {

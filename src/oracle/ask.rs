@@ -124,7 +124,7 @@ impl<'a> Oracle<'a> {
                 slot.set(gradient[i * of_image..][..of_image].to_vec()).ok();
             }
         }
-        self.account(rows, places, pass.gradient())?;
+        self.account(rows, places, pass.gradient(), &[])?;
         Ok(pass)
     }
 
@@ -133,7 +133,7 @@ impl<'a> Oracle<'a> {
         self.check_stop()?;
         let rows = &self.among_all(rows)[..];
         let pass = climb(self.engine, rows.iter().map(|r| self.aims[*r]).collect(), images, slope)?;
-        self.account(rows, places, pass.gradient())?;
+        self.account(rows, places, pass.gradient(), &[])?;
         Ok(pass)
     }
 
@@ -146,7 +146,7 @@ impl<'a> Oracle<'a> {
         let rows = &self.among_all(rows)[..];
         let (logits, gradient) = self.engine.logits_and_gradient(images, slope)?;
         let logits = down_rows(&logits)?;
-        self.account(rows, places, &gradient)?;
+        self.account(rows, places, &gradient, &logits)?;
         Ok(Pass { of: images.id(), logits, gradient: Some(gradient), is_log_odds: false })
     }
 
@@ -278,6 +278,12 @@ impl<'a> Oracle<'a> {
         Ok(rows.iter().map(|row| self.marks.wanted(*row)).collect())
     }
 
+    /// Passes forward and back that all rows have cost so far, at the mark that ends last.
+    pub fn passes_so_far(&self) -> (u64, u64) {
+        let last = self.spent.last().map_or(&[][..], Vec::as_slice);
+        last.iter().fold((0, 0), |(forwards, backwards), s| (forwards + s.forwards, backwards + s.backwards))
+    }
+
     /// Says that the attack is done with so many rows: for progress only.
     pub fn leave(&mut self, rows: usize) {
         if rows > 0 {
@@ -290,8 +296,10 @@ impl<'a> Oracle<'a> {
         &self.spent
     }
 
-    fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor) -> Result<()> {
-        for ((row, place), most) in rows.iter().zip(places).zip(largest(gradient)?) {
+    /// `logits` that went with the gradient, where an objective may be flat once the image is fooled: that hinders nothing.
+    fn account(&mut self, rows: &[usize], places: &[Place], gradient: &Tensor, logits: &[Vec<f32>]) -> Result<()> {
+        for (k, ((row, place), most)) in rows.iter().zip(places).zip(largest(gradient)?).enumerate() {
+            let is_fooled = logits.get(k).is_some_and(|logits| self.aims[*row].is_reached(logits));
             // a run that ends here asks for no gradient any more
             let ahead: Vec<usize> =
                 self.marks.ahead(*row, place.step).filter(|m| place.step < self.marks.end(*m)).collect();
@@ -300,7 +308,7 @@ impl<'a> Oracle<'a> {
                 let spent = &mut self.spent[mark][*row];
                 spent.forwards += 1;
                 spent.backwards += 1;
-                spent.zero_gradient |= most == 0.0;
+                spent.zero_gradient |= most == 0.0 && !is_fooled;
                 spent.faint_gradient |= most > 0.0 && most < FAINT;
                 spent.not_finite |= !most.is_finite();
             }

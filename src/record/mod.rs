@@ -8,9 +8,11 @@ mod provenance;
 
 pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
 pub use cell::{AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
-pub use outcome::{BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
+pub use outcome::{
+    BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT,
+};
 pub use plan::{PlanRecord, PublishedRecord};
-pub use provenance::{HubFile, Provenance, StoredCell, TableRecord};
+pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};
 
 #[cfg(test)]
 pub(crate) mod tests;

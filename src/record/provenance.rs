@@ -99,11 +99,30 @@ pub struct Provenance {
     pub batch: usize,
     /// Seconds from the first attack step to the last judgement.
     pub time_s: f64,
+    /// Of an attack in stages, how it stood after each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageRecord>,
     /// The cell with more iterations whose run passed here on its way: `time_s` is that of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_by: Option<CellId>,
     /// Seconds since 1970-01-01 UTC when the cell was finished.
     pub finished_unix_s: u64,
+}
+
+/// How an attack in stages stood after one of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecord {
+    /// Name of the stage.
+    pub name: String,
+    /// Images that still stand, of those that were attacked.
+    pub standing: u64,
+    /// Forward passes so far, those of the judge's tests included.
+    pub forwards: u64,
+    /// Input gradients so far.
+    pub backwards: u64,
+    /// Since the attack began.
+    pub seconds: f64,
 }
 
 /// One stored cell, as read back.

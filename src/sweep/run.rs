@@ -5,16 +5,17 @@ use super::fits::{self, Kept};
 use super::plan::{Plan, PlannedCell};
 use super::runner::Runner;
 use super::units::{Unit, units};
-use crate::attack::{Task, Training};
+use crate::attack::{StageReport, Task, Training};
 use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
-use crate::record::{CellId, Witnesses};
+use crate::record::{CellId, StageRecord, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -133,6 +134,12 @@ pub fn run(
     Ok(done)
 }
 
+/// What an attack told of a stage, as it is stored.
+fn stage_record(of: &StageReport) -> StageRecord {
+    let StageReport { name, standing, forwards, backwards, seconds } = of.clone();
+    StageRecord { name: name.into(), standing, forwards, backwards, seconds }
+}
+
 impl Runner<'_> {
     /// The plan and the clean images, so that reports need nothing but the store.
     fn store_inputs(&self) -> Result<()> {
@@ -202,7 +209,8 @@ impl Runner<'_> {
         };
         let kept = Kept::new(self.store, &cell.id, self.stop);
         let streams = Streams::new(cell.cell.seed, unit.streams());
-        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, blind, checkpoint: &kept };
+        let stages = Mutex::default();
+        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, blind, checkpoint: &kept, stages };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });
@@ -210,8 +218,10 @@ impl Runner<'_> {
         let found = trial.run(cell.attack.as_ref(), &task, &ready.memo, &mut tell_settled);
         [trial.engine, trial.attacked_through.0].iter().filter_map(|e| e.shrunk()).for_each(|n| tell(Event::Shrunk(n)));
         let found = found?;
+        let stages = task.stages.into_inner().expect("no attack panics");
         for (served, (outcomes, witnesses)) in unit.cells.iter().zip(found) {
             let mut provenance = self.provenance(served, began, None);
+            provenance.stages = stages.iter().map(stage_record).collect();
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
             self.store.put(&served.cell, &outcomes, &witnesses, subset.size, provenance)?;
         }

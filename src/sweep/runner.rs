@@ -158,6 +158,7 @@ impl Runner<'_> {
             threads: self.machine.threads,
             batch: self.machine.batch_size(self.plan.data[cell.data].subset.values()),
             time_s: began.elapsed().as_secs_f64(),
+            stages: Vec::new(),
             served_by: None,
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }

@@ -48,7 +48,8 @@ pub fn project(change: &mut [f64], x: &[f32], eps: f64) {
 
 /// [`project`] of a float image, whose change stays within `eps` as f32 stores it, too.
 pub fn project_image(x_adv: &mut [f32], x: &[f32], eps: f64) {
-    let length = |x_adv: &[f32]| -> f64 { x_adv.iter().zip(x).map(|(a, x)| (f64::from(*a) - f64::from(*x)).abs()).sum() };
+    let length =
+        |x_adv: &[f32]| -> f64 { x_adv.iter().zip(x).map(|(a, x)| (f64::from(*a) - f64::from(*x)).abs()).sum() };
     if x_adv.iter().all(|v| (0.0..=1.0).contains(v)) && length(x_adv) <= eps {
         return;
     }
@@ -102,11 +103,13 @@ mod tests {
             project(&mut p, &x, eps);
             let length: f64 = p.iter().map(|v| v.abs()).sum();
             assert!(length <= eps * (1.0 + 1e-12) + 1e-15, "{case}: {length} {eps}");
-            let inside = |p: &[f64]| p.iter().zip(&x).all(|(p, x)| (-1e-12..=1.0 + 1e-12).contains(&(f64::from(*x) + p)));
+            let inside =
+                |p: &[f64]| p.iter().zip(&x).all(|(p, x)| (-1e-12..=1.0 + 1e-12).contains(&(f64::from(*x) + p)));
             assert!(inside(&p), "{case}");
             // ⟨y − p, q − p⟩ ≤ 0 for every feasible q: what projections onto convex sets are
             for _ in 0..50 {
-                let mut q: Vec<f64> = x.iter().map(|x| (f64::from(s.uniform()) - f64::from(*x)) * f64::from(s.uniform())).collect();
+                let mut q: Vec<f64> =
+                    x.iter().map(|x| (f64::from(s.uniform()) - f64::from(*x)) * f64::from(s.uniform())).collect();
                 let long: f64 = q.iter().map(|v| v.abs()).sum();
                 let scale = if long > eps { eps / long } else { 1.0 };
                 q.iter_mut().for_each(|v| *v *= scale);

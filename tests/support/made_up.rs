@@ -90,6 +90,7 @@ pub fn provenance() -> Provenance {
         threads: 2,
         batch: 512,
         time_s: 1.0,
+        stages: Vec::new(),
         served_by: None,
         finished_unix_s: 0,
     }

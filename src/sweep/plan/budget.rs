@@ -63,7 +63,9 @@ impl Resolver<'_> {
     pub(super) fn minimal(&self, norm: Norm, spec: &ThreatSpec, passes: &At<u64>, mode: &At<String>) -> Option<Threat> {
         let problem = match &spec.budgets {
             Some((key, _)) => format!("a minimal threat has no `{key}`: what counts is the least distance"),
-            None if norm.terms().distance.is_none() => format!("threat `{}` measures no distance that could be minimal", norm.name()),
+            None if norm.terms().distance.is_none() => {
+                format!("threat `{}` measures no distance that could be minimal", norm.name())
+            }
             None if mode.value != Mode::At.name() => "a minimal threat has no smaller budgets to go on from".into(),
             None => return Some(Threat { norm, eps: Budget::Minimal { passes: passes.value } }),
         };

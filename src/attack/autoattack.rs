@@ -1,0 +1,172 @@
+//! AutoAttack (Croce and Hein 2020; L1: Croce and Hein 2021): attacks one after the other, each from the clean image, each on
+//! the images that still stand. The versions are those of the authors' code (fra31/auto-attack a392200).
+
+use super::apgd::{self, Choice};
+use super::search::{self, Ask, Search};
+use super::{Attack, Entry, Kind, Param, StageReport, Task};
+use crate::data::Batch;
+use crate::error::Result;
+use crate::goal::Goal;
+use crate::loss::Objective;
+use crate::oracle::{Oracle, Place};
+use crate::terms::Threat;
+use crate::threat::Norm;
+use std::time::Instant;
+
+pub const ENTRY: Entry = Entry {
+    name: "autoattack",
+    revision: 1,
+    summary: "AutoAttack: APGD, APGD-T, FAB-T and Square, each on the images that stand (Croce and Hein 2020)",
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
+    params: &[Param {
+        name: "version",
+        kind: Kind::Choice(&["standard", "plus", "rand"]),
+        default: "standard",
+        summary: "`standard`: the leaderboards'; `plus`: also APGD on the difference of logits ratio and untargeted FAB, five \
+                  runs each; `rand`: for networks that draw random numbers (authors' code)",
+    }],
+    build: |params, threat| {
+        threat.radius()?;
+        Ok(Box::new(AutoAttack { stages: stages(params.choice("version"), threat.norm) }))
+    },
+};
+
+/// Of every APGD of every version, and of FAB.
+const STEPS: usize = 100;
+
+/// Runs of the attacks that have several.
+const RESTARTS: usize = 5;
+
+/// Gradients averaged in `rand`.
+const EOT: usize = 20;
+
+/// One of the attacks.
+struct Stage {
+    name: &'static str,
+    attack: Kinds,
+}
+
+/// What a stage runs.
+enum Kinds {
+    Apgd(apgd::Settings),
+}
+
+/// The stages of a version, in their order.
+fn stages(version: &str, norm: Norm) -> Vec<Stage> {
+    let apgd = |name, loss, targets, restarts, eot, large_radii| Stage {
+        name,
+        attack: Kinds::Apgd(apgd::Settings { steps: STEPS, loss, targets, restarts, eot, large_radii }),
+    };
+    let (ce, dlr) = (Objective::CrossEntropy, Objective::Dlr);
+    let is_l1 = norm == Norm::L1;
+    match version {
+        // in L1: larger balls first, five runs, and five targets
+        "standard" => vec![
+            apgd("apgd-ce", ce, None, if is_l1 { RESTARTS } else { 1 }, 1, is_l1),
+            apgd("apgd-t", dlr, Some(Choice::Largest(if is_l1 { 5 } else { 9 })), 1, 1, is_l1),
+        ],
+        "plus" => vec![
+            apgd("apgd-ce", ce, None, RESTARTS, 1, false),
+            apgd("apgd-dlr", dlr, None, RESTARTS, 1, false),
+            apgd("apgd-t", dlr, Some(Choice::Largest(9)), 1, 1, false),
+        ],
+        _ => vec![apgd("apgd-ce", ce, None, 1, EOT, false), apgd("apgd-dlr", dlr, None, 1, EOT, false)],
+    }
+}
+
+struct AutoAttack {
+    stages: Vec<Stage>,
+}
+
+impl Attack for AutoAttack {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        let began = Instant::now();
+        let mut standing: Vec<usize> = (0..batch.len()).collect();
+        for stage in &self.stages {
+            search::run_stage(&standing, oracle, batch, &mut |row, oracle| {
+                Ok(Box::new(Staged { stage: stage.name, search: stage.begin(row, oracle, batch, task) }))
+            })?;
+            standing.retain(|row| oracle.stands(*row));
+            let (forwards, backwards) = oracle.passes_so_far();
+            let (standing, seconds) = (standing.len() as u64, began.elapsed().as_secs_f64());
+            let report = StageReport { name: stage.name, standing, forwards, backwards, seconds };
+            task.stages.lock().expect("no attack panics").push(report);
+        }
+        oracle.leave(standing.len());
+        Ok(())
+    }
+
+    fn cost(&self) -> u64 {
+        self.stages.iter().map(Stage::cost).sum()
+    }
+
+    fn check_goal(&self, goal: &Goal) -> std::result::Result<(), String> {
+        match goal.is_targeted() {
+            true => Err("AutoAttack counts any wrong class (hint: `apgd` climbs toward a target)".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn caveat(&self, threat: &Threat) -> Option<String> {
+        let random = |stage: &Stage| matches!(&stage.attack, Kinds::Apgd(settings) if settings.eot > 1);
+        if self.stages.iter().any(random) {
+            return Some("version `rand` is for networks that draw random numbers: these draw none".into());
+        }
+        let plus = self.stages.len() > 4;
+        (plus && threat.norm == Norm::L1).then(|| "the authors give version `plus` for Linf and L2 alone".into())
+    }
+}
+
+impl Stage {
+    /// Its search of a row.
+    fn begin(&self, row: usize, oracle: &Oracle, batch: &Batch, task: &Task) -> Box<dyn Search> {
+        match &self.attack {
+            Kinds::Apgd(settings) => {
+                let image = apgd::Image::of(row, oracle, batch, task);
+                Box::new(apgd::Climb::new(*settings, image, task.threat.eps.to_f64(), self.name))
+            }
+        }
+    }
+
+    fn cost(&self) -> u64 {
+        match &self.attack {
+            Kinds::Apgd(settings) => settings.cost(),
+        }
+    }
+}
+
+/// A search that says which stage it belongs to.
+struct Staged {
+    stage: &'static str,
+    search: Box<dyn Search>,
+}
+
+impl Search for Staged {
+    fn point(&self) -> &[f32] {
+        self.search.point()
+    }
+
+    fn asks(&self) -> Ask {
+        self.search.asks()
+    }
+
+    fn slope(&self, logits: &[f32], slope: &mut [f32]) {
+        self.search.slope(logits, slope);
+    }
+
+    fn hear(&mut self, logits: &[f32], gradient: &[f32]) -> bool {
+        self.search.hear(logits, gradient)
+    }
+
+    fn place(&self) -> Place {
+        self.search.place()
+    }
+
+    fn proposes(&self) -> bool {
+        self.search.proposes()
+    }
+
+    fn note(&self) -> String {
+        format!("stage={} {}", self.stage, self.search.note()).trim_end().to_string()
+    }
+}
