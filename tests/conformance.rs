@@ -71,6 +71,8 @@ fn everything() -> String {
     for (norm, budgets) in [
         (Norm::Linf, ", eps = [\"8/255\", \"0\", \"2/255\"]"),
         (Norm::L2, ", eps = [\"0.7\", \"0\", \"0.2\"]"),
+        (Norm::L1, ", eps = [\"12\", \"0\", \"3\"]"),
+        (Norm::L0, ", count = [20, 5]"),
         (Norm::Pixels, ", count = [3, 1]"),
         (Norm::Patch, ", area = [\"10 %\", \"2 %\"]"),
         (Norm::Any, ""),

@@ -181,6 +181,7 @@ fn attacks() -> String {
 fn values(kind: Kind) -> String {
     match kind {
         Kind::Count => "a whole number".into(),
+        Kind::CountOr(word) => format!("a whole number, or `{word}`"),
         Kind::Flag => "`true`, `false`".into(),
         Kind::StepSize => "a product of numbers, `eps`, `steps`".into(),
         Kind::Choice(known) => codes(known.iter().copied()),

@@ -3,7 +3,7 @@
 
 use super::apgd::{self, Choice};
 use super::search::{self, Ask, Search};
-use super::{Attack, Entry, Kind, Param, StageReport, Task};
+use super::{Attack, Entry, Kind, Param, STEPS, StageReport, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::Goal;
@@ -18,21 +18,31 @@ pub const ENTRY: Entry = Entry {
     revision: 1,
     summary: "AutoAttack: APGD, APGD-T, FAB-T and Square, each on the images that stand (Croce and Hein 2020)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
-    params: &[Param {
-        name: "version",
-        kind: Kind::Choice(&["standard", "plus", "rand"]),
-        default: "standard",
-        summary: "`standard`: the leaderboards'; `plus`: also APGD on the difference of logits ratio and untargeted FAB, five \
-                  runs each; `rand`: for networks that draw random numbers (authors' code)",
-    }],
+    params: &[
+        Param {
+            name: "version",
+            kind: Kind::Choice(&["standard", "plus", "rand"]),
+            default: "standard",
+            summary: "`standard`: the leaderboards'; `plus`: also APGD on the difference of logits ratio and untargeted FAB, \
+                      five runs each; `rand`: for networks that draw random numbers (authors' code)",
+        },
+        Param {
+            name: STEPS,
+            kind: Kind::Count,
+            default: "100",
+            summary: "of every APGD and FAB (authors' code: 100; with any other number it is not the leaderboards' AutoAttack)",
+        },
+    ],
     build: |params, threat| {
         threat.radius()?;
-        Ok(Box::new(AutoAttack { stages: stages(params.choice("version"), threat.norm) }))
+        let (version, steps) = (params.choice("version"), params.count(STEPS));
+        let is_authors = steps == AUTHORS_STEPS;
+        Ok(Box::new(AutoAttack { stages: stages(version, steps, threat.norm), is_authors }))
     },
 };
 
-/// Of every APGD of every version, and of FAB.
-const STEPS: usize = 100;
+/// Steps of every APGD and FAB in the authors' code.
+const AUTHORS_STEPS: usize = 100;
 
 /// Runs of the attacks that have several.
 const RESTARTS: usize = 5;
@@ -52,10 +62,10 @@ enum Kinds {
 }
 
 /// The stages of a version, in their order.
-fn stages(version: &str, norm: Norm) -> Vec<Stage> {
+fn stages(version: &str, steps: usize, norm: Norm) -> Vec<Stage> {
     let apgd = |name, loss, targets, restarts, eot, large_radii| Stage {
         name,
-        attack: Kinds::Apgd(apgd::Settings { steps: STEPS, loss, targets, restarts, eot, large_radii }),
+        attack: Kinds::Apgd(apgd::Settings { steps, loss, targets, restarts, eot, large_radii }),
     };
     let (ce, dlr) = (Objective::CrossEntropy, Objective::Dlr);
     let is_l1 = norm == Norm::L1;
@@ -76,6 +86,8 @@ fn stages(version: &str, norm: Norm) -> Vec<Stage> {
 
 struct AutoAttack {
     stages: Vec<Stage>,
+    /// Whether the numbers of steps are the authors'.
+    is_authors: bool,
 }
 
 impl Attack for AutoAttack {
@@ -108,6 +120,9 @@ impl Attack for AutoAttack {
     }
 
     fn caveat(&self, threat: &Threat) -> Option<String> {
+        if !self.is_authors {
+            return Some("its steps are not the authors', so what it leaves is not what leaderboards report".into());
+        }
         let random = |stage: &Stage| matches!(&stage.attack, Kinds::Apgd(settings) if settings.eot > 1);
         if self.stages.iter().any(random) {
             return Some("version `rand` is for networks that draw random numbers: these draw none".into());

@@ -82,6 +82,11 @@ impl<'a> Oracle<'a> {
         self.marks.wanted(self.at(row)) > 0
     }
 
+    /// Whether no change is allowed: then there is nothing to look for.
+    pub fn allows_nothing(&self) -> bool {
+        self.marks.allow_nothing()
+    }
+
     /// Where a row that the attack speaks of stands among all.
     fn at(&self, row: usize) -> usize {
         self.narrowed.as_ref().map_or(row, |rows| rows[row])

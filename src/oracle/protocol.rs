@@ -59,6 +59,11 @@ impl Marks {
         self.marks[mark].threat
     }
 
+    /// Whether no mark allows any change.
+    pub(super) fn allow_nothing(&self) -> bool {
+        self.marks.iter().all(|mark| mark.threat.eps == Budget::ZERO)
+    }
+
     /// All threats, each once.
     pub fn threats(&self) -> Vec<Threat> {
         let mut threats: Vec<Threat> = Vec::new();
