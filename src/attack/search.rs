@@ -58,6 +58,27 @@ struct Active {
     row: usize,
     aim: Aim,
     search: Box<dyn Search>,
+    /// How near to success it came without reaching it.
+    closest: f32,
+}
+
+impl Active {
+    /// Whether the judge is to see the point of these logits: where it is fooled, or comes closer than any before. What stands
+    /// more firmly than others could not be the witness, so its rounding and its judgement are spared.
+    fn is_proposed(&mut self, logits: &[f32]) -> bool {
+        if !self.search.proposes() {
+            return false;
+        }
+        let distance = self.aim.distance(logits);
+        if distance > 0.0 && distance >= self.closest {
+            return false;
+        }
+        // NaN is proposed: the judge makes it an error row
+        if distance > 0.0 {
+            self.closest = distance;
+        }
+        true
+    }
 }
 
 /// Begins the search of a row.
@@ -95,7 +116,7 @@ fn follow(
     let mut active: Vec<Active> = Vec::new();
     loop {
         for row in waiting.by_ref().take(batch.window - active.len()) {
-            active.push(Active { row, aim: oracle.aim(row), search: begin(row, oracle)? });
+            active.push(Active { row, aim: oracle.aim(row), search: begin(row, oracle)?, closest: f32::INFINITY });
         }
         if active.is_empty() {
             return Ok(());
@@ -122,7 +143,7 @@ fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Resul
     let [height, width] = batch.size();
     let images = up(points.concat(), (rows.len(), 3, height, width), batch.device())?;
     let pass = ask(&active, &rows, &images, &places, oracle)?;
-    propose(&active, &rows, &images, &places, &pass, oracle)?;
+    propose(&mut active, &rows, &images, &places, &pass, oracle)?;
     let values = batch.values();
     let gradients = match active[0].search.asks() {
         Ask::Logits => Vec::new(),
@@ -158,14 +179,15 @@ fn ask(active: &[Active], rows: &[usize], images: &Tensor, places: &[Place], ora
 }
 
 fn propose(
-    active: &[Active],
+    active: &mut [Active],
     rows: &[usize],
     images: &Tensor,
     places: &[Place],
     pass: &Pass,
     oracle: &mut Oracle,
 ) -> Result<()> {
-    let which: Vec<usize> = (0..active.len()).filter(|k| active[*k].search.proposes()).collect();
+    let is_proposed = |(k, a): (usize, &mut Active)| a.is_proposed(&pass.logits()[k]).then_some(k);
+    let which: Vec<usize> = active.iter_mut().enumerate().filter_map(is_proposed).collect();
     let notes: Vec<String> = which.iter().map(|k| active[*k].search.note()).collect();
     if which.len() == active.len() {
         let (gradient, evidence) = (pass.gradient_if_any(), Some(pass.evidence()));
