@@ -19,6 +19,7 @@ mod pgd;
 mod protocol;
 mod search;
 mod state;
+mod transfer;
 mod vector;
 mod workshop;
 
@@ -41,6 +42,13 @@ pub const ATTACKS: &[&Entry] = &[
     &patch::ENTRY,
     &paste::ENTRY,
     &class_max::ENTRY,
+    &transfer::MI,
+    &transfer::NI,
+    &transfer::VMI,
+    &transfer::DI,
+    &transfer::TI,
+    &transfer::SI,
+    &transfer::ADMIX,
 ];
 
 /// The attack of this name.

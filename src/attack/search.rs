@@ -54,15 +54,15 @@ pub enum Ask {
 }
 
 /// An image, and its search.
-struct Active {
+struct Active<'s> {
     row: usize,
     aim: Aim,
-    search: Box<dyn Search>,
+    search: Box<dyn Search + 's>,
     /// How near to success it came without reaching it.
     closest: f32,
 }
 
-impl Active {
+impl Active<'_> {
     /// Whether the judge is to see the point of these logits: where it is fooled, or comes closer than any before. What stands
     /// more firmly than others could not be the witness, so its rounding and its judgement are spared.
     fn is_proposed(&mut self, logits: &[f32]) -> bool {
@@ -82,7 +82,7 @@ impl Active {
 }
 
 /// Begins the search of a row.
-pub type Begin<'a> = dyn FnMut(usize, &Oracle) -> Result<Box<dyn Search>> + 'a;
+pub type Begin<'b, 's> = dyn FnMut(usize, &Oracle) -> Result<Box<dyn Search + 's>> + 'b;
 
 /// Runs the search of each of `rows` to its end, or until the image is settled.
 ///
@@ -133,7 +133,11 @@ fn follow(
 }
 
 /// Asks about the points of all, proposes them, and lets each move on. Those that go on, and the rows of those that do not.
-fn move_on(mut active: Vec<Active>, oracle: &mut Oracle, batch: &Batch) -> Result<(Vec<Active>, Vec<usize>)> {
+fn move_on<'s>(
+    mut active: Vec<Active<'s>>,
+    oracle: &mut Oracle,
+    batch: &Batch,
+) -> Result<(Vec<Active<'s>>, Vec<usize>)> {
     if active.is_empty() {
         return Ok((active, Vec::new()));
     }
