@@ -25,7 +25,8 @@ use std::sync::atomic::AtomicBool;
 use support::{ran, stored, sweep};
 
 /// What cuts an attack short.
-const SHORT: [(&str, &str); 4] = [("steps", "3"), ("generations", "2"), ("population", "12"), ("images", "4")];
+const SHORT: [(&str, &str); 5] =
+    [("steps", "3"), ("generations", "2"), ("population", "12"), ("images", "4"), ("queries", "30")];
 
 /// Whether the attack, with these parameters, serves the goal at all.
 fn serves(entry: &Entry, given: &[(&str, &str)], norm: Norm, goal: &str) -> bool {
@@ -153,6 +154,8 @@ fn check(name: &str, cell: &Cell, o: &Outcome) {
     match norm {
         "linf" => assert!(o.linf_255.unwrap() <= 8.0 + 1e-3, "{name}: {o:?}"),
         "l2" => assert!(o.l2.unwrap() <= 0.7 + 1e-6, "{name}: {o:?}"),
+        "l1" => assert!(o.l1.unwrap() <= 12.0 * (1.0 + 1e-6), "{name}: {o:?}"),
+        "l0" => assert!(o.l0.unwrap() <= 3.0, "{name}: {o:?}"),
         // three pixels, each from black to white
         "pixels" => assert!(o.l2.unwrap() <= 3.0 + 1e-6, "{name}: {o:?}"),
         _ => {}
@@ -188,7 +191,8 @@ fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
 }
 
 /// What is long enough for the law of sizes to be seen, and short enough for a test.
-const LONGER: [(&str, &str); 4] = [("steps", "16"), ("generations", "6"), ("population", "24"), ("images", "4")];
+const LONGER: [(&str, &str); 5] =
+    [("steps", "16"), ("generations", "6"), ("population", "24"), ("images", "4"), ("queries", "100")];
 
 /// Every attack of the registry that works in `norm` and serves the goal: as it is, and with each other choice that it has.
 fn choices(norm: Norm, goal: &str) -> Vec<String> {
@@ -242,6 +246,8 @@ fn the_size_of_the_logits_is_no_defence() {
     for (norm, budget, goals) in [
         (Norm::Linf, ", eps = [\"2/255\"]", ["untargeted", "target:next"]),
         (Norm::L2, ", eps = [\"0.4\"]", ["untargeted", "target:next"]),
+        (Norm::L1, ", eps = [\"8\"]", ["untargeted", "target:next"]),
+        (Norm::L0, ", count = [3]", ["untargeted", "target:next"]),
         (Norm::Pixels, ", count = [3]", ["untargeted", "target:next"]),
         (Norm::Patch, ", area = [\"30 %\"]", ["untargeted", "target:3"]),
         (Norm::Any, "", ["untargeted", "target:3"]),

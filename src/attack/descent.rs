@@ -3,13 +3,16 @@
 use super::Task;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::oracle::{Evidence, Oracle, Place, Proposal, index, select, up};
+use crate::loss::Objective;
+use crate::oracle::{Evidence, Oracle, Pass, Place, Proposal, index, select, up};
 use crate::terms::Budget;
 use crate::threat::{Norm, Threat};
 use candle_core::Tensor;
 
 /// Steepest ascent of the loss inside a threat set.
 pub struct Descent {
+    /// The loss.
+    pub objective: Objective,
     /// Iterations.
     pub steps: usize,
     /// α, in units of [0,1] pixels.
@@ -34,7 +37,9 @@ impl Descent {
 
             // what the net says here serves the judge of these iterates, then the step to the next
             let at_clean: Vec<bool> = (0..active.rows.len()).map(|i| self.is_clean(&active, i, batch)).collect();
-            let pass = oracle.pass(&active.rows, &points.x_adv, &active.places, &at_clean)?;
+            let pass = self.ask(&active, points, &at_clean, oracle)?;
+            active.notes = self.notes(&active, &pass, oracle);
+            let points = active.points.as_ref().expect("some are active");
             active.wanted = oracle.propose(&active.rows, &active.proposal(points, Some(pass.evidence())))?;
             active.led(pass.into_gradient());
             active.keep(oracle)?;
@@ -43,6 +48,29 @@ impl Descent {
             points.x_adv = task.threat.step(&points.x_adv, &points.gradient, self.step_size, &points.x)?;
             active.places.iter_mut().for_each(|p| p.step += 1);
             self.end_runs(&mut active, oracle, batch, task)?;
+        }
+    }
+
+    /// What the net says at all iterates.
+    fn ask(&self, active: &Active, points: &Points, at_clean: &[bool], oracle: &mut Oracle) -> Result<Pass> {
+        let (rows, places) = (&active.rows, &active.places);
+        match self.objective {
+            Objective::CrossEntropy => oracle.pass(rows, &points.x_adv, places, at_clean),
+            objective => oracle.climb(rows, &points.x_adv, places, &|aim, logits, slope| {
+                objective.climb(aim, logits, slope);
+            }),
+        }
+    }
+
+    /// Of each row that another loss was climbed, where there are too few classes for the one that is asked for.
+    fn notes(&self, active: &Active, pass: &Pass, oracle: &Oracle) -> Vec<String> {
+        let instead = |(row, logits): (&usize, &Vec<f32>)| {
+            let climbed = self.objective.among(logits.len(), oracle.aim(*row).target.is_some());
+            if climbed == self.objective { String::new() } else { "loss=margin".to_string() }
+        };
+        match self.objective {
+            Objective::Dlr => active.rows.iter().zip(pass.logits()).map(instead).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -144,6 +172,8 @@ struct Active {
     places: Vec<Place>,
     /// Iterations that a run of each is still good for; 0: it leaves.
     wanted: Vec<usize>,
+    /// What to record beside each; empty: nothing.
+    notes: Vec<String>,
     /// `None` when there is none.
     points: Option<Points>,
 }
@@ -184,7 +214,8 @@ impl Active {
 
     /// The iterates of all rows.
     fn proposal<'a>(&'a self, points: &'a Points, evidence: Option<Evidence<'a>>) -> Proposal<'a> {
-        Proposal { images: &points.x_adv, gradient: Some(&points.gradient), evidence, places: &self.places, notes: &[] }
+        let (images, gradient) = (&points.x_adv, Some(&points.gradient));
+        Proposal { images, gradient, evidence, places: &self.places, notes: &self.notes }
     }
 
     /// The gradient that leads on from here.
@@ -202,7 +233,8 @@ impl Active {
             }
         };
         let (rows, places) = which.iter().map(|i| (self.rows[*i], self.places[*i])).unzip();
-        Ok(Active { rows, places, wanted: which.iter().map(|i| self.wanted[*i]).collect(), points })
+        let notes = which.iter().filter_map(|i| self.notes.get(*i).cloned()).collect();
+        Ok(Active { rows, places, wanted: which.iter().map(|i| self.wanted[*i]).collect(), notes, points })
     }
 
     /// Drops those that are wanted no more.

@@ -5,6 +5,7 @@ use super::descent::{Descent, check_step};
 use super::{Attack, Entry, Task};
 use crate::data::Batch;
 use crate::error::Result;
+use crate::loss::Objective;
 use crate::oracle::Oracle;
 use crate::threat::Norm;
 
@@ -16,8 +17,14 @@ pub const ENTRY: Entry = Entry {
     params: &[],
     build: |_, threat| {
         check_step(threat, threat.eps.to_f64())?;
-        let descent =
-            Descent { steps: 1, step_size: threat.eps.to_f64(), random_start: false, warm_start: false, restarts: 1 };
+        let descent = Descent {
+            objective: Objective::CrossEntropy,
+            steps: 1,
+            step_size: threat.eps.to_f64(),
+            random_start: false,
+            warm_start: false,
+            restarts: 1,
+        };
         Ok(Box::new(Fgsm(descent)))
     },
 };

@@ -18,6 +18,8 @@ pub mod patch;
 mod pgd;
 mod protocol;
 mod search;
+mod sparse_rs;
+mod spgd;
 mod state;
 mod transfer;
 mod vector;
@@ -42,6 +44,8 @@ pub const ATTACKS: &[&Entry] = &[
     &patch::ENTRY,
     &paste::ENTRY,
     &class_max::ENTRY,
+    &sparse_rs::ENTRY,
+    &spgd::ENTRY,
     &transfer::MI,
     &transfer::NI,
     &transfer::VMI,

@@ -13,13 +13,13 @@ pub const ENTRY: Entry = Entry {
     name: "noise",
     revision: 2,
     summary: "noise of the same budget, the control of every table",
-    norms: &[Norm::Linf, Norm::L2, Norm::Pixels, Norm::Any],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0, Norm::Pixels, Norm::Any],
     params: &[
         Param {
             name: "kind",
             kind: Kind::Choice(&["uniform", "gaussian", "salt-and-pepper"]),
             default: "uniform",
-            summary: "uniform in the budget; normal, of standard deviation eps/2 (Linf) or length eps (L2); or black and white",
+            summary: "uniform in the budget; normal, of standard deviation eps/2 (Linf) or length eps (L2, L1); or black and white",
         },
         Param {
             name: "draws",
@@ -84,13 +84,15 @@ impl Noise {
     /// One noisy image a row, N×3×H×W.
     fn draw(&self, rows: &[usize], draw: usize, batch: &Batch, task: &Task) -> Result<Tensor> {
         let x = batch.images(rows)?;
-        if self.kind == Distribution::Uniform && task.threat.norm != Norm::Pixels {
+        let counts = matches!(task.threat.norm, Norm::Pixels | Norm::L0);
+        if self.kind == Distribution::Uniform && !counts {
             return random_points(&x, rows, batch, draw, "noise", task);
         }
         let noisy = |(row, mut image): (&usize, Vec<f32>)| {
             let mut stream = task.streams.stream(batch.example(*row), draw, "noise");
             match task.threat.norm {
                 Norm::Pixels => recolour(&mut image, task.threat, self.kind, &mut stream),
+                Norm::L0 => recolour_components(&mut image, task.threat, self.kind, &mut stream),
                 _ => shift(&mut image, task.threat, self.kind, &mut stream),
             }
             image
@@ -98,7 +100,7 @@ impl Noise {
         let images = x.flatten_from(1)?.to_vec2::<f32>()?;
         let values: Vec<f32> = rows.iter().zip(images).flat_map(noisy).collect();
         let moved = Tensor::from_vec(values, x.shape(), &Device::Cpu)?.to_device(x.device())?;
-        if task.threat.norm == Norm::Pixels { Ok(moved) } else { task.threat.project(&moved, &x) }
+        if counts { Ok(moved) } else { task.threat.project(&moved, &x) }
     }
 }
 
@@ -112,12 +114,13 @@ fn shift(image: &mut [f32], threat: Threat, kind: Distribution, stream: &mut Str
         }
         // pixels black or white until the budget is spent: the projection cuts the last one short
         (_, Distribution::SaltAndPepper) => {
+            let power = if threat.norm == Norm::L1 { 1 } else { 2 };
             let (plane, mut spent) = (image.len() / 3, 0.0);
             for place in shuffled(plane, stream) {
                 let to = stream.below(2) as f32;
-                (0..3).for_each(|c| spent += f64::from(to - image[c * plane + place]).powi(2));
+                (0..3).for_each(|c| spent += f64::from((to - image[c * plane + place]).abs()).powi(power));
                 (0..3).for_each(|c| image[c * plane + place] = to);
-                if spent >= eps * eps {
+                if spent >= eps.powi(power) {
                     break;
                 }
             }
@@ -125,7 +128,11 @@ fn shift(image: &mut [f32], threat: Threat, kind: Distribution, stream: &mut Str
         (Norm::Linf | Norm::Any, _) => image.iter_mut().for_each(|v| *v += (stream.normal() * eps / 2.0) as f32),
         _ => {
             let direction: Vec<f64> = image.iter().map(|_| stream.normal()).collect();
-            let length = direction.iter().map(|v| v * v).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            let length = match threat.norm {
+                Norm::L1 => direction.iter().map(|v| v.abs()).sum::<f64>(),
+                _ => direction.iter().map(|v| v * v).sum::<f64>().sqrt(),
+            };
+            let length = length.max(f64::MIN_POSITIVE);
             image.iter_mut().zip(direction).for_each(|(v, d)| *v += (d * eps / length) as f32);
         }
     }
@@ -139,11 +146,26 @@ fn recolour(image: &mut [f32], threat: Threat, kind: Distribution, stream: &mut 
         let black_or_white = stream.below(2) as f32;
         for channel in 0..3 {
             image[channel * plane + place] = match kind {
-                Distribution::Uniform => stream.below(256) as f32 / 255.0,
-                Distribution::Gaussian => (128.0 + 127.0 * stream.normal()).round().clamp(0.0, 255.0) as f32 / 255.0,
                 Distribution::SaltAndPepper => black_or_white,
+                _ => level(kind, stream),
             };
         }
+    }
+}
+
+/// The same for single components: a channel of a pixel each.
+fn recolour_components(image: &mut [f32], threat: Threat, kind: Distribution, stream: &mut Stream) {
+    for place in shuffled(image.len(), stream).take(threat.components(image.len())) {
+        image[place] = level(kind, stream);
+    }
+}
+
+/// One component of another colour.
+fn level(kind: Distribution, stream: &mut Stream) -> f32 {
+    match kind {
+        Distribution::Uniform => stream.below(256) as f32 / 255.0,
+        Distribution::Gaussian => (128.0 + 127.0 * stream.normal()).round().clamp(0.0, 255.0) as f32 / 255.0,
+        Distribution::SaltAndPepper => stream.below(2) as f32,
     }
 }
 

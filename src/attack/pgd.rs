@@ -1,18 +1,20 @@
 //! Projected gradient descent (Kurakin et al. 2016 without random start, Madry et al. 2018 with):
-//! x ← clip(project(x + α·sign(∇ loss))); for L2 the gradient over its length instead of its sign.
+//! x ← clip(project(x + α·sign(∇ loss))); for L2 the gradient over its length instead of its sign, for L1 the signs of its largest
+//! entries (SLIDE: Tramèr and Boneh 2019), and the projection onto ball and box at once.
 
 use super::descent::{Descent, check_step};
 use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
+use crate::loss::Objective;
 use crate::oracle::Oracle;
 use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "pgd",
-    revision: 4,
+    revision: 5,
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
-    norms: &[Norm::Linf, Norm::L2],
+    norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },
         Param {
@@ -33,6 +35,13 @@ pub const ENTRY: Entry = Entry {
             default: "1",
             summary: "runs; an image counts as broken if one breaks it",
         },
+        Param {
+            name: "loss",
+            kind: Kind::Choice(&["ce", "margin", "dlr"]),
+            default: "ce",
+            summary: "cross-entropy (Madry et al. 2018); difference of two logits (Carlini and Wagner 2017); that over another \
+                      (Croce and Hein 2020), with too few classes the plain difference, which the row notes",
+        },
     ],
     build: |params, threat| {
         let (steps, restarts) = (params.count(STEPS), params.count("restarts"));
@@ -43,7 +52,12 @@ pub const ENTRY: Entry = Entry {
         let step_size = params.step_size("step_size", threat.radius()?, steps)?.to_f64();
         check_step(threat, step_size)
             .map_err(|e| format!("`step_size`: {e} (hint: fewer `steps`, or a longer one)"))?;
-        let descent = Descent { steps, step_size, random_start, warm_start: true, restarts };
+        let objective = match params.choice("loss") {
+            "ce" => Objective::CrossEntropy,
+            "margin" => Objective::Margin,
+            _ => Objective::Dlr,
+        };
+        let descent = Descent { objective, steps, step_size, random_start, warm_start: true, restarts };
         Ok(Box::new(Pgd { descent, same_steps: !params.depends_on("step_size", STEPS) }))
     },
 };
