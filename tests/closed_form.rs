@@ -167,6 +167,75 @@ fn fgsm_moves_by_eps_sign_w_and_succeeds_iff_eps_exceeds_margin_over_l1() {
     assert!(outcomes.iter().all(|o| (o.forwards, o.backwards, o.step) == (2, 1, 1)));
 }
 
+/// Attacks for transfer go to the same corner: along every copy the gradient of a linear model has the same signs. It is their
+/// last iterate that is judged, whether it fools or not.
+#[test]
+fn attacks_for_transfer_reach_the_same_corner_in_their_last_step() {
+    let (model, subset) = toy();
+    let l1: f64 = model.w.iter().map(|w| f64::from(w.abs())).sum();
+    let budget = threat(Norm::Linf, "8/255");
+    for (name, given, passes) in [
+        ("mi-fgsm", vec![], 10),
+        ("ni-fgsm", vec![("decay", "0.5")], 10),
+        ("vmi-fgsm", vec![("neighbours", "3")], 37),
+        ("di-fgsm", vec![("chance", "0")], 10),
+        ("ti-fgsm", vec![("kernel", "1")], 10),
+        ("si-fgsm", vec![], 50),
+        ("admix", vec![("others", "2")], 100),
+    ] {
+        let (outcomes, witnesses) = run(&model, &subset, name, &given, budget, WitnessKind::U8);
+        let Witnesses::U8(pixels) = &witnesses else { panic!("8-bit witnesses") };
+        for (witness, clean) in pixels.chunks(VALUES).zip(subset.pixels.chunks(VALUES)) {
+            for ((a, x), w) in witness.iter().zip(clean).zip(&model.w) {
+                let sign = i32::from(*w > 0.0) - i32::from(*w < 0.0);
+                assert_eq!(i32::from(*a) - i32::from(*x), -8 * sign, "{name}");
+            }
+        }
+        check_successes(&model, &subset, &outcomes, 8.0 / 255.0 * l1, 1e-4);
+        // and one forward pass at the last iterate, which the judge repeats at the rounded one
+        assert!(outcomes.iter().all(|o| (o.step, o.backwards) == (10, passes)), "{name}: {:?}", outcomes[0]);
+    }
+    // smoothed or resized, the gradient has other signs
+    for name in ["ti-fgsm", "di-fgsm"] {
+        let (_, witnesses) = run(&model, &subset, name, &[], budget, WitnessKind::U8);
+        let (_, plain) = run(&model, &subset, "mi-fgsm", &[], budget, WitnessKind::U8);
+        assert_ne!(witnesses, plain, "{name}");
+    }
+}
+
+/// In L1 the least that fools is margin/‖w‖∞: all of it in the value of the largest weight.
+#[test]
+fn pgd_in_l1_spends_its_budget_on_the_largest_weight() {
+    let (model, subset) = toy();
+    let most = model.w.iter().map(|w| f64::from(w.abs())).fold(0.0, f64::max);
+    let given = [("steps", "4"), ("random_start", "false")];
+    let (outcomes, _) = run(&model, &subset, "pgd", &given, threat(Norm::L1, "0.15"), WitnessKind::F32);
+    let mut counts = [0, 0];
+    for o in &outcomes {
+        let left = model.margin(&floats(subset.image(o.example))) - 0.15 * most;
+        if left.abs() > 1e-4 {
+            assert_eq!(o.success, Some(left < 0.0), "margin left {left}");
+            counts[usize::from(left < 0.0)] += 1;
+        }
+    }
+    assert!(counts[0] > 0, "{counts:?}");
+}
+
+/// With two classes all losses of PGD have the same direction, and the ratio has none of its own: the row says so.
+#[test]
+fn with_two_classes_every_loss_of_pgd_is_the_same_climb() {
+    let (model, subset) = toy();
+    let of = |loss: &str| {
+        let given = [("steps", "4"), ("random_start", "false"), ("loss", loss)];
+        run(&model, &subset, "pgd", &given, threat(Norm::Linf, "8/255"), WitnessKind::U8).0
+    };
+    let (ce, margin, dlr) = (of("ce"), of("margin"), of("dlr"));
+    for ((ce, margin), dlr) in ce.iter().zip(&margin).zip(&dlr) {
+        assert_eq!((ce.success, margin.success), (margin.success, dlr.success));
+        assert_eq!((ce.note.as_str(), margin.note.as_str(), dlr.note.as_str()), ("", "", "loss=margin"));
+    }
+}
+
 #[test]
 fn pgd_reaches_the_same_corner_and_stops_at_the_first_success() {
     let (model, subset) = toy();

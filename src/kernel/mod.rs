@@ -12,6 +12,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod engine;
+mod ensemble;
 pub mod functions;
 pub mod graph;
 pub mod halving;
@@ -23,5 +24,6 @@ pub mod schedule;
 pub use crate::terms::Precision;
 pub use bus::lend;
 pub use engine::{Change, Engine, Loss, changed};
+pub use ensemble::Ensemble;
 pub use graph::Graph;
 pub use real::Real;

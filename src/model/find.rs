@@ -1,7 +1,7 @@
 //! Where models come from: compiled in, a file of the user's, a repository of the Hub.
 
 use super::built_in::{BuiltIn, MODELS};
-use super::source::{Bytes, ModelSource};
+use super::source::{Bytes, ModelSource, WITH};
 use super::{families, onnx, repository};
 use crate::config::{self, ModelFile, ModelText, Place, RepositorySpec};
 use crate::error::{Error, Result, hint};
@@ -24,9 +24,13 @@ pub fn built_in(name: &str) -> Result<ModelSource> {
 }
 
 /// Finds a model and brings its weights here: compiled in, a path ending in `.toml`, `configs/models/NAME.toml`, a
-/// description that is compiled in, or `hub:owner/name`. A path is taken from the current folder, then from the folder of
-/// the sweep file.
+/// description that is compiled in, or `hub:owner/name`; several of them with ` + ` between, as one. A path is taken from the
+/// current folder, then from the folder of the sweep file.
 pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
+    if name.contains(WITH) {
+        let models: Result<Vec<ModelSource>> = name.split(WITH).map(|one| find(one.trim(), beside, hub)).collect();
+        return ModelSource::together(models?);
+    }
     if let Some(text) = name.strip_prefix(HUB) {
         return from_hub(text, hub);
     }

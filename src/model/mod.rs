@@ -36,6 +36,6 @@ pub use families::{FAMILIES, parse};
 pub use family::Family;
 pub use find::{MODEL_FOLDER, built_in, find};
 pub use portable::Portable;
-pub use source::ModelSource;
+pub use source::{ModelSource, WITH};
 pub use weights::{Taken, Weights};
 pub use width::WIDTH;

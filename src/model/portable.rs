@@ -2,7 +2,7 @@
 
 use super::built_in::{BuiltIn, MODELS};
 use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, described, find, model_files, weight_file, weight_places};
-use super::{ModelSource, families, onnx};
+use super::{ModelSource, WITH, families, onnx};
 use crate::config::{self, ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
@@ -54,6 +54,16 @@ impl Portable {
     /// Of the model that [`super::find`] finds by this name from the current folder; `None`: it is compiled in or on the Hub,
     /// where everybody finds it.
     pub fn of(name: &str) -> Result<Option<Portable>> {
+        if name.contains(WITH) {
+            for one in name.split(WITH) {
+                if Portable::of(one)?.is_some() {
+                    return Err(Error::usage(format!(
+                        "model `{name}`: only models that are compiled in or on the Hub go with a run as one, and `{one}` is not"
+                    )));
+                }
+            }
+            return Ok(None);
+        }
         let known = MODELS.iter().find(|m| m.name == name);
         if name.starts_with(HUB) || known.is_some_and(BuiltIn::is_embedded) {
             return Ok(None);

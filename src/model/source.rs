@@ -17,7 +17,7 @@ use crate::kernel::cuda::Cuda;
 use crate::kernel::graph::Graph;
 #[cfg(feature = "cuda")]
 use crate::kernel::halving::Halving;
-use crate::kernel::{Engine, Precision};
+use crate::kernel::{Engine, Ensemble, Precision};
 use crate::record::ModelRecord;
 use crate::statistics::{GATE, tails};
 use candle_core::Device;
@@ -40,8 +40,13 @@ pub struct ModelSource {
     pub(super) drifts: bool,
     family: &'static Family,
     bytes: Bytes,
+    /// Other models whose logits are averaged with this one's; `digest` and `name` speak of all.
+    others: Vec<ModelSource>,
     notes: OnceLock<Vec<String>>,
 }
+
+/// Between the names of models that are one.
+pub const WITH: &str = " + ";
 
 /// Where the bytes of a weight file are.
 pub(super) enum Bytes {
@@ -91,7 +96,35 @@ impl ModelSource {
             drifts: false,
             family,
             bytes,
+            others: Vec::new(),
             notes: OnceLock::new(),
+        })
+    }
+
+    /// Models as one, whose logits are the mean of theirs: an ensemble (`a + b`).
+    pub(super) fn together(mut models: Vec<ModelSource>) -> Result<ModelSource> {
+        let others = models.split_off(1);
+        let first = models.remove(0);
+        let all = || std::iter::once(&first).chain(&others);
+        let joined = |of: &dyn Fn(&ModelSource) -> String| all().map(of).collect::<Vec<_>>().join(WITH);
+        let (name, digest) = (joined(&|m| m.name.clone()), joined(&|m| m.digest.clone()));
+        let takes = |m: &ModelSource| (m.file.size, m.file.classes, m.file.resize, m.file.bicubic);
+        if let Some(other) = others.iter().find(|m| takes(m) != takes(&first)) {
+            return Err(Error::usage(format!(
+                "model `{name}`: `{}` does not take the images of `{}`, or has other classes",
+                other.name, first.name
+            )));
+        }
+        let origin = joined(&|m| m.origin.clone().unwrap_or_else(|| m.name.clone()));
+        Ok(ModelSource {
+            origin: all().any(|m| m.origin.is_some()).then_some(origin),
+            drifts: all().any(|m| !m.is_pinned()),
+            name,
+            digest,
+            file: ModelFile { published: None, ..first.file.clone() },
+            commit: None,
+            others,
+            ..first
         })
     }
 
@@ -102,7 +135,8 @@ impl ModelSource {
 
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self) -> String {
-        self.family.text(&self.file)
+        let own = self.family.text(&self.file);
+        std::iter::once(own).chain(self.others.iter().map(ModelSource::network)).collect::<Vec<_>>().join(WITH)
     }
 
     /// Whether the weights are named by their SHA-256, and a description that lies on the Hub by its commit.
@@ -117,6 +151,22 @@ impl ModelSource {
 
     /// The network, and every layer of it whose output is a map.
     fn unpacked(&self) -> Result<(Graph<f32>, Vec<Layer>)> {
+        self.refuse_several()?;
+        self.unpacked_alone()
+    }
+
+    /// What an ensemble has several of is none of its own.
+    fn refuse_several(&self) -> Result<()> {
+        match self.others.is_empty() {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "model `{}` is several networks, and has no layers of its own (hint: explain each apart)",
+                self.name
+            ))),
+        }
+    }
+
+    fn unpacked_alone(&self) -> Result<(Graph<f32>, Vec<Layer>)> {
         let bytes = self.bytes.read()?;
         if self.file.family == config::ONNX {
             let network = self.imported(&bytes)?;
@@ -144,8 +194,9 @@ impl ModelSource {
     }
 
     /// What the user is to know of how the weights were read, a line each; empty before they are.
-    pub fn notes(&self) -> &[String] {
-        self.notes.get().map_or(&[], Vec::as_slice)
+    pub fn notes(&self) -> Vec<String> {
+        let own = self.notes.get().cloned().unwrap_or_default();
+        own.into_iter().chain(self.others.iter().flat_map(ModelSource::notes)).collect()
     }
 
     /// Ready to compute on `device`, on a GPU in the given precision.
@@ -153,7 +204,18 @@ impl ModelSource {
     /// # Errors
     /// Weights that do not load; those of the device.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        let graph = self.load()?;
+        let mut engines = vec![self.engine_alone(device, precision)?];
+        for other in &self.others {
+            engines.push(other.engine(device, precision)?);
+        }
+        match engines.len() {
+            1 => Ok(engines.remove(0)),
+            _ => Ok(Box::new(Ensemble::new(engines))),
+        }
+    }
+
+    fn engine_alone(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+        let graph = self.unpacked_alone()?.0;
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
             return Ok(Box::new(Halving::new(Box::new(Cuda::new(graph, device, precision)?))));
@@ -180,6 +242,7 @@ impl ModelSource {
 
     /// Every layer whose output is a map, without the weights where a family knows them.
     fn layers(&self) -> Result<Vec<Layer>> {
+        self.refuse_several()?;
         if self.file.family == config::ONNX {
             return Ok(self.imported(&self.bytes.read()?)?.layers());
         }

@@ -48,7 +48,7 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             let provenance = Provenance {
                 model_file: asked.origin.clone(),
                 model_commit: asked.commit.clone(),
-                model_notes: asked.notes().to_vec(),
+                model_notes: asked.notes(),
                 folder: runner.folder(*model, cell.data),
                 ..runner.provenance(cell, began, None)
             };

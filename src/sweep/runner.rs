@@ -147,7 +147,7 @@ impl Runner<'_> {
             version: env!("CARGO_PKG_VERSION").to_string(),
             model_file: self.plan.models[cell.model].origin.clone(),
             model_commit: self.plan.models[cell.model].commit.clone(),
-            model_notes: self.plan.models[cell.model].notes().to_vec(),
+            model_notes: self.plan.models[cell.model].notes(),
             folder: self.folder(cell.model, cell.data),
             data_path: self.plan.data[cell.data].choice.path.as_ref().map(|p| p.display().to_string()),
             data_table: self.plan.data[cell.data].choice.table.clone(),

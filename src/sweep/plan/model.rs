@@ -17,8 +17,10 @@ impl Resolver<'_> {
         if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
             return Some(known);
         }
-        let named = self.model_file(name)?;
-        let model = self.or_problem(name.line, model::find(&named, self.beside, &self.source.hub))?;
+        let at = |one: &str| At { value: one.trim().to_string(), line: name.line };
+        let named: Option<Vec<String>> = name.value.split(model::WITH).map(|one| self.model_file(&at(one))).collect();
+        let found = model::find(&named?.join(model::WITH), self.beside, &self.source.hub);
+        let model = self.or_problem(name.line, found)?;
         if model.file.classes < 2 {
             let hint = "hint: attacks ask for a wrong class, so there must be two";
             self.problem(name.line, format!("model `{}` has {} class ({hint})", model.name, model.file.classes));
