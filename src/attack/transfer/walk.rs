@@ -228,7 +228,7 @@ impl Sum {
 mod tests {
     use super::*;
     use crate::data::Subset;
-    use crate::kernel::bus::up;
+    use crate::oracle::up;
     use crate::rng::Streams;
     use crate::terms::Ratio;
     use crate::threat::{Norm, Threat};
