@@ -25,8 +25,15 @@ use std::sync::atomic::AtomicBool;
 use support::{ran, stored, sweep};
 
 /// What cuts an attack short.
-const SHORT: [(&str, &str); 5] =
-    [("steps", "3"), ("generations", "2"), ("population", "12"), ("images", "4"), ("queries", "30")];
+const SHORT: [(&str, &str); 7] = [
+    ("steps", "3"),
+    ("generations", "2"),
+    ("population", "12"),
+    ("images", "4"),
+    ("queries", "30"),
+    ("neighbours", "2"),
+    ("scales", "2"),
+];
 
 /// Whether the attack, with these parameters, serves the goal at all.
 fn serves(entry: &Entry, given: &[(&str, &str)], norm: Norm, goal: &str) -> bool {
@@ -191,8 +198,15 @@ fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
 }
 
 /// What is long enough for the law of sizes to be seen, and short enough for a test.
-const LONGER: [(&str, &str); 5] =
-    [("steps", "16"), ("generations", "6"), ("population", "24"), ("images", "4"), ("queries", "100")];
+const LONGER: [(&str, &str); 7] = [
+    ("steps", "16"),
+    ("generations", "6"),
+    ("population", "24"),
+    ("images", "4"),
+    ("queries", "100"),
+    ("neighbours", "4"),
+    ("scales", "3"),
+];
 
 /// Every attack of the registry that works in `norm` and serves the goal: as it is, and with each other choice that it has.
 fn choices(norm: Norm, goal: &str) -> Vec<String> {
