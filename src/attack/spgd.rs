@@ -5,7 +5,7 @@
 //! the product p∘σ(m) is taken for it: `projected` lets p move where it counts alone, `unprojected` everywhere.
 
 use super::search::{self, Ask, Search};
-use super::vector::{self, sign};
+use super::vector::sign;
 use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
