@@ -57,12 +57,17 @@ const SPREAD: f64 = 3.5;
 /// Logits multiplied so that they spread as those of a usual network, whatever their size: where several images are weighed
 /// against each other, the cross-entropy of a network whose logits are large hears the least sure image alone.
 pub fn at_one_size(logits: &[f32]) -> Vec<f32> {
+    let scale = to_one_size(logits);
+    logits.iter().map(|z| (f64::from(*z) * scale) as f32).collect()
+}
+
+/// The factor of [`at_one_size`]: what a logit counts for where margins are weighed against distances.
+pub fn to_one_size(logits: &[f32]) -> f64 {
     let n = logits.len() as f64;
     let mean = logits.iter().map(|z| f64::from(*z)).sum::<f64>() / n;
     let spread = (logits.iter().map(|z| (f64::from(*z) - mean).powi(2)).sum::<f64>() / n).sqrt();
     // what is not finite stays so, and equal logits stay equal
-    let scale = if spread.is_finite() && spread > 0.0 { SPREAD / spread } else { 1.0 };
-    logits.iter().map(|z| (f64::from(*z) * scale) as f32).collect()
+    if spread.is_finite() && spread > 0.0 { SPREAD / spread } else { 1.0 }
 }
 
 /// ln(1 + exp v).
@@ -89,6 +94,16 @@ pub fn logit_difference(aim: &Aim, logits: &[f32], gradient: &mut [f32]) {
     gradient.fill(0.0);
     gradient[aim.target.unwrap_or_else(|| best_other(logits, aim.label))] += 1.0;
     gradient[aim.label] -= 1.0;
+}
+
+/// The margin that an attack has gained, minus [`Aim::distance`]: of the best other logit over the label's, or of the target's over
+/// the best other; and its gradient. To be *maximised*.
+pub fn margin(aim: &Aim, logits: &[f32], gradient: &mut [f32]) -> f32 {
+    let (class, sign) = side(aim);
+    gradient.fill(0.0);
+    gradient[best_other(logits, class)] += sign;
+    gradient[class] -= sign;
+    -aim.distance(logits)
 }
 
 /// First index of the largest logit but that of `class`.

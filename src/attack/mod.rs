@@ -10,6 +10,8 @@ pub mod class_max;
 mod ddn;
 mod descent;
 mod fgsm;
+mod fmn;
+mod nearest;
 mod noise;
 mod one_pixel;
 mod params;
@@ -20,6 +22,7 @@ mod protocol;
 mod search;
 mod sparse_rs;
 mod spgd;
+mod sigma_zero;
 mod state;
 mod transfer;
 mod vector;
@@ -40,6 +43,8 @@ pub const ATTACKS: &[&Entry] = &[
     &apgd::ENTRY,
     &autoattack::ENTRY,
     &ddn::ENTRY,
+    &fmn::ENTRY,
+    &sigma_zero::ENTRY,
     &one_pixel::ENTRY,
     &patch::ENTRY,
     &paste::ENTRY,

@@ -1,0 +1,107 @@
+//! Attacks that look for the nearest image that is fooled: each image has a [`Search`] of its own, whatever the budget, and
+//! every point where it stands is proposed.
+
+use super::search::{self, Search};
+use super::{Attack, Task};
+use crate::data::Batch;
+use crate::error::Result;
+use crate::goal::{Aim, Goal};
+use crate::oracle::Oracle;
+use crate::rng::Stream;
+use crate::terms::Budget;
+use crate::threat::{Norm, Threat};
+
+/// What the search of an image begins with.
+pub struct Start {
+    /// The clean image, 3×H×W in [0,1].
+    pub x: Vec<f32>,
+    pub aim: Aim,
+    /// How distance is measured.
+    pub norm: Norm,
+    /// Random numbers of this image.
+    pub stream: Stream,
+}
+
+/// Begins the search of an image.
+pub type Begin = Box<dyn Fn(Start) -> Box<dyn Search> + Send + Sync>;
+
+/// An attack of one search an image.
+pub struct Nearest {
+    /// Passes that a whole search asks for, forward and back each counted as one.
+    pub passes: u64,
+    /// No change becomes shorter than this in a whole search; 0 where nothing is known.
+    pub shortest: f64,
+    /// Why it cannot go for a target, with a way out; `None`: it can.
+    pub no_target: Option<&'static str>,
+    pub begin: Begin,
+}
+
+impl Attack for Nearest {
+    fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        search::run(&rows, oracle, batch, &mut |row, oracle| {
+            let stream = task.streams.stream(batch.example(row), 0, "search");
+            let (x, aim, norm) = (batch.image(row), oracle.aim(row), task.threat.norm);
+            Ok((self.begin)(Start { x, aim, norm, stream }))
+        })
+    }
+
+    fn cost(&self) -> u64 {
+        (self.passes / 2).max(1)
+    }
+
+    fn seeks_nearest(&self) -> bool {
+        true
+    }
+
+    fn caveat(&self, threat: &Threat) -> Option<String> {
+        match threat.eps {
+            Budget::Minimal { passes } if passes < self.passes => {
+                Some(format!("asks for up to {} passes, and {passes} are given: it may end before", self.passes))
+            }
+            Budget::Within(eps) if eps.to_f64() < self.shortest => Some(format!(
+                "its steps shorten the change to {:.2} at best, so it cannot come within {eps} (hint: more `steps`)",
+                self.shortest
+            )),
+            _ => None,
+        }
+    }
+
+    fn check_goal(&self, goal: &Goal) -> Result<(), String> {
+        match self.no_target.filter(|_| goal.is_targeted()) {
+            Some(problem) => Err(problem.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// From `first` to `last` in `steps` steps, as half a cosine.
+pub fn cosine(first: f64, last: f64, step: usize, steps: usize) -> f64 {
+    let turn = std::f64::consts::PI * step as f64 / steps as f64;
+    last + (first - last) * (1.0 + turn.cos()) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_its_steps_cannot_do_is_told() {
+        let begin = || -> Begin { Box::new(|_| unreachable!("nothing is searched")) };
+        let attack = |passes, shortest| Nearest { passes, shortest, no_target: Some("hint"), begin: begin() };
+        let at = |eps| Threat { norm: Norm::L2, eps };
+        let within = |eps| at(Budget::Within(Norm::L2.budget(eps).unwrap()));
+        assert!(attack(40, 0.358).caveat(&within("0.25")).unwrap().contains("0.36"));
+        assert_eq!(attack(200, 0.006).caveat(&within("0.25")), None);
+        assert!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 199 })).unwrap().contains("200 passes"));
+        assert_eq!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 200 })), None);
+        assert!(attack(1, 0.0).check_goal(&Goal::Next).is_err() && attack(1, 0.0).check_goal(&Goal::Untargeted).is_ok());
+    }
+
+    #[test]
+    fn half_a_cosine_falls_from_first_to_last() {
+        assert_eq!(cosine(1.0, 0.01, 0, 100), 1.0);
+        assert!((cosine(1.0, 0.01, 50, 100) - 0.505).abs() < 1e-12);
+        assert!((cosine(1.0, 0.01, 100, 100) - 0.01).abs() < 1e-12);
+    }
+}
