@@ -61,14 +61,24 @@ pub fn at_one_size(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|z| (f64::from(*z) * scale) as f32).collect()
 }
 
-/// The factor of [`at_one_size`]: what a logit counts for where margins are weighed against distances.
-pub fn to_one_size(logits: &[f32]) -> f64 {
+/// The factor of [`at_one_size`].
+fn to_one_size(logits: &[f32]) -> f64 {
     let n = logits.len() as f64;
     let mean = logits.iter().map(|z| f64::from(*z)).sum::<f64>() / n;
     let spread = (logits.iter().map(|z| (f64::from(*z) - mean).powi(2)).sum::<f64>() / n).sqrt();
     // what is not finite stays so, and equal logits stay equal
     if spread.is_finite() && spread > 0.0 { SPREAD / spread } else { 1.0 }
 }
+
+/// What the logits of a net are multiplied by where an attack weighs margins against distances: 1 for those of about the usual
+/// size, of which the authors' constants speak, else what brings them to it.
+pub fn to_usual_size(logits: &[f32]) -> f64 {
+    let scale = to_one_size(logits);
+    if (1.0 / USUAL..USUAL).contains(&scale) { 1.0 } else { scale }
+}
+
+/// How many times larger or smaller than the median logits of about the usual size are.
+const USUAL: f64 = 4.0;
 
 /// ln(1 + exp v).
 fn softplus(v: f64) -> f64 {

@@ -522,6 +522,92 @@ fn ddn_finds_the_distance_to_the_plane() {
     assert!(mean(&fewer) > 1.02 * mean(&outcomes), "{} {}", mean(&fewer), mean(&outcomes));
 }
 
+/// The least length of a change of `x` in the box that takes the margin of a linear model to 0. A value that goes against w wins
+/// |w| a unit, up to the end of the box: L1 spends its length where |w| is largest, L0 where the whole way wins most.
+fn least(norm: Norm, model: &Linear, x: &[f32]) -> f64 {
+    let margin = model.margin(x);
+    let rooms = || model.w.iter().zip(x).map(|(w, x)| f64::from(if *w > 0.0 { *x } else { 1.0 - x }));
+    let sizes = || model.w.iter().map(|w| f64::from(w.abs()));
+    let mut wins: Vec<(f64, f64)> = sizes().zip(rooms()).collect(); // a unit, and units
+    match norm {
+        // no value here comes to the end of the box
+        Norm::Linf => margin / sizes().sum::<f64>(),
+        Norm::L2 => margin / sizes().map(|w| w * w).sum::<f64>().sqrt(),
+        Norm::L1 => {
+            wins.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let (mut left, mut length) = (margin, 0.0);
+            for (won, room) in wins {
+                let way = room.min(left / won);
+                (left, length) = (left - way * won, length + way);
+                if left <= 0.0 {
+                    break;
+                }
+            }
+            length
+        }
+        _ => {
+            wins.sort_by(|a, b| (b.0 * b.1).total_cmp(&(a.0 * a.1)));
+            let mut left = margin;
+            1.0 + wins
+                .iter()
+                .take_while(|(won, room)| {
+                    left -= won * room;
+                    left >= 0.0
+                })
+                .count() as f64
+        }
+    }
+}
+
+/// How far an attack may be off: so many times the least distance, and so much more.
+type Slack = (f64, f64);
+
+#[test]
+fn minimal_attacks_find_the_least_distance() {
+    let (model, subset) = toy();
+    // DeepFool goes to the boundary and 1e-4 on, and 2 % of all that again
+    let (near, overshoot) = ((1.01, 1e-4), (1.02 * 1.001, 1.1e-4));
+    let cases: [(&str, &[(&str, &str)], Norm, Slack); 14] = [
+        ("ddn", &[("steps", "300"), ("quantise", "false")], Norm::L2, near),
+        ("fmn", &[("steps", "300")], Norm::Linf, near),
+        ("fmn", &[("steps", "300")], Norm::L2, near),
+        ("fmn", &[("steps", "300")], Norm::L1, near),
+        ("fmn", &[("steps", "300")], Norm::L0, (1.0, 1.0)),
+        ("sigma-zero", &[("steps", "300")], Norm::L0, (1.0, 1.0)),
+        ("deepfool", &[], Norm::Linf, overshoot),
+        ("deepfool", &[], Norm::L2, overshoot),
+        ("deepfool", &[("variant", "super")], Norm::L2, near),
+        ("cw", &[("steps", "300")], Norm::L2, near),
+        ("pdpgd", &[("steps", "500")], Norm::Linf, near),
+        ("pdpgd", &[("steps", "500")], Norm::L2, near),
+        ("pdpgd", &[("steps", "500")], Norm::L1, near),
+        ("pdpgd", &[("steps", "500")], Norm::L0, (1.0, 1.0)),
+    ];
+    let mut off = Vec::new();
+    for (name, given, norm, (times, more)) in cases {
+        let threat = Threat { norm, eps: Budget::Minimal { passes: 1_000_000 } };
+        let (outcomes, _) = run(&model, &subset, name, given, threat, WitnessKind::F32);
+        let mut most: f64 = 0.0;
+        for o in &outcomes {
+            let least = least(norm, &model, &floats(subset.image(o.example)));
+            let found = match norm {
+                Norm::Linf => o.linf_255.unwrap() / 255.0,
+                Norm::L2 => o.l2.unwrap(),
+                Norm::L1 => o.l1.unwrap(),
+                _ => o.l0.unwrap(),
+            };
+            assert_eq!(o.success, Some(true), "{name} {norm:?}: {o:?}");
+            assert!(found >= least * (1.0 - 1e-4) - 1e-6, "{name} {norm:?}: {found} below {least}");
+            most = most.max((found - more) / least);
+        }
+        println!("{name} {given:?} {norm:?}: {most} times the least");
+        if most > times {
+            off.push(format!("{name} {given:?} {norm:?}: {most}"));
+        }
+    }
+    assert!(off.is_empty(), "{off:#?}");
+}
+
 /// An attack in two stages: the second gets what the first leaves, as a batch of its own.
 struct Stages {
     first: Box<dyn Attack>,

@@ -20,11 +20,8 @@ pub fn ascend(theta: &mut [f32], gradient: &[f32], moments: &mut [f32], alpha: f
         *m = (BETA[0] * f64::from(*m) + (1.0 - BETA[0]) * g) as f32;
         *r = (BETA[1] * old * old + (1.0 - BETA[1]) * g * g).sqrt() as f32;
     }
-    // powers by products, which are the same on every machine
-    let unbias = |beta: f64| 1.0 / (1.0 - (0..t).fold(1.0, |power, _| power * beta));
-    let (unbias_m, unbias_r) = (unbias(BETA[0]), unbias(BETA[1]).sqrt());
-    let square: f64 = root.iter().map(|r| f64::from(*r) * f64::from(*r)).sum();
-    let floor = EPSILON * (square / root.len() as f64).sqrt();
+    let (unbias_m, unbias_r) = (unbias(BETA[0], t), unbias(BETA[1], t).sqrt());
+    let floor = floor(root);
     if floor == 0.0 {
         return;
     }
@@ -32,6 +29,26 @@ pub fn ascend(theta: &mut [f32], gradient: &[f32], moments: &mut [f32], alpha: f
         let length = (f64::from(*r) + floor) * unbias_r;
         *theta += (alpha * f64::from(*m) * unbias_m / length) as f32;
     }
+}
+
+/// What each value's step was divided by at step t, √v̂ + ε·r, and the largest.
+pub fn lengths(moments: &[f32], t: usize) -> (Vec<f64>, f64) {
+    let root = &moments[moments.len() / MOMENTS..];
+    let (floor, unbias) = (floor(root), unbias(BETA[1], t).sqrt());
+    let lengths: Vec<f64> = root.iter().map(|r| (f64::from(*r) + floor) * unbias).collect();
+    let most = lengths.iter().copied().fold(0.0, f64::max);
+    (lengths, most)
+}
+
+/// 1/(1 − βᵗ). Powers by products, which are the same on every machine.
+fn unbias(beta: f64, t: usize) -> f64 {
+    1.0 / (1.0 - (0..t).fold(1.0, |power, _| power * beta))
+}
+
+/// ε·r, before it is unbiased.
+fn floor(root: &[f32]) -> f64 {
+    let square: f64 = root.iter().map(|r| f64::from(*r) * f64::from(*r)).sum();
+    EPSILON * (square / root.len() as f64).sqrt()
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ mod adam;
 mod apgd;
 mod autoattack;
 pub mod class_max;
+mod cw;
 mod ddn;
+mod deepfool;
 mod descent;
 mod fgsm;
 mod fmn;
@@ -17,6 +19,7 @@ mod one_pixel;
 mod params;
 mod paste;
 pub mod patch;
+mod pdpgd;
 mod pgd;
 mod protocol;
 mod search;
@@ -45,6 +48,9 @@ pub const ATTACKS: &[&Entry] = &[
     &ddn::ENTRY,
     &fmn::ENTRY,
     &sigma_zero::ENTRY,
+    &deepfool::ENTRY,
+    &cw::ENTRY,
+    &pdpgd::ENTRY,
     &one_pixel::ENTRY,
     &patch::ENTRY,
     &paste::ENTRY,

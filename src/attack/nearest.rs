@@ -95,7 +95,9 @@ mod tests {
         assert_eq!(attack(200, 0.006).caveat(&within("0.25")), None);
         assert!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 199 })).unwrap().contains("200 passes"));
         assert_eq!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 200 })), None);
-        assert!(attack(1, 0.0).check_goal(&Goal::Next).is_err() && attack(1, 0.0).check_goal(&Goal::Untargeted).is_ok());
+        assert!(
+            attack(1, 0.0).check_goal(&Goal::Next).is_err() && attack(1, 0.0).check_goal(&Goal::Untargeted).is_ok()
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ struct SigmaZero {
     /// τ.
     threshold: f64,
     aim: Aim,
-    /// What a logit counts for ([`loss::to_one_size`]).
+    /// What a logit counts for ([`loss::to_usual_size`]).
     scale: f64,
     x: Vec<f32>,
     point: Vec<f32>,
@@ -92,7 +92,7 @@ impl Search for SigmaZero {
 
     fn hear(&mut self, logits: &[f32], gradient: &[f32]) -> bool {
         if self.step == 0 {
-            self.scale = loss::to_one_size(logits);
+            self.scale = loss::to_usual_size(logits);
         }
         let is_fooled = self.aim.is_reached(logits);
         let weight = if is_fooled { 0.0 } else { self.scale };
