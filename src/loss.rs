@@ -240,6 +240,28 @@ mod tests {
     }
 
     #[test]
+    fn a_net_of_about_the_usual_size_is_left_as_it_is() {
+        let z = [1.5f32, -3.0, 8.0, 2.0];
+        let times = |power: i32| z.map(|z| z * 2f32.powi(power));
+        assert_eq!([-1, 0, 1].map(|power| to_usual_size(&times(power))), [1.0; 3]);
+        for power in [-60, -4, 4, 60] {
+            let (hot, as_usual) = (to_usual_size(&times(power)), to_one_size(&z) * 2f64.powi(-power));
+            assert!((hot / as_usual - 1.0).abs() < 1e-6, "2^{power}: {hot} {as_usual}");
+        }
+    }
+
+    #[test]
+    fn a_margin_that_is_gained_is_one_that_is_lost() {
+        let (z, mut g) = ([1.5f32, -0.25, 0.75, 2.0], [9.0; 4]);
+        assert_eq!(margin(&Aim { label: 3, target: None }, &z, &mut g), -0.5);
+        assert_eq!(g, [1.0, 0.0, 0.0, -1.0]);
+        assert_eq!(margin(&Aim { label: 3, target: Some(1) }, &z, &mut g), -2.25);
+        assert_eq!(g, [0.0, 1.0, 0.0, -1.0]);
+        assert_eq!(margin(&Aim { label: 0, target: Some(3) }, &z, &mut g), 0.5);
+        assert_eq!(g, [-1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
     fn gradient_is_that_of_the_loss() {
         let z = [1.5f32, -0.3, 0.8, 2.0];
         for aim in AIMS {

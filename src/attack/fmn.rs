@@ -145,3 +145,26 @@ fn keep_largest(point: &mut [f32], x: &[f32], count: usize) {
     let least = *least;
     point.iter_mut().zip(x).filter(|(p, x)| (**p - **x).abs() < least).for_each(|(p, x)| *p = *x);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_projection_ends_in_ball_and_box() {
+        let x = [0.5f32, 0.9, 0.0, 0.25, 1.0];
+        let far = [0.7f32, 1.4, -0.3, 0.25, 0.6];
+        for (norm, eps) in [(Norm::Linf, 0.25), (Norm::L2, 0.3), (Norm::L1, 0.4), (Norm::L0, 2.0)] {
+            let mut point = far;
+            project(norm, &mut point, &x, eps);
+            let size = length(norm, &difference(&point, &x));
+            assert!(size <= eps + 1e-6 && size > 0.0, "{norm:?}: {size}");
+            assert!(point.iter().all(|p| (0.0..=1.0).contains(p)), "{norm:?}: {point:?}");
+        }
+        let mut point = far;
+        keep_largest(&mut point, &x, 2);
+        assert_eq!(point, [0.5, 1.4, 0.0, 0.25, 0.6]);
+        keep_largest(&mut point, &x, 0);
+        assert_eq!(point, [0.5, 1.4, 0.0, 0.25, 1.0], "at least one");
+    }
+}

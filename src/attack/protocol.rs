@@ -163,7 +163,7 @@ impl Entry {
         let built = (self.build)(params, threat).map_err(|problem| format!("attack `{}`: {problem}", self.name))?;
         if threat.eps.is_minimal() && !built.seeks_nearest() {
             return Err(format!(
-                "attack `{}` looks for no least distance (hint: use `ddn`, or give a budget)",
+                "attack `{}` looks for no least distance (hint: use `fmn`, or give a budget)",
                 self.name
             ));
         }
