@@ -608,6 +608,63 @@ fn minimal_attacks_find_the_least_distance() {
     assert!(off.is_empty(), "{off:#?}");
 }
 
+#[test]
+fn fab_finds_the_distance_to_the_plane_in_every_norm() {
+    let (model, subset) = toy();
+    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.5"), (Norm::L1, "0.8")] {
+        for targeted in ["true", "false"] {
+            let given = [("steps", "30"), ("targeted", targeted)];
+            let minimal = Threat { norm, eps: Budget::Minimal { passes: 2000 } };
+            let (outcomes, _) = run(&model, &subset, "fab", &given, minimal, WitnessKind::F32);
+            let within = threat(norm, eps);
+            let (in_budget, _) = run(&model, &subset, "fab", &given, within, WitnessKind::F32);
+            let mut both = [0; 2];
+            for (o, in_budget) in outcomes.iter().zip(&in_budget) {
+                let least = least(norm, &model, &floats(subset.image(o.example)));
+                let found = match norm {
+                    Norm::Linf => o.linf_255.unwrap() / 255.0,
+                    Norm::L2 => o.l2.unwrap(),
+                    _ => o.l1.unwrap(),
+                };
+                assert_eq!(o.success, Some(true), "{o:?}");
+                // below by the rounding of f32 alone
+                let close = found >= least * (1.0 - 1e-3) - 1e-5 && found <= least * 1.01 + 1e-5;
+                assert!(close, "{norm:?} {targeted}: {found} for {least}: {o:?}");
+                assert_eq!(o.note.contains("targets=1"), targeted == "true", "two classes leave one target: {o:?}");
+                let reach = within.eps.to_f64();
+                if least < 0.99 * reach || least > reach {
+                    assert_eq!(in_budget.success, Some(least < reach), "{norm:?} {targeted}: {least} {in_budget:?}");
+                    both[usize::from(least < reach)] += 1;
+                }
+            }
+            assert!(both[0] >= 5 && both[1] >= 5, "{norm:?}: both answers occur: {both:?}");
+        }
+    }
+}
+
+#[test]
+fn square_asks_as_often_as_it_may_and_beats_noise() {
+    let (model, subset) = toy();
+    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.5"), (Norm::L1, "2")] {
+        let run = |name: &str, given: &[(&str, &str)]| {
+            run(&model, &subset, name, given, threat(norm, eps), WitnessKind::F32).0
+        };
+        let square = run("square", &[("queries", "300")]);
+        let successes = |o: &[Outcome]| o.iter().filter(|o| o.success == Some(true)).count();
+        assert!(successes(&square) >= 5 && successes(&square) < subset.len(), "{norm:?}: {}", successes(&square));
+        for o in &square {
+            assert_eq!(o.backwards, 0);
+            // and the judge's own: of the one that came closest, at the end
+            let asked = if o.success == Some(true) { o.forwards <= 300 } else { (300..=301).contains(&o.forwards) };
+            assert!(asked, "{norm:?}: {o:?}");
+        }
+        if norm == Norm::Linf {
+            let noise = run("noise", &[("draws", "300")]);
+            assert!(successes(&square) > successes(&noise), "{} {}", successes(&square), successes(&noise));
+        }
+    }
+}
+
 /// An attack in two stages: the second gets what the first leaves, as a batch of its own.
 struct Stages {
     first: Box<dyn Attack>,

@@ -11,6 +11,7 @@ mod cw;
 mod ddn;
 mod deepfool;
 mod descent;
+mod fab;
 mod fgsm;
 mod fmn;
 mod nearest;
@@ -26,6 +27,7 @@ mod search;
 mod sparse_rs;
 mod spgd;
 mod sigma_zero;
+mod square;
 mod state;
 mod transfer;
 mod vector;
@@ -51,6 +53,8 @@ pub const ATTACKS: &[&Entry] = &[
     &deepfool::ENTRY,
     &cw::ENTRY,
     &pdpgd::ENTRY,
+    &fab::ENTRY,
+    &square::ENTRY,
     &one_pixel::ENTRY,
     &patch::ENTRY,
     &paste::ENTRY,
