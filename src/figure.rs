@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names of all charts, in the order in which they are drawn. `report::CHARTS` draws them.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "robust-accuracy",
+    "security-curve",
     "success-steps",
     "success-queries",
     "patch-area",

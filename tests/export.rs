@@ -158,7 +158,7 @@ fn robustbench_and_autoattack_get_the_worst_case_over_all_attacks() {
     let (at, run) = (folder.path(), folder.path().join("results/shared"));
     let (files, notes) = ok(at, &["export", "shared", "--format", "robustbench-json", "--to", "rb"]);
     assert_eq!(files.lines().count(), 2 * 3, "{files}");
-    assert!(notes.contains("1 cells left out: neither Linf nor L2"), "{notes}");
+    assert!(notes.contains("1 cells left out: no norm that they know"), "{notes}");
     let (logs, _) = ok(at, &["export", "shared", "--format", "autoattack-log", "--to", "aa"]);
     assert_eq!(logs.lines().collect::<BTreeSet<_>>().len(), 2 * 3, "each has a name of its own: {logs}");
     for model in ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"] {

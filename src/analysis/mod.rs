@@ -4,12 +4,15 @@
 pub mod answer;
 pub mod groups;
 pub mod ladder;
+pub mod least;
+pub mod optimality;
 pub mod paired;
 pub mod rounding;
 pub mod run;
 pub mod strongest;
 pub mod summary;
 pub mod transfers;
+pub mod worst;
 
 pub use run::Run;
 pub use summary::Summary;

@@ -1,8 +1,11 @@
 //! Rates and intervals of one cell (`docs/methodology.md` says what each means and why).
 
+use super::least::{Least, least};
 use super::paired::Verdict;
 use crate::error::Result;
-use crate::record::{CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StoredCell, ZERO_GRADIENT};
+use crate::record::{
+    CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StageRecord, StoredCell, ZERO_GRADIENT,
+};
 use crate::statistics::{median, wilson};
 use crate::store::Store;
 use crate::terms::Norm;
@@ -28,6 +31,8 @@ pub struct Summary {
     pub indicators: Indicators,
     /// What tables and charts need of the images; empty unless `ok`.
     pub tally: Tally,
+    /// The stages of an attack that runs others one after the other. How long each took is no result.
+    pub stages: Vec<StageRecord>,
     /// A description names the weights of every model that decides the cell.
     pub weights_pinned: bool,
     /// The same of the files of all data that decides it.
@@ -101,6 +106,8 @@ fn distances(o: &Outcome) -> Option<(f64, f64)> {
 pub struct Tally {
     /// Images fooled, in the order of the outcomes.
     pub fooled: Vec<Fooled>,
+    /// Of a minimal threat, what was found for each image that was right, by number.
+    pub least: Vec<Least>,
     /// Most forward passes spent on an image.
     pub most_forwards: u64,
     /// Images whose target is predicted: before, after.
@@ -149,7 +156,7 @@ impl Fooled {
 
 impl Tally {
     /// Of a cell without error rows.
-    fn of(outcomes: &[Outcome]) -> Tally {
+    fn of(cell: &Cell, outcomes: &[Outcome]) -> Tally {
         let small = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
         let missing = f64::from(f32::NAN);
         let fooled = outcomes.iter().filter(|o| o.success == Some(true)).map(|o| Fooled {
@@ -171,6 +178,7 @@ impl Tally {
         let probability = |of: fn(&Outcome) -> Option<f32>| mean(outcomes.iter().filter_map(of));
         Tally {
             fooled: fooled.collect(),
+            least: least(cell, outcomes),
             most_forwards: outcomes.iter().map(|o| o.forwards).max().unwrap_or(0),
             target: ranks(1),
             target_top5: ranks(5),
@@ -234,7 +242,7 @@ impl Summary {
         };
         let done = stored.filter(|s| s.provenance.error.is_none());
         let n = done.as_ref().map(|s| s.outcomes.len());
-        let outcomes = done.map(|s| s.outcomes).unwrap_or_default();
+        let (outcomes, stages) = done.map(|s| (s.outcomes, s.provenance.stages)).unwrap_or_default();
         let mut summary = Summary {
             cell: cell.clone(),
             id,
@@ -245,6 +253,7 @@ impl Summary {
             verdicts: Vec::new(),
             indicators: Indicators::default(),
             tally: Tally::default(),
+            stages,
             weights_pinned: plan.weights_pinned(cell),
             data_pinned: plan.data_pinned(cell),
         };
@@ -253,7 +262,7 @@ impl Summary {
             summary.verdicts = outcomes.iter().map(Verdict::of).collect();
             summary.verdicts.sort_by_key(|v| v.example);
             summary.indicators = Indicators::of(&outcomes);
-            summary.tally = Tally::of(&outcomes);
+            summary.tally = Tally::of(cell, &outcomes);
         }
         Ok((summary, outcomes))
     }

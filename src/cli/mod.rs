@@ -5,6 +5,7 @@ mod export;
 mod fetch;
 mod hang_up;
 mod list;
+mod optimality;
 mod options;
 mod progress;
 mod registries;
@@ -77,6 +78,8 @@ enum Verb {
         #[arg(long, value_name = "DIR", default_value = "results/baselines")]
         to: PathBuf,
     },
+    /// Score attacks by how near they came to the nearest images that any of them found
+    Optimality(optimality::Arguments),
     /// Print the built-in models as CSV
     Models,
     /// Print the datasets as CSV
@@ -110,6 +113,7 @@ impl Cli {
             Some(Verb::Cache { verify }) => fetch::cache(*verify, &self.options),
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),
+            Some(Verb::Optimality(arguments)) => optimality::optimality(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),
             Some(Verb::Attacks) => registries::attacks(),

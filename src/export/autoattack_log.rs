@@ -101,8 +101,7 @@ impl Last {
             let (outcomes, witnesses) = (store.read(&s.id)?.outcomes, store.read_witnesses(&s.id)?);
             for row in rows {
                 let o = &outcomes[row];
-                let distance = if evaluation.norm == "L2" { o.l2 } else { o.linf_255.map(|v| v / 255.0) };
-                last.distance = last.distance.max(distance.unwrap_or(0.0));
+                last.distance = last.distance.max(o.distance(s.cell.threat.norm).unwrap_or(0.0));
                 match &witnesses {
                     Witnesses::U8(v) => last.see(part(v, row, outcomes.len()).iter().map(|v| f32::from(*v) / 255.0)),
                     Witnesses::F32(v) => last.see(part(v, row, outcomes.len()).iter().copied()),

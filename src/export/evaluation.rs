@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One net on one set of images at one budget, under all attacks of the run.
 pub struct Evaluation<'a> {
-    /// `Linf` or `L2`.
+    /// `Linf`, `L2`, `L1` or `L0`.
     pub norm: &'static str,
     /// Its cells, in the order of the plan.
     pub cells: Vec<&'a Summary>,
@@ -75,7 +75,7 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
         notes.push(format!("{minimal} cells left out: a least distance is no budget"));
     }
     if others > 0 {
-        notes.push(format!("{others} cells left out: neither Linf nor L2"));
+        notes.push(format!("{others} cells left out: no norm that they know"));
     }
     let bad: Vec<&str> =
         run.sanity.iter().filter(|r| r.verdict == Judgement::Violated).flat_map(|r| r.cells()).collect();

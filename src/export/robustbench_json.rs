@@ -1,19 +1,35 @@
 //! Entries of RobustBench's `model_info/<dataset>/<threat>/<model>.json` (Croce et al. 2021): the same keys, accuracies as
-//! text in percent with two decimals. Our robust accuracy stands under `external`, as RobustBench calls an evaluation that
-//! is not AutoAttack's; its tables take that before `autoattack_acc`. What the store does not know is to be filled in by hand:
+//! text in percent with two decimals. What AutoAttack left stands under `autoattack_acc` where it was run as the leaderboard runs
+//! it ([`is_leaderboards`]), and nowhere else. The worst case over all attacks of the run stands under `external`, as RobustBench
+//! calls an evaluation that is not AutoAttack's alone; its tables take that before `autoattack_acc`. What the store does not know is to be filled in by hand:
 //! text is `N/A`, and `additional_data` null, as RobustBench's own `update_json` leaves it (its tables show null as no).
 
 use super::evaluation::{Evaluation, evaluations};
 use super::request::{Request, Written, file_name};
-use crate::analysis::Run;
 use crate::analysis::rounding::percent;
+use crate::analysis::{Run, Summary};
 use crate::error::Result;
+use crate::record::Cell;
 use crate::statistics::wilson;
 use crate::store::Pending;
+use crate::terms::{Goal, Norm};
 use serde::Serialize;
 
 /// RobustBench's name of a dataset that we call otherwise.
 const DATASETS: [(&str, &str); 1] = [("imagenet-1k", "imagenet")];
+
+/// The leaderboards: a dataset of ours and its split, a norm, its eps, and the number of images.
+const LEADERBOARDS: [(&str, &str, Norm, &str, usize); 6] = [
+    ("cifar10", "test", Norm::Linf, "8/255", 10_000),
+    ("cifar10", "test", Norm::L2, "0.5", 10_000),
+    ("cifar100", "test", Norm::Linf, "8/255", 10_000),
+    ("cifar100", "test", Norm::L2, "0.5", 10_000),
+    ("imagenet-1k", "validation", Norm::Linf, "4/255", 5_000),
+    ("imagenet-folder", "all", Norm::Linf, "4/255", 5_000),
+];
+
+/// The attack of the leaderboards, and its version.
+const AUTOATTACK: (&str, &str) = ("autoattack", "standard");
 
 #[derive(Serialize)]
 struct Entry {
@@ -29,7 +45,10 @@ struct Entry {
     clean_acc: String,
     /// What the model's authors claim.
     reported: &'static str,
-    external: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autoattack_acc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<String>,
     unreliable: bool,
     footnote: String,
 }
@@ -51,10 +70,22 @@ pub fn write(request: &Request) -> Result<Written> {
     Ok(Written { files, notes })
 }
 
+/// Whether a cell of so many images is a leaderboard's: its attack, version, norm, eps and number of images.
+fn is_leaderboards(cell: &Cell, images: usize) -> bool {
+    let version = cell.attack.params.get("version").map(String::as_str);
+    let eps = cell.threat.eps_text();
+    (cell.attack.name.as_str(), version) == (AUTOATTACK.0, Some(AUTOATTACK.1))
+        && cell.goal == Goal::Untargeted
+        && !cell.mode.carries()
+        && LEADERBOARDS.contains(&(&cell.data.name, &cell.data.split, cell.threat.norm, &eps, images))
+}
+
 fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
     let cell = &evaluation.cells[0].cell;
     let (n, robust) = (evaluation.images.len(), evaluation.robust());
     let percent_of = |k: usize| format!("{:.2}", 100.0 * k as f64 / n as f64);
+    let standard = evaluation.cells.iter().find(|s| s.n == Some(n) && is_leaderboards(&s.cell, n));
+    let left = |s: &&Summary| s.rates.as_ref().map(|rates| percent_of(rates.robust_correct));
     let dataset = DATASETS.iter().find(|(ours, _)| *ours == cell.data.name).map_or(cell.data.name.as_str(), |d| d.1);
     Entry {
         link: "N/A",
@@ -68,7 +99,8 @@ fn entry(run: &Run, evaluation: &Evaluation) -> Entry {
         eps: cell.threat.eps_text(),
         clean_acc: percent_of(evaluation.clean()),
         reported: "N/A",
-        external: percent_of(robust),
+        autoattack_acc: standard.and_then(left),
+        external: (standard.is_none() || evaluation.cells.len() > 1).then(|| percent_of(robust)),
         unreliable: evaluation.unreliable,
         footnote: format!(
             "Worst case over {} on {}, {n} images, {} witnesses: {} % (95 % interval). Weights {}. foolproof {}, run {} ({}).",

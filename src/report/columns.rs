@@ -13,14 +13,15 @@ pub struct Described {
 }
 
 /// Every table of a report.
-pub const TABLES: &[Described] = &[SUMMARY, IMAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY];
+pub const TABLES: &[Described] =
+    &[SUMMARY, WORST_CASE, IMAGES, DISTANCES, STAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY];
 
 const CELL: (&str, &str) = ("cell", "id of the cell: the name of its folder below `cells/`");
 const MODEL: (&str, &str) = ("model", "the attacked network");
 const DATASET: (&str, &str) = ("dataset", "dataset, split and images: `cifar10:test[0..1000]`");
 const ATTACK: (&str, &str) = ("attack", "the attack");
 const PARAMS: (&str, &str) = ("params", "all its parameters: `steps=10;step_size=2.5*eps/steps`");
-const NORM: (&str, &str) = ("norm", "`linf`, `l2`, `pixels`, `patch` or `any`");
+const NORM: (&str, &str) = ("norm", "`linf`, `l2`, `l1`, `l0`, `pixels`, `patch` or `any`");
 const EPS: (&str, &str) = ("eps", "the budget, exact, as the sweep file has it");
 const GOAL: (&str, &str) = ("goal", "`untargeted` or `target:…`");
 const MODE: (&str, &str) = ("mode", "`at` or `within`");
@@ -70,6 +71,65 @@ const SUMMARY: Described = Described {
         WEIGHTS_PINNED,
         DATA_PINNED,
         ("error", "why the cell failed"),
+    ],
+};
+
+const WORST_CASE: Described = Described {
+    table: "tables/worst-case",
+    rows: "The answer of the sweep: one row for each budget at which two attacks or more have a complete cell. It is no cell, and \
+           nothing counts it as one.",
+    columns: &[
+        MODEL,
+        DATASET,
+        NORM,
+        EPS,
+        GOAL,
+        WITNESS,
+        ("attacks", "names of the attacks, each once, with spaces between"),
+        ("cells", "ids of the cells, with spaces between"),
+        ("lacking", "cells of this budget that failed or are missing: the network may be weaker than this"),
+        ("n", "number of images"),
+        ("clean_correct", "images that were right before the attacks"),
+        ("robust_correct", "images that were right before and that none of the cells fooled"),
+        ("clean_accuracy", "`clean_correct` of `n`"),
+        ("robust_accuracy", "`robust_correct` of `n`"),
+        ("robust_low", "95 % Wilson interval of `robust_accuracy`, lower bound"),
+        ("robust_high", "the same, upper bound"),
+    ],
+};
+
+const DISTANCES: Described = Described {
+    table: "tables/distances",
+    rows: "One row per complete cell of a minimal threat; written only if there are any.",
+    columns: &[
+        CELL,
+        MODEL,
+        ATTACK,
+        ("norm", "norm of the distances: `linf`, `l2` or `l1`, with pixels in [0,1], or `l0`, in components"),
+        ("n", "images that were right before, and so attacked"),
+        ("failed", "of these, images that the attack did not fool"),
+        (
+            "q25",
+            "first quartile of the least distances of the `n` images: the one at place ⌊n/4⌋, counted from 0, where images that \
+             were not fooled are infinitely far; empty where it falls on one of those",
+        ),
+        ("q50", "the same at place ⌊n/2⌋: the median"),
+        ("q75", "the same at place ⌊3n/4⌋"),
+    ],
+};
+
+const STAGES: Described = Described {
+    table: "tables/stages",
+    rows: "One row per stage of an attack that runs others one after the other, each on the images that stand; written only if \
+           there are any. The only table that holds a time, so two runs of one sweep may differ in it.",
+    columns: &[
+        CELL,
+        MODEL,
+        ATTACK,
+        ("stage", "the attack of the stage"),
+        ("standing", "images that stand after it"),
+        ("passes", "forward and gradient passes that it spent on all images"),
+        ("seconds", "how long it took; of the machine, not of the attack"),
     ],
 };
 
@@ -247,5 +307,61 @@ pub const EXPORT: Described = Described {
         ("seed", "seed of every random choice"),
         WEIGHTS_PINNED,
         DATA_PINNED,
+    ],
+};
+
+/// What `foolproof optimality --csv FILE` writes.
+pub const OPTIMALITY: Described = Described {
+    table: "optimality",
+    rows: "One row per network and attack, of each network the best first.",
+    columns: &[
+        CELL,
+        MODEL,
+        DATASET,
+        ATTACK,
+        PARAMS,
+        NORM,
+        ("passes", "passes that the attack might ask for on an image"),
+        GOAL,
+        WITNESS,
+        ("seed", "seed of every random choice"),
+        ("rule", "`steps`: exact areas; `attackbench`: that benchmark's trapezoid and scale"),
+        ("n", "images that were right before, and that all attacks compared here met"),
+        ("scale", "the largest of the least distances that any attack found for an image: farther ones count as this"),
+        (
+            "optimality",
+            "1: nobody found a nearer image (above 1: it found nearer ones than the frozen reference); 0: it found nothing up to \
+             the scale; empty: nobody found any",
+        ),
+        (
+            "optimality_low",
+            "95 % interval over the images (bootstrap of 2,000 samples, the same for all attacks), lower bound",
+        ),
+        ("optimality_high", "the same, upper bound"),
+        ("asr", "images that it fooled at any distance, of `n`"),
+        ("passes_mean", "mean number of passes spent on an attacked image, including those of the judge"),
+        ("improved", "images on which it found less than the frozen reference; without one, than all other attacks"),
+        (
+            "global",
+            "mean of `optimality` over all networks that were attacked with these images; empty where it lacks one",
+        ),
+    ],
+};
+
+/// What `foolproof optimality --curve FILE` writes.
+pub const OPTIMALITY_CURVE: Described = Described {
+    table: "optimality-curve",
+    rows: "One row for each number of passes at which the optimality of an attack changes.",
+    columns: &[
+        CELL,
+        MODEL,
+        ATTACK,
+        NORM,
+        ("passes", "a budget of passes"),
+        (
+            "optimality",
+            "of the images whose least distance was found by then; the others count as not fooled, although the attack may \
+             have had a farther image, because a run keeps the least distance of each image alone: a lower bound below the limit",
+        ),
     ],
 };

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::table::pages::Pages;
 use crate::table::{Table, csv, parquet};
 use charts::{
-    class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy,
+    class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy, security_curve,
     success_queries, success_steps, transfer_matrix,
 };
 use draw::canvas::Picture;
@@ -24,7 +24,7 @@ use draw::look::Look;
 use draw::stamp::NAMESPACE;
 use std::collections::BTreeSet;
 use tables::images::not_what_cells_give;
-use tables::{cells, images, readable, sanity};
+use tables::{cells, distances, images, readable, sanity, stages, worst_case};
 
 /// Nothing where there is nothing to show.
 type Tabled = fn(&Run) -> Result<Option<Table>>;
@@ -39,6 +39,9 @@ type Chart = fn(&Run, &Look) -> Result<Option<Picture>>;
 /// and what is in it. It is written as CSV and as Parquet.
 const TABLES: &[(&str, Tabled)] = &[
     ("tables/summary", cells::summary),
+    ("tables/worst-case", worst_case::table),
+    ("tables/distances", distances::table),
+    ("tables/stages", stages::table),
     ("tables/targets", cells::targets),
     ("tables/confusion", confusion::table),
     ("tables/class-max", class_max::table),
@@ -62,6 +65,7 @@ const READABLE: &[(&str, Readable)] = &[
 /// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
     ("robust-accuracy", robust_accuracy::draw),
+    ("security-curve", security_curve::draw),
     ("success-steps", success_steps::draw),
     ("success-queries", success_queries::draw),
     ("patch-area", patch_area::draw),

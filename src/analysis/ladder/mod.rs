@@ -1,6 +1,7 @@
 //! The sanity ladder: what must hold between the cells of a run unless an attack is broken or a net hides its gradients
 //! (`docs/methodology.md` has each relation with its test and source). Nothing here looks at an image again.
 
+mod autoattack;
 mod relations;
 mod row;
 
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::record::PublishedRecord;
 use crate::statistics::holm;
 use crate::store::Store;
+use autoattack::{more_than_its_parts, square_and_gradients};
 use relations::{
     MORE, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here, kinds_of_attack, labelled,
     may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded, white_box, zero_gradients,
@@ -53,6 +55,8 @@ pub fn rows(cells: &[Summary], shapes: &Shapes, transfers: &[Transferred]) -> Ve
     rows.extend(falls_with_the_budget(&complete));
     rows.extend(MORE.iter().flat_map(|key| more_is_not_weaker(&complete, key)));
     rows.extend(kinds_of_attack(&complete));
+    rows.extend(more_than_its_parts(&complete));
+    rows.extend(square_and_gradients(&complete));
     rows.extend(complete.iter().filter_map(|s| unbounded(s, shapes)));
     rows.extend(fitted_here(&complete));
     rows.extend(transfers.iter().flat_map(|t| white_box(t, cells, &complete)));

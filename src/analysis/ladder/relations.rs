@@ -17,24 +17,29 @@ pub type Shapes = BTreeMap<String, (usize, usize)>;
 const A_FEW: f64 = 0.01;
 /// Of fewer iterations a half is one, which says nothing about how a loss ends.
 const LONG: usize = 4;
-/// Attacks that take one step along the gradient, and those that take many; noise; what is fitted, and what is pasted.
+/// Attacks that take one step along the gradient, and those that take many; noise; what is fitted, and what is pasted; AutoAttack
+/// and its attacks.
 const SINGLE_STEP: &str = "fgsm";
 const ITERATIVE: &str = "pgd";
 const NOISE: &str = "noise";
 const PATCH: &str = "patch";
 const PASTE: &str = "paste";
 const ONE_PIXEL: &str = "one-pixel";
+pub const APGD: &str = "apgd";
+pub const FAB: &str = "fab";
+pub const SQUARE: &str = "square";
+pub const AUTOATTACK: &str = "autoattack";
 /// All of these: a test holds them to the registry of attacks, which this room does not know.
-pub const ATTACKS: [&str; 6] = [SINGLE_STEP, ITERATIVE, NOISE, PATCH, PASTE, ONE_PIXEL];
+pub const ATTACKS: [&str; 10] = [SINGLE_STEP, ITERATIVE, NOISE, PATCH, PASTE, ONE_PIXEL, APGD, FAB, SQUARE, AUTOATTACK];
 /// Parameters of which more is not weaker.
-pub const MORE: [&str; 5] = ["steps", "restarts", "draws", "population", "generations"];
+pub const MORE: [&str; 6] = ["steps", "restarts", "draws", "queries", "population", "generations"];
 
 /// Whether it has rates that can be held against others.
 pub fn labelled(s: &Summary) -> bool {
     s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
 }
 
-const FOOLED: Counts = |v| v.fooled;
+pub const FOOLED: Counts = |v| v.fooled;
 const TARGET: Counts = |v| v.target;
 
 /// What two cells share that differ in what `change` wipes out. Smaller budgets that a `within` cell builds on differ with
@@ -49,7 +54,7 @@ fn but_for(s: &Summary, change: impl Fn(&mut Cell)) -> String {
 }
 
 /// Cells at one place: all but the attack is the same.
-fn place(s: &Summary) -> String {
+pub fn place(s: &Summary) -> String {
     but_for(s, |cell| {
         cell.attack.name.clear();
         cell.attack.revision = 0;
@@ -66,7 +71,7 @@ fn param<'a>(s: &'a Summary, name: &str) -> &'a str {
     s.cell.attack.params.get(name).map_or("", String::as_str)
 }
 
-fn is(s: &Summary, attack: &str) -> bool {
+pub fn is(s: &Summary, attack: &str) -> bool {
     s.cell.attack.name == attack
 }
 
@@ -109,6 +114,7 @@ pub fn more_is_not_weaker(cells: &[&Summary], key: &'static str) -> Vec<Row> {
         "steps" => "more steps are not weaker",
         "restarts" => "more restarts are not weaker",
         "draws" => "more draws are not weaker",
+        "queries" => "more queries are not weaker",
         "population" => "a larger population is not weaker",
         _ => "more generations are not weaker",
     };
@@ -186,7 +192,8 @@ pub fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
 
 /// Whether its images could reach a common grey, as far as the cell alone says.
 pub fn may_be_unbounded(s: &Summary) -> bool {
-    is(s, ITERATIVE) && s.cell.threat.norm.is_ball() && eps(s) >= 0.5
+    let climbs = [ITERATIVE, APGD, AUTOATTACK].iter().any(|attack| is(s, attack));
+    climbs && s.cell.threat.norm.is_ball() && eps(s) >= 0.5
 }
 
 /// Within half the width of the box every image can be turned into the same grey, of which a net can only guess (Athalye,

@@ -3,7 +3,7 @@ use super::*;
 use crate::analysis::paired::Verdict;
 use crate::analysis::summary::{Indicators, Rates, Tally};
 use crate::record::tests::cell;
-use crate::record::{Cell, DataRecord, ModelRecord, Outcome, TrainRecord};
+use crate::record::{Cell, DataRecord, ModelRecord, Outcome, StageRecord, TrainRecord};
 use crate::terms::{Budget, Goal, Mode, Norm};
 
 /// A complete cell of n images, of which those in `fooled` are fooled and all were right.
@@ -35,6 +35,7 @@ pub(crate) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> S
         verdicts: verdicts.collect(),
         indicators: Indicators::default(),
         tally: Tally::default(),
+        stages: Vec::new(),
         weights_pinned: true,
         data_pinned: true,
         cell,
@@ -415,4 +416,61 @@ fn the_clean_accuracy_is_held_against_the_published_one() {
     assert_eq!(judged(885, 1000, 451, &|s| s.cell.data.digest = "22".into()), None);
     assert_eq!(judged(885, 1000, 451, &|s| s.cell.model.weights = "22".into()), None);
     assert_eq!(judged(885, 1000, 451, &|s| s.rates = None), None);
+}
+
+#[test]
+fn what_square_alone_breaks_is_worth_a_look() {
+    let of = |attack: &str, n: usize, fooled: &[u32], gradients: f64| {
+        let mut s = summary(n, fooled, |c| set(c, attack, &[]));
+        s.rates.as_mut().unwrap().backwards = Some(gradients);
+        s
+    };
+    let relation = "Square finds no more than gradients do";
+    let white = |n| [of("apgd", n, &first(5), 100.0), of("fab", n, &[7], 100.0), of("noise", n, &[8, 9], 0.0)];
+    let with = |n: usize, fooled: &[u32]| [white(n).to_vec(), vec![of("square", n, fooled, 0.0)]].concat();
+    // what either breaks is broken by gradients; noise takes none
+    assert_eq!(verdicts(&with(100, &[0, 7]), relation), [Fine]);
+    assert_eq!(verdicts(&with(100, &[0, 7, 8]), relation), [Suspicious]);
+    // 0.2 points: two of a thousand are not more, three are
+    assert_eq!(verdicts(&with(1000, &[8, 9]), relation), [Fine]);
+    assert_eq!(verdicts(&with(1000, &[8, 9, 10]), relation), [Suspicious]);
+    assert_eq!(verdicts(&[of("square", 100, &[1], 0.0)], relation), [], "nothing to hold it against");
+    let rows = rows(&with(100, &[0, 7, 8]), &Shapes::new(), &[]);
+    let row = rows.iter().find(|r| r.relation == relation).unwrap();
+    assert_eq!((row.count, row.against_count, row.only), (3, Some(6), Some((1, 4))));
+    assert_eq!(row.against, Some(of("apgd", 100, &first(5), 100.0).id));
+    assert_eq!(row.why, "1 of 100 images fall to Square alone, and stand against apgd, fab");
+}
+
+#[test]
+fn what_stood_until_the_stage_of_square_is_worth_a_look() {
+    let of = |standing: &[(&str, u64)]| {
+        let mut s = summary(100, &first(50), |c| set(c, "autoattack", &[("version", "standard")]));
+        let stage = |(name, standing): &(&str, u64)| StageRecord {
+            name: name.to_string(),
+            standing: *standing,
+            forwards: 1,
+            backwards: 1,
+            seconds: 0.0,
+        };
+        s.stages = standing.iter().map(stage).collect();
+        s
+    };
+    let relation = "Square finds no more than gradients do";
+    assert_eq!(verdicts(&[of(&[("apgd-ce", 60), ("fab-t", 50), ("square", 50)])], relation), [Fine]);
+    assert_eq!(verdicts(&[of(&[("apgd-ce", 60), ("fab-t", 51), ("square", 50)])], relation), [Suspicious]);
+    assert_eq!(verdicts(&[of(&[("apgd-ce", 60), ("square", 50), ("apgd-t", 40)])], relation), [Suspicious]);
+    assert_eq!(verdicts(&[of(&[("apgd-ce", 60)])], relation), []);
+}
+
+#[test]
+fn autoattack_is_not_weaker_than_its_attacks() {
+    let of = |attack: &str, fooled: &[u32]| summary(100, fooled, |c| set(c, attack, &[]));
+    let relation = "AutoAttack is not weaker than its attacks";
+    let with = |part: &str, fooled: &[u32]| [of(part, fooled), of("autoattack", &first(9))];
+    for part in ["apgd", "fab", "square"] {
+        assert_eq!(verdicts(&with(part, &first(5)), relation), [Fine]);
+        assert_eq!(verdicts(&with(part, &first(60)), relation), [Violated]);
+    }
+    assert_eq!(verdicts(&with("pgd", &first(60)), relation), []);
 }

@@ -1,7 +1,9 @@
-//! Robust accuracy over eps: one panel a model (and dataset, norm, goal), one line an attack, Wilson bands.
+//! Robust accuracy over eps: one panel a model (and dataset, norm, goal), one line an attack, and the worst case over them, with
+//! Wilson bands.
 
 use crate::analysis::groups::line_key;
 use crate::analysis::groups::{grouped, panel_key};
+use crate::analysis::worst::{NAME, WorstCase, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -18,13 +20,15 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         on_axis && s.rates.as_ref().is_some_and(|r| r.n > 0 && r.labelled)
     };
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
-    let (legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
+    let (mut legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
+    let worst = worst_cases(&complete);
+    let worst_style = legend.names.len();
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
         let first = group[0];
         let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
-        let lines: Vec<Line> = grouped(&group, line_key)
+        let mut lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
             .map(|cells| Line {
                 style: legend.style(cells[0]),
@@ -33,6 +37,11 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
                 budget: None,
             })
             .collect();
+        let here = worst.iter().filter(|w| w.cells.iter().any(|s| group.iter().any(|g| g.id == s.id)));
+        let points = points_of_worst(here, axis.units);
+        if !points.is_empty() {
+            lines.push(Line { style: worst_style, form: Form::Joined, points, budget: None });
+        }
         panels.push(Panel {
             title: titles.title(first),
             unit: look.label(axis.caption),
@@ -42,8 +51,24 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             lines,
         });
     }
-    let note = "bands: 95 % Wilson intervals; dotted: guessing";
-    if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, note), look).map(Some) }
+    let mut note = "bands: 95 % Wilson intervals; dotted: guessing".to_string();
+    if !worst.is_empty() {
+        legend.names.push(look.label(NAME));
+        note += "; worst case: what stands against all attacks";
+    }
+    if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, &note), look).map(Some) }
+}
+
+/// The clean point at 0, then the worst cases by eps.
+fn points_of_worst<'a, 'r: 'a>(worst: impl Iterator<Item = &'a WorstCase<'r>>, unit: f64) -> Vec<Point> {
+    let mut points = Vec::new();
+    for w in worst {
+        points.push(Point::share(w.cells[0].cell.threat.eps.to_f64() * unit, w.robust, w.n, &w.ids()));
+        points.push(Point::share(0.0, w.right, w.n, &w.ids()));
+    }
+    points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    points.dedup_by(|a, b| a.x == b.x);
+    points
 }
 
 /// The clean point at 0, then the cells by eps.

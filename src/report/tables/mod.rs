@@ -1,6 +1,10 @@
 //! The tables of a report.
 
 pub mod cells;
+pub mod distances;
 pub mod images;
+pub mod optimality;
 pub mod readable;
 pub mod sanity;
+pub mod stages;
+pub mod worst_case;

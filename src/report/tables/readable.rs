@@ -7,6 +7,7 @@ use crate::analysis::paired::Counts;
 use crate::analysis::rounding::percent;
 use crate::analysis::strongest::strongest;
 use crate::analysis::transfers::{self, Asked};
+use crate::analysis::worst::{NAME, WorstCase, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::figure::FigureRecord;
@@ -39,9 +40,36 @@ pub fn summary(run: &Run) -> Result<Option<Pages>> {
     };
     let note = "In brackets: 95 % Wilson intervals. Fooled: of the images that were right. Passes: forward and gradient \
                 passes an attacked image. Bold: the strongest attack of its budget, where McNemar's exact test on the \
-                images says so against each other one (5 %, with Holm's correction for the table).";
+                images says so against each other one (5 %, with Holm's correction for the table). Worst case: an image \
+                stands if it stands against every attack of that budget.";
     let cells: Vec<&Summary> = run.cells.iter().collect();
-    by_cell(run, (columns, note), &cells, row, (2, |v| v.fooled))
+    let worst = worst_cases(&cells);
+    let of_group = |group: &[&Summary]| {
+        let here = worst.iter().filter(|w| w.cells.iter().any(|s| group.iter().any(|g| g.id == s.id)));
+        here.map(worst_row).collect()
+    };
+    by_cell(run, (columns, note), &cells, row, of_group, (2, |v| v.fooled))
+}
+
+/// The worst case of a budget, under the names of its attacks.
+fn worst_row<'a>(w: &WorstCase<'a>) -> Named<'a> {
+    let name = match w.attacks() {
+        names if names.len() <= MOST_NAMED => format!("{NAME} of {}", names.join(", ")),
+        names => format!("{NAME} of {} attacks", names.len()),
+    };
+    let fields = vec![share(w.robust, w.n), share(w.right - w.robust, w.right), NONE.into()];
+    Named { name: Some(name), cell: w.cells[0], row: Row { fields, bold: None } }
+}
+
+/// Attacks that the row of a worst case names; of more, it says how many.
+const MOST_NAMED: usize = 6;
+
+/// A row under the name of its attack and its budget.
+struct Named<'a> {
+    /// `None`: that of the cell.
+    name: Option<String>,
+    cell: &'a Summary,
+    row: Row,
 }
 
 /// `k` of `n` in percent with its interval.
@@ -61,7 +89,7 @@ pub fn targets(run: &Run) -> Result<Option<Pages>> {
                 brackets: 95 % Wilson intervals. Bold: the attack of its budget that reaches most targets, where McNemar's \
                 exact test on the images says so against each other one (5 %, with Holm's correction for the table).";
     let cells: Vec<&Summary> = run.cells.iter().filter(|s| s.cell.goal.is_targeted() && s.rates.is_some()).collect();
-    by_cell(run, (columns, note), &cells, row, (3, |v| v.target))
+    by_cell(run, (columns, note), &cells, row, |_| Vec::new(), (3, |v| v.target))
 }
 
 /// One row a cell and other network: what that says of the witnesses.
@@ -80,21 +108,25 @@ pub fn transfer(run: &Run) -> Result<Option<Pages>> {
         Row { fields: vec![other.model.clone(), number(other.right), number(other.target)], bold: None }
     };
     pages(run, (columns, note), &cells, |group| {
-        group.iter().flat_map(|s| asked[s.id.as_str()].iter().map(|other| (*s, row(other)))).collect()
+        let named = |s, other| Named { name: None, cell: s, row: row(other) };
+        group.iter().flat_map(|s| asked[s.id.as_str()].iter().map(|other| named(*s, other))).collect()
     })
 }
 
-/// One row a cell: its attack, its budget, and what `row` says. The field in `column`, which shows what counts, may be bold.
-fn by_cell(
+/// One row a cell: its attack, its budget, and what `row` says; below those of a group, what `more` says of it. The field in
+/// `column`, which shows what counts, may be bold.
+fn by_cell<'a>(
     run: &Run,
     (columns, note): (&'static [Column], &'static str),
-    cells: &[&Summary],
+    cells: &[&'a Summary],
     row: impl Fn(&Summary) -> Vec<String>,
+    more: impl Fn(&[&Summary]) -> Vec<Named<'a>>,
     (column, counts): (usize, Counts),
 ) -> Result<Option<Pages>> {
     pages(run, (columns, note), cells, |group| {
         let bold = strongest(group, counts).into_iter().map(|bold| bold.then_some(column));
-        group.iter().zip(bold).map(|(s, bold)| (*s, Row { fields: row(s), bold })).collect()
+        let named = |(s, bold): (&&'a Summary, _)| Named { name: None, cell: *s, row: Row { fields: row(s), bold } };
+        group.iter().zip(bold).map(named).chain(more(group)).collect()
     })
 }
 
@@ -103,7 +135,7 @@ fn pages<'a>(
     run: &Run,
     (columns, note): (&'static [Column], &'static str),
     cells: &[&'a Summary],
-    rows: impl Fn(&[&'a Summary]) -> Vec<(&'a Summary, Row)>,
+    rows: impl Fn(&[&'a Summary]) -> Vec<Named<'a>>,
 ) -> Result<Option<Pages>> {
     let general = FigureRecord::default();
     let look = Look::new("table", &general, &run.id, &run.name);
@@ -111,9 +143,9 @@ fn pages<'a>(
     let group = |cells: Vec<&'a Summary>| {
         let clean = cells.iter().find_map(|s| s.rates.as_ref().filter(|r| r.labelled));
         let clean = clean.map_or(String::new(), |r| format!(", clean accuracy {} %", share(r.clean_correct, r.n)));
-        let named = |(s, row): (&Summary, Row)| {
-            let names = [legend.names[legend.style(s)].clone(), budget(s)];
-            Row { fields: names.into_iter().chain(row.fields).collect(), ..row }
+        let named = |Named { name, cell, row }: Named| {
+            let name = name.unwrap_or_else(|| legend.names[legend.style(cell)].clone());
+            Row { fields: [name, budget(cell)].into_iter().chain(row.fields).collect(), ..row }
         };
         let title = with_target(run, cells[0], titles.title(cells[0]))?;
         Ok(Group { title: title + &clean, rows: rows(&cells).into_iter().map(named).collect() })
