@@ -1,9 +1,13 @@
 //! Attacks on a linear two-class model, where everything is known on paper: logits (w·x + b, 0), margin w·x + b for
 //! label 0. FGSM moves by exactly eps·sign(w) and succeeds iff eps > margin/‖w‖₁; the L2 step iff eps > margin/‖w‖₂.
 
+#[path = "support/made_up.rs"]
+mod made_up;
 mod support;
 
 use candle_core::{Device, Tensor};
+use foolproof::analysis::Run;
+use foolproof::analysis::optimality::{Rule, entrants, scores};
 use foolproof::attack::{self, Attack, Params, Task};
 use foolproof::data::{Batch, Subset};
 use foolproof::error::Result;
@@ -15,6 +19,7 @@ use foolproof::oracle::{Mark, Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Witnesses};
 use foolproof::rng::Streams;
+use foolproof::store::Store;
 use foolproof::terms::Budget;
 use foolproof::threat::{Norm, Threat};
 use std::sync::atomic::AtomicBool;
@@ -466,6 +471,48 @@ fn evidence_of_another_loss_than_the_cross_entropy_loses_no_success() {
         only_by_rounding += every.iter().filter(left).count();
     }
     assert!(only_by_rounding >= 5, "{only_by_rounding}: the test would not notice");
+}
+
+/// Against distances to the plane, which nothing can be nearer than, and DDN as far as it comes with few passes.
+#[test]
+fn optimality_is_measured_against_the_closed_form() {
+    let (model, subset) = toy();
+    let length: f64 = model.w.iter().map(|w| f64::from(*w) * f64::from(*w)).sum::<f64>().sqrt();
+    let minimal = Threat { norm: Norm::L2, eps: Budget::Minimal { passes: 400 } };
+    let ddn = |steps: &str| {
+        let given = [("steps", steps), ("quantise", "false")];
+        run(&model, &subset, "ddn", &given, minimal, WitnessKind::F32).0
+    };
+    let exact = |o: &Outcome| Outcome {
+        l2: Some(model.margin(&floats(subset.image(o.example))) / length),
+        note: "pass=1".into(),
+        ..o.clone()
+    };
+    let long = ddn("200");
+    let found = [("exact", long.iter().map(exact).collect()), ("long", long), ("short", ddn("10"))];
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path()).unwrap();
+    let mut cells = Vec::new();
+    for (name, outcomes) in found {
+        let mut cell = made_up::cell();
+        (cell.attack.name, cell.threat, cell.witness) = (name.into(), minimal, WitnessKind::F32);
+        let images = Witnesses::F32(vec![0.5; outcomes.len() * VALUES]);
+        store.put(&cell, &outcomes, &images, [SIDE; 2], made_up::provenance()).unwrap();
+        cells.push(cell);
+    }
+    store.put_plan(&made_up::plan("linear", &cells)).unwrap();
+    let run = Run::read(&store).unwrap();
+    for (rule, tolerance) in [(Rule::Steps, 0.01), (Rule::AttackBench, 0.01)] {
+        let pools = scores(&entrants(&run.cells), None, rule).unwrap();
+        let of = |name: &str| pools[0].iter().find(|s| s.cell.cell.attack.name == name).unwrap();
+        let score = |name: &str| of(name).optimality.unwrap();
+        println!("{rule:?}: {} {} {}", score("exact"), score("long"), score("short"));
+        assert!((score("exact") - 1.0).abs() < 1e-4, "f32 alone may be nearer");
+        assert!(score("long") > 1.0 - tolerance && score("short") < score("long") - 0.01);
+        // what the long run had by its 20th pass is no more than the short run had at its end
+        let by_then = of("long").by_passes.iter().rev().find(|(passes, _)| *passes <= 20).map_or(0.0, |(_, v)| *v);
+        assert!(by_then <= score("short") + 1e-9, "{by_then}");
+    }
 }
 
 /// Hands on what the net said of the clean images for images that moved.

@@ -38,6 +38,8 @@ const BLOCKS: &[Block] = &[
     ("formats", formats),
     ("columns", all_columns),
     ("export-columns", || columns_of(&columns::EXPORT)),
+    ("optimality-columns", || columns_of(&columns::OPTIMALITY)),
+    ("optimality-curve-columns", || columns_of(&columns::OPTIMALITY_CURVE)),
     ("first-run", first_run),
 ];
 
@@ -390,9 +392,15 @@ fn described_columns_are_those_that_are_written() {
         data = { name = "cifar10-sample", take = 3 }
         goals = ["target:next"]
         threats = [{ norm = "linf", eps = ["4/255", "8/255"] }]
-        attacks = [{ name = "pgd", steps = 2 }]
+        attacks = [{ name = "fgsm" }, { name = "pgd", steps = 2 }]
         transfer_to = ["vgg11-half-cifar10-robust"]
         explain = true
+        [[sweep]]
+        models = ["vgg11-half-cifar10"]
+        data = { name = "cifar10-sample", take = 2 }
+        goals = ["untargeted"]
+        threats = [{ norm = "l2", minimal = true, passes = 20 }]
+        attacks = [{ name = "ddn", steps = 10 }]
         [[sweep]]
         models = ["vgg11-half-cifar10"]
         data = { name = "blank-cifar10", take = 1 }
@@ -413,11 +421,13 @@ fn described_columns_are_those_that_are_written() {
         read(path).lines().next().unwrap_or_default().split(',').map(String::from).collect()
     };
     let names = |d: &Described| -> Vec<String> { d.columns.iter().map(|(name, _)| name.to_string()).collect() };
-    for described in columns::TABLES {
+    // no attack in stages is known yet (`distances_and_stages_have_tables` in `tests/report.rs` holds the columns)
+    let written_here = || columns::TABLES.iter().filter(|d| d.table != columns::STAGES.table);
+    for described in written_here() {
         assert_eq!(names(described), heading(&all.join(format!("{}.csv", described.table))), "{}", described.table);
     }
     let written = fs::read_dir(all.join("tables")).unwrap().map(|e| e.unwrap().path());
-    assert_eq!(written.filter(|p| p.extension().is_some_and(|end| end == "csv")).count(), columns::TABLES.len());
+    assert_eq!(written.filter(|p| p.extension().is_some_and(|end| end == "csv")).count(), written_here().count());
     let outcome: Vec<String> = outcome_columns().into_iter().map(|(name, _)| name).collect();
     assert_eq!(outcome, Outcome::COLUMNS);
     let export = out.path().join("export");

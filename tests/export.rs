@@ -12,7 +12,7 @@ use foolproof::digest::sha256;
 use foolproof::export::{FORMATS, Request};
 use foolproof::record::{Cell, DataRecord, Outcome, StoredCell, Witnesses};
 use foolproof::store::Store;
-use foolproof::terms::WitnessKind;
+use foolproof::terms::{Norm, WitnessKind};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,74 @@ fn robustbench_and_autoattack_get_the_worst_case_over_all_attacks() {
             let first = hold(at, &run, &Expected { model, norm, theirs, eps, cells, name });
             assert!(first.ends_with("; every attack met all images that were right"), "{first}");
         }
+    }
+}
+
+/// A made-up run of 10,000 (or so many) images, of which the last `broken` are fooled; its entry in RobustBench's form.
+fn robustbench(change: impl Fn(&mut Cell), images: usize, attacks: &[(&str, &str, usize)]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(&folder.path().join("run")).unwrap();
+    let mut cells = Vec::new();
+    for (attack, version, broken) in attacks {
+        let mut cell = made_up::cell();
+        (cell.data.name, cell.data.split, cell.data.take) = ("cifar10".into(), "test".into(), images);
+        cell.attack.name = attack.to_string();
+        cell.attack.params = [("version".to_string(), version.to_string())].into();
+        change(&mut cell);
+        let outcome = |example: usize| match example >= images - broken {
+            true => Outcome { adversarial_prediction: Some(3), success: Some(true), ..made_up::standing(example, 1) },
+            false => made_up::standing(example, 1),
+        };
+        let outcomes: Vec<Outcome> = (0..images).map(outcome).collect();
+        store.put(&cell, &outcomes, &Witnesses::U8(vec![0; 3 * images]), [1; 2], made_up::provenance()).unwrap();
+        cells.push(cell);
+    }
+    store.put_plan(&made_up::plan("aa", &cells)).unwrap();
+    let format = FORMATS.iter().find(|f| f.name == "robustbench-json").unwrap();
+    let to = folder.path().join("to");
+    let written = format.write(&Request { store: &store, to: &to, weights: true }).unwrap();
+    assert_eq!(written.files.len(), 1, "{:?}", written.notes);
+    serde_json::from_slice(&fs::read(&written.files[0]).unwrap()).unwrap()
+}
+
+#[test]
+fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_else() {
+    let standard = ("autoattack", "standard", 5_000);
+    let usual = |_: &mut Cell| ();
+    let entry = robustbench(usual, 10_000, &[standard]);
+    assert_eq!((entry["autoattack_acc"].as_str(), entry.get("external")), (Some("50.00"), None));
+    // another attack beside it breaks more: both numbers
+    let entry = robustbench(usual, 10_000, &[("pgd", "", 6_000), standard]);
+    assert_eq!((entry["autoattack_acc"].as_str(), entry["external"].as_str()), (Some("50.00"), Some("40.00")));
+    let l2 = |eps: &'static str| move |c: &mut Cell| c.threat = made_up::threat(Norm::L2, eps);
+    assert_eq!(robustbench(l2("0.5"), 10_000, &[standard])["autoattack_acc"], "50.00");
+    let cifar100 = |c: &mut Cell| c.data.name = "cifar100".into();
+    assert_eq!(robustbench(cifar100, 10_000, &[standard])["autoattack_acc"], "50.00");
+    let imagenet = |eps: &'static str| {
+        move |c: &mut Cell| {
+            (c.data.name, c.data.split) = ("imagenet-1k".into(), "validation".into());
+            c.threat = made_up::threat(Norm::Linf, eps);
+        }
+    };
+    let fewer = ("autoattack", "standard", 2_500);
+    assert_eq!(robustbench(imagenet("4/255"), 5_000, &[fewer])["autoattack_acc"], "50.00");
+
+    let train = |c: &mut Cell| c.data.split = "train".into();
+    let sample = |c: &mut Cell| c.data.name = "cifar10-sample".into();
+    let others: [(&str, serde_json::Value); 10] = [
+        ("too few images", robustbench(usual, 9_999, &[standard])),
+        ("of ImageNet's number", robustbench(usual, 5_000, &[fewer])),
+        ("another version", robustbench(usual, 10_000, &[("autoattack", "plus", 5_000)])),
+        ("another attack", robustbench(usual, 10_000, &[("apgd", "standard", 5_000)])),
+        ("another eps", robustbench(l2("1"), 10_000, &[standard])),
+        ("another norm", robustbench(|c| c.threat = made_up::threat(Norm::L1, "12"), 10_000, &[standard])),
+        ("ImageNet at CIFAR's eps", robustbench(imagenet("8/255"), 5_000, &[fewer])),
+        ("all of ImageNet", robustbench(imagenet("4/255"), 50_000, &[("autoattack", "standard", 25_000)])),
+        ("training images", robustbench(train, 10_000, &[standard])),
+        ("another dataset", robustbench(sample, 10_000, &[standard])),
+    ];
+    for (what, entry) in others {
+        assert!(entry.get("autoattack_acc").is_none() && entry["external"].is_string(), "{what}: {entry}");
     }
 }
 

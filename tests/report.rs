@@ -8,13 +8,14 @@ use foolproof::data::Source;
 use foolproof::error::Error;
 use foolproof::figure::{FigureRecord, KINDS};
 use foolproof::record::{
-    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, Transfer, Witnesses,
+    AttackRecord, Cell, DataRecord, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, StageRecord, Transfer,
+    Witnesses,
 };
-use foolproof::report;
+use foolproof::report::{self, columns};
 use foolproof::rng::Streams;
 use foolproof::store::Store;
 use foolproof::sweep::plan;
-use foolproof::terms::{Goal, Norm};
+use foolproof::terms::{Budget, Goal, Norm, Threat};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use std::fs;
@@ -366,7 +367,8 @@ fn latex_and_markdown_say_the_same() {
     assert!(tex.contains("\\textbf{net\\_0 \\& co, linf, n = 30, clean accuracy"), "{tex}");
     assert!(md.contains("### net\\_0 & co, linf, n = 30, clean accuracy"), "{md}");
     let cells = md.lines().filter(|l| l.contains("/255 |")).count();
-    assert_eq!((cells, tex.lines().filter(|l| l.contains("/255 &")).count()), (24, 24));
+    // a worst case for each of three budgets, two goals and two networks
+    assert_eq!((cells, tex.lines().filter(|l| l.contains("/255 &")).count()), (36, 36));
 }
 
 /// What `configs/sweeps/pgd.toml` asks, of more images.
@@ -514,7 +516,7 @@ fn figure_blocks_decide_width_names_and_what_is_shown() {
     assert!(!folder.path().join("figures/robust-accuracy.svg").exists(), "the block names another file");
     assert!(text(folder.path(), "figures/cost.svg").contains("width=\"180.00mm\""), "the general width");
     let points = rows(&text(folder.path(), "figures/fig-2.csv"));
-    assert_eq!(points.len(), 2 * 4, "two attacks, the clean point and three budgets");
+    assert_eq!(points.len(), 3 * 4, "two attacks and the worst case, the clean point and three budgets");
     // without the block its files go, and those of others stay
     fs::write(folder.path().join("figures/mine.svg"), "<svg/>").unwrap();
     let mut plan = store.read_plan().unwrap();
@@ -525,6 +527,202 @@ fn figure_blocks_decide_width_names_and_what_is_shown() {
     report::write(&store).unwrap();
     let there = |name: &str| folder.path().join("figures").join(name).exists();
     assert!(!there("fig-2.svg") && !there("fig-2.pdf") && there("robust-accuracy.svg") && there("mine.svg"));
+}
+
+/// Of each budget, image by image, and in no table of cells.
+#[test]
+fn the_worst_case_is_a_row_and_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = make(folder.path(), &small(), vec![]);
+    report::write(&store).unwrap();
+    let worst = rows(&text(folder.path(), "tables/worst-case.csv"));
+    assert_eq!(worst.len(), 2 * 5, "two networks, five budgets");
+    let points = rows(&text(folder.path(), "figures/robust-accuracy.csv"));
+    let md = text(folder.path(), "tables/summary.md");
+    let plan = store.read_plan().unwrap();
+    for row in &worst {
+        assert_eq!((&row[6], &row[8], &row[9]), ("fgsm pgd", "0", "30"));
+        let ids: Vec<&str> = row[7].split(' ').collect();
+        let cells: Vec<_> = ids.iter().map(|id| store.read(id).unwrap()).collect();
+        assert_eq!(cells.len(), 2);
+        assert!(cells.iter().all(|c| c.cell.model.name == row[0] && c.cell.threat.eps_text() == row[3]));
+        let stands =
+            |i: usize| cells.iter().all(|c| c.outcomes[i].is_right_before() && c.outcomes[i].success == Some(false));
+        let (robust, right) =
+            ((0..30).filter(|i| stands(*i)).count(), cells[0].outcomes.iter().filter(|o| o.is_right_before()).count());
+        assert_eq!((&row[10], &row[11]), (right.to_string().as_str(), robust.to_string().as_str()));
+        let (low, high) = foolproof::statistics::wilson(robust, 30);
+        assert_eq!((&row[14], &row[15]), (format!("{low:.6}").as_str(), format!("{high:.6}").as_str()));
+        let drawn = points.iter().find(|p| &p[1] == "worst case" && p[8] == row[7] && &p[3] != "0.000000").unwrap();
+        assert_eq!(drawn[4], format!("{:.6}", 100.0 * robust as f64 / 30.0));
+    }
+    let said: Vec<Vec<&str>> = markdown_rows(&md).into_iter().filter(|r| r[0] == "worst case of fgsm, pgd").collect();
+    assert_eq!(said.len(), worst.len());
+    assert!(text(folder.path(), "figures/robust-accuracy.svg").contains("worst case"));
+    let summary = text(folder.path(), "tables/summary.csv");
+    assert!(summary.lines().count() == 1 + plan.cells.len() && !summary.contains("worst"));
+    assert!(text(folder.path(), "report.html").contains(&format!("{} cells: {0} complete", plan.cells.len())));
+    // one attack alone
+    let folder = tempfile::tempdir().unwrap();
+    let alone = Sweep { attacks: vec![("fgsm", true, vec![])], ..small() };
+    report::write(&make(folder.path(), &alone, vec![])).unwrap();
+    assert!(!folder.path().join("tables/worst-case.csv").exists());
+    assert!(!text(folder.path(), "figures/robust-accuracy.svg").contains("worst case"));
+}
+
+/// Two attacks that look for the least L2 distance on nine images, the last of which is wrong before any attack.
+fn minimal(folder: &Path) -> Store {
+    let store = Store::create(folder).unwrap();
+    let found: [(&str, [f64; 8]); 2] = [
+        ("ddn", [0.5, 0.25, 1.0, 2.0, 0.75, 0.125, 3.0, f64::INFINITY]),
+        ("fmn", [0.25, 0.5, 1.5, f64::INFINITY, f64::INFINITY, 0.25, f64::INFINITY, f64::INFINITY]),
+    ];
+    let usual = made_up::cell();
+    let mut cells = Vec::new();
+    for (attack, distances) in found {
+        let cell = Cell {
+            data: DataRecord { take: 9, ..usual.data.clone() },
+            attack: AttackRecord { name: attack.into(), ..usual.attack.clone() },
+            threat: Threat { norm: Norm::L2, eps: Budget::Minimal { passes: 60 } },
+            ..usual.clone()
+        };
+        let outcome = |(example, distance): (usize, &f64)| {
+            let stands = made_up::standing(example, example % 2);
+            let fooled = Outcome {
+                success: Some(true),
+                l2: Some(*distance),
+                note: format!("pass={}", 10 * (example + 1)),
+                adversarial_prediction: Some(1 - example % 2),
+                ..stands.clone()
+            };
+            if distance.is_finite() { fooled } else { stands }
+        };
+        let mut outcomes: Vec<Outcome> = distances.iter().enumerate().map(outcome).collect();
+        let wrong = Outcome { clean_prediction: Some(1), adversarial_prediction: Some(1), ..made_up::standing(8, 0) };
+        outcomes.push(Outcome { forwards: 0, backwards: 0, flags: "clean-wrong".into(), ..wrong });
+        let stage = |name: &str, standing| StageRecord {
+            name: name.into(),
+            standing,
+            forwards: 100,
+            backwards: 50,
+            seconds: 1.5,
+        };
+        let stages = if attack == "fmn" { vec![stage("first", 6), stage("second", 4)] } else { vec![] };
+        let provenance = Provenance { stages, ..made_up::provenance() };
+        store.put(&cell, &outcomes, &Witnesses::U8(vec![100; 27]), [1; 2], provenance).unwrap();
+        cells.push(cell);
+    }
+    let inputs = Inputs {
+        examples: (0..9).collect(),
+        labels: (0..9).map(|i| i % 2).collect(),
+        classes: ["zero", "one"].map(String::from).into(),
+        size: [1; 2],
+        pixels: vec![100; 27],
+    };
+    store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
+    store.put_plan(&made_up::plan("minimal", &cells)).unwrap();
+    store
+}
+
+#[test]
+fn distances_and_stages_have_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = minimal(folder.path());
+    report::write(&store).unwrap();
+    let ids: Vec<String> = store.read_plan().unwrap().cells.iter().map(Cell::id).collect();
+    // sorted, of eight at places 2, 4 and 6
+    let wanted = format!(
+        "cell,model,attack,norm,n,failed,q25,q50,q75\n{},net,ddn,l2,8,1,0.500000,1.000000,3.000000\n\
+         {},net,fmn,l2,8,4,0.500000,,\n",
+        ids[0], ids[1]
+    );
+    assert_eq!(text(folder.path(), "tables/distances.csv"), wanted);
+    let wanted = format!(
+        "cell,model,attack,stage,standing,passes,seconds\n{0},net,fmn,first,6,150,1.500000\n{0},net,fmn,second,4,150,1.500000\n",
+        ids[1]
+    );
+    assert_eq!(text(folder.path(), "tables/stages.csv"), wanted);
+    // the heading is what the manual explains
+    for table in [&columns::DISTANCES, &columns::STAGES, &columns::WORST_CASE] {
+        let heading = text(folder.path(), &format!("{}.csv", table.table)).lines().next().unwrap().to_string();
+        let named: Vec<&str> = table.columns.iter().map(|(name, _)| *name).collect();
+        assert_eq!(heading, named.join(","));
+    }
+}
+
+#[test]
+fn the_security_curve_is_robust_accuracy_at_every_eps() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = minimal(folder.path());
+    report::write(&store).unwrap();
+    let points = rows(&text(folder.path(), "figures/security-curve.csv"));
+    let of = |line: &str| -> Vec<(f64, usize)> {
+        let of = points.iter().filter(|p| &p[1] == line);
+        let count = |p: &csv::StringRecord| (p[4].parse::<f64>().unwrap() / 100.0 * 9.0).round() as usize;
+        of.map(|p| (p[3].parse().unwrap(), count(p))).collect()
+    };
+    // of nine images, one wrong before
+    let ddn = [(0.0, 8), (0.125, 7), (0.25, 6), (0.5, 5), (0.75, 4), (1.0, 3), (2.0, 2), (3.0, 1)];
+    assert_eq!(of("ddn"), ddn);
+    // it goes on to where the hardest image falls, although it fooled none there
+    assert_eq!(of("fmn"), [(0.0, 8), (0.25, 6), (0.5, 5), (1.5, 4), (3.0, 4)]);
+    let worst = [(0.0, 8), (0.125, 7), (0.25, 5), (0.75, 4), (1.0, 3), (2.0, 2), (3.0, 1)];
+    assert_eq!(of("worst case"), worst);
+    let (low, high) = foolproof::statistics::wilson(7, 9);
+    let point = points.iter().find(|p| &p[1] == "ddn" && &p[3] == "0.125000").unwrap();
+    assert_eq!([&point[5], &point[6]], [format!("{:.6}", 100.0 * low), format!("{:.6}", 100.0 * high)]);
+    assert!(!folder.path().join("figures/robust-accuracy.svg").exists(), "a least distance is no budget");
+}
+
+#[test]
+fn optimality_is_printed_written_and_frozen() {
+    let folder = tempfile::tempdir().unwrap();
+    minimal(&folder.path().join("results/minimal"));
+    let sweep = Sweep { models: 1, transfers: false, ..small() };
+    make(&folder.path().join("results/fixed"), &sweep, vec![]);
+    let call = |arguments: &[&str]| {
+        let done = support::foolproof().current_dir(folder.path()).arg("optimality").args(arguments).output().unwrap();
+        let [out, err] = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (done.status.code(), out, err)
+    };
+    let (code, out, err) = call(&["minimal", "fixed", "--csv", "o.csv", "--curve", "c.csv"]);
+    assert_eq!((code, err.as_str()), (Some(0), "cells left out: 10 of fixed budgets\n"), "{out}");
+    // the least distances 0.25 0.25 1 2 0.75 0.125 3 and none: A* = 10.375, nothing found 24; ddn 10.625, fmn 14.5
+    let (ddn, fmn) = (1.0 - 0.25 / 13.625, 1.0 - 4.125 / 13.625);
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(
+        out.lines().next().unwrap(),
+        "net, made-up:test[0..9], L2, untargeted, u8 witness: 8 images, scale 3.0000"
+    );
+    assert_eq!(lines[1], ["attack", "passes", "optimality", "95", "%", "asr", "passes_mean", "improved", "global"]);
+    assert_eq!(lines[2][..3], ["ddn", "60", &format!("{ddn:.4}")]);
+    assert_eq!(lines[3][..3], ["fmn", "60", &format!("{fmn:.4}")]);
+    let written = rows(&text(folder.path(), "o.csv"));
+    let heading = text(folder.path(), "o.csv").lines().next().unwrap().to_string();
+    assert_eq!(heading, columns::OPTIMALITY.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","));
+    let fields = |k: usize| [3, 11, 12, 13, 16, 17, 18, 19].map(|column| written[k][column].to_string());
+    let six = |v: f64| format!("{v:.6}");
+    // two passes forward and one back, as made up; ddn alone is nearest at 1, 2, 3, 4, 5 and 6
+    assert_eq!(fields(0), ["ddn".into(), "8".into(), six(3.0), six(ddn), six(0.875), six(3.0), "6".into(), six(ddn)]);
+    assert_eq!(fields(1), ["fmn".into(), "8".into(), six(3.0), six(fmn), six(0.5), six(3.0), "1".into(), six(fmn)]);
+    let curve = text(folder.path(), "c.csv");
+    let heading = curve.lines().next().unwrap();
+    assert_eq!(heading, columns::OPTIMALITY_CURVE.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","));
+    // image 0 alone, at pass 10: 0.25 for 3
+    let first = format!(",net,fmn,l2,10,{:.6}\n", 1.0 - (24.0 - 2.75 - 10.375) / 13.625);
+    assert!(curve.contains(&first), "{first}{curve}");
+    assert!(curve.ends_with(&format!(",net,fmn,l2,60,{fmn:.6}\n")), "{curve}");
+
+    let (code, out, _) = call(&["minimal", "--bless", "r.jsonl"]);
+    assert!(code == Some(0) && out.starts_with("r.jsonl: 1 pools, 8 images, "), "{out}");
+    let (_, frozen, _) = call(&["minimal", "--frozen", "r.jsonl"]);
+    assert!(frozen.contains(&format!("{ddn:.4}")) && !frozen.contains("fixed"), "{frozen}");
+    let (_, other, _) = call(&["minimal", "--rule", "attackbench"]);
+    assert!(other.lines().nth(2).unwrap().contains('–'), "an image that nobody fools has no scale there: {other}");
+    let (code, _, err) = call(&["fixed"]);
+    assert!(code == Some(1) && err.contains("no complete cell looks for the least distance"), "{err}");
+    let (code, _, err) = call(&["minimal", "--frozen", "o.csv"]);
+    assert!(code == Some(1) && err.contains("o.csv:1: ") && err.contains("--bless FILE"), "{err}");
 }
 
 const SWEEP: &str = r#"name = "x"

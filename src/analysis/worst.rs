@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// What it is called in tables and figures.
 pub const NAME: &str = "worst case";
 
+/// Attacks that are named in words; of more, it is said how many.
+const MOST_NAMED: usize = 6;
+
 /// The worst case over two or more complete cells.
 pub struct WorstCase<'a> {
     /// The cells, in the order of the plan.
@@ -54,6 +57,14 @@ impl WorstCase<'_> {
         attacks(&self.cells)
     }
 
+    /// Its attacks in words: `noise, fgsm, pgd`, or how many there are.
+    pub fn over(&self) -> String {
+        match self.attacks() {
+            names if names.len() <= MOST_NAMED => names.join(", "),
+            names => format!("{} attacks", names.len()),
+        }
+    }
+
     /// Ids of the cells, with spaces between.
     pub fn ids(&self) -> String {
         self.cells.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(" ")
@@ -63,6 +74,12 @@ impl WorstCase<'_> {
     pub fn least(&self) -> Vec<Least> {
         nearest(self.cells.iter().map(|s| s.tally.least.as_slice()))
     }
+}
+
+/// The attacks of all in words, where they are the same.
+pub fn over_all(all: &[WorstCase]) -> String {
+    let first = all.first().map_or(String::new(), WorstCase::over);
+    if all.iter().all(|w| w.over() == first) { first } else { "all attacks of a budget".into() }
 }
 
 /// Names of attacks, each once.
@@ -116,13 +133,13 @@ mod tests {
     fn an_image_stands_if_it_stands_against_every_attack() {
         let names = |names: &[&str]| names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
         let cells = [cell("noise", "1", &[0]), cell("pgd", "1", &[0, 1, 2]), cell("fab", "1", &[2, 5])];
-        assert_eq!(found(&cells), [("1".into(), 6, 0, names(&["noise", "pgd", "fab"]))]);
+        assert_eq!(found(&cells), [("255/255".into(), 6, 0, names(&["noise", "pgd", "fab"]))]);
         // one attack alone needs no worst case, and budgets are apart
         assert_eq!(found(&[cell("pgd", "1", &[0]), cell("pgd", "2", &[0])]), []);
         let mut failed = cell("square", "1", &[]);
         failed.rates = None;
         let cells = [cell("pgd", "1", &[0, 1]), cell("fab", "1", &[1]), failed.clone()];
-        assert_eq!(found(&cells), [("1".into(), 8, 1, names(&["pgd", "fab"]))]);
+        assert_eq!(found(&cells), [("255/255".into(), 8, 1, names(&["pgd", "fab"]))]);
         assert_eq!(found(&[cell("pgd", "1", &[0, 1]), failed]), [], "one that is complete");
         let goal = |name: &str, goal| {
             let mut s = cell(name, "1", &[3]);

@@ -74,7 +74,8 @@ const SUMMARY: Described = Described {
     ],
 };
 
-const WORST_CASE: Described = Described {
+/// Of `worst-case.csv`.
+pub const WORST_CASE: Described = Described {
     table: "tables/worst-case",
     rows: "The answer of the sweep: one row for each budget at which two attacks or more have a complete cell. It is no cell, and \
            nothing counts it as one.",
@@ -98,7 +99,8 @@ const WORST_CASE: Described = Described {
     ],
 };
 
-const DISTANCES: Described = Described {
+/// Of `distances.csv`.
+pub const DISTANCES: Described = Described {
     table: "tables/distances",
     rows: "One row per complete cell of a minimal threat; written only if there are any.",
     columns: &[
@@ -118,7 +120,8 @@ const DISTANCES: Described = Described {
     ],
 };
 
-const STAGES: Described = Described {
+/// Of `stages.csv`.
+pub const STAGES: Described = Described {
     table: "tables/stages",
     rows: "One row per stage of an attack that runs others one after the other, each on the images that stand; written only if \
            there are any. The only table that holds a time, so two runs of one sweep may differ in it.",

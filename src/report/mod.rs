@@ -41,7 +41,7 @@ const TABLES: &[(&str, Tabled)] = &[
     ("tables/summary", cells::summary),
     ("tables/worst-case", worst_case::table),
     ("tables/distances", distances::table),
-    ("tables/stages", stages::table),
+    (TIMED, stages::table),
     ("tables/targets", cells::targets),
     ("tables/confusion", confusion::table),
     ("tables/class-max", class_max::table),
@@ -49,6 +49,9 @@ const TABLES: &[(&str, Tabled)] = &[
     ("tables/explain", explain::table),
     ("tables/sanity", sanity::table),
 ];
+
+/// The one table that says how long something took. It is not on the page, which is the same for every run of a sweep.
+const TIMED: &str = "tables/stages";
 
 /// The page to look at.
 const PAGE: &str = "report.html";
@@ -100,7 +103,9 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
         if let Some(table) = table(run)? {
             files.push((format!("{path}.parquet"), parquet::bytes(&table)?));
             files.push((format!("{path}.csv"), csv::bytes(&table)?));
-            tables.push((format!("{path}.csv"), table));
+            if *path != TIMED {
+                tables.push((format!("{path}.csv"), table));
+            }
         }
     }
     let source = readable::source(run);

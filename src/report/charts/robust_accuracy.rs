@@ -3,7 +3,7 @@
 
 use crate::analysis::groups::line_key;
 use crate::analysis::groups::{grouped, panel_key};
-use crate::analysis::worst::{NAME, WorstCase, worst_cases};
+use crate::analysis::worst::{NAME, WorstCase, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -54,7 +54,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let mut note = "bands: 95 % Wilson intervals; dotted: guessing".to_string();
     if !worst.is_empty() {
         legend.names.push(look.label(NAME));
-        note += "; worst case: what stands against all attacks";
+        note += &format!("; worst case: what stands against {}", over_all(&worst));
     }
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, &note), look).map(Some) }
 }

@@ -3,7 +3,7 @@
 
 use crate::analysis::groups::{budget_key, grouped, line_key};
 use crate::analysis::least::{Least, sorted};
-use crate::analysis::worst::{NAME, nearest, worst_cases};
+use crate::analysis::worst::{NAME, nearest, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -58,7 +58,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         "from the least distance found for each image; bands: 95 % Wilson intervals; dotted: guessing".to_string();
     if !worst.is_empty() {
         legend.names.push(look.label(NAME));
-        note += "; worst case: the nearest of all attacks";
+        note += &format!("; worst case: the nearest that {} found", over_all(&worst));
     }
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, &note), look).map(Some) }
 }

@@ -53,16 +53,10 @@ pub fn summary(run: &Run) -> Result<Option<Pages>> {
 
 /// The worst case of a budget, under the names of its attacks.
 fn worst_row<'a>(w: &WorstCase<'a>) -> Named<'a> {
-    let name = match w.attacks() {
-        names if names.len() <= MOST_NAMED => format!("{NAME} of {}", names.join(", ")),
-        names => format!("{NAME} of {} attacks", names.len()),
-    };
+    let name = format!("{NAME} of {}", w.over());
     let fields = vec![share(w.robust, w.n), share(w.right - w.robust, w.right), NONE.into()];
     Named { name: Some(name), cell: w.cells[0], row: Row { fields, bold: None } }
 }
-
-/// Attacks that the row of a worst case names; of more, it says how many.
-const MOST_NAMED: usize = 6;
 
 /// A row under the name of its attack and its budget.
 struct Named<'a> {
