@@ -6,7 +6,7 @@ use super::groups::{Key, grouped};
 use super::least::Least;
 use super::summary::Summary;
 use crate::terms::Norm;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What it is called in tables and figures.
 pub const NAME: &str = "worst case";
@@ -74,6 +74,12 @@ impl WorstCase<'_> {
     pub fn least(&self) -> Vec<Least> {
         nearest(self.cells.iter().map(|s| s.tally.least.as_slice()))
     }
+}
+
+/// Those that took a cell of this group.
+pub fn of_group<'w, 'a>(all: &'w [WorstCase<'a>], group: &[&Summary]) -> Vec<&'w WorstCase<'a>> {
+    let ids: BTreeSet<&str> = group.iter().map(|s| s.id.as_str()).collect();
+    all.iter().filter(|w| w.cells.iter().any(|s| ids.contains(s.id.as_str()))).collect()
 }
 
 /// The attacks of all in words, where they are the same.

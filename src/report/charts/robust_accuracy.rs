@@ -3,7 +3,7 @@
 
 use crate::analysis::groups::line_key;
 use crate::analysis::groups::{grouped, panel_key};
-use crate::analysis::worst::{NAME, WorstCase, over_all, worst_cases};
+use crate::analysis::worst::{NAME, WorstCase, of_group, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -37,8 +37,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
                 budget: None,
             })
             .collect();
-        let here = worst.iter().filter(|w| w.cells.iter().any(|s| group.iter().any(|g| g.id == s.id)));
-        let points = points_of_worst(here, axis.units);
+        let points = points_of_worst(of_group(&worst, &group), axis.units);
         if !points.is_empty() {
             lines.push(Line { style: worst_style, form: Form::Joined, points, budget: None });
         }
@@ -60,7 +59,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 }
 
 /// The clean point at 0, then the worst cases by eps.
-fn points_of_worst<'a, 'r: 'a>(worst: impl Iterator<Item = &'a WorstCase<'r>>, unit: f64) -> Vec<Point> {
+fn points_of_worst(worst: Vec<&WorstCase>, unit: f64) -> Vec<Point> {
     let mut points = Vec::new();
     for w in worst {
         points.push(Point::share(w.cells[0].cell.threat.eps.to_f64() * unit, w.robust, w.n, &w.ids()));

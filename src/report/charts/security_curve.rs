@@ -3,7 +3,7 @@
 
 use crate::analysis::groups::{budget_key, grouped, line_key};
 use crate::analysis::least::{Least, sorted};
-use crate::analysis::worst::{NAME, nearest, over_all, worst_cases};
+use crate::analysis::worst::{NAME, nearest, of_group, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -26,6 +26,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let (mut legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let worst = worst_cases(&complete);
     let worst_style = legend.names.len();
+    let searches = grouped(&complete, |s| s.cell.threat.eps_text()).len();
     let mut panels = Vec::new();
     for group in grouped(&complete, budget_key) {
         let first = group[0];
@@ -33,6 +34,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         // beyond the hardest image that anybody fooled nothing is to be seen
         let best = sorted(&nearest(group.iter().map(|s| s.tally.least.as_slice())));
         let Some(right) = best.iter().copied().rev().find(|d| d.is_finite()) else { continue };
+        let budget = format!(", {}", first.cell.threat.eps_text());
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
         let line = |style, least: &[Least], s: &Summary, ids: &str| {
             let n = s.rates.as_ref().map_or(0, |r| r.n);
@@ -43,10 +45,9 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let of_cell =
             |cells: Vec<&Summary>| line(legend.style(cells[0]), &cells[0].tally.least, cells[0], &cells[0].id);
         let mut lines: Vec<Line> = grouped(&group, line_key).into_iter().map(of_cell).collect();
-        let here = worst.iter().filter(|w| w.cells.iter().any(|s| group.iter().any(|g| g.id == s.id)));
-        lines.extend(here.map(|w| line(worst_style, &w.least(), first, &w.ids())));
+        lines.extend(of_group(&worst, &group).iter().map(|w| line(worst_style, &w.least(), first, &w.ids())));
         panels.push(Panel {
-            title: titles.title(first),
+            title: titles.title(first) + if searches > 1 { &budget } else { "" },
             unit: look.label(axis.caption),
             share: look.label("robust accuracy / %"),
             axis: Axis::linear(right * axis.units),

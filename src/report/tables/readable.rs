@@ -7,7 +7,7 @@ use crate::analysis::paired::Counts;
 use crate::analysis::rounding::percent;
 use crate::analysis::strongest::strongest;
 use crate::analysis::transfers::{self, Asked};
-use crate::analysis::worst::{NAME, WorstCase, worst_cases};
+use crate::analysis::worst::{NAME, WorstCase, of_group, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::figure::FigureRecord;
@@ -44,11 +44,8 @@ pub fn summary(run: &Run) -> Result<Option<Pages>> {
                 stands if it stands against every attack of that budget.";
     let cells: Vec<&Summary> = run.cells.iter().collect();
     let worst = worst_cases(&cells);
-    let of_group = |group: &[&Summary]| {
-        let here = worst.iter().filter(|w| w.cells.iter().any(|s| group.iter().any(|g| g.id == s.id)));
-        here.map(worst_row).collect()
-    };
-    by_cell(run, (columns, note), &cells, row, of_group, (2, |v| v.fooled))
+    let below = |group: &[&Summary]| of_group(&worst, group).into_iter().map(worst_row).collect();
+    by_cell(run, (columns, note), &cells, row, below, (2, |v| v.fooled))
 }
 
 /// The worst case of a budget, under the names of its attacks.
