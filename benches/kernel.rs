@@ -253,7 +253,6 @@ fn judge_and_store(criterion: &mut Criterion) {
         time_s: 0.0,
         stages: Vec::new(),
         served_by: None,
-        stages: Vec::new(),
         finished_unix_s: 0,
     };
     group.throughput(Throughput::Elements(outcomes.len() as u64));

@@ -2,7 +2,9 @@
 //! the images that still stand. The versions are those of the authors' code (fra31/auto-attack a392200).
 
 use super::apgd::{self, Choice};
+use super::fab;
 use super::search::{self, Ask, Search};
+use super::square;
 use super::{Attack, Entry, Kind, Param, STEPS, StageReport, Task};
 use crate::data::Batch;
 use crate::error::Result;
@@ -32,23 +34,36 @@ pub const ENTRY: Entry = Entry {
             default: "100",
             summary: "of every APGD and FAB (authors' code: 100; with any other number it is not the leaderboards' AutoAttack)",
         },
+        Param {
+            name: "queries",
+            kind: Kind::Count,
+            default: "5000",
+            summary: "of Square (authors' code: 5000; with any other number it is not the leaderboards' AutoAttack)",
+        },
     ],
     build: |params, threat| {
-        threat.radius()?;
-        let (version, steps) = (params.choice("version"), params.count(STEPS));
-        let is_authors = steps == AUTHORS_STEPS;
-        Ok(Box::new(AutoAttack { stages: stages(version, steps, threat.norm), is_authors }))
+        let eps = threat.radius()?.to_f64();
+        let (version, steps, queries) = (params.choice("version"), params.count(STEPS), params.count("queries"));
+        let is_authors = (steps, queries) == AUTHORS;
+        Ok(Box::new(AutoAttack { stages: stages(version, steps, queries, threat.norm, eps), is_authors }))
     },
 };
 
-/// Steps of every APGD and FAB in the authors' code.
-const AUTHORS_STEPS: usize = 100;
+/// Steps of every APGD and FAB, and queries of Square, in the authors' code.
+const AUTHORS: (usize, usize) = (100, 5000);
 
 /// Runs of the attacks that have several.
 const RESTARTS: usize = 5;
 
 /// Gradients averaged in `rand`.
 const EOT: usize = 20;
+
+/// Targets of APGD-T and FAB-T, and of APGD-T in L1.
+const TARGETS: usize = 9;
+const TARGETS_L1: usize = 5;
+
+/// Share of an image that Square's first squares cover.
+const FIRST_SHARE: f64 = 0.8;
 
 /// One of the attacks.
 struct Stage {
@@ -59,26 +74,39 @@ struct Stage {
 /// What a stage runs.
 enum Kinds {
     Apgd(apgd::Settings),
+    Fab(fab::Settings),
+    Square(square::Settings),
 }
 
 /// The stages of a version, in their order.
-fn stages(version: &str, steps: usize, norm: Norm) -> Vec<Stage> {
+fn stages(version: &str, steps: usize, queries: usize, norm: Norm, eps: f64) -> Vec<Stage> {
     let apgd = |name, loss, targets, restarts, eot, large_radii| Stage {
         name,
         attack: Kinds::Apgd(apgd::Settings { steps, loss, targets, restarts, eot, large_radii }),
     };
+    let fab = |name, targeted, restarts| Stage {
+        name,
+        attack: Kinds::Fab(fab::Settings { norm, targeted, targets: TARGETS, steps, restarts }),
+    };
+    let square =
+        || Stage { name: "square", attack: Kinds::Square(square::Settings { norm, eps, queries, p: FIRST_SHARE }) };
     let (ce, dlr) = (Objective::CrossEntropy, Objective::Dlr);
     let is_l1 = norm == Norm::L1;
     match version {
         // in L1: larger balls first, five runs, and five targets
         "standard" => vec![
             apgd("apgd-ce", ce, None, if is_l1 { RESTARTS } else { 1 }, 1, is_l1),
-            apgd("apgd-t", dlr, Some(Choice::Largest(if is_l1 { 5 } else { 9 })), 1, 1, is_l1),
+            apgd("apgd-t", dlr, Some(Choice::Largest(if is_l1 { TARGETS_L1 } else { TARGETS })), 1, 1, is_l1),
+            fab("fab-t", true, 1),
+            square(),
         ],
         "plus" => vec![
             apgd("apgd-ce", ce, None, RESTARTS, 1, false),
             apgd("apgd-dlr", dlr, None, RESTARTS, 1, false),
-            apgd("apgd-t", dlr, Some(Choice::Largest(9)), 1, 1, false),
+            fab("fab", false, RESTARTS),
+            square(),
+            apgd("apgd-t", dlr, Some(Choice::Largest(TARGETS)), 1, 1, false),
+            fab("fab-t", true, 1),
         ],
         _ => vec![apgd("apgd-ce", ce, None, 1, EOT, false), apgd("apgd-dlr", dlr, None, 1, EOT, false)],
     }
@@ -121,7 +149,9 @@ impl Attack for AutoAttack {
 
     fn caveat(&self, threat: &Threat) -> Option<String> {
         if !self.is_authors {
-            return Some("its steps are not the authors', so what it leaves is not what leaderboards report".into());
+            return Some(
+                "its steps or queries are not the authors', so what it leaves is not what leaderboards report".into(),
+            );
         }
         let random = |stage: &Stage| matches!(&stage.attack, Kinds::Apgd(settings) if settings.eot > 1);
         if self.stages.iter().any(random) {
@@ -140,12 +170,22 @@ impl Stage {
                 let image = apgd::Image::of(row, oracle, batch, task);
                 Box::new(apgd::Climb::new(*settings, image, task.threat.eps.to_f64(), self.name))
             }
+            Kinds::Fab(settings) => {
+                let within = Some(task.threat.eps.to_f64());
+                fab::begin(*settings, batch.image(row), oracle.aim(row), batch.example(row), &task.streams, within)
+            }
+            Kinds::Square(settings) => {
+                let (x, example) = (batch.image(row), batch.example(row));
+                square::begin(*settings, x, batch.size(), oracle.aim(row), example, &task.streams)
+            }
         }
     }
 
     fn cost(&self) -> u64 {
         match &self.attack {
             Kinds::Apgd(settings) => settings.cost(),
+            Kinds::Fab(settings) => settings.cost(),
+            Kinds::Square(settings) => settings.cost(),
         }
     }
 }

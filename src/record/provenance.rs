@@ -51,22 +51,6 @@ pub struct HubFile {
     pub pinned: bool,
 }
 
-/// One attack of several that a cell runs one after the other, each on the images that stand.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageRecord {
-    /// Its name.
-    pub name: String,
-    /// Images that stand after it.
-    pub standing: u64,
-    /// Forward passes that it spent on all images.
-    pub forwards: u64,
-    /// Input gradients that it spent on them.
-    pub backwards: u64,
-    /// How long it took.
-    pub seconds: f64,
-}
-
 /// Where and how a cell was computed, and the digests of its files. Nothing here is a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,9 +105,6 @@ pub struct Provenance {
     /// The cell with more iterations whose run passed here on its way: `time_s` is that of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_by: Option<CellId>,
-    /// The stages of an attack that runs others one after the other, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stages: Vec<StageRecord>,
     /// Seconds since 1970-01-01 UTC when the cell was finished.
     pub finished_unix_s: u64,
 }

@@ -160,7 +160,6 @@ impl Runner<'_> {
             time_s: began.elapsed().as_secs_f64(),
             stages: Vec::new(),
             served_by: None,
-            stages: Vec::new(),
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         }
     }

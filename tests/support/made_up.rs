@@ -92,7 +92,6 @@ pub fn provenance() -> Provenance {
         time_s: 1.0,
         stages: Vec::new(),
         served_by: None,
-        stages: Vec::new(),
         finished_unix_s: 0,
     }
 }

@@ -78,6 +78,15 @@ pub(super) struct Settings {
     pub restarts: usize,
 }
 
+impl Settings {
+    /// Gradients that a standing image costs.
+    pub fn cost(&self) -> u64 {
+        // without targets, gradients of as many classes as CIFAR-10 has besides the label
+        let planes = if self.targeted { self.targets } else { 9 };
+        (planes * self.steps * self.restarts) as u64
+    }
+}
+
 struct Fab(Settings);
 
 impl Attack for Fab {
@@ -90,9 +99,7 @@ impl Attack for Fab {
     }
 
     fn cost(&self) -> u64 {
-        // without targets, gradients of as many classes as CIFAR-10 has besides the label
-        let planes = if self.0.targeted { self.0.targets } else { 9 };
-        (planes * self.0.steps * self.0.restarts) as u64
+        self.0.cost()
     }
 
     fn seeks_nearest(&self) -> bool {

@@ -57,6 +57,13 @@ pub(super) struct Settings {
     pub p: f64,
 }
 
+impl Settings {
+    /// What a standing image costs, in gradients: a query is a pass forward, about half of one.
+    pub fn cost(&self) -> u64 {
+        self.queries.div_ceil(2) as u64
+    }
+}
+
 struct Square(Settings);
 
 impl Attack for Square {
@@ -69,8 +76,7 @@ impl Attack for Square {
     }
 
     fn cost(&self) -> u64 {
-        // a query is a pass forward, about half of a gradient step
-        self.0.queries.div_ceil(2) as u64
+        self.0.cost()
     }
 }
 
