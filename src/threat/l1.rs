@@ -54,18 +54,18 @@ pub fn project_image(x_adv: &mut [f32], x: &[f32], eps: f64) {
         return;
     }
     let mut change: Vec<f64> = x_adv.iter().zip(x).map(|(a, x)| f64::from(*a) - f64::from(*x)).collect();
-    let mut reach = eps;
-    // f32 puts back up to half a unit in the last place of each value: what that is too long is taken off beforehand
-    for _ in 0..4 {
-        project(&mut change, x, reach);
-        for ((a, x), d) in x_adv.iter_mut().zip(x).zip(&change) {
-            *a = if *d == 0.0 { *x } else { ((f64::from(*x) + d) as f32).clamp(0.0, 1.0) };
+    project(&mut change, x, eps);
+    for ((a, x), d) in x_adv.iter_mut().zip(x).zip(&change) {
+        *a = ((f64::from(*x) + d) as f32).clamp(0.0, 1.0);
+    }
+    if length(x_adv) <= eps {
+        return;
+    }
+    // to the nearest f32 some values went further than they may: these go to the next one on the side of x
+    for ((a, x), d) in x_adv.iter_mut().zip(x).zip(&change) {
+        if (f64::from(*a) - f64::from(*x)).abs() > d.abs() {
+            *a = if *d > 0.0 { a.next_down().max(*x) } else { a.next_up().min(*x) };
         }
-        let over = length(x_adv) - eps;
-        if over <= 0.0 {
-            return;
-        }
-        reach = (reach - 2.0 * over).max(0.0);
     }
 }
 
@@ -129,6 +129,9 @@ mod tests {
             let x: Vec<f32> = (0..d).map(|_| s.below(256) as f32 / 255.0).collect();
             for eps in [0.01, 1.0, 12.0] {
                 let mut x_adv: Vec<f32> = x.iter().map(|x| x + (s.normal() * 0.2) as f32).collect();
+                project_image(&mut x_adv, &x, eps);
+                // and many values that are smaller than the spacing of f32
+                x_adv.iter_mut().for_each(|v| *v += (s.normal() * 1e-7) as f32);
                 project_image(&mut x_adv, &x, eps);
                 let length: f64 = x_adv.iter().zip(&x).map(|(a, x)| (f64::from(*a) - f64::from(*x)).abs()).sum();
                 assert!(length <= eps, "{d} {eps}: {length}");
