@@ -634,22 +634,22 @@ fn minimal_attacks_find_the_least_distance() {
     for (name, given, norm, (times, more)) in cases {
         let threat = Threat { norm, eps: Budget::Minimal { passes: 1_000_000 } };
         let (outcomes, _) = run(&model, &subset, name, given, threat, WitnessKind::F32);
-        let mut most: f64 = 0.0;
+        let (mut most, mut below): (f64, f64) = (0.0, 1.0);
         for o in &outcomes {
             let least = least(norm, &model, &floats(subset.image(o.example)));
             let found = match norm {
+                _ if o.success != Some(true) => f64::INFINITY,
                 Norm::Linf => o.linf_255.unwrap() / 255.0,
                 Norm::L2 => o.l2.unwrap(),
                 Norm::L1 => o.l1.unwrap(),
                 _ => o.l0.unwrap(),
             };
-            assert_eq!(o.success, Some(true), "{name} {norm:?}: {o:?}");
-            assert!(found >= least * (1.0 - 1e-4) - 1e-6, "{name} {norm:?}: {found} below {least}");
-            most = most.max((found - more) / least);
+            (most, below) = (most.max((found - more) / least), below.min((found + 1e-6) / least));
         }
-        println!("{name} {given:?} {norm:?}: {most} times the least");
-        if most > times {
-            off.push(format!("{name} {given:?} {norm:?}: {most}"));
+        println!("{name} {given:?} {norm:?}: {below} to {most} times the least");
+        // below by the rounding of f32 alone
+        if most > times || below < 1.0 - 1e-4 {
+            off.push(format!("{name} {given:?} {norm:?}: {below} to {most}"));
         }
     }
     assert!(off.is_empty(), "{off:#?}");

@@ -35,6 +35,10 @@ pub const ENTRY: Entry = Entry {
 /// γ, first and last (the authors' code).
 const GAMMA: [f64; 2] = [0.05, 0.001];
 
+/// How much farther than where a linear margin ends the first ball reaches: a point at the very boundary may round to the wrong
+/// side, and would stay there. Not in the authors' code.
+const CROSSING: f64 = 1.0 + 1e-4;
+
 /// The last α as a share of the first (the authors' code).
 const LAST_ALPHA: f64 = 0.01;
 
@@ -72,7 +76,7 @@ impl Fmn {
             (false, Norm::L0) => (eps + 1.0).max((eps * (1.0 + gamma)).floor()),
             (true, _) => (eps * (1.0 - gamma)).min(self.best),
             (false, _) if self.is_found => eps * (1.0 + gamma),
-            (false, _) => size + to_boundary(),
+            (false, _) => (size + to_boundary()) * CROSSING,
         };
         next.min(self.longest)
     }

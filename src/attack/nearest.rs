@@ -56,9 +56,10 @@ impl Attack for Nearest {
 
     fn caveat(&self, threat: &Threat) -> Option<String> {
         match threat.eps {
-            Budget::Minimal { passes } if passes < self.passes => {
-                Some(format!("asks for up to {} passes, and {passes} are given: it may end before", self.passes))
-            }
+            Budget::Minimal { passes } if passes < self.passes => Some(format!(
+                "asks for up to {} passes, and {passes} are given: it may end before (hint: fewer `steps`, or more `passes`)",
+                self.passes
+            )),
             Budget::Within(eps) if eps.to_f64() < self.shortest => Some(format!(
                 "its steps shorten the change to {:.2} at best, so it cannot come within {eps} (hint: more `steps`)",
                 self.shortest

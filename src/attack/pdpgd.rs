@@ -88,7 +88,7 @@ impl Pdpgd {
             let moved = length(Norm::L2, &difference(&next, &change)) / length(Norm::L2, &next);
             change = next;
             // NaN where nothing is left
-            if !(moved > SETTLED) {
+            if moved <= SETTLED || moved.is_nan() {
                 break;
             }
         }
