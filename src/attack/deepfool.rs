@@ -1,5 +1,5 @@
 //! DeepFool (Moosavi-Dezfooli et al. 2016): a step to the nearest of the boundaries to other classes, as if the net were
-//! linear, until the net is fooled. SuperDeepFool (Abroshan et al. 2024) projects what DeepFool finds onto the normal of the
+//! linear, until the net is fooled. SuperDeepFool (Abdollahpoorrostam et al. 2024) projects what DeepFool finds onto the normal of the
 //! boundary there, goes on from that point, and at last bisects the way from the clean image.
 
 use super::nearest::{Nearest, Start};
@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
             name: "variant",
             kind: Kind::Choice(&["foolbox", "super"]),
             default: "foolbox",
-            summary: "one run, as foolbox has it, or SuperDeepFool: runs from better points (Abroshan et al. 2024)",
+            summary: "one run, as foolbox has it, or SuperDeepFool: runs from better points (Abdollahpoorrostam et al. 2024)",
         },
     ],
     build: |params, threat| {
@@ -46,7 +46,7 @@ const CLASSES: usize = 9;
 const OVERSHOOT: f64 = 0.02;
 const LONGER: f64 = 1e-4;
 
-/// Halvings of the way from the clean image at the end (adversarial-library; the authors' paper has them too).
+/// Halvings of the way from the clean image at the end (adversarial-library: 10; the authors' code: as many as are asked for).
 const HALVINGS: usize = 10;
 
 /// What the search is about.

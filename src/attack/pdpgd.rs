@@ -23,7 +23,7 @@ pub const ENTRY: Entry = Entry {
             name: "step_size",
             kind: Kind::Number,
             default: "0.1",
-            summary: "of Adam at first; it falls to a hundredth (Matyasko and Chau 2021: 0.1)",
+            summary: "of Adam at first; it falls to a hundredth (adversarial-library: 0.1)",
         },
     ],
     build: |params, _| {
