@@ -1,6 +1,6 @@
 //! DeepFool (Moosavi-Dezfooli et al. 2016): a step to the nearest of the boundaries to other classes, as if the net were
-//! linear, until the net is fooled. SuperDeepFool (Abdollahpoorrostam et al. 2024) projects what DeepFool finds onto the normal of the
-//! boundary there, goes on from that point, and at last bisects the way from the clean image.
+//! linear, until the net is fooled. SuperDeepFool (Abdollahpoorrostam et al. 2024) projects what DeepFool finds onto the normal
+//! of the boundary there, goes on from that point, and at last bisects the way from the clean image.
 
 use super::nearest::{Nearest, Start};
 use super::search::{Ask, Search};
@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
             name: "variant",
             kind: Kind::Choice(&["foolbox", "super"]),
             default: "foolbox",
-            summary: "one run, as foolbox has it, or SuperDeepFool: runs from better points (Abdollahpoorrostam et al. 2024)",
+            summary: "one run, as foolbox has it, or SuperDeepFool, runs from better points (Abdollahpoorrostam 2024)",
         },
     ],
     build: |params, threat| {
