@@ -502,13 +502,19 @@ fn optimality_is_measured_against_the_closed_form() {
     }
     store.put_plan(&made_up::plan("linear", &cells)).unwrap();
     let run = Run::read(&store).unwrap();
-    for (rule, tolerance) in [(Rule::Steps, 0.01), (Rule::AttackBench, 0.01)] {
+    for rule in [Rule::Steps, Rule::AttackBench] {
         let pools = scores(&entrants(&run.cells), None, rule).unwrap();
         let of = |name: &str| pools[0].iter().find(|s| s.cell.cell.attack.name == name).unwrap();
         let score = |name: &str| of(name).optimality.unwrap();
         println!("{rule:?}: {} {} {}", score("exact"), score("long"), score("short"));
         assert!((score("exact") - 1.0).abs() < 1e-4, "f32 alone may be nearer");
-        assert!(score("long") > 1.0 - tolerance && score("short") < score("long") - 0.01);
+        assert!(score("long") > 0.99);
+        if rule == Rule::AttackBench {
+            // no image is wrong before, so nothing left of an attack's least distance counts: who finds nothing near wins
+            assert!(score("short") > 1.0);
+            continue;
+        }
+        assert!(score("short") < 0.5);
         // what the long run had by its 20th pass is no more than the short run had at its end
         let by_then = of("long").by_passes.iter().rev().find(|(passes, _)| *passes <= 20).map_or(0.0, |(_, v)| *v);
         assert!(by_then <= score("short") + 1e-9, "{by_then}");

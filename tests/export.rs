@@ -10,7 +10,7 @@ mod vgg;
 
 use foolproof::digest::sha256;
 use foolproof::export::{FORMATS, Request};
-use foolproof::record::{Cell, DataRecord, Outcome, StoredCell, Witnesses};
+use foolproof::record::{Cell, DataRecord, Inputs, Outcome, StoredCell, Witnesses};
 use foolproof::store::Store;
 use foolproof::terms::{Norm, WitnessKind};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -192,6 +192,14 @@ fn robustbench(change: impl Fn(&mut Cell), images: usize, attacks: &[(&str, &str
         store.put(&cell, &outcomes, &Witnesses::U8(vec![0; 3 * images]), [1; 2], made_up::provenance()).unwrap();
         cells.push(cell);
     }
+    let inputs = Inputs {
+        examples: (0..images).collect(),
+        labels: vec![1; images],
+        classes: (0..10).map(|c| c.to_string()).collect(),
+        size: [1; 2],
+        pixels: vec![0; 3 * images],
+    };
+    store.put_inputs(&cells[0].data.digest, &inputs).unwrap();
     store.put_plan(&made_up::plan("aa", &cells)).unwrap();
     let format = FORMATS.iter().find(|f| f.name == "robustbench-json").unwrap();
     let to = folder.path().join("to");
@@ -222,9 +230,11 @@ fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_els
     let fewer = ("autoattack", "standard", 2_500);
     assert_eq!(robustbench(imagenet("4/255"), 5_000, &[fewer])["autoattack_acc"], "50.00");
 
+    let steps = |c: &mut Cell| drop(c.attack.params.insert("steps".into(), "100".into()));
+    assert_eq!(robustbench(steps, 10_000, &[standard])["autoattack_acc"], "50.00");
     let train = |c: &mut Cell| c.data.split = "train".into();
     let sample = |c: &mut Cell| c.data.name = "cifar10-sample".into();
-    let others: [(&str, serde_json::Value); 10] = [
+    let others: [(&str, serde_json::Value); 11] = [
         ("too few images", robustbench(usual, 9_999, &[standard])),
         ("of ImageNet's number", robustbench(usual, 5_000, &[fewer])),
         ("another version", robustbench(usual, 10_000, &[("autoattack", "plus", 5_000)])),
@@ -233,6 +243,10 @@ fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_els
         ("another norm", robustbench(|c| c.threat = made_up::threat(Norm::L1, "12"), 10_000, &[standard])),
         ("ImageNet at CIFAR's eps", robustbench(imagenet("8/255"), 5_000, &[fewer])),
         ("all of ImageNet", robustbench(imagenet("4/255"), 50_000, &[("autoattack", "standard", 25_000)])),
+        (
+            "fewer steps",
+            robustbench(|c| drop(c.attack.params.insert("steps".into(), "20".into())), 10_000, &[standard]),
+        ),
         ("training images", robustbench(train, 10_000, &[standard])),
         ("another dataset", robustbench(sample, 10_000, &[standard])),
     ];

@@ -113,15 +113,16 @@ pub fn at_usual_budget<'a>(budgets: &[(f64, Vec<&'a Summary>)], size: [usize; 2]
     }
 }
 
-/// Images that were right and that none of these cells fooled, of all.
+/// Images that were right and that none of these cells fooled, of all. Where the cells differ about what was right before, as those
+/// of two machines may, an image has to be right for each.
 pub fn worst_case(cells: &[&Summary]) -> (usize, usize) {
     // a run may have millions of verdicts: a sorted list is made faster than a set
-    let fooled = cells.iter().flat_map(|s| &s.verdicts).filter(|v| v.fooled);
-    let mut fooled: Vec<u32> = fooled.map(|v| v.example).collect();
-    fooled.sort_unstable();
-    fooled.dedup();
-    let rates = cells[0].rates.as_ref();
-    rates.map_or((0, 0), |r| (r.clean_correct.saturating_sub(fooled.len()), r.n))
+    let lost = cells.iter().flat_map(|s| &s.verdicts).filter(|v| !v.right || v.fooled);
+    let mut lost: Vec<u32> = lost.map(|v| v.example).collect();
+    lost.sort_unstable();
+    lost.dedup();
+    let n = cells[0].verdicts.len();
+    (n.saturating_sub(lost.len()), n)
 }
 
 /// Of the cell that fools most: how many, of those right before.

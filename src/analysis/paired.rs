@@ -9,6 +9,8 @@ pub struct Verdict {
     pub example: u32,
     /// Class predicted for the clean image; `u32::MAX` for none.
     pub clean_prediction: u32,
+    /// Right before the attack.
+    pub right: bool,
     /// Right before the attack, and fooled by it.
     pub fooled: bool,
     /// Taken for the target after the attack, whatever it was before.
@@ -26,6 +28,7 @@ impl Verdict {
         Verdict {
             example: o.example as u32,
             clean_prediction: o.clean_prediction.map_or(u32::MAX, |c| c as u32),
+            right: o.is_right_before(),
             fooled: o.success == Some(true),
             target: o.target_rank_adversarial == Some(0),
             near: o.margin_clean.is_none_or(|m| m.abs() < NEAR),

@@ -28,8 +28,8 @@ const LEADERBOARDS: [(&str, &str, Norm, &str, usize); 6] = [
     ("imagenet-folder", "all", Norm::Linf, "4/255", 5_000),
 ];
 
-/// The attack of the leaderboards, and its version.
-const AUTOATTACK: (&str, &str) = ("autoattack", "standard");
+/// The attack of the leaderboards, its version, and the steps of its attacks.
+const AUTOATTACK: (&str, &str, &str) = ("autoattack", "standard", "100");
 
 #[derive(Serialize)]
 struct Entry {
@@ -72,9 +72,11 @@ pub fn write(request: &Request) -> Result<Written> {
 
 /// Whether a cell of so many images is a leaderboard's: its attack, version, norm, eps and number of images.
 fn is_leaderboards(cell: &Cell, images: usize) -> bool {
-    let version = cell.attack.params.get("version").map(String::as_str);
+    let param = |name: &str| cell.attack.params.get(name).map(String::as_str);
     let eps = cell.threat.eps_text();
-    (cell.attack.name.as_str(), version) == (AUTOATTACK.0, Some(AUTOATTACK.1))
+    cell.attack.name == AUTOATTACK.0
+        && param("version") == Some(AUTOATTACK.1)
+        && param("steps").is_none_or(|steps| steps == AUTOATTACK.2)
         && cell.goal == Goal::Untargeted
         && !cell.mode.carries()
         && LEADERBOARDS.contains(&(&cell.data.name, &cell.data.split, cell.threat.norm, &eps, images))

@@ -38,7 +38,7 @@ const CELL: [Column; 18] = [
 const CHUNK: usize = 8;
 
 /// Columns of an outcome, in the order of `outcomes.csv`.
-const OUTCOME: [Column; 26] = [
+const OUTCOME: [Column; 28] = [
     Column::count("example"),
     Column::count("label"),
     Column::count("target"),
@@ -65,6 +65,8 @@ const OUTCOME: [Column; 26] = [
     Column::text("flags"),
     Column::text("note"),
     Column::exact("margin_midway"),
+    Column::exact("l1"),
+    Column::exact("l0"),
 ];
 
 /// `<name>.parquet`.
@@ -144,6 +146,8 @@ fn of_outcome(o: &Outcome) -> [Field<'_>; OUTCOME.len()] {
         &o.flags,
         &o.note,
         o.margin_midway,
+        o.l1,
+        o.l0,
     ]
 }
 

@@ -37,7 +37,7 @@ fn the_id_of_a_cell_never_changes() {
     assert_eq!(serde_json::from_str::<Cell>(&cell().canonical()).unwrap(), cell());
 }
 
-/// A store from before `margin_midway`, the last column, is read as it stands.
+/// A store from before `margin_midway`, `l1` and `l0`, the last columns, is read as it stands.
 #[test]
 fn older_rows_are_read() {
     let row = "1,0,,0,0,false,8,0.5,2,1,0.9,0.8,0.9,0.8,,,,,,3,0,4,3,,";
@@ -54,7 +54,7 @@ fn older_rows_are_read() {
     assert_eq!(Outcome { margin_midway: None, ..new.clone() }, old);
     let mut written = csv::Writer::from_writer(Vec::new());
     written.serialize(&new).unwrap();
-    assert!(written.into_inner().unwrap().starts_with(format!("{heading},margin_midway\n").as_bytes()));
+    assert!(written.into_inner().unwrap().starts_with(format!("{heading},margin_midway,l1,l0\n").as_bytes()));
 }
 
 #[test]

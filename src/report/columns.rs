@@ -130,9 +130,9 @@ pub const STAGES: Described = Described {
         MODEL,
         ATTACK,
         ("stage", "the attack of the stage"),
-        ("standing", "images that stand after it"),
-        ("passes", "forward and gradient passes that it spent on all images"),
-        ("seconds", "how long it took; of the machine, not of the attack"),
+        ("standing", "images that stand after it, of those that were attacked"),
+        ("passes", "forward and gradient passes spent on all images until its end, including those of the judge"),
+        ("seconds", "from the beginning of the attack to the end of the stage; of the machine, not of the attack"),
     ],
 };
 

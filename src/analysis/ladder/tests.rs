@@ -12,7 +12,7 @@ pub(crate) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> S
     change(&mut cell);
     let verdicts = (0..n as u32).map(|example| {
         let hit = fooled.contains(&example);
-        Verdict { example, fooled: hit, target: hit, clean_prediction: example % 10, near: false }
+        Verdict { example, right: true, fooled: hit, target: hit, clean_prediction: example % 10, near: false }
     });
     Summary {
         id: cell.id(),
