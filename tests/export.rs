@@ -182,7 +182,8 @@ fn robustbench(change: impl Fn(&mut Cell), images: usize, attacks: &[(&str, &str
         let mut cell = made_up::cell();
         (cell.data.name, cell.data.split, cell.data.take) = ("cifar10".into(), "test".into(), images);
         cell.attack.name = attack.to_string();
-        cell.attack.params = [("version".to_string(), version.to_string())].into();
+        let params = [("version", *version), ("steps", "100"), ("queries", "5000")];
+        cell.attack.params = params.map(|(name, value)| (name.into(), value.into())).into();
         change(&mut cell);
         let outcome = |example: usize| match example >= images - broken {
             true => Outcome { adversarial_prediction: Some(3), success: Some(true), ..made_up::standing(example, 1) },
@@ -230,11 +231,12 @@ fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_els
     let fewer = ("autoattack", "standard", 2_500);
     assert_eq!(robustbench(imagenet("4/255"), 5_000, &[fewer])["autoattack_acc"], "50.00");
 
-    let steps = |c: &mut Cell| drop(c.attack.params.insert("steps".into(), "100".into()));
-    assert_eq!(robustbench(steps, 10_000, &[standard])["autoattack_acc"], "50.00");
+    let with = |name: &'static str, value: &'static str| {
+        move |c: &mut Cell| drop(c.attack.params.insert(name.into(), value.into()))
+    };
     let train = |c: &mut Cell| c.data.split = "train".into();
     let sample = |c: &mut Cell| c.data.name = "cifar10-sample".into();
-    let others: [(&str, serde_json::Value); 11] = [
+    let others: [(&str, serde_json::Value); 12] = [
         ("too few images", robustbench(usual, 9_999, &[standard])),
         ("of ImageNet's number", robustbench(usual, 5_000, &[fewer])),
         ("another version", robustbench(usual, 10_000, &[("autoattack", "plus", 5_000)])),
@@ -243,10 +245,8 @@ fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_els
         ("another norm", robustbench(|c| c.threat = made_up::threat(Norm::L1, "12"), 10_000, &[standard])),
         ("ImageNet at CIFAR's eps", robustbench(imagenet("8/255"), 5_000, &[fewer])),
         ("all of ImageNet", robustbench(imagenet("4/255"), 50_000, &[("autoattack", "standard", 25_000)])),
-        (
-            "fewer steps",
-            robustbench(|c| drop(c.attack.params.insert("steps".into(), "20".into())), 10_000, &[standard]),
-        ),
+        ("fewer steps", robustbench(with("steps", "20"), 10_000, &[standard])),
+        ("fewer queries", robustbench(with("queries", "1000"), 10_000, &[standard])),
         ("training images", robustbench(train, 10_000, &[standard])),
         ("another dataset", robustbench(sample, 10_000, &[standard])),
     ];

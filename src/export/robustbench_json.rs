@@ -28,8 +28,11 @@ const LEADERBOARDS: [(&str, &str, Norm, &str, usize); 6] = [
     ("imagenet-folder", "all", Norm::Linf, "4/255", 5_000),
 ];
 
-/// The attack of the leaderboards, its version, and the steps of its attacks.
-const AUTOATTACK: (&str, &str, &str) = ("autoattack", "standard", "100");
+/// The attack of the leaderboards.
+const AUTOATTACK: &str = "autoattack";
+
+/// Its parameters there: with others it is another attack.
+const AS_THERE: [(&str, &str); 3] = [("version", "standard"), ("steps", "100"), ("queries", "5000")];
 
 #[derive(Serialize)]
 struct Entry {
@@ -74,9 +77,8 @@ pub fn write(request: &Request) -> Result<Written> {
 fn is_leaderboards(cell: &Cell, images: usize) -> bool {
     let param = |name: &str| cell.attack.params.get(name).map(String::as_str);
     let eps = cell.threat.eps_text();
-    cell.attack.name == AUTOATTACK.0
-        && param("version") == Some(AUTOATTACK.1)
-        && param("steps").is_none_or(|steps| steps == AUTOATTACK.2)
+    cell.attack.name == AUTOATTACK
+        && AS_THERE.iter().all(|(name, there)| param(name) == Some(there))
         && cell.goal == Goal::Untargeted
         && !cell.mode.carries()
         && LEADERBOARDS.contains(&(&cell.data.name, &cell.data.split, cell.threat.norm, &eps, images))
