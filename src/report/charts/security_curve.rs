@@ -33,7 +33,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
         // beyond the hardest image that anybody fooled nothing is to be seen
         let best = sorted(&nearest(group.iter().map(|s| s.tally.least.as_slice())));
-        let Some(right) = best.iter().copied().rev().find(|d| d.is_finite()) else { continue };
+        let Some(right) = best.iter().copied().rfind(|d| d.is_finite()) else { continue };
         let budget = format!(", {}", first.cell.threat.eps_text());
         let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
         let line = |style, least: &[Least], s: &Summary, ids: &str| {
