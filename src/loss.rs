@@ -168,7 +168,8 @@ pub fn margin_slope(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
 /// sorted logits; with a target, (z_t − z_y) / (z₁ − (z₃ + z₄)/2). No logits multiplied by a number change it. And its gradient.
 ///
 /// The authors add 1e-12 to the divisor. Here nothing is added, so no floor is under the size of logits; where the divisor is 0
-/// it is taken for 1, which leaves the slope of the numerator.
+/// it is taken for 1, which leaves the slope of the numerator. That is also taken where the label is third: there the ratio is
+/// 1 whatever the logits, and theirs has no slope.
 ///
 /// # Panics
 /// With fewer than 3 classes, or 4 with a target ([`Objective::among`]).
@@ -192,7 +193,10 @@ pub fn dlr(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
     slope.fill(broken(logits));
     slope[up] += (1.0 / by) as f32;
     slope[down] -= (1.0 / by) as f32;
-    divisor.iter().for_each(|(class, weight)| slope[*class] -= (weight * value / by) as f32);
+    let is_constant = aim.target.is_none() && down == top[2];
+    for (class, weight) in divisor.iter().filter(|_| !is_constant) {
+        slope[*class] -= (weight * value / by) as f32;
+    }
     value
 }
 
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn the_slope_of_every_objective_is_that_of_its_value() {
         // the label on top and not, the target behind and before it, and both far down
-        for z in [[1.5f32, -0.3, 0.8, 2.0, -1.0], [1.5, 3.3, 0.8, 2.0, -1.0], [1.5, -0.3, 0.8, -2.0, -1.0]] {
+        for z in [[1.5f32, -0.3, 0.8, 2.0, -1.0], [1.5, 3.3, 0.8, 2.0, -1.0], [1.5, -0.3, 0.8, -2.0, 0.1]] {
             let aims =
                 [Aim { label: 1, target: None }, Aim { label: 1, target: Some(3) }, Aim { label: 3, target: Some(3) }];
             for (aim, objective) in aims.iter().flat_map(|aim| OBJECTIVES.map(|o| (aim, o))) {
@@ -366,7 +370,10 @@ mod tests {
         assert_eq!(dlr(&Aim { label: 0, target: Some(2) }, &z, &mut g), -0.4);
         // without a label, toward class 2 against the best other, which is 0
         assert_eq!(dlr(&Aim { label: 2, target: Some(2) }, &z, &mut g), -0.4);
-        // all equal: nothing to divide by, and a slope all the same
+        // the label is third: always 1, and a slope all the same
+        assert_eq!(dlr(&Aim { label: 3, target: None }, &[4.0, 1.0, 3.0, 2.0], &mut g), 1.0);
+        assert_eq!(g, [0.5, 0.0, 0.0, -0.5]);
+        // all equal: nothing to divide by
         assert_eq!(dlr(&Aim { label: 1, target: None }, &[2.0; 4], &mut g), 0.0);
         assert_eq!(g, [1.0, -1.0, 0.0, 0.0]);
     }
