@@ -85,10 +85,6 @@ impl Attack for Spgd {
     fn iterations(&self) -> Option<usize> {
         Some(self.0.steps)
     }
-
-    fn serves_fewer(&self) -> bool {
-        true
-    }
 }
 
 /// The search of one image.
