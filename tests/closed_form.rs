@@ -612,6 +612,9 @@ fn least(norm: Norm, model: &Linear, x: &[f32]) -> f64 {
     }
 }
 
+/// A search for the least radius.
+const BISECT: [(&str, &str); 2] = [("search", "double-bisect"), ("steps", "30")];
+
 /// How far an attack may be off: so many times the least distance, and so much more.
 type Slack = (f64, f64);
 
@@ -621,7 +624,7 @@ fn minimal_attacks_find_the_least_distance() {
     // DeepFool goes to the boundary and 1e-4 on, and 2 % of all that again; the fewest components are no sum that can be followed;
     // PDPGD comes no nearer in adversarial-library either (8, 3, 5 % and three times in a model of this kind)
     let (near, overshoot, fewest) = ((1.01, 1e-4), (1.02 * 1.001, 1.1e-4), (2.0, 1.0));
-    let cases: [(&str, &[(&str, &str)], Norm, Slack); 14] = [
+    let cases: [(&str, &[(&str, &str)], Norm, Slack); 17] = [
         ("ddn", &[("steps", "300"), ("quantise", "false")], Norm::L2, near),
         ("fmn", &[("steps", "300")], Norm::Linf, near),
         ("fmn", &[("steps", "300")], Norm::L2, near),
@@ -636,6 +639,10 @@ fn minimal_attacks_find_the_least_distance() {
         ("pdpgd", &[], Norm::L2, (1.05, 1e-4)),
         ("pdpgd", &[], Norm::L1, (1.08, 1e-3)),
         ("pdpgd", &[], Norm::L0, (3.5, 1.0)),
+        // ten searches, from radii of 1/255, 1 and 10: the last interval is that over 512, or a hundredth of the distance
+        ("apgd", &BISECT, Norm::Linf, (1.02, 1.0 / 255.0 / 400.0)),
+        ("apgd", &BISECT, Norm::L2, (1.02, 1.0 / 400.0)),
+        ("apgd", &BISECT, Norm::L1, (1.02, 10.0 / 400.0)),
     ];
     let mut off = Vec::new();
     for (name, given, norm, (times, more)) in cases {
@@ -660,6 +667,48 @@ fn minimal_attacks_find_the_least_distance() {
         }
     }
     assert!(off.is_empty(), "{off:#?}");
+}
+
+#[test]
+fn apgd_succeeds_where_the_ball_reaches_the_plane() {
+    let (model, subset) = toy();
+    for (norm, eps) in [(Norm::Linf, "8/255"), (Norm::L2, "0.5"), (Norm::L1, "0.8")] {
+        for given in
+            [&[("loss", "ce")][..], &[("loss", "dlr")], &[("loss", "targeted")], &[("loss", "ce"), ("eot", "2")]]
+        {
+            let within = threat(norm, eps);
+            let (outcomes, _) = run(&model, &subset, "apgd", given, within, WitnessKind::F32);
+            let (reach, mut both) = (within.eps.to_f64(), [0; 2]);
+            for o in &outcomes {
+                let least = least(norm, &model, &floats(subset.image(o.example)));
+                // two classes are too few for the difference of logits ratio
+                let margin = given[0].1 != "ce" && o.step > 0;
+                assert_eq!(o.note.contains("loss=margin"), margin, "{given:?}: {o:?}");
+                if least < 0.99 * reach || least > reach {
+                    assert_eq!(o.success, Some(least < reach), "{norm:?} {given:?}: {least} of {reach}: {o:?}");
+                    both[usize::from(least < reach)] += 1;
+                }
+            }
+            assert!(both[0] >= 5 && both[1] >= 5, "{norm:?}: both answers occur: {both:?}");
+        }
+    }
+}
+
+#[test]
+fn autoattack_says_which_stage_broke_an_image() {
+    let (model, subset) = toy();
+    let within = threat(Norm::Linf, "8/255");
+    let short = [("steps", "20"), ("queries", "50")];
+    let (outcomes, _) = run(&model, &subset, "autoattack", &short, within, WitnessKind::U8);
+    let (apgd, _) = run(&model, &subset, "apgd", &[("steps", "20")], within, WitnessKind::U8);
+    for (o, alone) in outcomes.iter().zip(&apgd) {
+        // on a linear model the first stage does what can be done
+        assert_eq!(o.success, alone.success, "{o:?}");
+        match o.success {
+            Some(true) => assert!(o.note.starts_with("stage=apgd-ce"), "{o:?}"),
+            _ => assert!(o.forwards > 20 + 20 + 40 + 50, "all four stages ran: {o:?}"),
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The least radius at which a search succeeds: doubled until it does, then the interval halved (AttackBench's way to rank
 //! attacks of a fixed radius by distance).
 
-use super::{Climb, Image, Settings};
+use super::climb::{Climb, Image, Settings};
 use crate::attack::search::{Ask, Search};
 use crate::attack::vector::{difference, length, longest};
 use crate::oracle::Place;
