@@ -34,7 +34,7 @@ fn the_main_sweep_has_forty_cells_in_a_fixed_order() {
     let first = &plan.cells[0].cell;
     assert_eq!((first.attack.name.as_str(), first.threat.eps_text().as_str()), ("noise", "1/255"));
     let last = &plan.cells[39].cell;
-    assert_eq!(last.params(), "random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40");
+    assert_eq!(last.params(), "loss=ce;random_start=true;restarts=2;step_size=2.5*eps/steps;steps=40");
     assert_eq!(last.model.name, "vgg11-half-cifar10-robust");
 }
 

@@ -27,6 +27,7 @@ type Block = (&'static str, fn() -> String);
 
 const BLOCKS: &[Block] = &[
     ("attacks-by-norm", attacks_by_norm),
+    ("attacks-of-norms", attacks_of_norms),
     ("attacks", attacks),
     ("verbs", verbs),
     ("options", options),
@@ -165,6 +166,15 @@ fn attacks_by_norm() -> String {
         row
     };
     table(&heading, ATTACKS.iter().map(row))
+}
+
+/// The names alone.
+fn attacks_of_norms() -> String {
+    let row = |norm: Norm| {
+        let of = ATTACKS.iter().filter(|a| a.norms.contains(&norm)).map(|a| a.name);
+        vec![code(norm.name()), codes(of)]
+    };
+    table(&["norm", "attacks"], Norm::all().map(row))
 }
 
 fn attacks() -> String {

@@ -392,7 +392,7 @@ fn registries_are_printed_as_tables() {
     assert!(ok(at, &["models"]).contains("vgg11-half-cifar10-robust,vgg11_bn,0.5,32,10,26975e1c"));
     assert!(ok(at, &["datasets"]).contains("cifar10-sample,test,32,10,"));
     let attacks = ok(at, &["attacks"]);
-    assert!(attacks.contains("pgd,linf l2,step_size,2.5*eps/steps,"), "{attacks}");
+    assert!(attacks.contains("pgd,linf l2 l1,step_size,2.5*eps/steps,"), "{attacks}");
     assert!(ok(at, &["completions", "bash"]).contains("_foolproof()"));
 }
 
