@@ -95,24 +95,29 @@ class Row:
         return f"{self.table} {SHORT.get(self.theirs.library, self.theirs.library)} {self.net} {self.norm}"
 
 
-# What lies behind the differences. A row names one; the page lists those that it names.
+# What lies behind the differences: a title, and one sentence or two. Rows name them, and the page lists those that it needs.
 CAUSES = {
-    "last": "The library returns its last iterate, fooled or not; here any iterate counts, and the first that is fooled is kept.",
-    "unseen": "The library keeps any iterate that it looked at, but never looks at the one that its last step leads to.",
-    "f32": "Where the network is sure, the cross-entropy of f32 logits is 0 and the label's share of the gradient rounds to 0. Ours "
-           "is computed from the log-odds, which do not round.",
-    "steps": "Another number of steps, or another step, by default.",
-    "start": "Random starts: each side draws its own. Both vary with the seed, and so alike.",
-    "ten": "torchattacks runs APGD, APGD-T and FAB for 10 steps by default, and its AutoAttack does not pass the authors' 100.",
-    "round": "The iterates are rounded to 8 bits by default on one side.",
-    "signs": "foolbox adds up the signs of gradients, where Dong et al. (2018) add up gradients over their size.",
-    "ahead": "torchattacks has the copies at several scales only together with Nesterov's look ahead.",
-    "diverse": "torchattacks' TI-FGSM also resizes and pads the images at random.",
-    "overshoot": "Three attacks are called DeepFool: foolbox (and ours, by default) adds up the steps and lengthens their sum by 2 %; "
-                 "adversarial-library and torchattacks lengthen every step and go on from the clipped image; ART lengthens the end "
-                 "alone, by 1e-6 of it, and torchattacks and ART step to the boundary itself, without 1e-4 of a pixel beyond.",
-    "zero": "torchattacks multiplies the logits with a mask before it takes the largest, so that a 0 takes part: the other logits "
-            "count as at least 0, and the label's, too. And it ends for all images once their summed cost has risen.",
+    "last": ("last iterate", "The library returns its last iterate, fooled or not. Here any iterate counts: the first that is fooled is kept."),
+    "unseen": ("the last iterate is not looked at", "The library keeps any iterate that it looked at, but never looks at the one that its "
+               "last step leads to."),
+    "f32": ("rounding of the loss", "Where the network is sure, the label's probability rounds to 1 in f32 and the gradient of the "
+            "cross-entropy loses the label's share, or becomes 0. Ours is computed from the log-odds, which do not round."),
+    "steps": ("other steps by default", "Another number of steps or queries, or steps of another length, by default."),
+    "start": ("random start", "Each side draws its own random numbers. Both vary with the seed, and alike."),
+    "ten": ("10 steps for 100", "torchattacks runs APGD, APGD-T and FAB for 10 steps by default, and its AutoAttack does not pass the "
+            "authors' 100."),
+    "schedule": ("Square's schedule", "torchattacks shrinks Square's windows by the share of the queries that are spent, as the paper, "
+                 "AutoAttack by their number."),
+    "set": ("another set of attacks", "ART's AutoAttack is APGD on cross-entropy and on DLR, five starts each, then DeepFool and Square."),
+    "round": ("8 bits", "One side rounds the iterates to 8 bits by default, the other does not."),
+    "signs": ("signs of gradients", "foolbox adds up the signs of gradients, where Dong et al. (2018) add up gradients over their size."),
+    "ahead": ("look ahead", "torchattacks has the copies at several scales only together with Nesterov's look ahead."),
+    "diverse": ("resized images", "torchattacks' TI-FGSM also resizes and pads the images at random."),
+    "overshoot": ("several DeepFools", "foolbox (and ours, by default) adds up the steps and lengthens their sum by 2 %; adversarial-library "
+                  "and torchattacks lengthen every step and go on from the clipped image; ART lengthens the end alone, by 1e-6 of it; "
+                  "and torchattacks and ART step to the boundary itself, without 1e-4 beyond it."),
+    "zero": ("a margin that is none", "torchattacks multiplies the logits with a mask before it takes the largest, so that a 0 takes part: "
+             "other logits count as at least 0, and so does the label's. And it ends for all images once their summed cost has risen."),
 }
 
 
@@ -288,6 +293,22 @@ def auto_rows(net: str, budgets: dict[str, str]) -> Iterator[Row]:
                   meets={**fab, "steps": 10}, text="ours with `steps = 10`")
         authors = Theirs("auto-attack", "SquareAttack", {"norm": title[norm], "eps": eps, "n_queries": 5000, "resc_schedule": False})
         yield row("square", norm, "same = default: 5,000 queries", authors, {"name": "square"}, "start", long=True)
+    for norm in ("linf", "l2"):
+        eps = float(Fraction(budgets[norm]))
+        square = {"norm": title[norm], "eps": eps, "n_queries": 1000}
+        ours = {"name": "square", "queries": 1000}
+        yield row("square", norm, "1,000 queries, else defaults", Theirs("torchattacks", "Square", square), ours, "schedule",
+                  meets=Theirs("torchattacks", "Square", {**square, "resc_schedule": False}), text="theirs with `resc_schedule=False`",
+                  seeds=3)
+        art = Theirs("adversarial-robustness-toolbox", "SquareAttack", {"norm": "inf" if norm == "linf" else 2, "eps": eps})
+        yield row("square", norm, "defaults: theirs 100 queries, ours 5,000", art, {"name": "square"}, "steps",
+                  meets={"name": "square", "queries": 100}, text="ours with `queries = 100`", seeds=3)
+        art = Theirs("adversarial-robustness-toolbox", "AutoAttack", {"norm": "inf" if norm == "linf" else 2, "eps": eps})
+        yield row("autoattack", norm, "defaults", art, {"name": "autoattack"}, "set", long=True)
+    pixel = {"name": "one-pixel", "variant": "best1bin"}
+    yield Row("one-pixel", net, "pixels", "1", "defaults: theirs 10 candidates, 10 generations; ours 400 and 100 (`best1bin`)",
+              Theirs("torchattacks", "OnePixel"), pixel, "steps", meets={**pixel, "population": 10, "generations": 10},
+              text="ours with `population = 10, generations = 10`", seeds=3, long=True)
     for norm in ("linf", "l2", "l1"):
         eps = float(Fraction(budgets[norm]))
         authors = Theirs("auto-attack", "AutoAttack", {"norm": title[norm], "eps": eps, "version": "standard"})
@@ -469,7 +490,8 @@ class Bench:
         wrong = self.net(x_adv).argmax(1).ne(self.y)
         delta = (x_adv.double() - self.x.double()).flatten(1)
         lengths = {"linf": delta.abs().amax(1), "l2": delta.norm(dim=1), "l1": delta.abs().sum(1),
-                   "l0": (delta.abs() > 1e-6).sum(1).double()}
+                   "l0": (delta.abs() > 1e-6).sum(1).double(),
+                   "pixels": (delta.abs().view(len(delta), 3, -1).amax(1) > 1e-6).sum(1).double()}
         length = lengths[norm]
         inside = torch.ones_like(wrong) if eps is None else length <= float(Fraction(eps)) + 1e-6 * max(1.0, float(Fraction(eps)))
         fooled = wrong & inside
@@ -610,8 +632,6 @@ def authors(name: str, params: dict[str, Any], net: Any, x: Any, y: Any, seed: i
         return whole.run_standard_evaluation(x, y, bs=len(x))
     made = {"APGDAttack": autopgd_base, "APGDAttack_targeted": autopgd_base, "FABAttack_PT": fab_pt, "SquareAttack": square}
     one = getattr(made[name], name)(net, device="cpu", seed=seed, **params)
-    if name == "FABAttack_PT":
-        one.target_class = None
     return one.perturb(x, y)
 
 
@@ -626,7 +646,7 @@ def toml(value: Any) -> str:
 
 def run_ours(program: Path, data: Path, ours: dict[str, Any], net: str, norm: str, eps: str | None, seed: int) -> dict[str, Any]:
     """By image that is right before: whether it is fooled, and how far it was moved."""
-    threat = {"norm": norm, "minimal": True, "passes": 1_000_000} if eps is None else {"norm": norm, "eps": [eps]}
+    threat = {"norm": norm, "minimal": True, "passes": 1_000_000} if eps is None else {"norm": norm, "count" if norm == "pixels" else "eps": [int(eps) if norm == "pixels" else eps]}
     model = str(sure()[1]) if net == SURE else net
     sweep = "\n".join([
         'name = "cell"', f"seed = {seed}", "[[sweep]]", f"models = [{toml(model)}]", f'data = {{ name = "cifar10", take = {IMAGES} }}',
@@ -646,7 +666,7 @@ def run_ours(program: Path, data: Path, ours: dict[str, Any], net: str, norm: st
             if line["clean_prediction"] == line["label"]:
                 found["ids"].append(int(line["example"]))
                 found["fooled"].append(line["success"] == "true")
-                found["distance"].append(float(line["linf_255"]) / 255 if norm == "linf" else float(line[norm]))
+                found["distance"].append(float(line["linf_255"]) / 255 if norm == "linf" else float(line.get(norm) or 0))
     return found
 
 
@@ -806,24 +826,27 @@ def line(row: Row, kept: Kept, wanted: bool) -> Line:
     return got
 
 
-def conclusion(got: Line) -> str:
-    """Why the two sides differ and what shows it, or that they do not."""
+def conclusion(got: Line) -> tuple[str, str]:
+    """Why the two sides differ, and what shows it."""
     row = got.row
     if not got.theirs or not got.ours:
-        return got.state
+        return got.state, ""
     if got.agrees():
-        return "the same images" if row.eps is not None else f"the same distances within {NEAR:.0%}"
-    cause = f"[{row.cause}](#{row.cause})" if row.cause else "not explained yet"
+        return "none", ""
+    cause = f"[{CAUSES[row.cause][0]}](#{row.cause})" if row.cause else "not explained"
     if got.third:
-        left = len(differing(row, got.ours[0] if row.meets_ours() else got.theirs[0], got.third[0]))
-        verdict = "" if got.meets() else " (the rest is not explained)"
-        return f"{cause}; {row.text}: {shown(row, got.third)}, {left} differ{verdict}"
-    if row.meets is None and got.alike(got.theirs, got.ours):
-        return f"{cause}"
-    return f"{cause}; not shown" if row.cause else cause
+        other = got.ours if row.meets_ours() else got.theirs
+        left = len(differing(row, other[0], got.third[0]))
+        rest = "" if got.meets() else ", not explained"
+        return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{rest}"
+    if row.cause == "start":
+        if row.seeds == 1:
+            return cause, "nothing yet: one seed was run"
+        return cause, "the seeds" if got.alike(got.theirs, got.ours) else "nothing yet: the seeds are apart"
+    return cause, got.state or "nothing yet"
 
 
-HEAD = ["network", "norm", "library", "setting", "theirs", "ours", "differ", "cause"]
+HEAD = ["network", "norm", "library", "setting", "theirs", "ours", "differ", "cause", "shown by"]
 NAMES = {"vgg11-half-cifar10-robust": "robust", "vgg11-half-cifar10": "standard", SURE: "standard, logits × 16"}
 BEGINNING = """# Why two libraries disagree
 
@@ -842,8 +865,9 @@ another library in both, and says where a difference comes from. `scripts/confor
 several seeds. `differ` counts the images that only one side fools (with the first seed), or whose distances are more than {near} apart, and names
 them where they are few. `same` in `setting` means the same parameters on both sides; `defaults` means that each side has its own.
 
-Every cause is shown: the last column gives a third number, from a parameter of ours or a change of theirs, with which the two meet. Where
-they do not meet, it says so.
+A cause is shown by a third number, in the last column: from a parameter of ours, or from a change of theirs that takes the cause away; with it
+the two sides meet, and if they do not, the row says so. Of attacks that draw random numbers, the ranges of {seeds} seeds
+have to overlap, or to lie one image apart.
 """
 
 
@@ -851,13 +875,15 @@ def page(lines: list[Line], benches: dict[str, int]) -> str:
     budgets = "; ".join(f"{NAMES[net]}: " + ", ".join(f"{norm} {eps}" for norm, eps in of.items()) for net, of in NETS.items())
     versions = ", ".join(f"{name} {VERSIONS[name]}" for name in VERSIONS)
     right = ", ".join(f"{count} ({NAMES[net]})" for net, count in benches.items()) or "not known yet"
-    text = [BEGINNING.format(last=IMAGES - 1, right=right, budgets=budgets, versions=versions, near=f"{NEAR:.0%}")]
+    text = [BEGINNING.format(last=IMAGES - 1, right=right, budgets=budgets, versions=versions, near=f"{NEAR:.0%}",
+                             seeds=len(SEEDS))]
     named = {got.row.cause for got in lines if got.theirs and got.ours and not got.agrees() and got.row.cause}
     text.append("## Causes\n")
     for cause in [c for c in CAUSES if c in named]:
         showing = [got for got in lines if got.row.cause == cause and got.theirs and got.ours and not got.agrees()]
         met = sum(got.meets() or (got.row.meets is None and got.alike(got.theirs, got.ours)) for got in showing)
-        text.append(f"- <a id=\"{cause}\"></a>**{cause}** ({len(showing)} rows, {met} of them meet). {CAUSES[cause]}")
+        title, words = CAUSES[cause]
+        text.append(f"- <a id=\"{cause}\"></a>**{title}** ({len(showing)} rows; in {met} the two meet without it). {words}")
     text.append("")
     for table in dict.fromkeys(got.row.table for got in lines):
         text += [f"## {table}\n", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
@@ -866,7 +892,7 @@ def page(lines: list[Line], benches: dict[str, int]) -> str:
             library = f"{SHORT.get(row.theirs.library, row.theirs.library)} `{row.theirs.name}`"
             has = bool(got.theirs and got.ours)
             cells = [NAMES[row.net], row.norm, library, row.setting, shown(row, got.theirs), shown(row, got.ours),
-                     differ_text(row, got.theirs, got.ours) if has else "", conclusion(got)]
+                     differ_text(row, got.theirs, got.ours) if has else "", *conclusion(got)]
             text.append("| " + " | ".join(cells) + " |")
         text.append("")
     return "\n".join(text)
@@ -899,7 +925,7 @@ def main() -> int:
         wanted = bool(re.search(options.only, row.title())) and (options.long or not row.long) and not options.render
         got = line(row, kept, wanted)
         if wanted:
-            print(f"{row.title()} | {row.setting} | {shown(row, got.theirs)} | {shown(row, got.ours)} | {conclusion(got)}", flush=True)
+            print(f"{row.title()} | {row.setting} | {shown(row, got.theirs)} | {shown(row, got.ours)} | {' | '.join(conclusion(got))}", flush=True)
         if got.theirs:
             right[row.net] = len(got.theirs[0]["ids"])
         lines.append(got)
