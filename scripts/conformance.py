@@ -960,7 +960,7 @@ were not run.
 
 def page(lines: list[Line], benches: dict[str, int]) -> str:
     budgets = "; ".join(f"{NAMES[net]}: " + ", ".join(f"{norm} {eps}" for norm, eps in of.items()) for net, of in NETS.items())
-    versions = ", ".join(f"{name} {VERSIONS[name]}" for name in VERSIONS)
+    versions = ", ".join([PACKAGES[0].replace("==", " "), *(f"{name} {VERSIONS[name]}" for name in VERSIONS)])
     right = ", ".join(f"{count} ({NAMES[net]})" for net, count in benches.items()) or "not known yet"
     text = [BEGINNING.format(last=IMAGES - 1, right=right, budgets=budgets, versions=versions, near=f"{NEAR:.0%}",
                              seeds=len(SEEDS))]
