@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs each attack that we share with other libraries in both, and writes docs/conformance.md: who finds what, and why.
 
-    scripts/conformance.py [--only TEXT] [--long] [--render] [--data FOLDER] [--autoattack FOLDER] [--python PATH]
+    scripts/conformance.py [--only TEXT] [--long] [--ours] [--render] [--data FOLDER] [--autoattack FOLDER] [--python PATH]
 
 Networks are the two that are embedded, images CIFAR-10's test images 0 to 99, taken from FOOLPROOF_DATA or --data. Each row
 of the page compares one attack of one library with ours in float witnesses: with the same parameters, and with each side's
 defaults. Where the two differ, a third number shows the cause: a parameter of ours, or a patch of theirs, with which they meet.
 What the libraries find is kept below target/conformance/ by version and parameters, so a second run computes only what is
-missing; `--render` computes nothing and writes the page from what is kept. `--only` takes rows whose `attack library network
+missing; `--render` computes nothing and writes the page from what is kept, `--ours` runs ours alone, after a change of the program. `--only` takes rows whose `attack library network
 norm` contains the text; `--long` adds those that take minutes. The libraries are installed into a virtual environment below
 target/, or `--python` names one that has them. The authors' AutoAttack is on no package index: `--autoattack` names a checkout
 of fra31/auto-attack; without it, its rows say that they were not run.
@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -708,15 +709,20 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def run_ours(command: list[str], data: Path, ours: dict[str, Any], net: str, norm: str, eps: str | None, seed: int) -> dict[str, Any]:
+def run_ours(command: list[str], fresh: bool, data: Path, ours: dict[str, Any], net: str, norm: str, eps: str | None,
+             seed: int) -> dict[str, Any]:
     """By image that is right before: whether it is fooled, and how far it was moved."""
-    threat = {"norm": norm, "minimal": True, "passes": 1_000_000} if eps is None else {"norm": norm, "count" if norm == "pixels" else "eps": [int(eps) if norm == "pixels" else eps]}
+    threat: dict[str, Any] = {"norm": norm, "minimal": True, "passes": 1_000_000}
+    if eps is not None:
+        threat = {"norm": norm, "count": [int(eps)]} if norm == "pixels" else {"norm": norm, "eps": [eps]}
     model = str(sure()[1]) if net == SURE else net
     sweep = "\n".join([
         'name = "cell"', f"seed = {seed}", "[[sweep]]", f"models = [{toml(model)}]", f'data = {{ name = "cifar10", take = {IMAGES} }}',
         'goals = ["untargeted"]', 'witness = "f32"', f"threats = [{toml(threat)}]", f"attacks = [{toml(ours)}]", "",
     ])
     folder = KEPT / "ours" / hashlib.sha256(sweep.encode()).hexdigest()[:16]
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sweep.toml").write_text(sweep)
     done = subprocess.run([*command, str(folder / "sweep.toml"), "--out", str(folder)], env={**os.environ, "FOOLPROOF_DATA": str(data)}, capture_output=True, text=True)
@@ -741,6 +747,7 @@ class Kept:
 
     def __init__(self, program: Path | None, data: Path | None, autoattack: bool, threads: int) -> None:
         self.program, self.data, self.autoattack, self.threads = program, data, autoattack, threads
+        self.only_ours = False
         self.benches: dict[str, Bench] = {}
 
     def get(self, key: str, compute: Any) -> dict[str, Any] | None:
@@ -769,14 +776,14 @@ class Kept:
             except Exception as e:  # noqa: BLE001 (a library that cannot do it is a result)
                 return {"error": f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"[:160]}
 
-        may_compute &= self.data is not None and (theirs.library != "auto-attack" or self.autoattack)
+        may_compute &= self.data is not None and not self.only_ours and (theirs.library != "auto-attack" or self.autoattack)
         return self.get(theirs.key(row.net, row.norm, row.eps, seed), compute if may_compute else None)
 
     def ours(self, row: Row, ours: dict[str, Any], seed: int, may_compute: bool) -> dict[str, Any] | None:
         key = json.dumps(["foolproof", ours, row.net, row.norm, row.eps, seed], sort_keys=True)
         if may_compute and self.program and self.data:  # the program itself computes only what is missing
             command = [str(self.program), "run", "--threads", str(self.threads)]
-            result = run_ours(command, self.data, ours, row.net, row.norm, row.eps, seed)
+            result = run_ours(command, self.only_ours, self.data, ours, row.net, row.norm, row.eps, seed)
             if "error" in result:
                 return result
             (KEPT / "theirs" / (hashlib.sha256(key.encode()).hexdigest()[:24] + ".json")).unlink(missing_ok=True)
@@ -884,9 +891,11 @@ def line(row: Row, kept: Kept, wanted: bool) -> Line:
         return found, ""
 
     theirs, why_theirs = side(row.theirs)
+    if not theirs:
+        return Line(row, [], [], [], why_theirs)
     ours, why_ours = side(row.ours)
-    if not theirs or not ours:
-        return Line(row, theirs, ours, [], why_theirs or why_ours)
+    if not ours:
+        return Line(row, theirs, ours, [], why_ours)
     got = Line(row, theirs, ours, [])
     if row.meets is not None and not got.agrees():
         got.third, got.state = side(row.meets)
@@ -913,12 +922,14 @@ def conclusion(got: Line) -> tuple[str, str]:
             first = differing(row, got.theirs[0], got.ours[0])
             return cause, f"{row.text}: {shown(row, got.third)}; {left} differ" + (", not explained" if 2 * left < len(first) else "")
         rest = "" if got.meets() else f", {row.rest}"
+        if rest and row.rest == "not explained":
+            cause = f"perhaps {cause}"
         return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{rest}"
     if row.cause == "start":
         if row.seeds == 1:
             return cause, "nothing yet: one seed was run"
         return cause, "the seeds" if got.alike(got.theirs, got.ours) else "nothing yet: the seeds are apart"
-    return cause, got.state or "nothing yet"
+    return f"perhaps {cause}", f"nothing yet: {got.state or 'no third number'}"
 
 
 def unexplained(got: Line) -> bool:
@@ -999,6 +1010,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="rows whose `attack library network norm` matches this regular expression")
     parser.add_argument("--long", action="store_true", help="also rows that take minutes")
+    parser.add_argument("--ours", action="store_true", help="of the rows whose other side is kept, ours alone, all over")
     parser.add_argument("--render", action="store_true", help="compute nothing, write the page from what is kept")
     parser.add_argument("--data", type=Path, default=os.environ.get("FOOLPROOF_DATA"), help="folder of cifar10/test.bin")
     parser.add_argument("--autoattack", type=Path, help="checkout of fra31/auto-attack")
@@ -1021,9 +1033,10 @@ def main() -> int:
             subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
             program = ROOT / "target" / "release" / "foolproof"
     kept = Kept(program, data if not options.render else None, options.autoattack is not None, options.threads)
+    kept.only_ours = options.ours
     lines, right = [], {}
     for row in rows():
-        wanted = bool(re.search(options.only, row.title())) and (options.long or not row.long) and not options.render
+        wanted = bool(re.search(options.only, row.title())) and (options.long or options.ours or not row.long) and not options.render
         got = line(row, kept, wanted)
         if wanted:
             print(f"{row.title()} | {row.setting} | {shown(row, got.theirs)} | {shown(row, got.ours)} | {' | '.join(conclusion(got))}", flush=True)
