@@ -35,6 +35,9 @@ const SHORT: [(&str, &str); 7] = [
     ("scales", "2"),
 ];
 
+/// Every goal.
+const GOALS: [&str; 5] = ["untargeted", "target:next", "target:random", "target:least-likely", "target:3"];
+
 /// Whether the attack, with these parameters, serves the goal at all.
 fn serves(entry: &Entry, given: &[(&str, &str)], norm: Norm, goal: &str) -> bool {
     let params = Params::resolve(entry.params, given).unwrap();
@@ -63,7 +66,7 @@ fn block(norm: Norm, budgets: &str, goal: &str, witness: &str, model: &str, mode
         Norm::Patch => {
             "data = { name = \"cifar10-sample\", first = 8 }\ntrain = { name = \"cifar10-sample\", take = 8 }"
         }
-        _ => "data = { name = \"cifar10-sample\" }",
+        _ => "data = { name = \"cifar10-sample\", take = 10 }",
     };
     format!(
         "[[sweep]]\nmodels = [\"{model}\"]\n{data}\ngoals = [\"{goal}\"]\n\
@@ -74,7 +77,8 @@ fn block(norm: Norm, budgets: &str, goal: &str, witness: &str, model: &str, mode
     )
 }
 
-fn everything() -> String {
+/// Every attack in every norm it claims, for these goals, from few images.
+fn everything(goals: &[&str]) -> String {
     let mut text = "name = \"conformance\"\nseed = 3\n".to_string();
     for (norm, budgets) in [
         (Norm::Linf, ", eps = [\"8/255\", \"0\", \"2/255\"]"),
@@ -85,7 +89,7 @@ fn everything() -> String {
         (Norm::Patch, ", area = [\"10 %\", \"2 %\"]"),
         (Norm::Any, ""),
     ] {
-        for goal in ["untargeted", "target:next", "target:random", "target:least-likely", "target:3"] {
+        for goal in goals {
             text += &block(norm, budgets, goal, "u8", "vgg11-half-cifar10", "at");
         }
         text += &block(norm, budgets, "untargeted", "f32", "vgg11-half-cifar10-robust", "at");
@@ -97,7 +101,7 @@ fn everything() -> String {
 
 #[test]
 fn every_attack_keeps_the_laws() {
-    let (folder, cells) = sweep(&everything(), &Source::new("nowhere"), None);
+    let (folder, cells) = sweep(&everything(&GOALS), &Source::new("nowhere"), None);
     let store = Store::open(folder.path()).unwrap();
     for s in stored(folder.path(), &cells) {
         let name = format!(
@@ -173,7 +177,7 @@ fn check(name: &str, cell: &Cell, o: &Outcome) {
 fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
     let run = |batch: Option<usize>, threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let (folder, cells) = pool.install(|| sweep(&everything(), &Source::new("nowhere"), batch));
+        let (folder, cells) = pool.install(|| sweep(&everything(&GOALS[..2]), &Source::new("nowhere"), batch));
         let mut files = Vec::new();
         for c in &cells {
             for file in ["cell.json", "outcomes.csv", "witnesses.safetensors"] {
@@ -192,7 +196,7 @@ fn every_attack_gives_the_same_bytes_for_any_batch_and_thread_count() {
         files
     };
     let first = run(None, 2);
-    for (batch, threads) in [(Some(1), 1), (Some(7), 2), (Some(128), 1)] {
+    for (batch, threads) in [(Some(1), 1), (Some(7), 2)] {
         assert!(run(batch, threads) == first, "batch {batch:?}, {threads} threads");
     }
 }

@@ -63,7 +63,7 @@ fn a_sweep_names_it_and_its_cells_pin_all_weights() {
         "name = \"ensemble\"\nseed = 0\n[[sweep]]\nmodels = [{both:?}, {:?}]\ndata = {{ name = \"cifar10-sample\" }}\n\
          goals = [\"untargeted\"]\nthreats = [{{ norm = \"linf\", eps = [\"16/255\"] }}]\n\
          attacks = [{{ name = \"mi-fgsm\" }}]\ntransfer_to = [{:?}, {:?}]\n",
-        NETS[0], NETS[0], NETS[1]
+        NETS[1], NETS[0], NETS[1]
     );
     let (folder, cells) = support::sweep(&text, &Source::new("nowhere"), None);
     let store = Store::open(folder.path()).unwrap();
@@ -76,7 +76,7 @@ fn a_sweep_names_it_and_its_cells_pin_all_weights() {
             assert_eq!(s.cell.model.network.matches(" + ").count(), 1, "{}", s.cell.model.network);
         }
         for (model, rows) in store.read_transfers(&id).unwrap() {
-            if model.name == NETS[1] {
+            if model.name == NETS[0] {
                 let verdicts = transferred(&store.read(&id).unwrap().outcomes, &rows);
                 fooled.push((s.cell.model.name.clone(), verdicts.iter().filter(|v| v.fooled).count()));
             }
@@ -85,7 +85,7 @@ fn a_sweep_names_it_and_its_cells_pin_all_weights() {
     println!("{fooled:?}");
     // one of both was made for it, too
     let of = |name: &str| fooled.iter().find(|(model, _)| model == name).unwrap().1;
-    assert!(of(&both) > of(NETS[0]), "{fooled:?}");
+    assert!(of(&both) > of(NETS[1]), "{fooled:?}");
     let found = sweep::verify::verify(&store, &Source::new("nowhere"), &machine(None)).unwrap();
     assert!(found.problems.is_empty(), "{:?}", found.problems);
 }
