@@ -349,6 +349,8 @@ fn few_classes_are_enough() {
             for (norm, budget) in [
                 (Norm::Linf, ", eps = [\"8/255\"]"),
                 (Norm::L2, ", eps = [\"0.5\"]"),
+                (Norm::L1, ", eps = [\"12\"]"),
+                (Norm::L0, ", count = [20]"),
                 (Norm::Pixels, ", count = [1]"),
                 (Norm::Patch, ", area = [\"10 %\"]"),
                 (Norm::Any, ""),

@@ -148,6 +148,7 @@ fn move_on<'s>(
     let images = up(points.concat(), (rows.len(), 3, height, width), batch.device())?;
     let pass = ask(&active, &rows, &images, &places, oracle)?;
     propose(&mut active, &rows, &images, &places, &pass, oracle)?;
+    oracle.end_spent(&rows);
     let values = batch.values();
     let gradients = match active[0].search.asks() {
         Ask::Logits => Vec::new(),

@@ -268,6 +268,17 @@ impl<'a> Oracle<'a> {
         self.hand_on(&self.among_all(rows), proposal)
     }
 
+    /// Ends the minimal marks of these rows whose passes are used up: to be called where not every point is proposed.
+    pub fn end_spent(&mut self, rows: &[usize]) {
+        for row in self.among_all(rows) {
+            for mark in 0..self.spent.len() {
+                if self.marks.is_spent(mark, row) {
+                    self.marks.open[mark][row] = false;
+                }
+            }
+        }
+    }
+
     fn hand_on(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         if proposal.evidence.is_some_and(|e| e.of != proposal.images.id() || e.logits.len() != rows.len()) {
             return Err(Error::usage("an attack handed on what the net said of other images than it proposes"));

@@ -92,8 +92,7 @@ impl Marks {
 
     /// Iterations that a run of this row is still good for; 0: it is settled.
     pub(super) fn wanted(&self, row: usize) -> usize {
-        let open = |m: &usize| self.open[*m][row] && !self.is_spent(*m, row);
-        (0..self.marks.len()).filter(open).map(|m| self.end(m)).max().unwrap_or(0)
+        (0..self.marks.len()).filter(|m| self.open[*m][row]).map(|m| self.end(m)).max().unwrap_or(0)
     }
 
     /// Whether the passes of a minimal threat are used up.
