@@ -39,6 +39,9 @@ pub struct Walk<'a> {
     /// Iterations done, and copies of this one heard.
     step: usize,
     copy: usize,
+    /// What the logits count for where copies are weighed: with logits of another size than usual the least sure copy would be
+    /// heard alone.
+    scale: f64,
     /// The copy that is asked about, and the way back from it.
     asked: (Vec<f32>, Back),
     /// What the copies of this iteration have said.
@@ -70,6 +73,7 @@ impl<'a> Walk<'a> {
             momentum: vec![0.0; x.len()],
             step: 0,
             copy: 0,
+            scale: 1.0,
             asked: (Vec::new(), Back::Same),
             heard: none.clone(),
             here: none.clone(),
@@ -173,7 +177,11 @@ impl Search for Walk<'_> {
         }
         let back = self.asked.1.of(gradient, self.batch.size());
         // the slope of the cross-entropy is that of the log-odds times this
-        let log = loss::log_share_of_others(logits, self.aim.target.unwrap_or(self.aim.label));
+        if (self.step, self.copy) == (0, 0) {
+            self.scale = loss::to_usual_size(logits);
+        }
+        let logits: Vec<f32> = logits.iter().map(|z| (f64::from(*z) * self.scale) as f32).collect();
+        let log = loss::log_share_of_others(&logits, self.aim.target.unwrap_or(self.aim.label));
         let of_copy = if matches!(self.method, Method::Tuned { .. }) && self.copy == 0 {
             &mut self.here
         } else {
