@@ -615,6 +615,9 @@ fn least(norm: Norm, model: &Linear, x: &[f32]) -> f64 {
 /// A search for the least radius.
 const BISECT: [(&str, &str); 2] = [("search", "double-bisect"), ("steps", "30")];
 
+/// An attack, its parameters, a norm, and how far it may be off there.
+type Case = (&'static str, &'static [(&'static str, &'static str)], Norm, Slack);
+
 /// How far an attack may be off: so many times the least distance, and so much more.
 type Slack = (f64, f64);
 
@@ -624,7 +627,7 @@ fn minimal_attacks_find_the_least_distance() {
     // DeepFool goes to the boundary and 1e-4 on, and 2 % of all that again; the fewest components are no sum that can be followed;
     // PDPGD comes no nearer in adversarial-library either (8, 3, 5 % and three times in a model of this kind)
     let (near, overshoot, fewest) = ((1.01, 1e-4), (1.02 * 1.001, 1.1e-4), (2.0, 1.0));
-    let cases: [(&str, &[(&str, &str)], Norm, Slack); 17] = [
+    let cases: [Case; 17] = [
         ("ddn", &[("steps", "300"), ("quantise", "false")], Norm::L2, near),
         ("fmn", &[("steps", "300")], Norm::Linf, near),
         ("fmn", &[("steps", "300")], Norm::L2, near),

@@ -390,7 +390,15 @@ fn few_classes_are_enough() {
 
 /// Every attack that works in the norm and serves the goal, cut short; unions too.
 fn short_attacks(norm: Norm, goal: &str) -> Vec<String> {
-    const SHORT: [(&str, &str); 4] = [("steps", "2"), ("generations", "1"), ("population", "5"), ("images", "2")];
+    const SHORT: [(&str, &str); 7] = [
+        ("steps", "2"),
+        ("generations", "1"),
+        ("population", "5"),
+        ("images", "2"),
+        ("queries", "10"),
+        ("searches", "2"),
+        ("neighbours", "2"),
+    ];
     let goal = Goal::parse(goal).unwrap_or(Goal::Class(1));
     let threat = Threat::within(norm, Ratio::new(1, 10).unwrap());
     let mut found = Vec::new();

@@ -170,7 +170,7 @@ impl Search for CarliniWagner {
         let margin = f64::from(self.aim.distance(logits)).max(0.0) * self.scale;
         let square: f64 = self.point.iter().zip(&self.x).map(|(p, x)| f64::from(p - x).powi(2)).sum();
         let loss = square + self.c * margin;
-        if self.plan.abort_early && self.step % (self.plan.steps / 10).max(1) == 0 {
+        if self.plan.abort_early && self.step.is_multiple_of((self.plan.steps / 10).max(1)) {
             if loss > FALL * self.before {
                 return self.next_search();
             }

@@ -215,7 +215,7 @@ mod tests {
                 let mut z = d.clone();
                 shrink(norm, &mut z, mu);
                 let least = of(&z);
-                assert!(least <= of(&vec![0.0; 12]) + 1e-6, "{norm:?} {case}");
+                assert!(least <= of(&[0.0; 12]) + 1e-6, "{norm:?} {case}");
                 for _ in 0..100 {
                     let by = [0.3, 0.01][s.below(2)];
                     let other: Vec<f32> = z.iter().map(|v| v + (by * s.normal()) as f32).collect();

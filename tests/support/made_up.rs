@@ -37,6 +37,7 @@ pub fn threat(norm: Norm, eps: &str) -> Threat {
 }
 
 /// An image of this class that was right, was attacked, and stands.
+#[allow(dead_code, reason = "not every test makes one up")]
 pub fn standing(example: usize, label: usize) -> Outcome {
     Outcome {
         example,

@@ -308,8 +308,11 @@ mod tests {
         }
     }
 
+    /// Where a search proposed what, and the logits there.
+    type Proposed = Vec<(Place, Vec<f32>, Vec<f32>)>;
+
     /// What a search has proposed, with its logits, and how often it asked for logits and for gradients.
-    fn walk(search: &mut dyn Search, model: &Linear) -> (Vec<(Place, Vec<f32>, Vec<f32>)>, [usize; 2]) {
+    fn walk(search: &mut dyn Search, model: &Linear) -> (Proposed, [usize; 2]) {
         let (mut proposed, mut asked) = (Vec::new(), [0; 2]);
         loop {
             let point = search.point().to_vec();

@@ -57,8 +57,7 @@ fn advance(parts: &[Part], need: f64, speed: impl Fn(f64) -> f64) -> Vec<f64> {
             break;
         }
         let next = (need - stopped) / rate;
-        // NaN ends it, too
-        if !(next > reach) {
+        if next.is_nan() || next <= reach {
             break;
         }
         reach = next;

@@ -54,7 +54,7 @@ impl Canvas {
         let Settings { norm, p, .. } = self.settings;
         let side = side(norm, share(p, query), self.size);
         match norm {
-            Norm::Linf => self.to_the_ends(best, side, point),
+            Norm::Linf => self.recolour(best, side, point),
             _ => self.move_hills(best, side, point),
         }
     }
@@ -77,7 +77,7 @@ impl Canvas {
 
     /// Each channel of the window at one end of the budget. From there, the authors' ±2·eps on the image at hand is clipped to
     /// the same.
-    fn to_the_ends(&mut self, best: &[f32], side: usize, point: &mut [f32]) {
+    fn recolour(&mut self, best: &[f32], side: usize, point: &mut [f32]) {
         let window = self.window(side);
         point.copy_from_slice(best);
         for channel in 0..CHANNELS {

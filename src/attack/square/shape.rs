@@ -82,7 +82,7 @@ mod tests {
         // as the authors' code has it at side 3: rows 1 above, 2 below
         let l2 = hills(Norm::L2, 3);
         let (a, b) = (1.0 + 0.25, 0.25);
-        let (upper, lower) = ((2.0 * b * b + a * a as f64).sqrt(), (5.0 * b * b + a * a as f64).sqrt());
+        let (upper, lower) = (f64::sqrt(2.0 * b * b + a * a), f64::sqrt(5.0 * b * b + a * a));
         let root = 2f64.sqrt();
         let expected = [b, a, b].map(|v| v / upper / root);
         l2[..3].iter().zip(expected).for_each(|(v, e)| assert!((v - e).abs() < 1e-12, "{l2:?}"));

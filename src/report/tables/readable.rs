@@ -116,7 +116,7 @@ fn by_cell<'a>(
 ) -> Result<Option<Pages>> {
     pages(run, (columns, note), cells, |group| {
         let bold = strongest(group, counts).into_iter().map(|bold| bold.then_some(column));
-        let named = |(s, bold): (&&'a Summary, _)| Named { name: None, cell: *s, row: Row { fields: row(s), bold } };
+        let named = |(s, bold): (&&'a Summary, _)| Named { name: None, cell: s, row: Row { fields: row(s), bold } };
         group.iter().zip(bold).map(named).chain(more(group)).collect()
     })
 }
