@@ -106,16 +106,6 @@ pub fn logit_difference(aim: &Aim, logits: &[f32], gradient: &mut [f32]) {
     gradient[aim.label] -= 1.0;
 }
 
-/// The margin that an attack has gained, minus [`Aim::distance`]: of the best other logit over the label's, or of the target's over
-/// the best other; and its gradient. To be *maximised*.
-pub fn margin(aim: &Aim, logits: &[f32], gradient: &mut [f32]) -> f32 {
-    let (class, sign) = side(aim);
-    gradient.fill(0.0);
-    gradient[best_other(logits, class)] += sign;
-    gradient[class] -= sign;
-    -aim.distance(logits)
-}
-
 /// First index of the largest logit but that of `class`.
 fn best_other(logits: &[f32], class: usize) -> usize {
     let others = (0..logits.len()).filter(|i| *i != class);
@@ -127,7 +117,7 @@ fn best_other(logits: &[f32], class: usize) -> usize {
 pub enum Objective {
     /// [`log_odds`], which rises and falls with the cross-entropy.
     CrossEntropy,
-    /// [`margin_slope`].
+    /// [`margin`].
     Margin,
     /// [`dlr`]; the margin where there are too few classes for it ([`Objective::among`]).
     Dlr,
@@ -147,7 +137,7 @@ impl Objective {
     pub fn climb(self, aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
         match self.among(logits.len(), aim.target.is_some()) {
             Objective::CrossEntropy => log_odds(aim, logits, slope),
-            Objective::Margin => margin_slope(aim, logits, slope),
+            Objective::Margin => margin(aim, logits, slope),
             Objective::Dlr => dlr(aim, logits, slope),
         }
     }
@@ -155,7 +145,7 @@ impl Objective {
 
 /// Best other logit minus the label's; with a target, the target's minus the best other (Carlini and Wagner 2017, f6 without
 /// its bound): above 0 once the aim is reached. And its gradient.
-pub fn margin_slope(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
+pub fn margin(aim: &Aim, logits: &[f32], slope: &mut [f32]) -> f64 {
     let (class, sign) = side(aim);
     let other = best_other(logits, class);
     slope.fill(broken(logits));
@@ -399,7 +389,7 @@ mod tests {
         for (aim, classes, instead) in [(label, 2, true), (label, 3, false), (target, 3, true), (target, 4, false)] {
             let z: Vec<f32> = (0..classes).map(|j| 1.0 - j as f32 * 0.25).collect();
             let (mut a, mut b) = (vec![0.0; classes], vec![0.0; classes]);
-            let same = Objective::Dlr.climb(&aim, &z, &mut a) == margin_slope(&aim, &z, &mut b) && a == b;
+            let same = Objective::Dlr.climb(&aim, &z, &mut a) == margin(&aim, &z, &mut b) && a == b;
             assert_eq!(same, instead, "{classes} {aim:?}");
         }
     }
@@ -410,8 +400,8 @@ mod tests {
             [([1.0f32, 2.0, 0.0, 3.0], AIMS[0]), ([1.0, 2.0, 0.0, 3.0], AIMS[1]), ([1.0, 2.0, 5.0, 3.0], AIMS[1])]
         {
             let mut g = [0.0; 4];
-            assert_eq!(margin_slope(&aim, &z, &mut g) as f32, -aim.distance(&z));
-            assert_eq!((margin_slope(&aim, &z, &mut g) > 0.0), aim.is_reached(&z));
+            assert_eq!(margin(&aim, &z, &mut g) as f32, -aim.distance(&z));
+            assert_eq!((margin(&aim, &z, &mut g) > 0.0), aim.is_reached(&z));
             assert_eq!(g.iter().sum::<f32>(), 0.0);
         }
     }

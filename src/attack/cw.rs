@@ -155,11 +155,7 @@ impl Search for CarliniWagner {
     }
 
     fn asks(&self) -> Ask {
-        Ask::Slope
-    }
-
-    fn slope(&self, logits: &[f32], slope: &mut [f32]) {
-        loss::margin(&self.aim, logits, slope);
+        Ask::Margin
     }
 
     fn hear(&mut self, logits: &[f32], gradient: &[f32]) -> bool {

@@ -7,7 +7,6 @@ use super::search::{Ask, Search};
 use super::vector::{difference, dual_length, length, longest};
 use super::{Entry, Kind, Param, STEPS};
 use crate::goal::Aim;
-use crate::loss;
 use crate::oracle::Place;
 use crate::threat::{Norm, l1};
 
@@ -88,11 +87,7 @@ impl Search for Fmn {
     }
 
     fn asks(&self) -> Ask {
-        Ask::Slope
-    }
-
-    fn slope(&self, logits: &[f32], slope: &mut [f32]) {
-        loss::margin(&self.aim, logits, slope);
+        Ask::Margin
     }
 
     fn hear(&mut self, logits: &[f32], gradient: &[f32]) -> bool {

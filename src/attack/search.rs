@@ -49,6 +49,8 @@ pub enum Ask {
     Logits,
     /// And the gradient of the log-odds, whose direction is the cross-entropy's ([`loss::log_odds`]).
     LogOdds,
+    /// And the gradient of the margin ([`loss::margin`]).
+    Margin,
     /// And the gradient of an objective of its own ([`Search::slope`]).
     Slope,
 }
@@ -176,9 +178,13 @@ fn ask(active: &[Active], rows: &[usize], images: &Tensor, places: &[Place], ora
     if active.iter().all(|a| a.search.asks() == Ask::LogOdds) {
         return oracle.pass(rows, images, places, &vec![false; rows.len()]);
     }
-    let slope = |k: usize, logits: &[f32], slope: &mut [f32]| match active[k].search.asks() {
-        Ask::Slope => active[k].search.slope(logits, slope),
-        _ => drop(loss::log_odds(&active[k].aim, logits, slope)),
+    let slope = |k: usize, logits: &[f32], slope: &mut [f32]| {
+        let Active { aim, search, .. } = &active[k];
+        match search.asks() {
+            Ask::Slope => search.slope(logits, slope),
+            Ask::Margin => drop(loss::margin(aim, logits, slope)),
+            Ask::LogOdds | Ask::Logits => drop(loss::log_odds(aim, logits, slope)),
+        }
     };
     oracle.climb_each(rows, images, places, &slope)
 }

@@ -102,7 +102,7 @@ impl Climb {
     pub fn new(settings: Settings, image: Image, eps: f64, purpose: &'static str) -> Climb {
         let choosing = settings.targets.map(|choice| Targets::new(choice, image.aim.label));
         let aims = if choosing.is_some() { Vec::new() } else { vec![image.aim] };
-        // of the first run, whose start the loop below makes
+        // stands in for the first run, which the rest decides
         let run = Run::new(image.norm, eps, image.x.clone(), image.x.clone(), true, 1, 0.0);
         let mut climb = Climb {
             settings,
@@ -153,11 +153,9 @@ impl Climb {
         self.ball += 1;
         let (eps, steps) = self.ball();
         let Image { norm, x, .. } = &self.image;
-        let (norm, x) = (*norm, x.clone());
-        let before = std::mem::replace(&mut self.run, Run::new(norm, eps, x.clone(), x.clone(), true, 1, 0.0));
-        let mut start = before.into_best();
-        project(norm, &mut start, &x, eps);
-        self.run = Run::new(norm, eps, x, start, false, steps, self.floor());
+        let mut start = self.run.best().to_vec();
+        project(*norm, &mut start, x, eps);
+        self.run = Run::new(*norm, eps, x.clone(), start, false, steps, self.floor());
     }
 
     /// The authors' code compares the loss after the first step with the zero of a row of their table that is empty still: a

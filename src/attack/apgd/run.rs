@@ -125,8 +125,8 @@ impl Run {
     }
 
     /// The point of the highest loss.
-    pub(super) fn into_best(self) -> Vec<f32> {
-        self.best.x_adv
+    pub(super) fn best(&self) -> &[f32] {
+        &self.best.x_adv
     }
 
     /// Moves on from the loss and its gradient where it stands. `false`: that was the last point.
@@ -269,7 +269,7 @@ mod tests {
         loop {
             let loss = run.point().iter().zip(gradient).map(|(x, g)| f64::from(x * g)).sum();
             if !run.hear(loss, gradient) {
-                return run.into_best();
+                return run.best().to_vec();
             }
         }
     }
