@@ -123,14 +123,14 @@ fn follow(
         if active.is_empty() {
             return Ok(());
         }
+        // the others wait until they are more: a few images at a time use the weights badly
         let (asking, looking): (Vec<Active>, Vec<Active>) =
             active.into_iter().partition(|a| a.search.asks() != Ask::Logits);
-        active = Vec::new();
-        for group in [asking, looking] {
-            let (still, ended) = move_on(group, oracle, batch)?;
-            active.extend(still);
-            oracle.leave(ended.into_iter().filter(|row| is_done(oracle, *row)).count());
-        }
+        let (more, fewer) = if asking.len() >= looking.len() { (asking, looking) } else { (looking, asking) };
+        let (still, ended) = move_on(more, oracle, batch)?;
+        active = fewer;
+        active.extend(still);
+        oracle.leave(ended.into_iter().filter(|row| is_done(oracle, *row)).count());
     }
 }
 
@@ -140,9 +140,6 @@ fn move_on<'s>(
     oracle: &mut Oracle,
     batch: &Batch,
 ) -> Result<(Vec<Active<'s>>, Vec<usize>)> {
-    if active.is_empty() {
-        return Ok((active, Vec::new()));
-    }
     let rows: Vec<usize> = active.iter().map(|a| a.row).collect();
     let places: Vec<Place> = active.iter().map(|a| a.search.place()).collect();
     let points: Vec<&[f32]> = active.iter().map(|a| a.search.point()).collect();
