@@ -77,8 +77,9 @@ pub fn to_usual_size(logits: &[f32]) -> f64 {
     if (1.0 / USUAL..USUAL).contains(&scale) { 1.0 } else { scale }
 }
 
-/// How many times larger or smaller than the median logits of about the usual size are.
-const USUAL: f64 = 4.0;
+/// How many times larger or smaller than the median logits of about the usual size are. Robust networks have single images at a
+/// sixth of it, which the authors' code takes as they are, too.
+const USUAL: f64 = 16.0;
 
 /// ln(1 + exp v).
 fn softplus(v: f64) -> f64 {

@@ -13,7 +13,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "sigma-zero",
-    revision: 1,
+    revision: 2,
     summary: "σ-zero: the fewest components whose change fools (Cinà et al. 2025)",
     norms: &[Norm::L0],
     params: &[

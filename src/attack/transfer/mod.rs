@@ -47,7 +47,7 @@ const SCALES: Param = Param {
 
 pub const MI: Entry = Entry {
     name: "mi-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "momentum iterative FGSM, for transfer: its last iterate counts (Dong et al. 2018)",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY],
@@ -56,7 +56,7 @@ pub const MI: Entry = Entry {
 
 pub const NI: Entry = Entry {
     name: "ni-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "Nesterov's look ahead, for transfer: its last iterate counts (Lin et al. 2020)",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY],
@@ -65,7 +65,7 @@ pub const NI: Entry = Entry {
 
 pub const VMI: Entry = Entry {
     name: "vmi-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "momentum tuned by gradients nearby, for transfer: its last iterate counts (Wang and He 2021)",
     norms: &[Norm::Linf],
     params: &[
@@ -88,7 +88,7 @@ pub const VMI: Entry = Entry {
 
 pub const DI: Entry = Entry {
     name: "di-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "resized and padded at random, for transfer: its last iterate counts (Xie et al. 2019)",
     norms: &[Norm::Linf],
     params: &[
@@ -122,7 +122,7 @@ pub const DI: Entry = Entry {
 
 pub const TI: Entry = Entry {
     name: "ti-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "gradients smoothed over shifts, for transfer: its last iterate counts (Dong et al. 2019)",
     norms: &[Norm::Linf],
     params: &[
@@ -147,7 +147,7 @@ pub const TI: Entry = Entry {
 
 pub const SI: Entry = Entry {
     name: "si-fgsm",
-    revision: 1,
+    revision: 2,
     summary: "darker and darker copies, for transfer: its last iterate counts (Lin et al. 2020)",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY, SCALES],
@@ -156,7 +156,7 @@ pub const SI: Entry = Entry {
 
 pub const ADMIX: Entry = Entry {
     name: "admix",
-    revision: 1,
+    revision: 2,
     summary: "other attacked images mixed in, for transfer: its last iterate counts (Wang et al. 2021)",
     norms: &[Norm::Linf],
     params: &[
