@@ -123,6 +123,13 @@ CAUSES = {
     "overshoot": ("several DeepFools", "foolbox (and ours, by default) adds up the steps and lengthens their sum by 2 %; adversarial-library "
                   "and torchattacks lengthen every step and go on from the clipped image; ART lengthens the end alone, by 1e-6 of it; "
                   "and torchattacks and ART step to the boundary itself, without 1e-4 beyond it."),
+    "ball": ("the ball of FMN", "Ours makes the first ball a ten-thousandth larger, so that rounding does not hold a point at the boundary, "
+             "and projects onto ball and box at once in L1. adversarial-library clips to the box after the ball in L1, and in L2 also "
+             "lengthens changes that are shorter than the radius. foolbox does not project at all in L2, where it divides a norm by "
+             "itself, and keeps one component more than asked in L0."),
+    "adam": ("Adam's ε", "Adam divides by √v + 1e-8, a length of gradients; ours takes 1e-8 of their root mean square, so that networks whose "
+             "logits are small are attacked alike. Values near the ends of the box, whose gradient behind a tanh is tiny, feel it."),
+    "unfound": ("black images", "foolbox's C&W returns a black image where it found none, and the network has most of those wrong."),
     "zero": ("three turns of C&W", "torchattacks multiplies the logits with a mask before it takes the largest, so that a 0 takes part: "
              "other logits count as at least 0, and so does the label's. It ends for all images once their summed cost has risen. And "
              "values of 0 and 1 stay there, being at infinity behind the tanh."),
@@ -354,10 +361,18 @@ def minimal_rows(net: str) -> Iterator[Row]:
     foolbox = {"linf": "LInfFMNAttack", "l2": "L2FMNAttack", "l1": "L1FMNAttack", "l0": "L0FMNAttack"}
     for norm in foolbox:
         fmn = {"name": "fmn"}
-        yield row("fmn", norm, "same: 100 steps", Theirs("adv-lib", "fmn", {"norm": number[norm], "steps": 100}), fmn)
-        yield row("fmn", norm, "same = default: 100 steps", Theirs("foolbox", foolbox[norm]), fmn, long=norm in ("l1", "l0"))
-        yield row("fmn", norm, "defaults: theirs 10 steps, ours 100", Theirs("adv-lib", "fmn", {"norm": number[norm]}), fmn, "steps",
-                  meets={**fmn, "steps": 10}, text="ours with `steps = 10`")
+        same, default = Theirs("adv-lib", "fmn", {"norm": number[norm], "steps": 100}), Theirs("foolbox", foolbox[norm])
+        balls = [replace(theirs, patches=("crossing", "ball")) for theirs in (same, default)]
+        of_ours = {"meets": balls[0], "text": "theirs with our balls"}
+        if norm == "l0":
+            yield row("fmn", norm, "same: 100 steps", same, fmn)
+        else:
+            yield row("fmn", norm, "same: 100 steps", same, fmn, "ball", **of_ours)
+        yield row("fmn", norm, "same = default: 100 steps", default, fmn, "ball", long=norm in ("l1", "l0"), **{**of_ours, "meets": balls[1]})
+        shorter = {"meets": {**fmn, "steps": 10}, "text": "ours with `steps = 10`"}
+        if norm in ("l2", "l1"):
+            shorter = {"meets": balls[0], "text": "theirs with `steps = 100` and our balls"}
+        yield row("fmn", norm, "defaults: theirs 10 steps, ours 100", Theirs("adv-lib", "fmn", {"norm": number[norm]}), fmn, "steps", **shorter)
 
     # DeepFool
     deepfool = {"name": "deepfool"}
@@ -366,28 +381,30 @@ def minimal_rows(net: str) -> Iterator[Row]:
         yield row("deepfool", norm, "same: 50 steps", Theirs("adv-lib", "df", {"norm": number[norm], "steps": 50}), deepfool, "overshoot",
                   meets=Theirs("foolbox", name, {}, ("each-step",)), to="theirs", text="foolbox's, lengthened in each step")
     yield row("deepfool", "l2", "same = default: 50 steps", Theirs("torchattacks", "DeepFool"), deepfool, "overshoot",
-              meets=Theirs("foolbox", "L2DeepFoolAttack", {}, ("each-step", "boundary")), to="theirs",
-              text="foolbox's, lengthened in each step, which ends at the boundary")
+              meets=Theirs("torchattacks", "DeepFool", {}, ("sum",)), text="theirs with our steps")
     yield row("deepfool", "l2", "defaults: theirs 100 steps, ours 50", Theirs("adversarial-robustness-toolbox", "DeepFool"), deepfool,
-              "overshoot", meets=Theirs("foolbox", "L2DeepFoolAttack", {"steps": 100, "overshoot": 1e-6}, ("each-step", "boundary")),
-              to="theirs", text="foolbox's, lengthened by 1e-6 in each step, which ends at the boundary")
+              "overshoot", meets=Theirs("adversarial-robustness-toolbox", "DeepFool", {"max_iter": 50}, ("sum",)),
+              text="theirs with 50 of our steps")
     yield row("deepfool", "l2", "`super`, same = default: 100 steps", Theirs("adv-lib", "sdf"), {**deepfool, "variant": "super", "steps": 100})
 
     # σ-zero, PDPGD, C&W
     yield row("sigma-zero", "l0", "same: 100 steps", Theirs("adv-lib", "sigma_zero", {"num_steps": 100}),
               {"name": "sigma-zero", "steps": 100})
     for norm in ("linf", "l2", "l1"):
-        yield row("pdpgd", norm, "same: 100 steps", Theirs("adv-lib", "pdpgd", {"norm": number[norm], "num_steps": 100}),
-                  {"name": "pdpgd", "steps": 100}, long=True)
+        pdpgd = Theirs("adv-lib", "pdpgd", {"norm": number[norm], "num_steps": 100})
+        yield row("pdpgd", norm, "same: 100 steps", pdpgd, {"name": "pdpgd", "steps": 100}, "adam", long=True,
+                  meets=replace(pdpgd, patches=("adam",)), text="theirs with our ε")
     cw = {"name": "cw", "searches": 3, "steps": 100}
-    yield row("cw", "l2", "same: 3 searches of 100 steps", Theirs("adv-lib", "carlini_wagner_l2", {"binary_search_steps": 3,
-              "max_iterations": 100, "abort_early": False}), {**cw, "abort_early": False})
-    yield row("cw", "l2", "same: 3 searches of 100 steps", Theirs("foolbox", "L2CarliniWagnerAttack", {"binary_search_steps": 3,
-              "steps": 100, "abort_early": False}), {**cw, "abort_early": False})
+    theirs = Theirs("adv-lib", "carlini_wagner_l2", {"binary_search_steps": 3, "max_iterations": 100, "abort_early": False})
+    yield row("cw", "l2", "same: 3 searches of 100 steps", theirs, {**cw, "abort_early": False}, "adam",
+              meets=replace(theirs, patches=("adam",)), text="theirs with our ε")
+    theirs = Theirs("foolbox", "L2CarliniWagnerAttack", {"binary_search_steps": 3, "steps": 100, "abort_early": False})
+    yield row("cw", "l2", "same: 3 searches of 100 steps", theirs, {**cw, "abort_early": False}, "unfound",
+              meets=replace(theirs, patches=("unfound", "adam")), text="theirs without black images and with our ε")
     fixed = {"name": "cw", "searches": 1, "steps": 50, "constant": 1, "abort_early": False}
     yield row("cw", "l2", "theirs by default: c = 1, 50 steps; ours the same", Theirs("torchattacks", "CW"), fixed, "zero",
-              meets=Theirs("torchattacks", "CW", {}, ("zero", "no-abort", "inside")),
-              text="theirs with the margin of the logits, no early end, pixels kept inside")
+              meets=Theirs("torchattacks", "CW", {}, ("zero", "no-abort", "inside", "adam")),
+              text="theirs with the margin of the logits, no early end, pixels kept inside, our ε")
 
 
 def enter(python: Path | None) -> None:
@@ -563,7 +580,7 @@ def attack(theirs: Theirs, net: Any, x: Any, y: Any, norm: str, eps: str | None,
             import torchattacks
 
             own_seed = {"seed": seed} if name in ("APGD", "APGDT", "FAB", "Square", "AutoAttack") else {}
-            made = getattr(torchattacks, name)(net, **{**own_seed, **params})
+            made = taken(torchattacks, theirs)(net, **{**own_seed, **params})
             for patch in theirs.patches:
                 PATCHES.get(patch, lambda made: None)(made)
             return made(x, y)
@@ -571,7 +588,7 @@ def attack(theirs: Theirs, net: Any, x: Any, y: Any, norm: str, eps: str | None,
             import foolbox
 
             model = foolbox.PyTorchModel(net, bounds=(0, 1))
-            made = getattr(foolbox.attacks, name)(**params)
+            made = taken(foolbox.attacks, theirs)(**params)
             for patch in theirs.patches:
                 PATCHES.get(patch, lambda made: None)(made)
             if "each-step" in theirs.patches:  # DeepFool: what is added up, and lengthened, is one step, again and again
@@ -585,7 +602,7 @@ def attack(theirs: Theirs, net: Any, x: Any, y: Any, norm: str, eps: str | None,
             sys.modules.setdefault("visdom", types.ModuleType("visdom"))
             import adv_lib.attacks
 
-            return getattr(adv_lib.attacks, name)(net, x, y, **params)
+            return taken(adv_lib.attacks, theirs)(net, x, y, **params)
         case "adversarial-robustness-toolbox":
             from art.attacks import evasion
             from art.estimators.classification import PyTorchClassifier
@@ -593,7 +610,7 @@ def attack(theirs: Theirs, net: Any, x: Any, y: Any, norm: str, eps: str | None,
             art = PyTorchClassifier(net, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0, 1))
             batch = {"batch_size": len(x)}
             quiet = {} if name in ("FastGradientMethod", "AutoAttack") else {"verbose": False}
-            found = getattr(evasion, name)(art, **batch, **quiet, **params).generate(x.float().numpy(), np.eye(10, dtype=np.float32)[y])
+            found = taken(evasion, theirs)(art, **batch, **quiet, **params).generate(x.float().numpy(), np.eye(10, dtype=np.float32)[y])
             return torch.from_numpy(found)
         case "auto-attack":
             return authors(name, params, net, x, y, seed)
@@ -620,28 +637,34 @@ def step_by_largest(made: Any) -> None:
     made.normalize = largest
 
 
-def project_jointly(made: Any) -> None:
-    """foolbox's L1 attacks: the nearest point of ball and box at once. It is the change with each entry shortened by one number,
-    then clipped to the box; the number is found by bisection."""
-    import eagerpy
+def nearest(delta: Any, clean: Any, radius: Any) -> Any:
+    """The change of ball and box in L1 that is nearest to `delta`: that with each entry shortened by one number, then clipped to the
+    box; the number is found by bisection. `radius`: one, or one an image."""
     import torch
 
-    def nearest(x: Any, x0: Any, epsilon: float) -> Any:
-        clean = x0.raw.double().flatten(1)
-        delta = x.raw.double().flatten(1) - clean
-        low, high = torch.zeros(len(delta), 1).double(), delta.abs().amax(1, keepdim=True)
+    x, d = clean.double().flatten(1), delta.double().flatten(1)
+    radius = torch.as_tensor(radius, dtype=torch.float64).reshape(-1, 1)
+    low, high = torch.zeros(len(d), 1).double(), d.abs().amax(1, keepdim=True)
 
-        def shortened(by: Any) -> Any:
-            shorter = delta.sign() * (delta.abs() - by).clamp(min=0)
-            return (clean + shorter).clamp(0, 1) - clean
-        for _ in range(60):
-            middle = (low + high) / 2
-            outside = shortened(middle).abs().sum(1, keepdim=True) > epsilon
-            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-        fits = shortened(0 * high).abs().sum(1, keepdim=True) <= epsilon
-        change = shortened(torch.where(fits, 0 * high, high))
-        return eagerpy.astensor((clean + change).float().view_as(x0.raw))
-    made.project = nearest
+    def shortened(by: Any) -> Any:
+        shorter = d.sign() * (d.abs() - by).clamp(min=0)
+        return (x + shorter).clamp(0, 1) - x
+    for _ in range(60):
+        middle = (low + high) / 2
+        outside = shortened(middle).abs().sum(1, keepdim=True) > radius
+        low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
+    fits = shortened(0 * high).abs().sum(1, keepdim=True) <= radius
+    return shortened(torch.where(fits, 0 * high, high)).to(delta.dtype).view_as(delta)
+
+
+def project_jointly(made: Any) -> None:
+    """foolbox's L1 attacks: the nearest point of ball and box at once."""
+    import eagerpy
+
+    def project(x: Any, x0: Any, epsilon: Any) -> Any:
+        radius = epsilon.raw if hasattr(epsilon, "raw") else epsilon
+        return eagerpy.astensor(x0.raw + nearest(x.raw - x0.raw, x0.raw, radius))
+    made.project = project
 
 
 def look_where_it_is(made: Any) -> None:
@@ -683,8 +706,94 @@ def step_to_boundary(made: Any) -> None:
     made.get_perturbations = lambda distances, grads: beyond(distances - 1e-4, grads)
 
 
-PATCHES = {"mean": divide_by_mean, "l1-step": step_by_largest, "l1-joint": project_jointly, "not-ahead": look_where_it_is, "zero": margin_of_logits, "no-abort": never_abort, "inside": keep_inside,
-           "boundary": step_to_boundary}
+PATCHES = {"mean": divide_by_mean, "l1-step": step_by_largest, "l1-joint": project_jointly, "not-ahead": look_where_it_is, "zero": margin_of_logits,
+           "no-abort": never_abort, "inside": keep_inside, "boundary": step_to_boundary}
+
+
+class Adam:
+    """Adam with 1e-8 of the root mean square of an image's gradients in place of 1e-8. `values` move where `step` is called."""
+
+    def __init__(self, values: Any, lr: float) -> None:
+        self.values, self.lr, self.t = values, lr, 0
+        self.m, self.v = 0 * values.detach(), 0 * values.detach()
+
+    def move(self, gradient: Any) -> Any:
+        self.t += 1
+        self.m = 0.9 * self.m + 0.1 * gradient
+        self.v = 0.999 * self.v + 0.001 * gradient**2
+        root = (self.v / (1 - 0.999**self.t)).sqrt()
+        return self.lr * self.m / (1 - 0.9**self.t) / lifted(root)
+
+    def step(self) -> None:
+        self.values.data -= self.move(self.values.grad)
+
+    def zero_grad(self) -> None:
+        self.values.grad = None
+
+
+def lifted(root: Any) -> Any:
+    """Roots of v, N×3×H×W, and our ε."""
+    return root + 1e-8 * root.flatten(1).square().mean(1).sqrt().clamp(min=1e-30).view(-1, 1, 1, 1)
+
+
+# What a patch changes in the source of a library's attack: pieces of it, and what stands there instead. That may call functions of
+# this file.
+SOURCES: dict[str, dict[str, list[tuple[str, str]]]] = {
+    "crossing": {
+        "adv-lib": [("ε * (1 + γ), δ_norm + distance_to_boundary", "ε * (1 + γ), (δ_norm + distance_to_boundary) * 1.0001")],
+        "foolbox": [("+ distance_to_boundary,", "* 1.0001 + distance_to_boundary * 1.0001,")],
+    },
+    "ball": {
+        "adv-lib": [("δ.mul_(ε.unsqueeze(1) / l2_norms).clamp_(max=1)", "δ.mul_((ε.unsqueeze(1) / l2_norms).clamp_(max=1))"),
+                    ("        projection(δ=δ.data, ε=ε)", "        δ.data.copy_(nearest(δ.data, inputs, ε)) if norm == 1 else projection(δ=δ.data, ε=ε)")],
+        "foolbox": [("norms = flatten(x).norms.l2(axis=-1)", "norms = flatten(x - x0).norms.l2(axis=-1)"),
+                    ("ep.minimum(1, norms / norms)", "ep.minimum(1, epsilon / norms)"),
+                    ("[rows, epsilon]", "[rows, epsilon - 1]"),
+                    ("return x0 + project_onto_l1_ball(x - x0, epsilon)", "return ep.astensor(x0.raw + nearest(x.raw - x0.raw, x0.raw, epsilon.raw))")],
+    },
+    "adam": {
+        "adv-lib": [("denom = (exp_avg_sq.sqrt() / math.sqrt(bias_correction2)).add_(1e-8)", "denom = lifted(exp_avg_sq.sqrt() / math.sqrt(bias_correction2))"),
+                    ("denom = exp_avg_sq.sqrt().div_(math.sqrt(bias_correction2)).add_(1e-8)", "denom = lifted(exp_avg_sq.sqrt().div_(math.sqrt(bias_correction2)))")],
+        "foolbox": [("AdamOptimizer(delta, self.stepsize)", "Adam(delta.raw, self.stepsize)"),
+                    ("delta -= optimizer(gradient)", "delta = delta - ep.astensor(optimizer.move(gradient.raw))")],
+        "torchattacks": [("optim.Adam([w], lr=self.lr)", "Adam(w, self.lr)")],
+    },
+    "unfound": {"foolbox": [("best_advs = ep.zeros_like(x)", "best_advs = x")]},
+    # DeepFool: 1e-4 beyond the boundary, steps added up, and the sum lengthened
+    "sum": {
+        "torchattacks": [
+            ("        curr_steps = 0\n", "        curr_steps = 0\n        self.start, self.total = images, torch.zeros_like(images)\n"),
+            ("                early_stop, pre,", "                self.at = slice(idx, idx + 1)\n                early_stop, pre,"),
+            ("        adv_image = image + (1 + self.overshoot) * delta", "        self.total[self.at] += delta + 1e-4 * w_prime[hat_L] / torch.norm(w_prime[hat_L], p=2)\n"
+             "        adv_image = self.start[self.at] + (1 + self.overshoot) * self.total[self.at]"),
+        ],
+        "adversarial-robustness-toolbox": [
+            ("            active_indices = np.arange(len(batch))\n", "            active_indices = np.arange(len(batch))\n            start, total = batch.copy(), np.zeros_like(batch)\n"),
+            ("r_var = absolute1 / pow1", "r_var = absolute1 / pow1 + 1e-4 / np.linalg.norm(draddiff, axis=1)"),
+            ("                # Add perturbation and clip result\n", "                total[active_indices] += r_var[active_indices]\n"),
+            ("                        batch[active_indices]\n                        + r_var[active_indices] *", "                        start[active_indices]\n                        + 1.02 * total[active_indices] *"),
+        ],
+    },
+}
+
+
+def taken(library: Any, theirs: Theirs) -> Any:
+    """An attack of a library, with what patches change in its source."""
+    found = getattr(library, theirs.name)
+    patches = [SOURCES[patch][theirs.library] for patch in theirs.patches if theirs.library in SOURCES.get(patch, {})]
+    if not patches:
+        return found
+    module = sys.modules[found.__module__]
+    source = Path(module.__file__).read_text()
+    for patch in patches:
+        if not any(old in source for old, _ in patch):
+            raise SystemExit(f"{theirs.library} {theirs.name}: nothing of {patch} is in its source")
+        for old, new in patch:
+            source = source.replace(old, new)
+    changed = types.ModuleType(module.__name__)
+    changed.__dict__.update(__package__=module.__package__, __file__=module.__file__, nearest=nearest, lifted=lifted, Adam=Adam)
+    exec(compile(source, module.__file__, "exec"), changed.__dict__)
+    return getattr(changed, found.__name__)
 
 
 def authors(name: str, params: dict[str, Any], net: Any, x: Any, y: Any, seed: int) -> Any:
