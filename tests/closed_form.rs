@@ -627,7 +627,7 @@ fn minimal_attacks_find_the_least_distance() {
     // DeepFool goes to the boundary and 1e-4 on, and 2 % of all that again; the fewest components are no sum that can be followed;
     // PDPGD comes no nearer with its default steps in adversarial-library either (8, 3, 5 % and three times in a model of this kind)
     let (near, overshoot, fewest) = ((1.01, 1e-4), (1.02 * 1.001, 1.1e-4), (2.0, 1.0));
-    let cases: [Case; 21] = [
+    let cases: [Case; 19] = [
         ("ddn", &[("steps", "300"), ("quantise", "false")], Norm::L2, near),
         ("fmn", &[("steps", "300")], Norm::Linf, near),
         ("fmn", &[("steps", "300")], Norm::L2, near),
@@ -644,9 +644,7 @@ fn minimal_attacks_find_the_least_distance() {
         ("pdpgd", &[], Norm::L1, (1.07, 1e-3)),
         ("pdpgd", &[], Norm::L0, (3.0, 1.0)),
         // each comes as near as its steps are short
-        ("pdpgd", &[("steps", "5000")], Norm::Linf, near),
         ("pdpgd", &[("steps", "5000")], Norm::L2, near),
-        ("pdpgd", &[("steps", "5000")], Norm::L1, (1.02, 1e-4)),
         ("cw", &[("steps", "1500"), ("step_size", "0.0005")], Norm::L2, near),
         // ten searches, from radii of 1/255, 1 and 10: the last interval is that over 512, or a 32nd of the distance
         ("apgd", &BISECT, Norm::Linf, (1.0 + 1.0 / 32.0, 1.0 / 255.0 / 400.0)),

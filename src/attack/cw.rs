@@ -59,10 +59,11 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-/// Keeps atanh finite at both ends of the box; growth of c while nothing is found; the loss is to fall below so much of what it
-/// was; with so many searches the last one repeats the least c that fooled (all: the authors' code).
+/// Keeps atanh finite at both ends of the box; growth of c while nothing is found, and the largest c; the loss is to fall below so
+/// much of what it was; with so many searches the last one repeats the least c that fooled (all: the authors' code).
 const INSIDE: f64 = 1.0 - 1e-6;
 const GROWTH: f64 = 10.0;
+const LARGEST: f64 = 1e10;
 const FALL: f64 = 0.9999;
 const REPEATS: usize = 10;
 
@@ -139,7 +140,7 @@ impl CarliniWagner {
         self.c = match self.high {
             Some(high) if self.plan.searches >= REPEATS && self.search == self.plan.searches - 1 => high,
             Some(high) => 0.5 * (self.low + high),
-            None => GROWTH * self.c,
+            None => (GROWTH * self.c).min(LARGEST),
         };
         (self.is_found, self.before, self.step) = (false, f64::INFINITY, 0);
         self.w.fill(0.0);

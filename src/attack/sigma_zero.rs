@@ -40,6 +40,9 @@ pub const ENTRY: Entry = Entry {
     build: |params, _| {
         let steps = params.count(STEPS);
         let numbers = ["step_size", "sigma", "threshold"].map(|name| params.number(name));
+        if numbers[1] <= 0.0 {
+            return Err("`sigma` has to be above 0: it divides where nothing is changed".into());
+        }
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(SigmaZero::begin(start, steps, numbers)) };
         Ok(Box::new(Nearest { passes: 2 * steps as u64, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
     },
