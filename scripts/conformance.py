@@ -127,7 +127,7 @@ CAUSES = {
              "and projects onto ball and box at once in L1. adversarial-library clips to the box after the ball in L1, and in L2 also "
              "lengthens changes that are shorter than the radius. foolbox does not project at all in L2, where it divides a norm by "
              "itself, and keeps one component more than asked in L0."),
-    "adam": ("Adam's ε", "Adam divides by √v + 1e-8, a length of gradients; ours takes 1e-8 of their root mean square, so that networks whose "
+    "adam": ("Adam's epsilon", "Adam divides by √v + 1e-8, a length of gradients; ours takes 1e-8 of their root mean square, so that networks whose "
              "logits are small are attacked alike. Values near the ends of the box, whose gradient behind a tanh is tiny, feel it."),
     "unfound": ("black images", "foolbox's C&W returns a black image where it found none, and the network has most of those wrong."),
     "zero": ("three turns of C&W", "torchattacks multiplies the logits with a mask before it takes the largest, so that a 0 takes part: "
