@@ -700,14 +700,8 @@ def never_abort(made: Any) -> None:
     made.steps = Steps(made.steps)
 
 
-def step_to_boundary(made: Any) -> None:
-    """foolbox's DeepFool: to the boundary itself, without its 1e-4 beyond."""
-    beyond = made.get_perturbations
-    made.get_perturbations = lambda distances, grads: beyond(distances - 1e-4, grads)
-
-
 PATCHES = {"mean": divide_by_mean, "l1-step": step_by_largest, "l1-joint": project_jointly, "not-ahead": look_where_it_is, "zero": margin_of_logits,
-           "no-abort": never_abort, "inside": keep_inside, "boundary": step_to_boundary}
+           "no-abort": never_abort, "inside": keep_inside}
 
 
 class Adam:

@@ -74,12 +74,13 @@ fn to_one_size(logits: &[f32]) -> f64 {
 /// size, of which the authors' constants speak, else what brings them to it.
 pub fn to_usual_size(logits: &[f32]) -> f64 {
     let scale = to_one_size(logits);
-    if (1.0 / USUAL..USUAL).contains(&scale) { 1.0 } else { scale }
+    if (1.0 / LARGE..SMALL).contains(&scale) { 1.0 } else { scale }
 }
 
-/// How many times larger or smaller than the median logits of about the usual size are. Robust networks have single images at a
-/// sixth of it, which the authors' code takes as they are, too.
-const USUAL: f64 = 16.0;
+/// How many times larger, and how many times smaller, than the median logits of about the usual size are. Robust networks have
+/// single images at a sixth of it, which the authors' code takes as they are, too.
+const LARGE: f64 = 4.0;
+const SMALL: f64 = 16.0;
 
 /// ln(1 + exp v).
 fn softplus(v: f64) -> f64 {
