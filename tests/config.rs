@@ -13,6 +13,15 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::stream;
 
+const MINIMAL: &str = r#"name = "minimal"
+[[sweep]]
+models = ["vgg11-half-cifar10"]
+data = { name = "cifar10-sample" }
+goals = ["untargeted"]
+threats = [{ norm = "l2", minimal = true }]
+attacks = [{ name = "fmn" }]
+"#;
+
 fn parse(text: &str) -> Result<Plan, Error> {
     plan::parse(Path::new("x.toml"), text, &Source::new("nowhere"))
 }
@@ -217,6 +226,35 @@ fn budgets_goals_and_training_sets_that_make_no_sense_are_refused() {
         PATCH.replace("{ name = \"patch\" }, { name = \"paste\" }", "{ name = \"one-pixel\", variant = \"scan\" }");
     let found = problems(&scan.replace("norm = \"patch\", area = [\"5 %\"]", "norm = \"pixels\", count = [3]"));
     assert!(found.iter().any(|p| p.contains("tries every place for one pixel")), "{found:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_threat_is_told_once() {
+    for (threat, expected) in [
+        ("norm = \"linf\", minimal = true, passes = 1", "`passes` is less than one forward and one back"),
+        ("norm = \"linf\", minimal = 1", "expected true or false"),
+        ("norm = \"linf\", minimal = true, passes = \"a\"", "expected a whole number"),
+        ("norm = \"l2\", passes = 30", "`passes` belongs to a minimal threat"),
+        ("norm = \"l2\", minimal = true, eps = [\"1\"]", "a minimal threat has no `eps`"),
+        ("norm = \"l2\", eps = [\"1\"], count = [3]", "one kind of budget"),
+        ("norm = \"l2\"", "missing key `eps`"),
+    ] {
+        let found = problems(&MINIMAL.replace("norm = \"l2\", minimal = true", threat));
+        assert!(found.len() == 1 && found[0].contains(expected), "{threat}: {expected}\nin {found:#?}");
+    }
+}
+
+#[test]
+fn numbers_with_which_an_attack_does_nothing_are_refused() {
+    for (attack, expected) in [
+        ("name = \"fmn\", step_size = 0", "`step_size`: expected a number above 0"),
+        ("name = \"cw\", constant = 0", "`constant`: expected a number above 0"),
+        ("name = \"cw\", step_size = 0.0", "`step_size`: expected a number above 0"),
+    ] {
+        let found = problems(&MINIMAL.replace("name = \"fmn\"", attack));
+        assert!(found.len() == 1 && found[0].contains(expected), "{attack}: {expected}\nin {found:#?}");
+    }
+    assert_eq!(parse(MINIMAL).unwrap().cells.len(), 1);
 }
 
 /// One random change to a text: a byte, a cut, a doubled or moved piece, or a word that means something elsewhere.

@@ -3,6 +3,7 @@
 
 use super::apgd::{self, Choice};
 use super::fab;
+use super::outward::Outward;
 use super::search::{self, Ask, Search};
 use super::square;
 use super::{Attack, Entry, Kind, Param, STEPS, StageReport, Task};
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 pub const ENTRY: Entry = Entry {
     name: "autoattack",
-    revision: 1,
+    revision: 2,
     summary: "AutoAttack: APGD, APGD-T, FAB-T and Square, each on the images that stand (Croce and Hein 2020)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
@@ -171,8 +172,9 @@ impl Stage {
                 Box::new(apgd::Climb::new(*settings, image, task.threat.eps.to_f64(), self.name))
             }
             Kinds::Fab(settings) => {
-                let within = Some(task.threat.eps.to_f64());
-                fab::begin(*settings, batch.image(row), oracle.aim(row), batch.example(row), &task.streams, within)
+                let (x, aim, eps) = (batch.image(row), oracle.aim(row), task.threat.eps.to_f64());
+                let search = fab::begin(*settings, x.clone(), aim, batch.example(row), &task.streams, Some(eps));
+                Outward::inside(eps, search, &x, aim, task)
             }
             Kinds::Square(settings) => {
                 let (x, example) = (batch.image(row), batch.example(row));

@@ -13,7 +13,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "ddn",
-    revision: 2,
+    revision: 3,
     summary: "decoupled direction and norm: the least L2 change that fools (Rony et al. 2019)",
     norms: &[Norm::L2],
     params: &[
@@ -29,7 +29,7 @@ pub const ENTRY: Entry = Entry {
         let (steps, quantise) = (params.count(STEPS), params.flag("quantise"));
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(Ddn::begin(start, steps, quantise)) };
         let shortest = FIRST_LENGTH * (1.0 - GAMMA).powf(steps as f64);
-        Ok(Box::new(Nearest { passes: 2 * steps as u64, shortest, no_target: None, begin: Box::new(begin) }))
+        Ok(Box::new(Nearest { passes: 2 * steps as u64, points: steps, shortest, no_target: None, begin: Box::new(begin) }))
     },
 };
 

@@ -12,7 +12,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "deepfool",
-    revision: 1,
+    revision: 2,
     summary: "steps to the nearest boundary of the linearised net (Moosavi-Dezfooli et al. 2016)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
@@ -32,6 +32,7 @@ pub const ENTRY: Entry = Entry {
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(DeepFool::begin(start, steps, is_super)) };
         Ok(Box::new(Nearest {
             passes: 2 * (CLASSES * steps) as u64 + 1,
+            points: steps + 1,
             shortest: 0.0,
             no_target: Some("goes for the nearest class, whichever it is (hint: `fmn` goes for a target)"),
             begin: Box::new(begin),

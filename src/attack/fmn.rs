@@ -12,14 +12,14 @@ use crate::threat::{Norm, l1};
 
 pub const ENTRY: Entry = Entry {
     name: "fmn",
-    revision: 1,
+    revision: 2,
     summary: "fast minimum norm: the least change that fools (Pintor et al. 2021)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "100", summary: "iterations (foolbox: 100)" },
         Param {
             name: "step_size",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "1",
             summary: "L2 length of the first step; the last is a hundredth (Pintor et al. 2021: 1)",
         },
@@ -27,7 +27,7 @@ pub const ENTRY: Entry = Entry {
     build: |params, _| {
         let (steps, alpha) = (params.count(STEPS), params.number("step_size"));
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(Fmn::begin(start, steps, alpha)) };
-        Ok(Box::new(Nearest { passes: 2 * steps as u64, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
+        Ok(Box::new(Nearest { passes: 2 * steps as u64, points: steps, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
     },
 };
 

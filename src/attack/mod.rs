@@ -17,6 +17,7 @@ mod fmn;
 mod nearest;
 mod noise;
 mod one_pixel;
+mod outward;
 mod params;
 mod paste;
 pub mod patch;

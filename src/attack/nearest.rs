@@ -1,6 +1,8 @@
 //! Attacks that look for the nearest image that is fooled: each image has a [`Search`] of its own, whatever the budget, and
-//! every point where it stands is proposed.
+//! every point where it stands is proposed. Where images are rounded, the nearest that rounding takes back is lengthened
+//! ([`Outward`]).
 
+use super::outward::Outward;
 use super::search::{self, Search};
 use super::{Attack, Task};
 use crate::data::Batch;
@@ -29,6 +31,8 @@ pub type Begin = Box<dyn Fn(Start) -> Box<dyn Search> + Send + Sync>;
 pub struct Nearest {
     /// Passes that a whole search asks for, forward and back each counted as one.
     pub passes: u64,
+    /// Points of a run, the first of which is the clean image.
+    pub points: usize,
     /// No change becomes shorter than this in a whole search; 0 where nothing is known.
     pub shortest: f64,
     /// Why it cannot go for a target, with a way out; `None`: it can.
@@ -42,7 +46,8 @@ impl Attack for Nearest {
         search::run(&rows, oracle, batch, &mut |row, oracle| {
             let stream = task.streams.stream(batch.example(row), 0, "search");
             let (x, aim, norm) = (batch.image(row), oracle.aim(row), task.threat.norm);
-            Ok((self.begin)(Start { x, aim, norm, stream }))
+            let search = (self.begin)(Start { x: x.clone(), aim, norm, stream });
+            Ok(Outward::after(search, &x, aim, task))
         })
     }
 
@@ -56,6 +61,7 @@ impl Attack for Nearest {
 
     fn caveat(&self, threat: &Threat) -> Option<String> {
         match threat.eps {
+            _ if self.points < 2 => Some("with `steps = 1` it looks at the clean image alone (hint: `steps = 100`)".into()),
             Budget::Minimal { passes } if passes < self.passes => Some(format!(
                 "asks for up to {} passes, and {passes} are given: it may end before (hint: fewer `steps`, or more `passes`)",
                 self.passes
@@ -89,13 +95,15 @@ mod tests {
     #[test]
     fn what_its_steps_cannot_do_is_told() {
         let begin = || -> Begin { Box::new(|_| unreachable!("nothing is searched")) };
-        let attack = |passes, shortest| Nearest { passes, shortest, no_target: Some("hint"), begin: begin() };
+        let attack = |passes, shortest| Nearest { passes, points: 20, shortest, no_target: Some("hint"), begin: begin() };
         let at = |eps| Threat { norm: Norm::L2, eps };
         let within = |eps| at(Budget::Within(Norm::L2.budget(eps).unwrap()));
         assert!(attack(40, 0.358).caveat(&within("0.25")).unwrap().contains("0.36"));
         assert_eq!(attack(200, 0.006).caveat(&within("0.25")), None);
         assert!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 199 })).unwrap().contains("200 passes"));
         assert_eq!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 200 })), None);
+        let at_clean = Nearest { points: 1, ..attack(2, 0.0) };
+        assert!(at_clean.caveat(&within("0.25")).unwrap().contains("clean image alone"));
         assert!(
             attack(1, 0.0).check_goal(&Goal::Next).is_err() && attack(1, 0.0).check_goal(&Goal::Untargeted).is_ok()
         );

@@ -31,6 +31,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A number from 0 to 1,000,000, as a decimal or fraction.
     Number,
+    /// As [`Kind::Number`], but 0, with which the attack would do nothing.
+    Positive,
     /// As [`Kind::Number`], or `auto`: the attack decides.
     Auto,
     /// A picture: the path of its file in a sweep, the SHA-256 of that file in a cell; empty: none.
@@ -102,7 +104,7 @@ impl Params {
         !self.0[name].is_empty()
     }
 
-    /// A declared [`Kind::Number`].
+    /// A declared [`Kind::Number`] or [`Kind::Positive`].
     pub fn number(&self, name: &str) -> f64 {
         Ratio::parse(&self.0[name]).expect("checked when resolved").to_f64()
     }
@@ -152,6 +154,10 @@ impl Kind {
                 Some(n) => Ok(n.to_string()),
                 None if Ratio::refusal(text).is_some() => Err(FEWER_DIGITS.into()),
                 None => Err(format!("a number from 0 to {MOST}, as \"0.05\" or \"1/3\"")),
+            },
+            Kind::Positive => match Ratio::parse(text) {
+                Some(n) if n.num() == 0 => Err(format!("a number above 0, up to {MOST}")),
+                _ => Kind::Number.normal(text),
             },
             Kind::StepSize => {
                 let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();

@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
         Param { name: STEPS, kind: Kind::Count, default: "500", summary: "iterations (adversarial-library: 500)" },
         Param {
             name: "step_size",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.1",
             summary: "of Adam at first; it falls to a hundredth (adversarial-library: 0.1)",
         },
@@ -29,7 +29,7 @@ pub const ENTRY: Entry = Entry {
     build: |params, _| {
         let (steps, step_size) = (params.count(STEPS), params.number("step_size"));
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(Pdpgd::begin(start, steps, step_size)) };
-        Ok(Box::new(Nearest { passes: 2 * steps as u64, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
+        Ok(Box::new(Nearest { passes: 2 * steps as u64, points: steps, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
     },
 };
 

@@ -8,6 +8,7 @@ use crate::goal::Goal;
 use crate::oracle::Oracle;
 use crate::placement::Picture;
 use crate::rng::Streams;
+use crate::terms::WitnessKind;
 use crate::threat::{Norm, Threat};
 use std::sync::Mutex;
 
@@ -97,6 +98,8 @@ pub struct Task<'a> {
     pub threat: Threat,
     /// The cell's random streams.
     pub streams: Streams,
+    /// How what is proposed is stored.
+    pub witness: WitnessKind,
     /// What [`Attack::pictures`] made.
     pub pictures: &'a [Picture],
     /// Whether they were made along a gradient that was zero everywhere at some step.
@@ -123,9 +126,10 @@ pub struct StageReport {
 }
 
 impl Task<'_> {
-    /// A task without pictures, whose state is not kept.
+    /// A task without pictures, whose state is not kept and whose images are not rounded.
     pub fn new(threat: Threat, streams: Streams) -> Task<'static> {
-        Task { threat, streams, pictures: &[], blind: false, checkpoint: &NoCheckpoint, stages: Mutex::default() }
+        let (witness, checkpoint) = (WitnessKind::F32, &NoCheckpoint);
+        Task { threat, streams, witness, pictures: &[], blind: false, checkpoint, stages: Mutex::default() }
     }
 }
 

@@ -20,13 +20,13 @@ pub const ENTRY: Entry = Entry {
         Param { name: STEPS, kind: Kind::Count, default: "1000", summary: "iterations (Cinà et al. 2025: 1000)" },
         Param {
             name: "step_size",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "1",
             summary: "of Adam at first; the last is a tenth (Cinà et al. 2025: 1)",
         },
         Param {
             name: "sigma",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.001",
             summary: "square of the change that counts as half a component (Cinà et al. 2025: 0.001)",
         },
@@ -40,11 +40,11 @@ pub const ENTRY: Entry = Entry {
     build: |params, _| {
         let steps = params.count(STEPS);
         let numbers = ["step_size", "sigma", "threshold"].map(|name| params.number(name));
-        if numbers[1] <= 0.0 {
-            return Err("`sigma` has to be above 0: it divides where nothing is changed".into());
+        if numbers[2] > 1.0 {
+            return Err("`threshold` is at most 1: no change is larger".into());
         }
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(SigmaZero::begin(start, steps, numbers)) };
-        Ok(Box::new(Nearest { passes: 2 * steps as u64, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
+        Ok(Box::new(Nearest { passes: 2 * steps as u64, points: steps, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
     },
 };
 

@@ -26,7 +26,7 @@ pub const ENTRY: Entry = Entry {
         },
         Param {
             name: "alpha_init",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.3",
             summary: "share of the pixels that move at first (Croce et al. 2022: 0.3, with a target 0.1)",
         },

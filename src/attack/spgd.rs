@@ -28,13 +28,13 @@ pub const ENTRY: Entry = Entry {
         },
         Param {
             name: "alpha",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.25",
             summary: "step of the change, pixels in [0,1] (Zhong et al. 2024: 0.25)",
         },
         Param {
             name: "beta",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.25",
             summary: "step of the mask, times the root of its pixels (Zhong et al. 2024: 0.25)",
         },

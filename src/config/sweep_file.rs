@@ -168,11 +168,14 @@ impl TableSpec {
 pub struct ThreatSpec {
     /// Name of the norm.
     pub norm: At<String>,
-    /// Key and exact budgets, as text; `None`: no budget is given.
-    pub budgets: Option<(&'static str, Vec<At<String>>)>,
+    /// `None`: no budget is given.
+    pub budgets: Option<Budgets>,
     /// `minimal = true, passes = 2000`: passes of the net in which the least distance is looked for.
     pub minimal: Option<At<u64>>,
 }
+
+/// Key and exact budgets, as text.
+type Budgets = (&'static str, Vec<At<String>>);
 
 /// What budgets are called: radius, number of pixels, share of the image.
 const BUDGET_KEYS: [&str; 3] = ["eps", "count", "area"];
@@ -208,24 +211,35 @@ impl SweepFile {
     }
 }
 
-/// Passes of a minimal threat: 2000 where it names none (AttackBench, Cinà et al. 2025).
-fn minimal(t: &Table) -> Option<At<u64>> {
+/// What a threat is measured by: its budgets, or the passes of a minimal one, 2000 where it names none (AttackBench, Cinà et al.
+/// 2025). `None`: a problem was told.
+fn budgets(t: &Table) -> Option<(Option<Budgets>, Option<At<u64>>)> {
     const PASSES: u64 = 2000;
-    let minimal = t.flag("minimal").map(|flag| flag.value);
-    let passes = t.count("passes");
-    match (minimal, passes) {
-        (Some(true), Some(passes)) if passes.value < 2 => {
+    let given: Vec<&'static str> = BUDGET_KEYS.into_iter().filter(|key| t.has(key)).collect();
+    if given.len() > 1 {
+        t.problem(t.line, format!("a threat has one kind of budget, not `{}`", given.join("` and `")));
+        return None;
+    }
+    let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
+    let budgets = given.first().map(|key| (*key, read(key)));
+    let is_minimal = t.has("minimal").then(|| t.flag("minimal").map(|flag| flag.value));
+    let passes = t.has("passes").then(|| t.count("passes"));
+    let minimal = match (is_minimal, passes) {
+        // of another kind than it should be
+        (Some(None), _) | (_, Some(None)) => return None,
+        (Some(Some(true)), Some(Some(passes))) if passes.value < 2 => {
             t.problem(passes.line, "`passes` is less than one forward and one back (hint: passes = 2000)");
-            None
+            return None;
         }
-        (Some(true), Some(passes)) => Some(passes),
-        (Some(true), None) => Some(At { value: PASSES, line: t.line }),
-        (_, Some(passes)) => {
+        (Some(Some(true)), Some(passes)) => passes,
+        (Some(Some(true)), None) => Some(At { value: PASSES, line: t.line }),
+        (_, Some(Some(passes))) => {
             t.problem(passes.line, "`passes` belongs to a minimal threat (hint: minimal = true)");
-            None
+            return None;
         }
         (_, None) => None,
-    }
+    };
+    Some((budgets, minimal))
 }
 
 impl Block {
@@ -234,14 +248,8 @@ impl Block {
         let mut threats = Vec::new();
         table.tables("threats", |t| {
             let norm = t.required_text("norm");
-            let given: Vec<&'static str> = BUDGET_KEYS.into_iter().filter(|key| t.has(key)).collect();
-            if given.len() > 1 {
-                t.problem(t.line, format!("a threat has one kind of budget, not `{}`", given.join("` and `")));
-            }
-            let minimal = minimal(t);
-            let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
-            let budgets = given.first().map(|key| (*key, read(key)));
-            threats.extend(norm.map(|norm| ThreatSpec { norm, budgets, minimal }));
+            let budgets = budgets(t);
+            threats.extend(norm.zip(budgets).map(|(norm, (budgets, minimal))| ThreatSpec { norm, budgets, minimal }));
         });
         let mut attacks = Vec::new();
         table.tables("attacks", |t| {

@@ -210,7 +210,8 @@ impl Runner<'_> {
         let kept = Kept::new(self.store, &cell.id, self.stop);
         let streams = Streams::new(cell.cell.seed, unit.streams());
         let stages = Mutex::default();
-        let task = Task { threat: cell.cell.threat, streams, pictures: &pictures, blind, checkpoint: &kept, stages };
+        let (threat, witness) = (cell.cell.threat, cell.cell.witness);
+        let task = Task { threat, streams, witness, pictures: &pictures, blind, checkpoint: &kept, stages };
         let began = Instant::now();
         let cost = cell.attack.cost();
         let mut tell_settled = |images: usize| tell(Event::Settled { images, work: images as u64 * cost });

@@ -29,8 +29,11 @@ pub const APGD: &str = "apgd";
 pub const FAB: &str = "fab";
 pub const SQUARE: &str = "square";
 pub const AUTOATTACK: &str = "autoattack";
+/// Attacks that look for the nearest image in a ball.
+const NEAREST: [&str; 5] = ["ddn", "fmn", "deepfool", "cw", "pdpgd"];
 /// All of these: a test holds them to the registry of attacks, which this room does not know.
-pub const ATTACKS: [&str; 10] = [SINGLE_STEP, ITERATIVE, NOISE, PATCH, PASTE, ONE_PIXEL, APGD, FAB, SQUARE, AUTOATTACK];
+pub const ATTACKS: [&[&str]; 2] =
+    [&[SINGLE_STEP, ITERATIVE, NOISE, PATCH, PASTE, ONE_PIXEL, APGD, FAB, SQUARE, AUTOATTACK], &NEAREST];
 /// Parameters of which more is not weaker.
 pub const MORE: [&str; 6] = ["steps", "restarts", "draws", "queries", "population", "generations"];
 
@@ -192,7 +195,7 @@ pub fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
 
 /// Whether its images could reach a common grey, as far as the cell alone says.
 pub fn may_be_unbounded(s: &Summary) -> bool {
-    let climbs = [ITERATIVE, APGD, AUTOATTACK].iter().any(|attack| is(s, attack));
+    let climbs = [ITERATIVE, APGD, AUTOATTACK, FAB].iter().chain(&NEAREST).any(|attack| is(s, attack));
     climbs && s.cell.threat.norm.is_ball() && eps(s) >= 0.5
 }
 
@@ -201,14 +204,20 @@ pub fn may_be_unbounded(s: &Summary) -> bool {
 pub fn unbounded(s: &Summary, shapes: &Shapes) -> Option<Row> {
     let rates = s.rates.as_ref().filter(|_| may_be_unbounded(s) && !s.cell.goal.is_targeted())?;
     let (classes, values) = *shapes.get(&s.cell.data.digest)?;
-    let enough = if s.cell.threat.norm == Norm::Linf { 0.5 } else { 0.5 * (values as f64).sqrt() };
+    let enough = match s.cell.threat.norm {
+        Norm::Linf => 0.5,
+        Norm::L2 => 0.5 * (values as f64).sqrt(),
+        _ => 0.5 * values as f64,
+    };
     if eps(s) < enough || classes < 2 {
         return None;
     }
     let (left, n) = (rates.robust_correct, rates.n);
     let why = format!("{left} of {n} images stand where all could be turned grey; guessing leaves 1 in {classes}");
     let row = single("an unbounded budget leaves nothing", s, n, left, Judgement::Ok, why);
-    Some(Row { p: Some(binomial_tail(left, n, 1.0 / classes as f64)), ..row })
+    // the passes of a minimal threat may end before the search does
+    let worst = if s.cell.threat.eps.is_minimal() { Judgement::Suspicious } else { row.worst };
+    Some(Row { p: Some(binomial_tail(left, n, 1.0 / classes as f64)), worst, ..row })
 }
 
 /// Chance of at least k successes in n trials of probability p.

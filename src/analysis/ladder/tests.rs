@@ -4,7 +4,7 @@ use crate::analysis::paired::Verdict;
 use crate::analysis::summary::{Indicators, Rates, Tally};
 use crate::record::tests::cell;
 use crate::record::{Cell, DataRecord, ModelRecord, Outcome, StageRecord, TrainRecord};
-use crate::terms::{Budget, Goal, Mode, Norm};
+use crate::terms::{Budget, Goal, Mode, Norm, Threat};
 
 /// A complete cell of n images, of which those in `fooled` are fooled and all were right.
 pub(crate) fn summary(n: usize, fooled: &[u32], change: impl Fn(&mut Cell)) -> Summary {
@@ -187,6 +187,14 @@ fn an_unbounded_attack_leaves_no_more_than_guessing() {
     assert_eq!(judged("8/255", Norm::Linf, 60), None);
     assert_eq!(judged("8", Norm::L2, 60), None, "half the diagonal is 27.7");
     assert_eq!(judged("28", Norm::L2, 60), Some(Violated));
+    assert_eq!(judged("999", Norm::L1, 60), None, "half of all values is 1536");
+    let minimal = summary(100, &first(40), |c| {
+        c.attack.name = "fmn".into();
+        c.threat = Threat { norm: Norm::L1, eps: Budget::Minimal { passes: 20 } };
+    });
+    let rows = rows(&[minimal], &shapes, &[]);
+    let verdict = rows.iter().find(|r| r.relation == "an unbounded budget leaves nothing").map(|r| r.verdict);
+    assert_eq!(verdict, Some(Suspicious), "20 passes may not suffice");
 }
 
 /// Closed forms: one minus none, all, and sums of two terms.

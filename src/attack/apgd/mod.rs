@@ -10,21 +10,23 @@ mod climb;
 mod run;
 mod targets;
 
+use super::outward::Outward;
 use super::search;
 use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::Goal;
 use crate::oracle::Oracle;
-use crate::terms::Threat;
+use crate::terms::{Budget, Threat};
 use crate::threat::Norm;
 
+use bisect::DoubleBisect;
 pub(super) use climb::{Climb, Image, Settings};
 pub(super) use targets::Choice;
 
 pub const ENTRY: Entry = Entry {
     name: "apgd",
-    revision: 1,
+    revision: 2,
     summary: "Auto-PGD, whose step size follows the loss (Croce and Hein 2020; L1: Croce and Hein 2021)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
@@ -90,7 +92,10 @@ impl Attack for Apgd {
         search::run(&rows, oracle, batch, &mut |row, oracle| {
             let image = Image::of(row, oracle, batch, task);
             Ok(match self.seeks {
-                true => Box::new(bisect::DoubleBisect::new(self.settings, image)),
+                true => {
+                    let (x, aim) = (image.x.clone(), image.aim);
+                    Outward::after(Box::new(DoubleBisect::new(self.settings, image)), &x, aim, task)
+                }
                 false => Box::new(Climb::new(self.settings, image, task.threat.eps.to_f64(), "start")),
             })
         })
@@ -114,9 +119,17 @@ impl Attack for Apgd {
         }
     }
 
-    fn caveat(&self, _: &Threat) -> Option<String> {
-        let eot = self.settings.eot;
-        (eot > 1)
-            .then(|| format!("eot = {eot}: these networks draw no random numbers, so it repeats the same gradient"))
+    fn caveat(&self, threat: &Threat) -> Option<String> {
+        let (eot, asked) = (self.settings.eot, 2 * self.cost());
+        match threat.eps {
+            _ if eot > 1 => {
+                Some(format!("eot = {eot}: these networks draw no random numbers, so it repeats the same gradient"))
+            }
+            Budget::Minimal { passes } if passes < asked => Some(format!(
+                "its {} runs ask for up to {asked} passes, and {passes} are given: it may end before the last",
+                bisect::SEARCHES
+            )),
+            _ => None,
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod boundary;
 mod projections;
 
+use super::outward::Outward;
 use super::search;
 use super::{Attack, Entry, Kind, Param, STEPS, Task};
 use crate::data::Batch;
@@ -19,7 +20,7 @@ pub(super) use boundary::{Settings, begin};
 
 pub const ENTRY: Entry = Entry {
     name: "fab",
-    revision: 1,
+    revision: 2,
     summary: "fast adaptive boundary attack: the least change that fools (Croce and Hein 2020)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
@@ -56,8 +57,9 @@ impl Attack for Fab {
     fn perturb(&self, oracle: &mut Oracle, batch: &Batch, task: &Task) -> Result<()> {
         let rows: Vec<usize> = (0..batch.len()).collect();
         search::run(&rows, oracle, batch, &mut |row, oracle| {
-            let (x, example) = (batch.image(row), batch.example(row));
-            Ok(begin(self.0, x, oracle.aim(row), example, &task.streams, None))
+            let (x, aim, example) = (batch.image(row), oracle.aim(row), batch.example(row));
+            let search = begin(self.0, x.clone(), aim, example, &task.streams, None);
+            Ok(Outward::after(search, &x, aim, task))
         })
     }
 

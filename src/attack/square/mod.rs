@@ -30,14 +30,14 @@ pub const ENTRY: Entry = Entry {
         },
         Param {
             name: "p",
-            kind: Kind::Number,
+            kind: Kind::Positive,
             default: "0.8",
             summary: "share of the image that the first windows cover (AutoAttack: 0.8)",
         },
     ],
     build: |params, threat| {
         let (eps, p) = (threat.radius()?.to_f64(), params.number("p"));
-        if p == 0.0 || p > 1.0 {
+        if p > 1.0 {
             return Err(format!("`p` = {p} is no share of an image (hint: above 0, up to 1)"));
         }
         Ok(Box::new(Square(Settings { norm: threat.norm, eps, queries: params.count("queries"), p })))
