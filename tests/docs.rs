@@ -198,6 +198,7 @@ fn values(kind: Kind) -> String {
         Kind::StepSize => "a product of numbers, `eps`, `steps`".into(),
         Kind::Choice(known) => codes(known.iter().copied()),
         Kind::Number => "a number".into(),
+        Kind::Positive => "a number above 0".into(),
         Kind::Auto => "a number, or `auto`".into(),
         Kind::Picture => "path of a picture".into(),
     }

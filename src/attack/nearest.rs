@@ -61,7 +61,9 @@ impl Attack for Nearest {
 
     fn caveat(&self, threat: &Threat) -> Option<String> {
         match threat.eps {
-            _ if self.points < 2 => Some("with `steps = 1` it looks at the clean image alone (hint: `steps = 100`)".into()),
+            _ if self.points < 2 => {
+                Some("with `steps = 1` it looks at the clean image alone (hint: `steps = 100`)".into())
+            }
             Budget::Minimal { passes } if passes < self.passes => Some(format!(
                 "asks for up to {} passes, and {passes} are given: it may end before (hint: fewer `steps`, or more `passes`)",
                 self.passes
@@ -95,7 +97,8 @@ mod tests {
     #[test]
     fn what_its_steps_cannot_do_is_told() {
         let begin = || -> Begin { Box::new(|_| unreachable!("nothing is searched")) };
-        let attack = |passes, shortest| Nearest { passes, points: 20, shortest, no_target: Some("hint"), begin: begin() };
+        let attack =
+            |passes, shortest| Nearest { passes, points: 20, shortest, no_target: Some("hint"), begin: begin() };
         let at = |eps| Threat { norm: Norm::L2, eps };
         let within = |eps| at(Budget::Within(Norm::L2.budget(eps).unwrap()));
         assert!(attack(40, 0.358).caveat(&within("0.25")).unwrap().contains("0.36"));

@@ -49,13 +49,7 @@ impl<'s> Outward<'s> {
     }
 
     /// [`Outward::after`] for an attack that keeps to its budget.
-    pub fn inside(
-        within: f64,
-        inner: Box<dyn Search + 's>,
-        x: &[f32],
-        aim: Aim,
-        task: &Task,
-    ) -> Box<dyn Search + 's> {
+    pub fn inside(within: f64, inner: Box<dyn Search + 's>, x: &[f32], aim: Aim, task: &Task) -> Box<dyn Search + 's> {
         match task.witness {
             WitnessKind::F32 => inner,
             WitnessKind::U8 => Box::new(Outward::new(within, inner, x.to_vec(), aim, task.threat.norm)),

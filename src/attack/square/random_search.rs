@@ -48,12 +48,15 @@ impl Search for RandomSearch {
             self.least = distance;
             self.best.copy_from_slice(&self.point);
         }
-        if self.query == self.canvas.settings.queries {
-            return false;
+        while self.query < self.canvas.settings.queries {
+            self.canvas.change(&self.best, self.query - 1, &mut self.point);
+            self.query += 1;
+            // of the best the answer is known: it counts as a query, and costs no pass
+            if self.point != self.best {
+                return true;
+            }
         }
-        self.canvas.change(&self.best, self.query - 1, &mut self.point);
-        self.query += 1;
-        true
+        false
     }
 
     fn place(&self) -> Place {
@@ -78,16 +81,19 @@ mod tests {
     }
 
     /// Runs a search against a lead of the label that is `lead` minus a random slope times the change. What was asked about.
+    /// What is the same as the best is no question.
     fn walk(settings: Settings, size: [usize; 2], number: usize, lead: f32) -> Vec<(Vec<f32>, f32)> {
         let x = image(size, number);
         let mut s = Streams::new(2, "square").stream(number, 0, "slope");
         let w: Vec<f64> = x.iter().map(|_| s.normal()).collect();
         let mut search = begin(settings, x.clone(), size, AIM, number, &Streams::new(0, "square"));
-        let mut asked = Vec::new();
+        let mut asked: Vec<(Vec<f32>, f32)> = Vec::new();
         loop {
             assert_eq!((search.asks(), search.proposes()), (Ask::Logits, true));
-            assert_eq!(search.place(), Place { restart: 0, step: asked.len() + 1 });
+            assert!(asked.len() < search.place().step && search.place().step <= settings.queries);
             let point = search.point().to_vec();
+            let best = asked.iter().min_by(|(_, a), (_, b)| a.total_cmp(b));
+            assert!(best.is_none_or(|(best, _)| *best != point), "{:?}", settings.norm);
             let gain: f64 = point.iter().zip(&x).zip(&w).map(|((p, x), w)| w * f64::from(p - x)).sum();
             let lead = lead - gain as f32;
             asked.push((point, lead));
@@ -107,7 +113,8 @@ mod tests {
                     let settings = Settings { norm, eps, queries: 300, p: 0.8 };
                     let x = image(size, i);
                     let asked = walk(settings, size, i, 1e9);
-                    assert_eq!(asked.len(), 300, "what stands is asked about as often as may be");
+                    let most = if eps == 0.0 || size == [1, 1] { 1 } else { 250 };
+                    assert!(asked.len() >= most, "what stands is asked about: {norm:?} {size:?} {eps} {}", asked.len());
                     for (point, _) in &asked {
                         assert!(threat.contains(point, &x, size), "{norm:?} {size:?} {eps}");
                         assert!(point.iter().all(|v| (0.0..=1.0).contains(v)));
