@@ -954,6 +954,7 @@ class Line:
     theirs: list[Outcome]
     ours: list[Outcome]
     third: list[Outcome]
+    control: list[Outcome] = field(default_factory=list)
     state: str = ""
 
     def agrees(self) -> bool:
@@ -966,6 +967,12 @@ class Line:
         other = self.ours if self.row.meets_ours() else self.theirs
         pairs = list(zip(self.third, other))
         return all(not differing(self.row, a, b) for a, b in pairs) or self.alike(self.third, other)
+
+    def chance(self) -> int | None:
+        """In how many images the library in f64 is another than in f32, with the changes of the third number."""
+        if not self.control:
+            return None
+        return len(differing(self.row, self.third[0] if self.row.meets_ours() else self.theirs[0], self.control[0]))
 
     def alike(self, a: list[Outcome], b: list[Outcome]) -> bool:
         """Whether counts of several seeds overlap."""
@@ -995,13 +1002,17 @@ def line(row: Row, kept: Kept, wanted: bool) -> Line:
 
     theirs, why_theirs = side(row.theirs)
     if not theirs:
-        return Line(row, [], [], [], why_theirs)
+        return Line(row, [], [], [], state=why_theirs)
     ours, why_ours = side(row.ours)
     if not ours:
-        return Line(row, theirs, ours, [], why_ours)
+        return Line(row, theirs, ours, [], state=why_ours)
     got = Line(row, theirs, ours, [])
     if row.meets is not None and not got.agrees():
         got.third, got.state = side(row.meets)
+        # what is left may be the last bits: then the library is as far from itself in f64
+        if got.third and not got.meets() and row.eps is None and row.cause != "bits":
+            of = row.meets if row.meets_ours() else row.theirs
+            got.control, _ = side(replace(of, patches=(*of.patches, "f64")))
     return got
 
 
@@ -1025,6 +1036,9 @@ def conclusion(got: Line) -> tuple[str, str]:
             first = differing(row, got.theirs[0], got.ours[0])
             return cause, f"{row.text}: {shown(row, got.third)}; {left} differ" + (", not explained" if 2 * left < len(first) else "")
         rest = "" if got.meets() else f", {row.rest}"
+        own = got.chance()
+        if rest and own is not None and left <= own:
+            return cause, f"{row.text}: {shown(row, got.third)}; {left} differ, and theirs in f64 differs from itself in {own}"
         if rest and row.rest == "not explained":
             cause = f"perhaps {cause}"
         return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{rest}"
@@ -1059,7 +1073,8 @@ several seeds. `differ` counts the images that only one side fools (with the fir
 them where they are few. `same` in `setting` means the same parameters on both sides; `defaults` means that each side has its own.
 
 A cause is shown by a third number, in the last column: from a parameter of ours, or from a change of theirs that takes the cause away; with it
-the two sides meet, and if they do not, the row says so. Of attacks that draw random numbers, the ranges of {seeds} seeds
+the two sides meet, and if they do not, the row says so; where a few images are left, the library with that change is also run in f64, and
+the row says in how many it differs from itself. Of attacks that draw random numbers, the ranges of {seeds} seeds
 have to overlap, or to lie one image apart.
 """
 

@@ -59,6 +59,29 @@ fn one_run_serves_every_budget_as_if_it_were_alone() {
     assert!(fooled[0] > 20 && fooled[1] > 25, "{fooled:?}");
 }
 
+/// These attacks end less than half a grey level beyond the boundary, where rounding to 8 bits takes their points back.
+#[test]
+fn what_floats_fool_is_fooled_in_8_bits() {
+    let attacks = "{ name = \"fmn\" }, { name = \"deepfool\" }, { name = \"fab\", steps = 10 }";
+    for budget in ["{ norm = \"linf\", eps = [\"8/255\"] }", "{ norm = \"l2\", eps = [\"1\"] }"] {
+        let standing = |witness: &str| -> usize {
+            let found = outcomes(&text(SAMPLE, budget, attacks, &format!("witness = \"{witness}\"\n")));
+            found.values().flat_map(|(rows, _)| rows).filter(|o| o.success == Some(false)).count()
+        };
+        assert!(standing("u8") <= standing("f32"), "{budget}");
+    }
+    let threats = ["{ norm = \"linf\", eps = [\"1/255\"] }", "{ norm = \"linf\", minimal = true }"];
+    let together = outcomes(&text(SAMPLE, &threats.join(", "), attacks, ""));
+    let mut lengthened = 0;
+    for threat in threats {
+        for (id, (rows, _)) in outcomes(&text(SAMPLE, threat, attacks, "")) {
+            assert_eq!(together[&id].0, rows, "{threat}");
+            lengthened += rows.iter().filter(|o| o.note.contains("lengthened=")).count();
+        }
+    }
+    assert!(lengthened > 10, "{lengthened}");
+}
+
 #[test]
 fn the_passes_are_kept_to_and_more_of_them_find_no_farther() {
     let mut before: Option<Vec<f64>> = None;
