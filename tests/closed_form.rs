@@ -713,7 +713,8 @@ fn autoattack_says_which_stage_broke_an_image() {
         assert_eq!(o.success, alone.success, "{o:?}");
         match o.success {
             Some(true) => assert!(o.note.starts_with("stage=apgd-ce"), "{o:?}"),
-            _ => assert!(o.forwards > 20 + 20 + 40 + 50, "all four stages ran: {o:?}"),
+            // Square asks about most of its candidates: some are the best that it has
+            _ => assert!(o.forwards > 20 + 20 + 40 + 25, "all four stages ran: {o:?}"),
         }
     }
 }
@@ -764,8 +765,10 @@ fn square_asks_as_often_as_it_may_and_beats_noise() {
         assert!(successes(&square) > 0 && successes(&square) < subset.len(), "{norm:?}: {}", successes(&square));
         for o in &square {
             assert_eq!(o.backwards, 0);
-            // and the judge's own: of a success, or of the one that came closest, at the end
-            let asked = if o.success == Some(true) { o.forwards <= 301 } else { (300..=301).contains(&o.forwards) };
+            // and the judge's own: of a success, or of the one that came closest, at the end; some candidates, most of them in Linf,
+            // are the best so far, and no question
+            let least = if norm == Norm::Linf { 200 } else { 250 };
+            let asked = if o.success == Some(true) { o.forwards <= 301 } else { (least..=301).contains(&o.forwards) };
             assert!(asked, "{norm:?}: {o:?}");
         }
         if norm == Norm::Linf {

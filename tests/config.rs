@@ -9,6 +9,7 @@ use foolproof::store::Store;
 use foolproof::sweep::plan::{self, Plan};
 use foolproof::sweep::run;
 use foolproof::terms::Precision;
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::stream;
@@ -301,24 +302,21 @@ fn mutate(text: &str, s: &mut Stream) -> String {
 #[test]
 fn ten_thousand_mutated_sweep_files_give_a_plan_or_a_clear_error() {
     let mut s = stream("mutated sweep files");
-    let (mut plans, mut errors) = (0, 0);
-    for i in 0..10_000 {
-        let text = mutate(GOOD, &mut s);
-        match parse(&text) {
-            Ok(plan) => {
-                plans += 1;
-                assert!(plan.cells.len() <= 100_000);
-            }
-            Err(Error::Config(problems)) => {
-                errors += 1;
-                assert!(
-                    !problems.is_empty() && problems.iter().all(|p| p.starts_with("x.toml:")),
-                    "{i}: {problems:?}\n{text}"
-                );
-            }
-            Err(other) => panic!("{i}: {other}\n{text}"),
+    let texts: Vec<String> = (0..10_000).map(|_| mutate(GOOD, &mut s)).collect();
+    let is_plan = |(i, text): (usize, &String)| match parse(text) {
+        Ok(plan) => {
+            assert!(plan.cells.len() <= 100_000);
+            true
         }
-    }
+        Err(Error::Config(problems)) => {
+            let placed = problems.iter().all(|p| p.starts_with("x.toml:"));
+            assert!(!problems.is_empty() && placed, "{i}: {problems:?}\n{text}");
+            false
+        }
+        Err(other) => panic!("{i}: {other}\n{text}"),
+    };
+    let plans = texts.par_iter().enumerate().map(is_plan).filter(|is_plan| *is_plan).count();
+    let errors = texts.len() - plans;
     println!("{plans} plans, {errors} clear errors");
     assert!(plans > 100 && errors > 5_000, "{plans} {errors}");
 }
