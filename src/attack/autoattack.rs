@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::goal::Goal;
 use crate::loss::Objective;
 use crate::oracle::{Oracle, Place};
-use crate::terms::Threat;
+use crate::terms::{Threat, WitnessKind};
 use crate::threat::Norm;
 use std::time::Instant;
 
@@ -148,7 +148,7 @@ impl Attack for AutoAttack {
         }
     }
 
-    fn caveat(&self, threat: &Threat) -> Option<String> {
+    fn caveat(&self, threat: &Threat, _: WitnessKind) -> Option<String> {
         if !self.is_authors {
             return Some(
                 "its steps or queries are not the authors', so what it leaves is not what leaderboards report".into(),

@@ -55,7 +55,7 @@ pub const ENTRY: Entry = Entry {
         let plan = Plan { steps, searches, step_size, c, abort_early: params.flag("abort_early") };
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(CarliniWagner::begin(start, plan)) };
         let passes = 2 * (steps * searches) as u64;
-        Ok(Box::new(Nearest { passes, points: steps, shortest: 0.0, no_target: None, begin: Box::new(begin) }))
+        Ok(Box::new(Nearest::new(passes, steps, Box::new(begin))))
     },
 };
 

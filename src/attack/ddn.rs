@@ -29,13 +29,7 @@ pub const ENTRY: Entry = Entry {
         let (steps, quantise) = (params.count(STEPS), params.flag("quantise"));
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(Ddn::begin(start, steps, quantise)) };
         let shortest = FIRST_LENGTH * (1.0 - GAMMA).powf(steps as f64);
-        Ok(Box::new(Nearest {
-            passes: 2 * steps as u64,
-            points: steps,
-            shortest,
-            no_target: None,
-            begin: Box::new(begin),
-        }))
+        Ok(Box::new(Nearest { shortest, rounds: quantise, ..Nearest::new(2 * steps as u64, steps, Box::new(begin)) }))
     },
 };
 

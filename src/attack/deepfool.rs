@@ -30,12 +30,10 @@ pub const ENTRY: Entry = Entry {
             return Err("`variant = \"super\"` projects in L2 alone (hint: threat `l2`)".into());
         }
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(DeepFool::begin(start, steps, is_super)) };
+        let passes = 2 * (CLASSES * steps) as u64 + 1;
         Ok(Box::new(Nearest {
-            passes: 2 * (CLASSES * steps) as u64 + 1,
-            points: steps + 1,
-            shortest: 0.0,
             no_target: Some("goes for the nearest class, whichever it is (hint: `fmn` goes for a target)"),
-            begin: Box::new(begin),
+            ..Nearest::new(passes, steps + 1, Box::new(begin))
         }))
     },
 };

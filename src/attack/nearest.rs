@@ -2,7 +2,7 @@
 //! every point where it stands is proposed. Where images are rounded, the nearest that rounding takes back is lengthened
 //! ([`Outward`]).
 
-use super::outward::Outward;
+use super::outward::{self, Outward};
 use super::search::{self, Search};
 use super::{Attack, Task};
 use crate::data::Batch;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::goal::{Aim, Goal};
 use crate::oracle::Oracle;
 use crate::rng::Stream;
-use crate::terms::Budget;
+use crate::terms::{Budget, WitnessKind};
 use crate::threat::{Norm, Threat};
 
 /// What the search of an image begins with.
@@ -37,7 +37,16 @@ pub struct Nearest {
     pub shortest: f64,
     /// Why it cannot go for a target, with a way out; `None`: it can.
     pub no_target: Option<&'static str>,
+    /// Whether its points are 8-bit images.
+    pub rounds: bool,
     pub begin: Begin,
+}
+
+impl Nearest {
+    /// An attack that goes for a target, too, in runs of so many points.
+    pub fn new(passes: u64, points: usize, begin: Begin) -> Nearest {
+        Nearest { passes, points, shortest: 0.0, no_target: None, rounds: false, begin }
+    }
 }
 
 impl Attack for Nearest {
@@ -59,7 +68,9 @@ impl Attack for Nearest {
         true
     }
 
-    fn caveat(&self, threat: &Threat) -> Option<String> {
+    fn caveat(&self, threat: &Threat, witness: WitnessKind) -> Option<String> {
+        // of L0 a change is rounded away where it is less than half a grey level alone
+        let lengthens = witness == WitnessKind::U8 && !self.rounds && threat.norm != Norm::L0;
         match threat.eps {
             _ if self.points < 2 => {
                 Some("with `steps = 1` it looks at the clean image alone (hint: `steps = 100`)".into())
@@ -67,6 +78,11 @@ impl Attack for Nearest {
             Budget::Minimal { passes } if passes < self.passes => Some(format!(
                 "asks for up to {} passes, and {passes} are given: it may end before (hint: fewer `steps`, or more `passes`)",
                 self.passes
+            )),
+            Budget::Minimal { passes } if lengthens && passes < self.passes + outward::PASSES => Some(format!(
+                "asks for up to {} passes, and none are left to lengthen what rounding to 8 bits takes back (hint: passes = {})",
+                self.passes,
+                self.passes + outward::PASSES
             )),
             Budget::Within(eps) if eps.to_f64() < self.shortest => Some(format!(
                 "its steps shorten the change to {:.2} at best, so it cannot come within {eps} (hint: more `steps`)",
@@ -98,15 +114,21 @@ mod tests {
     fn what_its_steps_cannot_do_is_told() {
         let begin = || -> Begin { Box::new(|_| unreachable!("nothing is searched")) };
         let attack =
-            |passes, shortest| Nearest { passes, points: 20, shortest, no_target: Some("hint"), begin: begin() };
+            |passes, shortest| Nearest { shortest, no_target: Some("hint"), ..Nearest::new(passes, 20, begin()) };
         let at = |eps| Threat { norm: Norm::L2, eps };
         let within = |eps| at(Budget::Within(Norm::L2.budget(eps).unwrap()));
-        assert!(attack(40, 0.358).caveat(&within("0.25")).unwrap().contains("0.36"));
-        assert_eq!(attack(200, 0.006).caveat(&within("0.25")), None);
-        assert!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 199 })).unwrap().contains("200 passes"));
-        assert_eq!(attack(200, 0.0).caveat(&at(Budget::Minimal { passes: 200 })), None);
+        let floats = WitnessKind::F32;
+        assert!(attack(40, 0.358).caveat(&within("0.25"), floats).unwrap().contains("0.36"));
+        assert_eq!(attack(200, 0.006).caveat(&within("0.25"), floats), None);
+        let minimal = |passes| at(Budget::Minimal { passes });
+        assert!(attack(200, 0.0).caveat(&minimal(199), floats).unwrap().contains("200 passes"));
+        assert_eq!(attack(200, 0.0).caveat(&minimal(200), floats), None);
+        assert!(attack(200, 0.0).caveat(&minimal(200), WitnessKind::U8).unwrap().contains("passes = 216"));
+        assert_eq!(attack(200, 0.0).caveat(&minimal(216), WitnessKind::U8), None);
+        let on_grid = Nearest { rounds: true, ..attack(200, 0.0) };
+        assert_eq!(on_grid.caveat(&minimal(200), WitnessKind::U8), None);
         let at_clean = Nearest { points: 1, ..attack(2, 0.0) };
-        assert!(at_clean.caveat(&within("0.25")).unwrap().contains("clean image alone"));
+        assert!(at_clean.caveat(&within("0.25"), floats).unwrap().contains("clean image alone"));
         assert!(
             attack(1, 0.0).check_goal(&Goal::Next).is_err() && attack(1, 0.0).check_goal(&Goal::Untargeted).is_ok()
         );

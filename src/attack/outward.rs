@@ -13,6 +13,10 @@ use crate::threat::Norm;
 /// Halvings between the factor that does not fool and its double, that does: the last factor is at most 3 % too long.
 const HALVINGS: usize = 5;
 
+/// Passes that the way outward asks for at most, where a value changes by a tenth of a grey level or more: of 1, 2, 4, … 1024 times the
+/// change, and of halves in between.
+pub const PASSES: u64 = 11 + HALVINGS as u64;
+
 /// A search, and then the way outward from its nearest point.
 pub struct Outward<'s> {
     inner: Box<dyn Search + 's>,

@@ -29,13 +29,7 @@ pub const ENTRY: Entry = Entry {
     build: |params, _| {
         let (steps, step_size) = (params.count(STEPS), params.number("step_size"));
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(Pdpgd::begin(start, steps, step_size)) };
-        Ok(Box::new(Nearest {
-            passes: 2 * steps as u64,
-            points: steps,
-            shortest: 0.0,
-            no_target: None,
-            begin: Box::new(begin),
-        }))
+        Ok(Box::new(Nearest::new(2 * steps as u64, steps, Box::new(begin))))
     },
 };
 

@@ -39,8 +39,9 @@ pub trait Attack: Send + Sync {
         false
     }
 
-    /// Why it may be weaker at this threat than its parameters say: told when the plan is made, and kept with the cells.
-    fn caveat(&self, _: &Threat) -> Option<String> {
+    /// Why it may be weaker at this threat, stored in this way, than its parameters say: told when the plan is made, and kept
+    /// with the cells.
+    fn caveat(&self, _: &Threat, _: WitnessKind) -> Option<String> {
         None
     }
 

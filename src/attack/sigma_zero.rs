@@ -44,13 +44,7 @@ pub const ENTRY: Entry = Entry {
             return Err("`threshold` is at most 1: no change is larger".into());
         }
         let begin = move |start: Start| -> Box<dyn Search> { Box::new(SigmaZero::begin(start, steps, numbers)) };
-        Ok(Box::new(Nearest {
-            passes: 2 * steps as u64,
-            points: steps,
-            shortest: 0.0,
-            no_target: None,
-            begin: Box::new(begin),
-        }))
+        Ok(Box::new(Nearest::new(2 * steps as u64, steps, Box::new(begin))))
     },
 };
 

@@ -17,7 +17,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::Goal;
 use crate::oracle::Oracle;
-use crate::terms::{Budget, Threat};
+use crate::terms::{Budget, Threat, WitnessKind};
 use crate::threat::Norm;
 
 use bisect::DoubleBisect;
@@ -119,7 +119,7 @@ impl Attack for Apgd {
         }
     }
 
-    fn caveat(&self, threat: &Threat) -> Option<String> {
+    fn caveat(&self, threat: &Threat, _: WitnessKind) -> Option<String> {
         let (eot, asked) = (self.settings.eot, 2 * self.cost());
         match threat.eps {
             _ if eot > 1 => {

@@ -13,7 +13,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::Goal;
 use crate::oracle::Oracle;
-use crate::terms::Budget;
+use crate::terms::{Budget, WitnessKind};
 use crate::threat::{Norm, Threat};
 
 pub(super) use boundary::{Settings, begin};
@@ -71,7 +71,7 @@ impl Attack for Fab {
         true
     }
 
-    fn caveat(&self, threat: &Threat) -> Option<String> {
+    fn caveat(&self, threat: &Threat, _: WitnessKind) -> Option<String> {
         let Settings { targeted, targets, steps, restarts, .. } = self.0;
         // a pass forward and back for the plane, and one forward for the label of the new point
         let asked = 3 * (targets * steps * restarts) as u64;
@@ -100,8 +100,8 @@ mod tests {
     fn what_its_passes_do_not_suffice_for_is_told() {
         let fab = Fab(Settings { norm: Norm::L2, targeted: true, targets: 9, steps: 100, restarts: 1 });
         let at = |passes| Threat { norm: Norm::L2, eps: Budget::Minimal { passes } };
-        assert!(fab.caveat(&at(2000)).unwrap().contains("2700 passes"));
-        assert_eq!(fab.caveat(&at(2700)), None);
+        assert!(fab.caveat(&at(2000), WitnessKind::U8).unwrap().contains("2700 passes"));
+        assert_eq!(fab.caveat(&at(2700), WitnessKind::U8), None);
         assert!(fab.check_goal(&Goal::Next).unwrap_err().contains("untargeted"));
     }
 }

@@ -111,7 +111,7 @@ impl Resolver<'_> {
                                         self.problem(line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
-                                    let caveat = built.caveat(&threat);
+                                    let caveat = built.caveat(&threat, witness);
                                     self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
                                     let mut cell = Cell {
                                         witness,
