@@ -126,8 +126,21 @@ impl<'a> Look<'a> {
     }
 }
 
-/// A name without its middle where it is longer than `width_mm`: names that begin alike differ at their ends.
+/// A name without its middle where it is longer than `width_mm`: names that begin alike differ at their ends. Of the networks of an
+/// ensemble each loses its own, or it would be taken for the last of them.
 pub fn fitted(name: &str, points: f64, width_mm: f64) -> String {
+    const AND: &str = " + ";
+    let parts: Vec<&str> = name.split(AND).collect();
+    let between = text_mm(AND, points) * (parts.len() - 1) as f64;
+    if parts.len() == 1 || text_mm(name, points) <= width_mm || between >= width_mm {
+        return without_middle(name, points, width_mm);
+    }
+    let share = (width_mm - between) / parts.len() as f64;
+    let cut: Vec<String> = parts.iter().map(|part| without_middle(part, points, share)).collect();
+    cut.join(AND)
+}
+
+fn without_middle(name: &str, points: f64, width_mm: f64) -> String {
     let letters: Vec<char> = name.chars().collect();
     let without = |n: usize| -> String {
         let kept = letters.len() - n;
@@ -162,6 +175,9 @@ mod tests {
         assert!(short.starts_with("resnet") && short.contains('…') && short.ends_with("-robust"), "{short}");
         assert_eq!(fitted("vgg11", 8.0, 40.0), "vgg11");
         assert_eq!((fitted("vgg11", 8.0, 0.0), fitted("", 8.0, 0.0)), ("…".into(), String::new()));
+        let two = fitted("vgg11-half-cifar10 + vgg11-half-cifar10-robust", 8.0, 30.0);
+        assert!(two.contains("… + ") || two.contains(" + vgg"), "{two}");
+        assert!(two != fitted("vgg11-half-cifar10-robust", 8.0, 30.0) && text_mm(&two, 8.0) <= 30.5, "{two}");
         let asked = FigureRecord::default();
         let look = Look::new("robust-accuracy", &asked, "0", "r");
         let lines = look.wrapped(&format!("{name}, cifar10:test[0..8], n = 8"), 40.0);
