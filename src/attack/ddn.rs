@@ -4,7 +4,7 @@
 
 use super::nearest::{Nearest, Start, cosine};
 use super::search::Search;
-use super::vector::{TINY, difference, length, longest};
+use super::vector::{TINY, difference, in_8_bits, length, longest};
 use super::{Entry, Kind, Param, STEPS};
 use crate::goal::Aim;
 use crate::oracle::Place;
@@ -83,7 +83,7 @@ impl Search for Ddn {
         let scale = self.eps / length(Norm::L2, &delta).max(TINY);
         for ((p, x), d) in self.point.iter_mut().zip(&self.x).zip(&delta) {
             let moved = (x + (scale * f64::from(*d)) as f32).clamp(0.0, 1.0);
-            *p = if self.quantise { (moved * 255.0).round_ties_even() / 255.0 } else { moved };
+            *p = if self.quantise { in_8_bits(moved) } else { moved };
         }
         self.step += 1;
         self.step < self.steps

@@ -4,7 +4,7 @@
 
 use super::Task;
 use super::search::{Ask, Search};
-use super::vector::{difference, length};
+use super::vector::{difference, in_8_bits, length};
 use crate::goal::Aim;
 use crate::oracle::Place;
 use crate::terms::WitnessKind;
@@ -83,10 +83,7 @@ impl<'s> Outward<'s> {
 
 impl Way {
     fn stand(&mut self, x: &[f32]) {
-        let at = |(x, d): (&f32, &f32)| {
-            let moved = (f64::from(*x) + self.factor * f64::from(*d)).clamp(0.0, 1.0) as f32;
-            (moved * 255.0).round_ties_even() / 255.0
-        };
+        let at = |(x, d): (&f32, &f32)| in_8_bits((f64::from(*x) + self.factor * f64::from(*d)).clamp(0.0, 1.0) as f32);
         self.point = x.iter().zip(&self.change).map(at).collect();
         self.points += 1;
     }

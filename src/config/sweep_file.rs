@@ -222,22 +222,21 @@ fn budgets(t: &Table) -> Option<(Option<Budgets>, Option<At<u64>>)> {
     }
     let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
     let budgets = given.first().map(|key| (*key, read(key)));
-    let is_minimal = t.has("minimal").then(|| t.flag("minimal").map(|flag| flag.value));
-    let passes = t.has("passes").then(|| t.count("passes"));
-    let minimal = match (is_minimal, passes) {
-        // of another kind than it should be
-        (Some(None), _) | (_, Some(None)) => return None,
-        (Some(Some(true)), Some(Some(passes))) if passes.value < 2 => {
+    let (is_minimal, passes) = (t.flag("minimal"), t.count("passes"));
+    if t.has("minimal") != is_minimal.is_some() || t.has("passes") != passes.is_some() {
+        return None; // of another kind than it should be
+    }
+    let minimal = match (is_minimal.is_some_and(|flag| flag.value), passes) {
+        (true, Some(passes)) if passes.value < 2 => {
             t.problem(passes.line, "`passes` is less than one forward and one back (hint: passes = 2000)");
             return None;
         }
-        (Some(Some(true)), Some(passes)) => passes,
-        (Some(Some(true)), None) => Some(At { value: PASSES, line: t.line }),
-        (_, Some(Some(passes))) => {
+        (true, passes) => Some(passes.unwrap_or(At { value: PASSES, line: t.line })),
+        (false, Some(passes)) => {
             t.problem(passes.line, "`passes` belongs to a minimal threat (hint: minimal = true)");
             return None;
         }
-        (_, None) => None,
+        (false, None) => None,
     };
     Some((budgets, minimal))
 }
