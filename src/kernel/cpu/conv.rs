@@ -147,6 +147,20 @@ fn place(b: &Block, tile: usize) -> (usize, usize, usize) {
     (b.first + image, tile / across * TILE, tile % across * TILE)
 }
 
+/// A row of a matrix of columns. A loop, as everywhere here: a closure that is not inlined is compiled without the instruction
+/// set, and `map` of an array is not always.
+#[inline(always)]
+fn across<L: Lanes, const COLUMNS: usize, const ROWS: usize>(
+    columns: &[[L; ROWS]; COLUMNS],
+    row: usize,
+) -> [L; COLUMNS] {
+    let mut values = [columns[0][row]; COLUMNS];
+    for (value, column) in values.iter_mut().zip(columns) {
+        *value = column[row];
+    }
+    values
+}
+
 /// Transforms tiles of 6×6 pixels to 36 points.
 #[inline(always)]
 unsafe fn tiles_in<L: Lanes>(b: &Block, points: *mut f32, stride: usize) {
@@ -170,7 +184,7 @@ unsafe fn tiles_in<L: Lanes>(b: &Block, points: *mut f32, stride: usize) {
                 }
                 let to = points.add((channel / block * tiles + i) * block + channel % block);
                 for row in 0..6 {
-                    let points = tile_in(half.each_ref().map(|column| column[row]));
+                    let points = tile_in(across(&half, row));
                     for (column, v) in points.into_iter().enumerate() {
                         v.store(to.add((row * 6 + column) * stride));
                     }
@@ -191,8 +205,8 @@ unsafe fn pairs_in<L: Lanes>(b: &Block, points: *mut f32, stride: usize) {
             let corner = b.source.add(layout.corner(b.first + tile));
             for channel in (0..layout.channels).step_by(LANES) {
                 let at = |y: usize, x: usize| corner.add(y * layout.row + x * layout.channels + channel);
-                let columns = [0, 1].map(|x| [L::load(at(0, x)), L::load(at(1, x))]);
-                let (left, right) = (pair_in(columns[0]), pair_in(columns[1]));
+                let left = pair_in([L::load(at(0, 0)), L::load(at(1, 0))]);
+                let right = pair_in([L::load(at(0, 1)), L::load(at(1, 1))]);
                 let to = points.add((channel / block * tiles + i) * block + channel % block);
                 for row in 0..3 {
                     for (column, v) in pair_in([left[row], right[row]]).into_iter().enumerate() {
@@ -220,7 +234,7 @@ unsafe fn tile_back<L: Lanes>(b: &Block, tile: usize, channel: usize, sums: *con
         }
         let mut outputs = [[L::zero(); 4]; 4];
         for (row, outputs) in outputs.iter_mut().enumerate() {
-            *outputs = tile_out(half.each_ref().map(|column| column[row]));
+            *outputs = tile_out(across(&half, row));
         }
         b.target.put::<L, 4>(image, y, x, channel, &outputs);
     }
@@ -233,9 +247,16 @@ unsafe fn pair_back<L: Lanes>(b: &Block, tile: usize, channel: usize, sums: *con
     unsafe {
         let mut half = [[L::zero(); 2]; 3];
         for (column, half) in half.iter_mut().enumerate() {
-            *half = pair_out([0, 1, 2].map(|row| L::load(sums.add((row * 3 + column) * stride))));
+            let mut m = [L::zero(); 3];
+            for (row, m) in m.iter_mut().enumerate() {
+                *m = L::load(sums.add((row * 3 + column) * stride));
+            }
+            *half = pair_out(m);
         }
-        let outputs = [0, 1].map(|row| pair_out(half.each_ref().map(|column| column[row])));
+        let mut outputs = [[L::zero(); 2]; 2];
+        for (row, outputs) in outputs.iter_mut().enumerate() {
+            *outputs = pair_out(across(&half, row));
+        }
         b.target.put::<L, 2>(b.first + tile, 0, 0, channel, &outputs);
     }
 }

@@ -142,11 +142,14 @@ pub unsafe fn compute<L: Lanes>(r: &Rows) {
             RowWork::MaxPoolBack { window, won } => max_pool_back::<L>(r, window, won),
             RowWork::LayerNorm { factor, shift, eps, channels, kept } => {
                 let apply = (factor, shift, eps);
-                each_place(r, kept, |place, from, kept| layer_norm::<L>(r, place, from, kept, apply, channels));
+                for (place, from, kept) in places(r, kept) {
+                    layer_norm::<L>(r, place, from, kept, apply, channels);
+                }
             }
             RowWork::LayerNormBack { factor, channels, kept } => {
-                let kept = kept.cast_mut();
-                each_place(r, kept, |place, from, kept| layer_norm_back::<L>(r, place, from, kept, factor, channels));
+                for (place, from, kept) in places(r, kept.cast_mut()) {
+                    layer_norm_back::<L>(r, place, from, kept, factor, channels);
+                }
             }
             RowWork::Average { windows } => each::<L>(r, |y, x, c| {
                 let mut sum = L::zero();
@@ -190,18 +193,18 @@ pub fn kept_of_layer_norm(channels: usize) -> usize {
     LANES + channels
 }
 
-/// Shows each place of the rows: where it goes, where its channels lie, and where what is kept of it lies.
+/// Each place of the rows: where it goes, where its channels lie, and where what is kept of it lies. An iterator, since a closure
+/// that is not inlined is compiled without the instruction set.
 #[inline(always)]
-unsafe fn each_place(r: &Rows, kept: *mut f32, mut see: impl FnMut(Place, *const f32, *mut f32)) {
+fn places(r: &Rows, kept: *mut f32) -> impl Iterator<Item = (Place, *const f32, *mut f32)> {
     let [height, width] = r.target.size;
     let (first, of_place) = (r.target.image(r.image), kept_of_layer_norm(r.target.layout.channels));
-    for (y, x) in r.rows.clone().flat_map(|y| (0..width).map(move |x| (y, x))) {
-        // SAFETY: a place of the map
-        let from = unsafe { r.source.map.add(r.source.layout.at(r.image, y, x)) };
+    r.rows.clone().flat_map(move |y| (0..width).map(move |x| (y, x))).map(move |(y, x)| {
+        let from = r.source.map.wrapping_add(r.source.layout.at(r.image, y, x));
         let at = ((r.image * height + y) * width + x) * of_place;
         let kept = if kept.is_null() { kept } else { kept.wrapping_add(at) };
-        see(r.target.place(first, y, x), from, kept);
-    }
+        (r.target.place(first, y, x), from, kept)
+    })
 }
 
 /// The sum of sixteen lanes, by halves.
@@ -274,7 +277,8 @@ unsafe fn layer_norm_back<L: Lanes>(
             sum = sum.add(h);
             product = h.mul_add(L::load(kept.add(LANES + c)), product);
         }
-        let [mean, along] = [sum, product].map(|v| L::splat(total(v) / channels as f32));
+        let mean = L::splat(total(sum) / channels as f32);
+        let along = L::splat(total(product) / channels as f32);
         let (scale, zero) = (L::load(kept), L::zero());
         for c in (0..channels).step_by(LANES) {
             let n = L::load(kept.add(LANES + c));
