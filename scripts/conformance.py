@@ -7,7 +7,7 @@ Networks are the two that are embedded, images CIFAR-10's test images 0 to 99, t
 of the page compares one attack of one library with ours in float witnesses: with the same parameters, and with each side's
 defaults. Where the two differ, a third number shows the cause: a parameter of ours, or a patch of theirs, with which they meet.
 What the libraries find is kept below target/conformance/ by version and parameters, so a second run computes only what is
-missing; `--render` computes nothing and writes the page from what is kept, `--ours` runs ours alone, after a change of the program. `--only` takes rows whose `attack library network
+missing; a row that was not run here keeps its line of the page. `--render` computes nothing and writes the page from what is kept, `--ours` runs ours alone, after a change of the program. `--only` takes rows whose `attack library network
 norm` contains the text; `--long` adds those that take minutes. The libraries are installed into a virtual environment below
 target/, or `--python` names one that has them. The authors' AutoAttack is on no package index: `--autoattack` names a checkout
 of fra31/auto-attack; without it, its rows say that they were not run.
@@ -54,6 +54,9 @@ SURE_OF = "vgg11-half-cifar10"
 SEEDS = [0, 1]
 # A distance counts as another if it is further off than this share: the last bits of 100 steps in f32 are chance.
 NEAR = 0.01
+# Runs of a library with logits changed at random by so large a share, which is as far as sums in another order lead them.
+NUDGES = 4
+NUDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -319,7 +322,7 @@ def auto_rows(net: str, budgets: dict[str, str]) -> Iterator[Row]:
         yield row("fab", norm, "defaults: theirs 10 steps, ours 100", tenth, fab, "ten",
                   meets={**fab, "steps": 10}, text="ours with `steps = 10`")
         authors = Theirs("auto-attack", "SquareAttack", {"norm": title[norm], "eps": eps, "n_queries": 5000, "resc_schedule": False})
-        yield row("square", norm, "same = default: 5,000 queries", authors, {"name": "square"}, "start", long=True)
+        yield row("square", norm, "same = default: 5,000 queries", authors, {"name": "square"}, "start", seeds=2, long=True)
     for norm in ("linf", "l2"):
         eps = float(Fraction(budgets[norm]))
         square = {"norm": title[norm], "eps": eps, "n_queries": 500}
@@ -348,7 +351,7 @@ def minimal_rows(net: str) -> Iterator[Row]:
 
     def row(table: str, norm: str, setting: str, theirs: Theirs, ours: dict[str, Any], cause: str = "bits", **more: Any) -> Row:
         if cause == "bits":
-            more |= {"meets": replace(theirs, patches=("f64",)), "to": "theirs", "text": "theirs in f64 against theirs"}
+            more = {"meets": replace(theirs, patches=("f64",)), "to": "theirs", "text": "theirs in f64 against theirs"} | more
         return Row(table, net, norm, None, setting, theirs, ours, cause, **more)
 
     # DDN
@@ -370,7 +373,7 @@ def minimal_rows(net: str) -> Iterator[Row]:
             yield row("fmn", norm, "same: 100 steps", same, fmn, "ball", **of_ours)
         yield row("fmn", norm, "same = default: 100 steps", default, fmn, "ball", long=norm in ("l1", "l0"), **{**of_ours, "meets": balls[1]})
         shorter = {"meets": {**fmn, "steps": 10}, "text": "ours with `steps = 10`"}
-        if norm in ("l2", "l1"):
+        if norm != "l0":
             shorter = {"meets": balls[0], "text": "theirs with `steps = 100` and our balls"}
         yield row("fmn", norm, "defaults: theirs 10 steps, ours 100", Theirs("adv-lib", "fmn", {"norm": number[norm]}), fmn, "steps", **shorter)
 
@@ -385,7 +388,9 @@ def minimal_rows(net: str) -> Iterator[Row]:
     yield row("deepfool", "l2", "defaults: theirs 100 steps, ours 50", Theirs("adversarial-robustness-toolbox", "DeepFool"), deepfool,
               "overshoot", meets=Theirs("adversarial-robustness-toolbox", "DeepFool", {"max_iter": 50}, ("sum",)),
               text="theirs with 50 of our steps")
-    yield row("deepfool", "l2", "`super`, same = default: 100 steps", Theirs("adv-lib", "sdf"), {**deepfool, "variant": "super", "steps": 100})
+    # it makes f32 tensors of its own
+    yield row("deepfool", "l2", "`super`, same = default: 100 steps", Theirs("adv-lib", "sdf"), {**deepfool, "variant": "super", "steps": 100},
+              meets=Theirs("adv-lib", "sdf", patches=("nudge-0",)), text="theirs with logits changed by a millionth against theirs")
 
     # σ-zero, PDPGD, C&W
     yield row("sigma-zero", "l0", "same: 100 steps", Theirs("adv-lib", "sigma_zero", {"num_steps": 100}),
@@ -524,7 +529,8 @@ class Bench:
         torch.manual_seed(seed)
         np.random.seed(seed)
         kind = torch.float64 if "f64" in theirs.patches else torch.float32
-        watched = watch(self.net.to(kind), self.y, "log-odds" in theirs.patches)
+        nudges = [torch.Generator().manual_seed(k) for k in range(NUDGES) if f"nudge-{k}" in theirs.patches]
+        watched = watch(self.net.to(kind), self.y, "log-odds" in theirs.patches, nudges[0] if nudges else None)
         x_adv = attack(theirs, watched, self.x.to(kind), self.y, norm, eps, seed).detach().float()
         self.net.float()
         wrong = self.net(x_adv).argmax(1).ne(self.y)
@@ -540,10 +546,10 @@ class Bench:
         return {"ids": self.ids, "fooled": fooled.tolist(), "distance": length.tolist(), "outside": int((wrong & ~inside).sum())}
 
 
-def watch(net: Any, labels: Any, log_odds: bool) -> Any:
+def watch(net: Any, labels: Any, log_odds: bool, nudge: Any) -> Any:
     """A network that remembers which of its images any pass had wrong. `log_odds`: it answers with two classes alone, the label
     and the rest, and a twentieth of the label's log-odds between them; the cross-entropy has the same direction, and no f32
-    rounds it away."""
+    rounds it away. `nudge`: a source of random numbers by which logits are changed in their last bits."""
     import torch
 
     class Watch(torch.nn.Module):
@@ -554,6 +560,8 @@ def watch(net: Any, labels: Any, log_odds: bool) -> Any:
 
         def forward(self, x: Any) -> Any:
             logits = self.net(x)
+            if nudge is not None:
+                logits = logits * (1 + NUDGE * torch.randn(logits.shape, generator=nudge))
             if len(x) != len(labels):
                 return logits
             self.any_wrong |= logits.detach().argmax(1).ne(labels)
@@ -956,6 +964,8 @@ class Line:
     third: list[Outcome]
     control: list[Outcome] = field(default_factory=list)
     state: str = ""
+    # what the page says of it
+    cells: list[str] = field(default_factory=list)
 
     def agrees(self) -> bool:
         return bool(self.theirs and self.ours) and all(not differing(self.row, a, b) for a, b in zip(self.theirs, self.ours))
@@ -968,11 +978,26 @@ class Line:
         pairs = list(zip(self.third, other))
         return all(not differing(self.row, a, b) for a, b in pairs) or self.alike(self.third, other)
 
-    def chance(self) -> int | None:
-        """In how many images the library in f64 is another than in f32, with the changes of the third number."""
-        if not self.control:
-            return None
-        return len(differing(self.row, self.third[0] if self.row.meets_ours() else self.theirs[0], self.control[0]))
+    def left(self) -> list[int]:
+        """Images in which the third number, or where it is the control, the library, is another."""
+        if self.row.cause == "bits":
+            return differing(self.row, self.theirs[0], self.ours[0])
+        return differing(self.row, self.ours[0] if self.row.meets_ours() else self.theirs[0], self.third[0])
+
+    def varied(self) -> Theirs:
+        """What is varied in its last bits: the library, with the changes of the third number."""
+        return self.row.meets if self.row.meets_ours() else self.row.theirs
+
+    def own(self) -> list[set[int]]:
+        """For each control the images in which the library is another than itself."""
+        base = self.third[0] if self.row.meets_ours() else self.theirs[0]
+        return [set(differing(self.row, base, control)) for control in self.control]
+
+    def is_chance(self) -> bool:
+        """Whether the library is as far from itself in f64, or, over all controls, in each of the images that are left."""
+        own = self.own()
+        most = 2 * len(own[0]) if own and self.row.cause == "bits" else len(own[0]) if own else -1
+        return len(self.left()) <= most or set(self.left()) <= set().union(*own)
 
     def alike(self, a: list[Outcome], b: list[Outcome]) -> bool:
         """Whether counts of several seeds overlap."""
@@ -1009,10 +1034,11 @@ def line(row: Row, kept: Kept, wanted: bool) -> Line:
     got = Line(row, theirs, ours, [])
     if row.meets is not None and not got.agrees():
         got.third, got.state = side(row.meets)
-        # what is left may be the last bits: then the library is as far from itself in f64
-        if got.third and not got.meets() and row.eps is None and row.cause != "bits":
-            of = row.meets if row.meets_ours() else row.theirs
-            got.control, _ = side(replace(of, patches=(*of.patches, "f64")))
+        # what is left may be the last bits: then the library is as far from itself
+        if got.third and row.eps is None and (row.cause == "bits" or not got.meets()):
+            for patch in ("f64", *(f"nudge-{k}" for k in range(NUDGES))):
+                if not got.is_chance():
+                    got.control += side(replace(got.varied(), patches=(*got.varied().patches, patch)))[0]
     return got
 
 
@@ -1032,13 +1058,16 @@ def conclusion(got: Line) -> tuple[str, str]:
     if got.third:
         other = got.ours if row.meets_ours() else got.theirs
         left = len(differing(row, other[0], got.third[0]))
+        own = got.own()
+        nudged = ""
+        if len(own) > 1:
+            nudged = f"; over {len(own) - 1} runs with logits changed by a millionth theirs differs from itself in {len(set().union(*own[1:]))}"
         if row.cause == "bits":
-            first = differing(row, got.theirs[0], got.ours[0])
-            return cause, f"{row.text}: {shown(row, got.third)}; {left} differ" + (", not explained" if 2 * left < len(first) else "")
+            return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{nudged}" + ("" if got.is_chance() else ", not explained")
         rest = "" if got.meets() else f", {row.rest}"
-        own = got.chance()
-        if rest and own is not None and left <= own:
-            return cause, f"{row.text}: {shown(row, got.third)}; {left} differ, and theirs in f64 differs from itself in {own}"
+        if rest and row.eps is None and got.is_chance():
+            return cause, f"{row.text}: {shown(row, got.third)}; {left} differ, and theirs in f64 differs from itself in {len(own[0])}{nudged}"
+        rest = nudged + rest
         if rest and row.rest == "not explained":
             cause = f"perhaps {cause}"
         return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{rest}"
@@ -1049,8 +1078,43 @@ def conclusion(got: Line) -> tuple[str, str]:
     return f"perhaps {cause}", f"nothing yet: {got.state or 'no third number'}"
 
 
-def unexplained(got: Line) -> bool:
-    return any(words in text for text in conclusion(got) for words in ("not explained", "nothing yet"))
+def place(row: Row) -> list[str]:
+    """The cells that say which line it is."""
+    return [NAMES[row.net], row.norm, f"{SHORT.get(row.theirs.library, row.theirs.library)} `{row.theirs.name}`", row.setting]
+
+
+def cells(got: Line) -> list[str]:
+    """A line of the page."""
+    if not got.theirs or not got.ours:
+        return []
+    return [*place(got.row), shown(got.row, got.theirs), shown(got.row, got.ours), differ_text(got.row, got.theirs, got.ours), *conclusion(got)]
+
+
+def last_page() -> dict[str, list[str]]:
+    """Lines of the page as it is, by table and place: what was not run here keeps its line."""
+    found, table = {}, ""
+    for line in PAGE.read_text().splitlines() if PAGE.exists() else []:
+        if line.startswith("## "):
+            table = line[3:]
+        parts = [part.strip() for part in line.strip("|").split(" | ")]
+        if line.startswith("| ") and len(parts) == len(HEAD) and parts != HEAD:
+            found[" | ".join([table, *parts[:4]])] = parts
+    return found
+
+
+def right_before() -> dict[str, int]:
+    """How many images each network has right, by the page as it is."""
+    text = PAGE.read_text() if PAGE.exists() else ""
+    counts = {net: re.search(rf"(\d+) \({re.escape(name)}\)", text) for net, name in NAMES.items()}
+    return {net: int(count[1]) for net, count in counts.items() if count}
+
+
+def explained(got: Line) -> bool:
+    return not any(words in text for text in got.cells[-2:] for words in ("not explained", "nothing yet"))
+
+
+def names(got: Line, cause: str) -> bool:
+    return f"(#{slug(CAUSES[cause][0])})" in got.cells[-2]
 
 
 HEAD = ["network", "norm", "library", "setting", "theirs", "ours", "differ", "cause", "shown by"]
@@ -1093,29 +1157,25 @@ def page(lines: list[Line], benches: dict[str, int]) -> str:
     right = ", ".join(f"{count} ({NAMES[net]})" for net, count in benches.items()) or "not known yet"
     text = [BEGINNING.format(last=IMAGES - 1, right=right, budgets=budgets, versions=versions, near=f"{NEAR:.0%}",
                              seeds=len(SEEDS))]
-    named = {got.row.cause for got in lines if got.theirs and got.ours and not got.agrees() and got.row.cause}
-    run = [got for got in lines if got.theirs and got.ours]
-    same, open_ = sum(got.agrees() for got in run), sum(unexplained(got) for got in run)
+    run = [got for got in lines if got.cells]
+    same, open_ = sum(got.cells[-2] == "none" for got in run), sum(not explained(got) for got in run)
     text.append(f"Of {len(lines)} rows {len(run)} were run. In {same} the two sides agree, in {len(run) - same - open_} they differ and the cause is "
                 f"shown, in {open_} a difference is left that is not explained.\n\n## Causes\n")
-    for cause in [c for c in CAUSES if c in named]:
-        showing = [got for got in lines if got.row.cause == cause and got.theirs and got.ours and not got.agrees()]
-        met = sum(not unexplained(got) for got in showing)
-        title, words = CAUSES[cause]
-        text.append(f"### {title[0].upper()}{title[1:]}\n\n{words} {len(showing)} {'row' if len(showing) == 1 else 'rows'}; shown in {met}.\n")
+    for cause, (title, words) in CAUSES.items():
+        showing = [got for got in run if names(got, cause)]
+        if showing:
+            rows_ = f"{len(showing)} {'row' if len(showing) == 1 else 'rows'}"
+            text.append(f"### {title[0].upper()}{title[1:]}\n\n{words} {rows_}; shown in {sum(map(explained, showing))}.\n")
     for table in dict.fromkeys(got.row.table for got in lines):
         text += [f"## {table}\n", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
         left: dict[str, list[str]] = {}
         for got in (got for got in lines if got.row.table == table):
-            row = got.row
-            library = f"{SHORT.get(row.theirs.library, row.theirs.library)} `{row.theirs.name}`"
-            if not got.theirs or not got.ours:
-                left.setdefault(got.state, []).append(f"{NAMES[row.net]} {row.norm} {library} ({row.setting})")
-                continue
-            cells = [NAMES[row.net], row.norm, library, row.setting, shown(row, got.theirs), shown(row, got.ours),
-                     differ_text(row, got.theirs, got.ours), *conclusion(got)]
-            text.append("| " + " | ".join(cells) + " |")
-        if not any(got.theirs and got.ours for got in lines if got.row.table == table):
+            if got.cells:
+                text.append("| " + " | ".join(got.cells) + " |")
+            else:
+                network, norm, library, setting = place(got.row)
+                left.setdefault(got.state, []).append(f"{network} {norm} {library} ({setting})")
+        if not any(got.cells for got in lines if got.row.table == table):
             del text[-2:]
         text.append("")
         for why, which in left.items():
@@ -1152,10 +1212,11 @@ def main() -> int:
             program = ROOT / "target" / "release" / "foolproof"
     kept = Kept(program, data if not options.render else None, options.autoattack is not None, options.threads)
     kept.only_ours = options.ours
-    lines, right = [], {}
+    lines, right, last = [], right_before(), last_page()
     for row in rows():
         wanted = bool(re.search(options.only, row.title())) and (options.long or options.ours or not row.long) and not options.render
         got = line(row, kept, wanted)
+        got.cells = cells(got) or last.get(" | ".join([row.table, *place(row)]), [])
         if wanted:
             print(f"{row.title()} | {row.setting} | {shown(row, got.theirs)} | {shown(row, got.ours)} | {' | '.join(conclusion(got))}", flush=True)
         if got.theirs:

@@ -249,10 +249,12 @@ impl Search for Climb {
     fn note(&self) -> String {
         let target = self.settings.targets.map(|_| format!("toward={}", self.aims[self.target].target.unwrap_or(0)));
         // fewer classes than were asked for, or than the loss needs
-        let fewer = match self.settings.targets {
-            Some(Choice::Largest(asked)) if asked > self.aims.len() => Some(format!("targets={}", self.aims.len())),
-            _ => None,
+        let asked = match self.settings.targets {
+            None => 0,
+            Some(Choice::Largest(asked)) => asked,
+            Some(Choice::Malt) => NEAREST,
         };
+        let fewer = (asked > self.aims.len()).then(|| format!("targets={}", self.aims.len()));
         let fallback = self.falls_back.then(|| "loss=margin".to_string());
         target.into_iter().chain(fewer).chain(fallback).collect::<Vec<_>>().join(" ")
     }

@@ -76,7 +76,14 @@ pub const ENTRY: Entry = Entry {
         if !seeks {
             threat.radius().map_err(|e| format!("{e}, or `search = \"double-bisect\"`"))?;
         }
-        Ok(Box::new(Apgd { settings, seeks }))
+        let idle = if settings.targets.is_none() && params.count_or("targets") != Some(targets::NEAREST) {
+            Some("`targets` has no effect but with `loss = \"targeted\"`")
+        } else if threat.norm != Norm::L1 && !settings.large_radii {
+            Some("`large_radii` has no effect but in L1")
+        } else {
+            None
+        };
+        Ok(Box::new(Apgd { settings, seeks, idle }))
     },
 };
 
@@ -84,6 +91,8 @@ struct Apgd {
     settings: Settings,
     /// Whether it looks for the least distance.
     seeks: bool,
+    /// A parameter that was given and does nothing.
+    idle: Option<&'static str>,
 }
 
 impl Attack for Apgd {
@@ -129,7 +138,27 @@ impl Attack for Apgd {
                 "its {} runs ask for up to {asked} passes, and {passes} are given: it may end before the last",
                 bisect::SEARCHES
             )),
-            _ => None,
+            _ => self.idle.map(str::to_string),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::Params;
+
+    #[test]
+    fn a_parameter_that_does_nothing_is_told() {
+        let told = |norm: Norm, given: &[(&str, &str)]| {
+            let params = Params::resolve(ENTRY.params, given).unwrap();
+            let threat = Threat::within(norm, norm.budget("0.25").unwrap());
+            (ENTRY.build)(&params, &threat).unwrap().caveat(&threat, WitnessKind::F32)
+        };
+        assert!(told(Norm::Linf, &[("targets", "3")]).unwrap().contains("`targets`"));
+        assert!(told(Norm::L2, &[("large_radii", "false")]).unwrap().contains("`large_radii`"));
+        assert_eq!(told(Norm::L1, &[("large_radii", "false")]), None);
+        assert_eq!(told(Norm::Linf, &[("loss", "targeted"), ("targets", "3")]), None);
+        assert_eq!(told(Norm::Linf, &[]), None);
     }
 }

@@ -18,6 +18,9 @@ use crate::threat::{Norm, Threat};
 
 pub(super) use boundary::{Settings, begin};
 
+/// Targets by default, as in AutoAttack.
+const TARGETS: usize = 9;
+
 pub const ENTRY: Entry = Entry {
     name: "fab",
     revision: 2,
@@ -80,6 +83,9 @@ impl Attack for Fab {
                 "{targets} targets of {steps} steps ask for up to {asked} passes, and {passes} are given: it may end before the \
                  last target"
             )),
+            _ if !targeted && targets != TARGETS => {
+                Some("`targets` has no effect with `targeted = false`: it goes to the nearest class".into())
+            }
             _ => None,
         }
     }
@@ -102,6 +108,8 @@ mod tests {
         let at = |passes| Threat { norm: Norm::L2, eps: Budget::Minimal { passes } };
         assert!(fab.caveat(&at(2000), WitnessKind::U8).unwrap().contains("2700 passes"));
         assert_eq!(fab.caveat(&at(2700), WitnessKind::U8), None);
+        let nearest = Fab(Settings { targeted: false, targets: 3, ..fab.0 });
+        assert!(nearest.caveat(&at(2700), WitnessKind::U8).unwrap().contains("no effect"));
         assert!(fab.check_goal(&Goal::Next).unwrap_err().contains("untargeted"));
     }
 }
