@@ -54,7 +54,7 @@ SURE_OF = "vgg11-half-cifar10"
 SEEDS = [0, 1]
 # A distance counts as another if it is further off than this share: the last bits of 100 steps in f32 are chance.
 NEAR = 0.01
-# Runs of a library with logits changed at random by so large a share, which is as far as sums in another order lead them.
+# Runs of a library whose network sees pixels changed at random by so large a share: no further than sums in another order lead.
 NUDGES = 4
 NUDGE = 1e-6
 
@@ -390,7 +390,7 @@ def minimal_rows(net: str) -> Iterator[Row]:
               text="theirs with 50 of our steps")
     # it makes f32 tensors of its own
     yield row("deepfool", "l2", "`super`, same = default: 100 steps", Theirs("adv-lib", "sdf"), {**deepfool, "variant": "super", "steps": 100},
-              meets=Theirs("adv-lib", "sdf", patches=("nudge-0",)), text="theirs with logits changed by a millionth against theirs")
+              meets=Theirs("adv-lib", "sdf", patches=("bits-0",)), text="theirs on pixels changed by a millionth against theirs")
 
     # σ-zero, PDPGD, C&W
     yield row("sigma-zero", "l0", "same: 100 steps", Theirs("adv-lib", "sigma_zero", {"num_steps": 100}),
@@ -529,7 +529,7 @@ class Bench:
         torch.manual_seed(seed)
         np.random.seed(seed)
         kind = torch.float64 if "f64" in theirs.patches else torch.float32
-        nudges = [torch.Generator().manual_seed(k) for k in range(NUDGES) if f"nudge-{k}" in theirs.patches]
+        nudges = [torch.Generator().manual_seed(k) for k in range(NUDGES) if f"bits-{k}" in theirs.patches]
         watched = watch(self.net.to(kind), self.y, "log-odds" in theirs.patches, nudges[0] if nudges else None)
         x_adv = attack(theirs, watched, self.x.to(kind), self.y, norm, eps, seed).detach().float()
         self.net.float()
@@ -549,7 +549,7 @@ class Bench:
 def watch(net: Any, labels: Any, log_odds: bool, nudge: Any) -> Any:
     """A network that remembers which of its images any pass had wrong. `log_odds`: it answers with two classes alone, the label
     and the rest, and a twentieth of the label's log-odds between them; the cross-entropy has the same direction, and no f32
-    rounds it away. `nudge`: a source of random numbers by which logits are changed in their last bits."""
+    rounds it away. `nudge`: a source of random numbers by which pixels are changed in their last bits."""
     import torch
 
     class Watch(torch.nn.Module):
@@ -559,9 +559,9 @@ def watch(net: Any, labels: Any, log_odds: bool, nudge: Any) -> Any:
             self.any_wrong = labels.ne(labels)
 
         def forward(self, x: Any) -> Any:
-            logits = self.net(x)
             if nudge is not None:
-                logits = logits * (1 + NUDGE * torch.randn(logits.shape, generator=nudge))
+                x = x * (1 + NUDGE * torch.randn(x.shape, generator=nudge))
+            logits = self.net(x)
             if len(x) != len(labels):
                 return logits
             self.any_wrong |= logits.detach().argmax(1).ne(labels)
@@ -1036,7 +1036,7 @@ def line(row: Row, kept: Kept, wanted: bool) -> Line:
         got.third, got.state = side(row.meets)
         # what is left may be the last bits: then the library is as far from itself
         if got.third and row.eps is None and (row.cause == "bits" or not got.meets()):
-            for patch in ("f64", *(f"nudge-{k}" for k in range(NUDGES))):
+            for patch in ("f64", *(f"bits-{k}" for k in range(NUDGES))):
                 if not got.is_chance():
                     got.control += side(replace(got.varied(), patches=(*got.varied().patches, patch)))[0]
     return got
@@ -1061,7 +1061,7 @@ def conclusion(got: Line) -> tuple[str, str]:
         own = got.own()
         nudged = ""
         if len(own) > 1:
-            nudged = f"; over {len(own) - 1} runs with logits changed by a millionth theirs differs from itself in {len(set().union(*own[1:]))}"
+            nudged = f"; over {len(own) - 1} runs on pixels changed by a millionth theirs differs from itself in {len(set().union(*own[1:]))}"
         if row.cause == "bits":
             return cause, f"{row.text}: {shown(row, got.third)}; {left} differ{nudged}" + ("" if got.is_chance() else ", not explained")
         rest = "" if got.meets() else f", {row.rest}"
@@ -1137,8 +1137,9 @@ several seeds. `differ` counts the images that only one side fools (with the fir
 them where they are few. `same` in `setting` means the same parameters on both sides; `defaults` means that each side has its own.
 
 A cause is shown by a third number, in the last column: from a parameter of ours, or from a change of theirs that takes the cause away; with it
-the two sides meet, and if they do not, the row says so; where a few images are left, the library with that change is also run in f64, and
-the row says in how many it differs from itself. Of attacks that draw random numbers, the ranges of {seeds} seeds
+the two sides meet, and if they do not, the row says so. Where a few images are left, the library with that change is also run in f64, and
+if that does not do, up to {nudges} times on pixels that are changed by a millionth; the row says in how many images it differs from itself, and
+what is left counts as chance if these are as many in f64, or contain every image that is left. Of attacks that draw random numbers, the ranges of {seeds} seeds
 have to overlap, or to lie one image apart.
 """
 
@@ -1156,7 +1157,7 @@ def page(lines: list[Line], benches: dict[str, int]) -> str:
     versions = ", ".join([PACKAGES[0].replace("==", " "), *(f"{name} {VERSIONS[name]}" for name in VERSIONS)])
     right = ", ".join(f"{count} ({NAMES[net]})" for net, count in benches.items()) or "not known yet"
     text = [BEGINNING.format(last=IMAGES - 1, right=right, budgets=budgets, versions=versions, near=f"{NEAR:.0%}",
-                             seeds=len(SEEDS))]
+                             seeds=len(SEEDS), nudges=NUDGES)]
     run = [got for got in lines if got.cells]
     same, open_ = sum(got.cells[-2] == "none" for got in run), sum(not explained(got) for got in run)
     text.append(f"Of {len(lines)} rows {len(run)} were run. In {same} the two sides agree, in {len(run) - same - open_} they differ and the cause is "

@@ -255,6 +255,43 @@ fn autoattacks_accuracy_is_exported_where_it_is_the_leaderboards_and_nowhere_els
     }
 }
 
+#[test]
+fn autoattack_is_logged_stage_by_stage() {
+    let folder = reported(
+        r#"
+name = "stages"
+[[sweep]]
+models  = ["vgg11-half-cifar10-robust"]
+data    = { name = "cifar10-sample" }
+goals   = ["untargeted"]
+threats = [{ norm = "linf", eps = ["8/255"] }]
+attacks = [{ name = "autoattack", steps = 3, queries = 5 }]
+"#,
+    );
+    let at = folder.path();
+    ok(at, &["export", "stages", "--format", "autoattack-log", "--to", "aa"]);
+    let file = fs::read_dir(at.join("aa")).expect("logs").next().unwrap().unwrap().path();
+    let log = fs::read_to_string(file).unwrap();
+    assert!(log.contains("using custom version including apgd-ce, apgd-t, fab-t, square.\n"), "{log}");
+    let cell = &cells(&at.join("results/stages"), |_| true)[0];
+    let table = fs::read_to_string(at.join("results/stages/tables/stages.csv")).unwrap();
+    let mut left = cell.outcomes.iter().filter(|o| o.is_right_before()).count();
+    for (stage, name) in table.lines().skip(1).zip(["apgd-ce", "apgd-t", "fab-t", "square"]) {
+        let columns: Vec<&str> = stage.split(',').collect();
+        let at = columns.iter().position(|c| *c == name).expect(stage);
+        let standing: usize = columns[at + 1].parse().unwrap();
+        let line = format!("{name} - 1/1 - {} out of {left} successfully perturbed\n", left - standing);
+        assert!(log.contains(&line), "{log} / {line}");
+        left = standing;
+    }
+    let stands = |o: &&Outcome| o.is_right_before() && o.success == Some(false);
+    assert_eq!(left, cell.outcomes.iter().filter(stands).count());
+    // the last stage has what the whole cost
+    let passes = |o: &Outcome| o.forwards + o.backwards;
+    let last: Vec<&str> = table.lines().last().unwrap().split(',').collect();
+    assert!(last.contains(&cell.outcomes.iter().map(passes).sum::<u64>().to_string().as_str()), "{last:?}");
+}
+
 /// Float witnesses, smaller budgets that count at larger ones, a goal that leaves images out, two subsets of one dataset.
 const HARD: &str = r#"
 name = "hard"

@@ -85,7 +85,8 @@ fn what_floats_fool_is_fooled_in_8_bits() {
 #[test]
 fn the_passes_are_kept_to_and_more_of_them_find_no_farther() {
     let mut before: Option<Vec<f64>> = None;
-    for passes in [20, 40, 80] {
+    // of an odd number one is left over: forward and back are two
+    for passes in [20, 41, 80] {
         let threat = format!("{{ norm = \"l2\", minimal = true, passes = {passes} }}");
         let found = outcomes(&text(SAMPLE, &threat, "{ name = \"ddn\", steps = 60 }", "witness = \"f32\"\n"));
         let rows: Vec<&Outcome> = found.values().flat_map(|(rows, _)| rows).collect();
@@ -103,6 +104,21 @@ fn the_passes_are_kept_to_and_more_of_them_find_no_farther() {
             assert!(distances.iter().zip(&before).all(|(now, before)| now <= before), "{distances:?} {before:?}");
         }
         before = Some(distances);
+    }
+}
+
+/// Questions of one and of two passes in turn, and the way outward from what rounding takes back.
+#[test]
+fn no_question_is_begun_that_its_passes_do_not_suffice_for() {
+    let attacks = "{ name = \"fab\", steps = 20 }, { name = \"fmn\", steps = 20 }, { name = \"pdpgd\", steps = 20 }";
+    for passes in [7, 30, 33, 44] {
+        let threat = format!("{{ norm = \"l2\", minimal = true, passes = {passes} }}");
+        for (rows, _) in outcomes(&text(SAMPLE, &threat, attacks, "")).into_values() {
+            for o in rows.iter().filter(|o| o.success == Some(true)) {
+                let pass = o.note.split(' ').find_map(|word| word.strip_prefix("pass="));
+                assert!(pass.unwrap().parse::<u64>().unwrap() <= passes, "{passes}: {o:?}");
+            }
+        }
     }
 }
 

@@ -274,13 +274,13 @@ fn success_over_queries_ends_at_the_budget_and_at_the_success_rate() {
 
 #[test]
 fn success_over_queries_goes_on_to_what_an_image_may_take() {
-    let end = |params: &[(&'static str, &str)]| {
+    let end_of = |attack: &'static str, threat: (&'static str, &str), params: &[(&'static str, &str)]| {
         let folder = tempfile::tempdir().unwrap();
         let params = params.iter().map(|(k, v)| (*k, v.to_string())).collect();
         let sweep = Sweep {
             models: 1,
-            attacks: vec![("one-pixel", false, params)],
-            threats: vec![("pixels", vec!["1".into()])],
+            attacks: vec![(attack, false, params)],
+            threats: vec![(threat.0, vec![threat.1.into()])],
             transfers: false,
             ..small()
         };
@@ -292,6 +292,8 @@ fn success_over_queries_goes_on_to_what_an_image_may_take() {
         assert!(last[4] == before[4] || last[3] == format!("{spent}.000000"), "nothing falls beyond what was spent");
         (last[3].parse::<f64>().unwrap(), spent as f64)
     };
+    let end = |params: &[(&'static str, &str)]| end_of("one-pixel", ("pixels", "1"), params);
+    assert_eq!(end_of("square", ("linf", "8/255"), &[("queries", "500")]).0, 500.0);
     let search = [("population", "40"), ("generations", "10")];
     assert_eq!(end(&search).0, 440.0);
     assert_eq!(end(&[("draws", "300")]).0, 300.0);

@@ -20,6 +20,14 @@ fn text(mode: &str, eps: &str) -> String {
     )
 }
 
+#[test]
+fn attacks_whose_last_iterate_counts_are_refused() {
+    let text = text("within", LADDER).replace("{ name = \"fgsm\" }", "{ name = \"mi-fgsm\" }");
+    let refused =
+        plan::parse(Path::new("test.toml"), &text, &Source::new("nowhere")).err().expect("refused").to_string();
+    assert!(refused.contains("attack `mi-fgsm`: with `mode = \"within\"`"), "{refused}");
+}
+
 const LADDER: &str = "[\"8/255\", \"1/255\", \"16/255\", \"2/255\", \"1/255\", \"4/255\"]";
 
 /// The cells of each ladder, in order.

@@ -45,7 +45,8 @@ pub const ENTRY: Entry = Entry {
     build: |params, threat| {
         let eps = threat.radius()?.to_f64();
         let (version, steps, queries) = (params.choice("version"), params.count(STEPS), params.count("queries"));
-        let is_authors = (steps, queries) == AUTHORS;
+        // `rand` has no Square
+        let is_authors = steps == AUTHORS.0 && (queries == AUTHORS.1 || version == "rand");
         Ok(Box::new(AutoAttack { stages: stages(version, steps, queries, threat.norm, eps), is_authors }))
     },
 };

@@ -14,7 +14,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "cw",
-    revision: 2,
+    revision: 3,
     summary: "penalised least squares behind a tanh, with a search for the weight (Carlini and Wagner 2017)",
     norms: &[Norm::L2],
     params: &[

@@ -13,7 +13,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "ddn",
-    revision: 3,
+    revision: 4,
     summary: "decoupled direction and norm: the least L2 change that fools (Rony et al. 2019)",
     norms: &[Norm::L2],
     params: &[

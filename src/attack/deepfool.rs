@@ -12,7 +12,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "deepfool",
-    revision: 2,
+    revision: 3,
     summary: "steps to the nearest boundary of the linearised net (Moosavi-Dezfooli et al. 2016)",
     norms: &[Norm::Linf, Norm::L2],
     params: &[

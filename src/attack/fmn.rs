@@ -12,7 +12,7 @@ use crate::threat::{Norm, l1};
 
 pub const ENTRY: Entry = Entry {
     name: "fmn",
-    revision: 2,
+    revision: 3,
     summary: "fast minimum norm: the least change that fools (Pintor et al. 2021)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0],
     params: &[

@@ -153,7 +153,9 @@ impl Search for Outward<'_> {
 
     fn note(&self) -> String {
         match &self.way {
-            Some(way) if way.factor > 1.0 => format!("lengthened={:.2}", way.factor),
+            Some(way) if way.factor > 1.0 => {
+                format!("lengthened={:.2} {}", way.factor, self.inner.note()).trim_end().to_string()
+            }
             _ => self.inner.note(),
         }
     }

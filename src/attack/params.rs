@@ -150,12 +150,12 @@ impl Kind {
             Kind::Picture => Ok(text.to_string()),
             Kind::Auto if text == "auto" => Ok(text.to_string()),
             Kind::Auto => Kind::Number.normal(text).map_err(|expected| format!("\"auto\" or {expected}")),
-            Kind::Number => match Ratio::parse(text).filter(|n| n.to_f64() <= MOST as f64) {
+            Kind::Number => match number(text).filter(|n| n.to_f64() <= MOST as f64) {
                 Some(n) => Ok(n.to_string()),
                 None if Ratio::refusal(text).is_some() => Err(FEWER_DIGITS.into()),
                 None => Err(format!("a number from 0 to {MOST}, as \"0.05\" or \"1/3\"")),
             },
-            Kind::Positive => match Ratio::parse(text) {
+            Kind::Positive => match number(text) {
                 Some(n) if n.num() == 0 => Err(format!("a number above 0, up to {MOST}")),
                 _ => Kind::Number.normal(text),
             },
@@ -173,6 +173,14 @@ impl Kind {
             }
         }
     }
+}
+
+/// [`Ratio::parse`], and numbers with an exponent, as `1e-3`.
+fn number(text: &str) -> Option<Ratio> {
+    let Some((digits, exponent)) = text.split_once(['e', 'E']) else { return Ratio::parse(text) };
+    let (digits, exponent) = (Ratio::parse(digits)?, exponent.parse::<i32>().ok()?);
+    let power = Ratio::new(10u128.checked_pow(exponent.unsigned_abs())?, 1)?;
+    if exponent < 0 { digits.over(power) } else { digits.times(power) }
 }
 
 /// Value of factors joined by `*` and `/`, from the left; words through `value`.
@@ -212,6 +220,16 @@ mod tests {
         assert_eq!(at("2.5*eps/steps", "8/255", 10), Ratio::parse("2/255").unwrap());
         assert_eq!(at("2/255", "8/255", 10), Ratio::parse("2/255").unwrap());
         assert_eq!(at("eps / 4", "1", 3), Ratio::parse("0.25").unwrap());
+    }
+
+    #[test]
+    fn numbers_may_have_an_exponent() {
+        let reads = |text: &str| Kind::Number.normal(text);
+        assert_eq!(reads("1e-3"), Ok("0.001".into()));
+        assert_eq!((reads("2.5E2"), reads("5e+1")), (Ok("250".into()), Ok("50".into())));
+        for text in ["1e", "e3", "1e-99", "1e12", "1e3.5", "1e99999999999"] {
+            assert!(reads(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "pdpgd",
-    revision: 2,
+    revision: 3,
     summary: "primal-dual proximal gradient descent: the least change that fools (Matyasko and Chau 2021)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0],
     params: &[

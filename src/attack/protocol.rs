@@ -55,6 +55,11 @@ pub trait Attack: Send + Sync {
         Ok(())
     }
 
+    /// Refuses budgets within budgets, where what breaks an image at a smaller one does not do for the larger.
+    fn check_within(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether images that the net gets wrong before are changed too. They never count as successes, but the rate of a
     /// target over all images, the number that is published of patches, needs them.
     fn changes_every_image(&self) -> bool {

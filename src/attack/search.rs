@@ -55,6 +55,13 @@ pub enum Ask {
     Slope,
 }
 
+impl Ask {
+    /// What it costs, forward and back each counted as one.
+    fn passes(self) -> u64 {
+        if self == Ask::Logits { 1 } else { 2 }
+    }
+}
+
 /// An image, and its search.
 struct Active<'s> {
     row: usize,
@@ -161,7 +168,11 @@ fn move_on<'s>(
     let mut ended = Vec::new();
     let mut goes_on = goes_on.into_iter();
     active.retain(|a| {
-        let stays = goes_on.next().expect("one each") && oracle.stands(a.row);
+        let goes_on = goes_on.next().expect("one each");
+        if goes_on {
+            oracle.end_short(a.row, a.search.asks().passes());
+        }
+        let stays = goes_on && oracle.stands(a.row);
         ended.extend((!stays).then_some(a.row));
         stays
     });

@@ -13,7 +13,7 @@ use crate::threat::Norm;
 
 pub const ENTRY: Entry = Entry {
     name: "sigma-zero",
-    revision: 2,
+    revision: 3,
     summary: "σ-zero: the fewest components whose change fools (Cinà et al. 2025)",
     norms: &[Norm::L0],
     params: &[

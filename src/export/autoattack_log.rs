@@ -1,7 +1,7 @@
 //! The sentences of AutoAttack's log (Croce and Hein 2020, `run_standard_evaluation`), for tools that read them. As there,
-//! each attack counts those images that stand after the ones before it, and all ends when none stands. Here every attack was
-//! run on all images that were right, so the times are longer than AutoAttack's would be; or, with `mode = "within"`, on those
-//! that stood at smaller budgets, whose time is not counted. The first line says which.
+//! each attack counts those images that stand after the ones before it, and all ends when none stands. AutoAttack alone is told
+//! stage by stage. Other attacks were each run on all images that were right, so the times are longer than AutoAttack's would
+//! be; or, with `mode = "within"`, on those that stood at smaller budgets, whose time is not counted. The first line says which.
 
 use super::evaluation::{Evaluation, evaluations};
 use super::request::{Request, Written};
@@ -37,12 +37,36 @@ fn log(run: &Run, evaluation: &Evaluation) -> Result<String> {
         evaluation.what(),
         met(evaluation)
     );
-    text += &format!("using custom version including {}.\n", attacks.join(", "));
+    // AutoAttack alone tells of each of its stages; behind other attacks it counts images that they had broken, too
+    let stages = match evaluation.cells.as_slice() {
+        [only] => only.stages.as_slice(),
+        _ => &[],
+    };
+    let param = |name: &str| evaluation.cells[0].cell.attack.params.get(name).map(String::as_str);
+    let is_authors = param("steps") == Some("100") && param("queries") == Some("5000");
+    let (version, names) = match stages {
+        [] => ("custom", attacks.clone()),
+        _ => {
+            let version = param("version").filter(|version| is_authors || *version == "rand");
+            (version.unwrap_or("custom"), stages.iter().map(|stage| stage.name.clone()).collect())
+        }
+    };
+    text += &format!("using {version} version including {}.\n", names.join(", "));
     let mut standing = evaluation.clean();
     text += &format!("initial accuracy: {}\n", accuracy(standing));
+    for stage in stages {
+        if standing == 0 {
+            break;
+        }
+        let (left, name) = (usize::try_from(stage.standing).unwrap_or(standing), &stage.name);
+        text += &format!("{name} - 1/1 - {} out of {standing} successfully perturbed\n", standing.saturating_sub(left));
+        let (name, seconds) = (name.to_uppercase(), stage.seconds);
+        text += &format!("robust accuracy after {name}: {} (total time {seconds:.1} s)\n", accuracy(left));
+        standing = left;
+    }
     let (mut seconds, mut timed) = (0.0, BTreeSet::new());
     for (k, (s, attack)) in evaluation.cells.iter().zip(&attacks).enumerate() {
-        if standing == 0 {
+        if standing == 0 || !stages.is_empty() {
             break;
         }
         let broken = evaluation.images.values().filter(|i| i.broken_by.is_some_and(|(by, _)| by == k)).count();

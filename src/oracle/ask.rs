@@ -279,6 +279,16 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// Ends the minimal marks of a row that have fewer passes left than the next question costs.
+    pub fn end_short(&mut self, row: usize, cost: u64) {
+        let row = self.at(row);
+        for mark in 0..self.spent.len() {
+            if self.marks.is_short(mark, row, cost) {
+                self.marks.open[mark][row] = false;
+            }
+        }
+    }
+
     fn hand_on(&mut self, rows: &[usize], proposal: &Proposal) -> Result<Vec<usize>> {
         if proposal.evidence.is_some_and(|e| e.of != proposal.images.id() || e.logits.len() != rows.len()) {
             return Err(Error::usage("an attack handed on what the net said of other images than it proposes"));

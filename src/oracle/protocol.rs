@@ -97,7 +97,12 @@ impl Marks {
 
     /// Whether the passes of a minimal threat are used up.
     pub(super) fn is_spent(&self, mark: usize, row: usize) -> bool {
-        matches!(self.threat(mark).eps, Budget::Minimal { passes } if self.passes[mark][row] >= passes)
+        self.is_short(mark, row, 1)
+    }
+
+    /// Whether a minimal threat has fewer than so many passes left.
+    pub(super) fn is_short(&self, mark: usize, row: usize, cost: u64) -> bool {
+        matches!(self.threat(mark).eps, Budget::Minimal { passes } if self.passes[mark][row] + cost > passes)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
-use crate::record::{CellId, StageRecord, Witnesses};
+use crate::record::{CellId, Outcome, StageRecord, Witnesses};
 use crate::rng::Streams;
 use crate::store::{State, Store};
 use std::cell::RefCell;
@@ -223,6 +223,11 @@ impl Runner<'_> {
         for (served, (outcomes, witnesses)) in unit.cells.iter().zip(found) {
             let mut provenance = self.provenance(served, began, None);
             provenance.stages = stages.iter().map(stage_record).collect();
+            // what stands is judged once more at the end
+            if let Some(last) = provenance.stages.last_mut() {
+                let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum();
+                (last.forwards, last.backwards) = (sum(|o| o.forwards), sum(|o| o.backwards));
+            }
             provenance.served_by = (served.id != cell.id).then(|| cell.id.clone());
             self.store.put(&served.cell, &outcomes, &witnesses, subset.size, provenance)?;
         }

@@ -26,7 +26,7 @@ pub(super) use targets::Choice;
 
 pub const ENTRY: Entry = Entry {
     name: "apgd",
-    revision: 2,
+    revision: 3,
     summary: "Auto-PGD, whose step size follows the loss (Croce and Hein 2020; L1: Croce and Hein 2021)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[

@@ -23,7 +23,7 @@ const TARGETS: usize = 9;
 
 pub const ENTRY: Entry = Entry {
     name: "fab",
-    revision: 2,
+    revision: 3,
     summary: "fast adaptive boundary attack: the least change that fools (Croce and Hein 2020)",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[

@@ -216,4 +216,10 @@ impl Attack for Transfer {
     fn iterations(&self) -> Option<usize> {
         Some(self.settings.steps)
     }
+
+    fn check_within(&self) -> std::result::Result<(), String> {
+        Err("with `mode = \"within\"` the image that breaks the net at a smaller budget is kept, and it is the last iterate that carries \
+             over (hint: a block of its own without `mode`)"
+            .into())
+    }
 }

@@ -201,6 +201,15 @@ impl Search for Walk<'_> {
         Place { restart: 0, step: self.step }
     }
 
+    /// With fewer other images than are mixed in at a step, how many there were.
+    fn note(&self) -> String {
+        let others = self.batch.len() - 1;
+        match self.method {
+            Method::Mixed { images, .. } if images > others => format!("others={others}"),
+            _ => String::new(),
+        }
+    }
+
     /// The last iterate alone: one that has just left the label on this net is not what carries over to another.
     fn proposes(&self) -> bool {
         self.step == self.settings.steps
@@ -350,6 +359,7 @@ mod tests {
         for row in 0..3 {
             let stream = Streams::new(0, "walk").stream(row, 0, "copies");
             let mut walk = Walk::begin((settings, method), row, Aim { label: 0, target: None }, &batch, stream);
+            assert_eq!(walk.note(), "others=2", "three were asked for");
             let mut mixed = Vec::new();
             for copy in 0..6 {
                 let scale = if copy < 3 { 1.0 } else { 0.5 };

@@ -8,7 +8,7 @@ use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
-use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
+use crate::report::draw::curves::{Curves, Form, Line, MOST_LINES, Panel, Point};
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
@@ -22,7 +22,12 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
     let (mut legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let worst = worst_cases(&complete);
-    let worst_style = legend.names.len();
+    // however many lines there are, it is among those that are drawn
+    let worst_style = legend.names.len().min(MOST_LINES - 1);
+    let style_of = |legend: &Legend, s: &Summary| {
+        let style = legend.style(s);
+        if worst.is_empty() || style < worst_style { style } else { style + 1 }
+    };
     let mut panels = Vec::new();
     for group in grouped(&complete, panel_key) {
         let first = group[0];
@@ -31,7 +36,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let mut lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
             .map(|cells| Line {
-                style: legend.style(cells[0]),
+                style: style_of(&legend, cells[0]),
                 form: Form::Joined,
                 points: points(&cells, axis.units),
                 budget: None,
@@ -52,7 +57,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     }
     let mut note = "bands: 95 % Wilson intervals; dotted: guessing".to_string();
     if !worst.is_empty() {
-        legend.names.push(look.label(NAME));
+        legend.names.insert(worst_style, look.label(NAME));
         note += &format!("; worst case: what stands against {}", over_all(&worst));
     }
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, &note), look).map(Some) }

@@ -16,7 +16,7 @@ use crate::report::draw::titles::Titles;
 use crate::terms::{Mode, Norm};
 
 /// Norms in which attacks search without gradients.
-const NORM: Norm = Norm::Pixels;
+const NORMS: [Norm; 5] = [Norm::Pixels, Norm::L0, Norm::Linf, Norm::L2, Norm::L1];
 
 /// The figure, or nothing where no attack searches without gradients.
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
@@ -53,7 +53,8 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 
 /// Most queries that an image may take, where parameters tell it, else that one took; of a cell that took no gradient.
 fn budget(s: &Summary) -> Option<u32> {
-    let complete = s.cell.threat.norm == NORM && s.cell.mode == Mode::At;
+    let threat = &s.cell.threat;
+    let complete = NORMS.contains(&threat.norm) && !threat.eps.is_minimal() && s.cell.mode == Mode::At;
     let rates = s.rates.as_ref().filter(|r| complete && r.labelled && r.clean_correct > 0)?;
     let spent = s.tally.most_forwards;
     // the judge's own passes come on top of what the attack asks
@@ -61,7 +62,7 @@ fn budget(s: &Summary) -> Option<u32> {
     (rates.backwards == Some(0.0)).then_some(u32::try_from(may).unwrap_or(u32::MAX))
 }
 
-/// Queries of a full search: so many draws, or the first population and that of each generation. A scan, and a union of as
+/// Queries of a full search: so many draws or queries, or the first population and that of each generation. A scan, and a union of as
 /// many searches as there are classes to reach, are not told by parameters alone.
 fn allowed(s: &Summary) -> Option<u64> {
     let params = &s.cell.attack.params;
@@ -72,6 +73,6 @@ fn allowed(s: &Summary) -> Option<u64> {
     }
     match (number("population"), number("generations")) {
         (Some(population), Some(generations)) => population.checked_mul(generations.checked_add(1)?),
-        _ => number("draws"),
+        _ => number("draws").or_else(|| number("queries")),
     }
 }

@@ -17,7 +17,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// More panels are no figure.
 const MOST_PANELS: usize = 30;
 /// More lines are told apart by nothing: seven colours, four markers.
-const MOST_LINES: usize = 28;
+pub const MOST_LINES: usize = 28;
 /// Bands of more lines add up to one dark colour: looked at with 6, 8, 10, 14 and 28.
 const MOST_BANDS: usize = 6;
 /// A line with more points has one marker, at its end.
