@@ -21,11 +21,17 @@ fn text(mode: &str, eps: &str) -> String {
 }
 
 #[test]
-fn attacks_whose_last_iterate_counts_are_refused() {
-    let text = text("within", LADDER).replace("{ name = \"fgsm\" }", "{ name = \"mi-fgsm\" }");
-    let refused =
-        plan::parse(Path::new("test.toml"), &text, &Source::new("nowhere")).err().expect("refused").to_string();
-    assert!(refused.contains("attack `mi-fgsm`: with `mode = \"within\"`"), "{refused}");
+fn attacks_whose_last_iterate_counts_say_that_it_is_no_choice() {
+    for (mode, told) in [("within", true), ("at", false)] {
+        let text = text(mode, LADDER).replace("{ name = \"fgsm\" }", "{ name = \"mi-fgsm\" }");
+        let plan = plan::parse(Path::new("test.toml"), &text, &Source::new("nowhere")).unwrap();
+        let notes = plan.notes_of(&plan.cells[0]);
+        assert_eq!(
+            notes.iter().any(|note| note.contains("attack `mi-fgsm`: with `mode = \"within\"`")),
+            told,
+            "{notes:?}"
+        );
+    }
 }
 
 const LADDER: &str = "[\"8/255\", \"1/255\", \"16/255\", \"2/255\", \"1/255\", \"4/255\"]";

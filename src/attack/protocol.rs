@@ -55,9 +55,9 @@ pub trait Attack: Send + Sync {
         Ok(())
     }
 
-    /// Refuses budgets within budgets, where what breaks an image at a smaller one does not do for the larger.
-    fn check_within(&self) -> Result<(), String> {
-        Ok(())
+    /// Why it is weaker with budgets within budgets, where what breaks an image at a smaller one is kept: told like a caveat.
+    fn caveat_within(&self) -> Option<String> {
+        None
     }
 
     /// Whether images that the net gets wrong before are changed too. They never count as successes, but the rate of a

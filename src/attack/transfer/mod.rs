@@ -217,9 +217,11 @@ impl Attack for Transfer {
         Some(self.settings.steps)
     }
 
-    fn check_within(&self) -> std::result::Result<(), String> {
-        Err("with `mode = \"within\"` the image that breaks the net at a smaller budget is kept, and it is the last iterate that carries \
-             over (hint: a block of its own without `mode`)"
-            .into())
+    fn caveat_within(&self) -> Option<String> {
+        Some(
+            "with `mode = \"within\"` an image that breaks at a smaller budget is kept, and it is the last iterate at the larger one that \
+             carries over (hint: a block of its own without `mode`)"
+                .into(),
+        )
     }
 }

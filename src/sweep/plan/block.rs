@@ -103,19 +103,18 @@ impl Resolver<'_> {
                                 Ok(built) => {
                                     let refused = match self.check_goal(built.as_ref(), goal, data) {
                                         Err(problem) => Err((*goal_line, problem)),
-                                        Ok(()) => match within {
-                                            true => built.check_within(),
-                                            false => Ok(()),
-                                        }
-                                        .and_then(|()| built.check_size(self.models[model].1.file.size))
-                                        .map_err(|problem| (attack.line, problem)),
+                                        Ok(()) => built
+                                            .check_size(self.models[model].1.file.size)
+                                            .map_err(|problem| (attack.line, problem)),
                                     };
                                     if let Err((line, problem)) = refused {
                                         self.problem(line, format!("attack `{}`: {problem}", attack.entry.name));
                                         continue;
                                     }
-                                    let caveat = built.caveat(&threat, witness);
-                                    self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
+                                    let of_mode = within.then(|| built.caveat_within()).flatten();
+                                    for caveat in [built.caveat(&threat, witness), of_mode] {
+                                        self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
+                                    }
                                     let mut cell = Cell {
                                         witness,
                                         precision,
