@@ -5,6 +5,7 @@
 
 use super::evaluation::{Evaluation, evaluations};
 use super::request::{Request, Written};
+use super::robustbench_json::AS_THERE;
 use crate::analysis::Run;
 use crate::error::Result;
 use crate::record::Witnesses;
@@ -43,7 +44,8 @@ fn log(run: &Run, evaluation: &Evaluation) -> Result<String> {
         _ => &[],
     };
     let param = |name: &str| evaluation.cells[0].cell.attack.params.get(name).map(String::as_str);
-    let is_authors = param("steps") == Some("100") && param("queries") == Some("5000");
+    // of the leaderboard's parameters all but the version
+    let is_authors = AS_THERE[1..].iter().all(|(name, value)| param(name) == Some(*value));
     let (version, names) = match stages {
         [] => ("custom", attacks.clone()),
         _ => {

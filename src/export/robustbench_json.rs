@@ -32,7 +32,7 @@ const LEADERBOARDS: [(&str, &str, Norm, &str, usize); 6] = [
 const AUTOATTACK: &str = "autoattack";
 
 /// Its parameters there: with others it is another attack.
-const AS_THERE: [(&str, &str); 3] = [("version", "standard"), ("steps", "100"), ("queries", "5000")];
+pub(super) const AS_THERE: [(&str, &str); 3] = [("version", "standard"), ("steps", "100"), ("queries", "5000")];
 
 #[derive(Serialize)]
 struct Entry {

@@ -270,13 +270,7 @@ impl<'a> Oracle<'a> {
 
     /// Ends the minimal marks of these rows whose passes are used up: to be called where not every point is proposed.
     pub fn end_spent(&mut self, rows: &[usize]) {
-        for row in self.among_all(rows) {
-            for mark in 0..self.spent.len() {
-                if self.marks.is_spent(mark, row) {
-                    self.marks.open[mark][row] = false;
-                }
-            }
-        }
+        rows.iter().for_each(|row| self.end_short(*row, 1));
     }
 
     /// Ends the minimal marks of a row that have fewer passes left than the next question costs.

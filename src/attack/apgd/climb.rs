@@ -1,7 +1,7 @@
 //! All runs of APGD on one image.
 
 use super::run::{Run, project};
-use super::targets::{Choice, NEAREST, Targets};
+use super::targets::{Choice, Targets};
 use crate::attack::search::{Ask, Search};
 use crate::attack::vector::length;
 use crate::attack::{Params, STEPS, Task};
@@ -40,11 +40,7 @@ impl Settings {
 
     /// Gradients that a standing image costs.
     pub fn cost(&self) -> u64 {
-        let targets = match self.targets {
-            None => 1,
-            Some(Choice::Largest(n)) => n,
-            Some(Choice::Malt) => NEAREST,
-        };
+        let targets = self.targets.map_or(1, Choice::most);
         ((self.steps + 1) * targets * self.restarts * self.eot) as u64
     }
 }
@@ -249,11 +245,7 @@ impl Search for Climb {
     fn note(&self) -> String {
         let target = self.settings.targets.map(|_| format!("toward={}", self.aims[self.target].target.unwrap_or(0)));
         // fewer classes than were asked for, or than the loss needs
-        let asked = match self.settings.targets {
-            None => 0,
-            Some(Choice::Largest(asked)) => asked,
-            Some(Choice::Malt) => NEAREST,
-        };
+        let asked = self.settings.targets.map_or(0, Choice::most);
         let fewer = (asked > self.aims.len()).then(|| format!("targets={}", self.aims.len()));
         let fallback = self.falls_back.then(|| "loss=margin".to_string());
         target.into_iter().chain(fewer).chain(fallback).collect::<Vec<_>>().join(" ")

@@ -13,6 +13,16 @@ pub enum Choice {
     Malt,
 }
 
+impl Choice {
+    /// How many classes it chooses, where there are so many.
+    pub fn most(self) -> usize {
+        match self {
+            Choice::Largest(n) => n,
+            Choice::Malt => NEAREST,
+        }
+    }
+}
+
 /// Targets of MALT, as of AutoAttack.
 pub const NEAREST: usize = 9;
 

@@ -62,8 +62,8 @@ fn budget(s: &Summary) -> Option<u32> {
     (rates.backwards == Some(0.0)).then_some(u32::try_from(may).unwrap_or(u32::MAX))
 }
 
-/// Queries of a full search: so many draws or queries, or the first population and that of each generation. A scan, and a union of as
-/// many searches as there are classes to reach, are not told by parameters alone.
+/// Queries of a full search: so many draws or queries, or the first population and that of each generation. A scan, and a union
+/// of as many searches as there are classes to reach, are not told by parameters alone.
 fn allowed(s: &Summary) -> Option<u64> {
     let params = &s.cell.attack.params;
     let number = |name: &str| params.get(name).and_then(|v| v.parse::<u64>().ok());
