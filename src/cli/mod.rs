@@ -7,6 +7,7 @@ mod hang_up;
 mod list;
 mod optimality;
 mod options;
+mod predict;
 mod progress;
 mod registries;
 mod run;
@@ -80,6 +81,8 @@ enum Verb {
     },
     /// Score attacks by how near they came to the nearest images that any of them found
     Optimality(optimality::Arguments),
+    /// Print what a network says of pictures, as CSV
+    Predict(predict::Arguments),
     /// Print the built-in models as CSV
     Models,
     /// Print the datasets as CSV
@@ -114,6 +117,7 @@ impl Cli {
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),
             Some(Verb::Optimality(arguments)) => optimality::optimality(arguments, &|run| find_run(run, &self.options)),
+            Some(Verb::Predict(arguments)) => predict::predict(arguments, &self.options),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),
             Some(Verb::Attacks) => registries::attacks(),

@@ -26,6 +26,6 @@ const MOST: usize = 1000;
 
 const BLANK: Dataset = Dataset { splits: &["all"], labelled: false, ..Dataset::BASE };
 
-fn split(classes: Vec<String>) -> Content {
+pub(super) fn split(classes: Vec<String>) -> Content {
     Content::Split(Split { classes, labels: vec![0; MOST], pictures: Pictures::Canvases })
 }

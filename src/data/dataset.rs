@@ -29,6 +29,8 @@ pub struct Dataset {
     pub prepared: bool,
     /// Whether a sweep names its files and columns ([`TableRecord`]).
     pub table: bool,
+    /// Whether its pictures are what the command line gives ([`super::Given`]).
+    pub given: bool,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
     /// A whole split, its picture files unread.
@@ -53,6 +55,7 @@ impl Dataset {
         folder: None,
         prepared: false,
         table: false,
+        given: false,
         population: |_| None,
         load: |_| Err(Error::Usage(String::new())),
     };

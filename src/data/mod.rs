@@ -11,6 +11,7 @@ mod columns;
 mod dataset;
 mod folder;
 mod gif;
+mod given;
 mod imagenet_1k;
 mod imagenet_folder;
 mod imagenette;
@@ -34,7 +35,8 @@ use crate::record::{DataRecord, Inputs};
 pub use batch::{Batch, to_tensor};
 pub use choice::Choice;
 pub use dataset::{Dataset, Folder};
-pub use name::find_class;
+pub use given::{Given, picture_files};
+pub use name::{CLASS_SETS, class_names, find_class};
 pub use path::{Located, find_folder, find_model_file, find_path, find_picture};
 pub use place::ALL;
 pub use prepare::Preparation;
@@ -55,6 +57,8 @@ pub const DATASETS: &[&Dataset] = &[
     &parquet::DATASET,
     &blank::CIFAR10,
     &blank::IMAGENET,
+    &given::PICTURES,
+    &given::CANVAS,
 ];
 
 /// The dataset of this name.

@@ -1,6 +1,20 @@
 //! Classes by name.
 
-use super::imagenet_folder;
+use super::place::names;
+use super::{cifar10, cifar100, imagenet_folder};
+
+/// Lists of classes that have names here.
+pub const CLASS_SETS: [&str; 3] = ["cifar10", "cifar100", "imagenet"];
+
+/// Names of the classes of a dataset, by label; `None`: they are not known here.
+pub fn class_names(set: &str) -> Option<Vec<String>> {
+    match set {
+        "cifar10" => Some(names(cifar10::CLASSES)),
+        "cifar100" => Some(names(cifar100::CLASSES)),
+        "imagenet" => Some(imagenet_folder::class_names()),
+        _ => None,
+    }
+}
 
 /// The class of this name: as it is written, else whatever the case, else the same class of ImageNet by wnid or name.
 /// `Err`: why it is none of several; `None`: no class has it.

@@ -1,7 +1,9 @@
 //! Where data comes from.
 
+use super::given::Given;
 use crate::hub::Hub;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where datasets that are not built in come from.
 #[derive(Debug, Clone)]
@@ -9,18 +11,20 @@ pub struct Source {
     folder: PathBuf,
     /// For datasets and models of the Hub.
     pub hub: Hub,
+    /// What the command line gives; `None`: nothing, as a rule.
+    pub given: Option<Arc<Given>>,
 }
 
 impl Source {
     /// The folder in the environment variable `FOOLPROOF_DATA`, else `datasets`, and the Hub as the environment says.
     pub fn from_env() -> Source {
         let folder = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
-        Source { folder, hub: Hub::from_env() }
+        Source { folder, hub: Hub::from_env(), given: None }
     }
 
     /// This folder, and no Hub.
     pub fn new(folder: impl AsRef<Path>) -> Source {
-        Source { folder: folder.as_ref().to_path_buf(), hub: Hub::none() }
+        Source { folder: folder.as_ref().to_path_buf(), hub: Hub::none(), given: None }
     }
 
     /// The folder of the data.

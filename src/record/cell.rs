@@ -114,6 +114,9 @@ pub struct DataRecord {
     /// Listed indices, in place of `first` and `every`. Not written where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indices: Option<Vec<usize>>,
+    /// Names of the pictures, where the command line gave them. Not written where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
     /// How pictures became images of the network's size, and what decoded them; empty where they are stored in it.
     pub prepared: String,
     /// SHA-256 of indices, labels and pixels.
@@ -122,15 +125,14 @@ pub struct DataRecord {
 
 impl DataRecord {
     /// `cifar10:test[0..1000]`, with a stride `imagenet-folder:all[0..100:2]`, shuffled `cifar10:test[0..1000 shuffle=7]`,
-    /// listed `cifar10:test[3 14 15]`.
+    /// listed `cifar10:test[3 14 15]`, given `pictures[banana.jpg]`.
     pub fn text(&self) -> String {
-        let DataRecord { name, split, first, every, take, shuffle, indices, .. } = self;
+        let DataRecord { name, split, first, every, take, shuffle, indices, files, .. } = self;
+        if let Some(files) = files {
+            return format!("{name}[{}]", listed(files));
+        }
         if let Some(indices) = indices {
-            let mut listed: Vec<String> = indices.iter().take(MOST_LISTED).map(usize::to_string).collect();
-            if indices.len() > MOST_LISTED {
-                listed.push(format!("… {} of them", indices.len()));
-            }
-            return format!("{name}:{split}[{}]", listed.join(" "));
+            return format!("{name}:{split}[{}]", listed(indices));
         }
         let stride = if *every == 1 { String::new() } else { format!(":{every}") };
         let order = shuffle.map_or(String::new(), |seed| format!(" shuffle={seed}"));
@@ -138,8 +140,17 @@ impl DataRecord {
     }
 }
 
-/// Indices that are named in tables; the digest and the cell have all.
+/// Indices or files that are named in tables; the digest and the cell have all.
 const MOST_LISTED: usize = 8;
+
+/// The first of them, and how many there are.
+fn listed(all: &[impl ToString]) -> String {
+    let mut listed: Vec<String> = all.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+    if all.len() > MOST_LISTED {
+        listed.push(format!("… {} of them", all.len()));
+    }
+    listed.join(" ")
+}
 
 /// An attack with every parameter filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ pub(crate) fn cell() -> Cell {
             take: 2,
             shuffle: None,
             indices: None,
+            files: None,
             prepared: String::new(),
             digest: "11".into(),
         },

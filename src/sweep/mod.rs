@@ -4,6 +4,7 @@
 mod afterwards;
 mod claim;
 mod fits;
+pub mod given;
 pub mod plan;
 pub mod run;
 mod runner;

@@ -17,6 +17,7 @@ pub fn cell() -> Cell {
             take: 2,
             shuffle: None,
             indices: None,
+            files: None,
             prepared: String::new(),
             digest: "1".repeat(64),
         },

@@ -2,7 +2,8 @@
 
 use super::cells::{Plan, PlannedCell};
 use super::figures;
-use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver, Takes};
+use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver};
+use super::takes::Takes;
 use crate::attack::Attack;
 use crate::config::{At, Block, Problems, SweepFile};
 use crate::data::Source;

@@ -1,7 +1,8 @@
 //! Resolves what a block says of images.
 
 use super::cells::LoadedData;
-use super::resolver::{Resolver, Takes};
+use super::resolver::Resolver;
+use super::takes::Takes;
 use crate::config::{At, DataSpec};
 use crate::data::{self, Choice, DATASETS, Dataset, Preparation};
 use crate::error::Error;
@@ -106,7 +107,7 @@ impl Resolver<'_> {
     /// Pictures are cut to the size of the models, so there must be one; and resized as the models say, unless the sweep
     /// says otherwise, or they have that size already.
     pub(super) fn preparation(&self, spec: &DataSpec, takes: &[Takes]) -> Option<Preparation> {
-        let Takes { size, resize, filter } = *takes.first()?; // else no model was found, which is reported there
+        let first @ Takes { size, resize, filter } = *takes.first()?; // else no model was found, which is reported there
         let line = spec.name.line;
         if let Some(other) = takes.iter().find(|t| t.size != size) {
             self.problem(
@@ -135,11 +136,8 @@ impl Resolver<'_> {
             self.problem(line, format!("some of these models take bicubic interpolation, others bilinear ({hint})"));
             return None;
         }
-        let (made, line) = match &spec.resize {
-            Some(asked) => (Preparation::new(asked.value, size), asked.line),
-            None => (Preparation::usual(resize, size), line),
-        };
-        let made = made.map_err(|problem| self.problem(line, problem)).ok()?;
-        Some(Preparation { filter, ..made })
+        let made = first.preparation(spec.resize.as_ref().map(|asked| asked.value));
+        let line = spec.resize.as_ref().map_or(line, |asked| asked.line);
+        made.map_err(|problem| self.problem(line, problem)).ok()
     }
 }

@@ -9,7 +9,9 @@ mod figures;
 mod goal;
 mod model;
 mod resolver;
+mod takes;
 mod train;
 
 pub use block::{load, parse};
 pub use cells::{Fitting, LoadedData, Plan, PlannedCell};
+pub use takes::Takes;

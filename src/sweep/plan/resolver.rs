@@ -4,7 +4,6 @@ use super::cells::LoadedData;
 use crate::attack::{self, Params};
 use crate::config::{At, Problems};
 use crate::data::Source;
-use crate::data::resize::Filter;
 use crate::error::{Result, hint};
 use crate::model::ModelSource;
 use crate::placement::Picture;
@@ -41,25 +40,6 @@ pub(super) struct ResolvedTrain {
 
 /// What is wrong with parameters, each with the index into those given.
 pub(super) type ParamProblems = Vec<(usize, String)>;
-
-/// `resize` where neither sweep nor model names one: torchvision's before it cuts 224.
-pub(super) const RESIZE: usize = 256;
-
-/// The pictures that a model takes.
-#[derive(Clone, Copy)]
-pub(super) struct Takes {
-    pub(super) size: [usize; 2],
-    /// Length that the short side of what is cut has before the cut.
-    pub(super) resize: usize,
-    pub(super) filter: Filter,
-}
-
-impl Takes {
-    pub(super) fn of(model: &ModelSource) -> Takes {
-        let filter = if model.file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
-        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE), filter }
-    }
-}
 
 impl Resolver<'_> {
     pub(super) fn problem(&self, line: usize, problem: impl Into<String>) {

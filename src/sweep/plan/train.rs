@@ -1,7 +1,8 @@
 //! Resolves what attacks are fitted to.
 
 use super::cells::Fitting;
-use super::resolver::{ResolvedAttack, ResolvedTrain, Resolver, Takes};
+use super::resolver::{ResolvedAttack, ResolvedTrain, Resolver};
+use super::takes::Takes;
 use crate::attack::{Attack, Training};
 use crate::config::TrainSpec;
 use crate::record::{Cell, DataRecord, ModelRecord, TrainRecord};
@@ -83,6 +84,7 @@ impl Resolver<'_> {
             take: data.subset.len(),
             shuffle: data.choice.shuffle,
             indices: data.choice.indices.clone(),
+            files: self.source.given.as_ref().filter(|_| data.dataset.given).map(|given| given.names()),
             prepared: match (data.subset.preparation, data.dataset.prepared) {
                 (Some(p), true) => p.text(),
                 (Some(p), false) => p.size_text(),

@@ -1,0 +1,39 @@
+//! The pictures that a model takes.
+
+use crate::data::Preparation;
+use crate::data::resize::Filter;
+use crate::model::ModelSource;
+
+/// `resize` where neither sweep nor model names one: torchvision's before it cuts 224.
+const RESIZE: usize = 256;
+
+/// The pictures that a model takes.
+#[derive(Clone, Copy)]
+pub struct Takes {
+    /// Height and width in pixels.
+    pub size: [usize; 2],
+    /// Length that the short side of what is cut has before the cut.
+    pub resize: usize,
+    /// How pictures are resized.
+    pub filter: Filter,
+}
+
+impl Takes {
+    /// As its model file says.
+    pub fn of(model: &ModelSource) -> Takes {
+        let filter = if model.file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
+        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE), filter }
+    }
+
+    /// How pictures are prepared, resized as asked, else as the model says unless they have its size already.
+    ///
+    /// # Errors
+    /// A length that cannot be.
+    pub fn preparation(&self, resize: Option<usize>) -> Result<Preparation, String> {
+        let made = match resize {
+            Some(resize) => Preparation::new(resize, self.size),
+            None => Preparation::usual(self.resize, self.size),
+        };
+        made.map(|made| Preparation { filter: self.filter, ..made })
+    }
+}
