@@ -214,6 +214,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
+        confidence: None,
         every_image: false,
         batch: 512,
         stop: &stop,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names of all charts, in the order in which they are drawn. `report::CHARTS` draws them.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "robust-accuracy",
     "security-curve",
     "success-steps",
@@ -17,6 +17,7 @@ pub const KINDS: [&str; 12] = [
     "confusion",
     "class-max",
     "grad-cam",
+    "side-by-side",
 ];
 
 /// Widths by name, in millimetres: a column of a two-column page, and the whole page.

@@ -74,6 +74,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
         on_device,
         marks: &[Mark { end: 6, threat }],
         earlier: None,
+        confidence: None,
         every_image: false,
         batch: IMAGES,
         stop: &AtomicBool::new(false),

@@ -126,6 +126,7 @@ fn with_trial<T>(model: &Linear, subset: &Subset, threat: Threat, work: &dyn Fn(
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
+        confidence: None,
         every_image: false,
         batch: 16,
         stop: &AtomicBool::new(false),

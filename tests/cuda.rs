@@ -120,6 +120,7 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
                 on_device,
                 marks: &[Mark { end: 7, threat }],
                 earlier: None,
+                confidence: None,
                 every_image: false,
                 batch: 5,
                 stop: &AtomicBool::new(false),

@@ -42,6 +42,7 @@ const BLOCKS: &[Block] = &[
     ("optimality-columns", || columns_of(&columns::OPTIMALITY)),
     ("optimality-curve-columns", || columns_of(&columns::OPTIMALITY_CURVE)),
     ("first-run", first_run),
+    ("one-picture", one_picture),
 ];
 
 const BEGIN: &str = "\n<!-- generated: ";
@@ -391,6 +392,26 @@ fn first_run() -> String {
         ran.lines().next().unwrap(),
         verified.trim(),
         lines.take(6).collect::<Vec<_>>().join("\n")
+    )
+}
+
+/// What an attack on one picture prints.
+fn one_picture() -> String {
+    let out = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let done =
+            foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out.path()).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let cat = "datasets/cifar10-sample/cifar10_00_3.png";
+    let table = run(&["attack", cat, "--model", "vgg11-half-cifar10", "--target", "truck"]);
+    let verified = run(&["verify", "cifar10_00_3-pgd"]);
+    format!(
+        "```console\n$ foolproof attack {cat} --model vgg11-half-cifar10 --target truck --quiet\n{}\n\
+         $ foolproof verify cifar10_00_3-pgd --quiet\n{}\n```",
+        table.trim(),
+        verified.trim()
     )
 }
 

@@ -78,6 +78,12 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     assert_eq!(list.lines().count(), 1 + QUICK_CELLS);
     assert!(list.lines().skip(1).all(|l| l.ends_with(",missing")), "{list}");
     assert!(!at.join("results").exists(), "list computes and writes nothing");
+    let price = |what: &str| {
+        let told = String::from_utf8(run(at, &["list", "sweeps/quick.toml"]).stderr).unwrap();
+        assert!(told.contains(what), "{told}");
+    };
+    price("36 cells missing: ");
+    price("(by a probe of two seconds, where every image stands to the end)");
 
     let first = ok(at, &["--config", "sweeps/quick.toml"]);
     assert!(first.starts_with("36 cells computed, 0 cached, 0 failed\n"), "{first}");
@@ -132,6 +138,7 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     fs::write(at.join("configs/sweeps/quick.toml"), QUICK).unwrap();
     ok(at, &["--config", "sweeps/quick.toml"]);
     assert_eq!(fs::read(at.join("results/quick/tables/summary.csv")).unwrap(), summary.as_bytes());
+    price("no cell is missing: nothing to compute");
 }
 
 #[test]
@@ -419,4 +426,26 @@ fn a_model_of_the_users_own_stands_beside_the_sweep() {
     assert_eq!(robust("mine").len(), 6);
     assert_eq!(robust("mine"), robust("vgg11-half-cifar10"));
     ok(at, &["verify", "quick"]);
+}
+
+#[test]
+fn a_limit_is_a_run_of_its_own_and_marked_everywhere() {
+    let folder = folder_with(QUICK);
+    let at = folder.path();
+    let limited = ["--config", "sweeps/quick.toml", "--limit", "3"];
+    let output = run(at, &limited);
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("warning: only the first 3 images of every cell are attacked (--limit)"), "{told}");
+    let run = at.join("results/quick-first-3");
+    assert!(!at.join("results/quick").exists());
+    let summary = fs::read_to_string(run.join("tables/summary.csv")).unwrap();
+    assert!(summary.lines().skip(1).all(|line| line.contains("cifar10-sample:test[0..3]")), "{summary}");
+    for file in ["report.html", "tables/summary.md", "figures/robust-accuracy.svg"] {
+        assert!(fs::read_to_string(run.join(file)).unwrap().contains("quick-first-3"), "{file}");
+    }
+    assert!(ok(at, &["verify", "quick-first-3"]).ends_with(" 0 problems\n"));
+    // the whole run takes nothing from it, and nothing is taken for it
+    assert!(ok(at, &["--config", "sweeps/quick.toml"]).starts_with("36 cells computed, 0 cached"));
+    assert!(fails(at, &["--config", "sweeps/quick.toml", "--limit", "0"]).1.contains("--limit"));
 }

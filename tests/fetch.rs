@@ -85,6 +85,22 @@ fn told(output: Output) -> (i32, String, String) {
 }
 
 #[test]
+fn a_list_downloads_nothing_and_says_what_would_come() {
+    for pinned in [true, false] {
+        let bench = Bench::new(pinned);
+        let (code, out, err) = bench.run(&["list", "sweep.toml"], false);
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("to download: model.safetensors of owner/half, 4.6 MB\n"), "{err}");
+        assert!(err.contains("sweep.toml:3: ") && err.contains("`foolproof fetch CONFIG` brings all"), "{err}");
+        assert_eq!(bench.server.body_bytes(), 0, "not a byte of it came");
+        bench.run(&["fetch", "sweep.toml", "--quiet"], false);
+        let (code, out, err) = bench.run(&["list", "sweep.toml"], false);
+        assert!(code == 0 && out.lines().count() == 2, "{out}{err}");
+        assert!(err.contains("1 cells missing: 2 gradient steps") && err.contains("nothing to download"), "{err}");
+    }
+}
+
+#[test]
 fn fetch_brings_what_a_sweep_needs_and_then_no_network_is_needed() {
     for pinned in [true, false] {
         let bench = Bench::new(pinned);

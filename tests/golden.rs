@@ -272,6 +272,7 @@ fn skipping_judgements_loses_no_success() {
                         on_device,
                         marks: &[Mark { end: usize::MAX, threat }],
                         earlier: None,
+                        confidence: None,
                         every_image: false,
                         batch: 512,
                         stop: &AtomicBool::new(false),

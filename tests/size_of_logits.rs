@@ -147,6 +147,7 @@ fn found(
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,
+        confidence: None,
         every_image: false,
         batch: 64,
         stop: &AtomicBool::new(false),

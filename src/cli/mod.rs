@@ -1,10 +1,14 @@
 //! The command line: arguments, and one file a verb.
 
+mod aligned;
+mod attack;
 mod compare;
+mod dream;
 mod export;
 mod fetch;
 mod hang_up;
 mod list;
+mod one_cell;
 mod optimality;
 mod options;
 mod predict;
@@ -81,6 +85,10 @@ enum Verb {
     },
     /// Score attacks by how near they came to the nearest images that any of them found
     Optimality(optimality::Arguments),
+    /// Attack pictures, print what the network says before and after, and store the run
+    Attack(attack::Arguments),
+    /// Paint what a network wants to see of a class (class maximisation), and store the run
+    Dream(dream::Arguments),
     /// Print what a network says of pictures, as CSV
     Predict(predict::Arguments),
     /// Print the built-in models as CSV
@@ -117,6 +125,8 @@ impl Cli {
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),
             Some(Verb::Optimality(arguments)) => optimality::optimality(arguments, &|run| find_run(run, &self.options)),
+            Some(Verb::Attack(arguments)) => attack::attack(arguments, &self.options),
+            Some(Verb::Dream(arguments)) => dream::dream(arguments, &self.options),
             Some(Verb::Predict(arguments)) => predict::predict(arguments, &self.options),
             Some(Verb::Models) => registries::models(),
             Some(Verb::Datasets) => registries::datasets(),

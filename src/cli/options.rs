@@ -29,6 +29,9 @@ pub struct Options {
     /// Folder of all runs
     #[arg(long, global = true, value_name = "DIR", default_value = "results")]
     pub out: PathBuf,
+    /// Attack only the first N images of every cell, in a run whose name says so
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
     /// Make a Grad-CAM map of every prediction of a run: where the network looked, of this layer [default: the last map of at
     /// least 4×4]
     #[arg(long, global = true, value_name = "LAYER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -46,6 +49,7 @@ impl Options {
     pub fn source(&self) -> Source {
         let mut source = Source::from_env();
         source.hub = transfer::hub(self.quiet);
+        source.limit = self.limit.map(|limit| limit as usize);
         source
     }
 

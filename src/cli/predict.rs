@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model;
 use crate::notice::say;
 use crate::sweep::given;
+use crate::sweep::run::Machine;
 use std::path::{Path, PathBuf};
 
 /// What is shown to which network.
@@ -63,11 +64,10 @@ impl Network {
 
 impl Shown {
     /// Loads the network and shows it the pictures.
-    pub fn look(&self, options: &Options) -> Result<(model::ModelSource, given::Seen)> {
-        let machine = options.machine()?;
+    pub fn look(&self, machine: &Machine, options: &Options) -> Result<(model::ModelSource, given::Seen)> {
         let (model, names) = self.network.load(options)?;
         let (files, unread) = data::picture_files(&self.pictures)?;
-        let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), &machine)?;
+        let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), machine)?;
         let warnings = unread.iter().chain(&seen.subset.notes);
         warnings.for_each(|warning| say(format_args!("warning: {warning}")));
         model.notes().iter().for_each(|note| say(format_args!("weights of `{}`: {note}", model.name)));
@@ -77,7 +77,7 @@ impl Shown {
 
 /// Prints what a network says of pictures.
 pub fn predict(arguments: &Arguments, options: &Options) -> Result<()> {
-    let (_, seen) = arguments.shown.look(options)?;
+    let (_, seen) = arguments.shown.look(&options.machine()?, options)?;
     let mut rows = Vec::new();
     let given = seen.source.given.as_ref().expect("the pictures that were looked at");
     for (file, verdict) in given.files.iter().zip(&seen.verdicts) {

@@ -11,7 +11,7 @@ use crate::notice::say;
 use crate::report;
 use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
-use crate::sweep::run::{self, Done};
+use crate::sweep::run::{self, Done, Machine};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ pub fn report(dir: &Path, options: &Options) -> Result<()> {
 const SHOWN: usize = 20;
 
 /// What is not ok in the sanity ladder, one line each; with `--strict` a violated relation is an error.
-fn warn(run: &Run, options: &Options) -> Result<()> {
+pub fn warn(run: &Run, options: &Options) -> Result<()> {
     let complaints = ladder::complaints(&run.sanity);
     complaints.iter().take(SHOWN).for_each(|row| say(row.line()));
     if complaints.len() > SHOWN {
@@ -59,7 +59,11 @@ fn warn(run: &Run, options: &Options) -> Result<()> {
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
-    let mut plan = plan::load(config, &options.source())?;
+    compute_plan(plan::load(config, &options.source())?, &machine, options)
+}
+
+/// Computes what the store lacks of a plan.
+pub fn compute_plan(mut plan: Plan, machine: &Machine, options: &Options) -> Result<(Store, Done)> {
     if let Some(layer) = &options.explain {
         plan.explain_all(Some(layer.as_str()).filter(|l| !l.is_empty()))?;
     }
@@ -67,8 +71,8 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
     warn_of_unpinned(&plan, options.quiet);
     let store = Store::create(&options.out.join(&plan.name))?;
     let stop = stop_on_signals()?;
-    let mut progress = Progress::new(options.quiet, &machine);
-    let done = run::run(&plan, &store, &machine, &stop, &mut |event| progress.tell(event));
+    let mut progress = Progress::new(options.quiet, machine);
+    let done = run::run(&plan, &store, machine, &stop, &mut |event| progress.tell(event));
     progress.finish();
     Ok((store, done?))
 }
@@ -113,7 +117,7 @@ fn print_files(store: &Store, files: &[String]) -> Result<()> {
 }
 
 /// Exit code 2 where a table would show a failed cell, computed now or before.
-fn fail_if_cells_failed(run: &Run) -> Result<()> {
+pub fn fail_if_cells_failed(run: &Run) -> Result<()> {
     let failed = run.cells.iter().filter(|s| s.status == "failed").count();
     if failed == 0 { Ok(()) } else { Err(Error::CellsFailed { failed, total: run.cells.len() }) }
 }

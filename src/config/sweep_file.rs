@@ -73,6 +73,8 @@ pub struct Block {
     pub witness: At<String>,
     /// `f32` if not given.
     pub precision: At<String>,
+    /// Probability that a success must have for the search to end; any if not given.
+    pub confidence: Option<At<String>>,
     /// What universal attacks are fitted to.
     pub train: Option<TrainSpec>,
     /// Models that judge the witnesses too.
@@ -267,6 +269,7 @@ impl Block {
             mode: or("mode", "at"),
             witness: or("witness", "u8"),
             precision: or("precision", "f32"),
+            confidence: table.text("confidence"),
             train: table.table("train", TrainSpec::parse).flatten(),
             transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
             explain: ExplainSpec::parse(table),

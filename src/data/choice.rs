@@ -17,6 +17,8 @@ pub struct Choice {
     pub every: usize,
     /// Number of images; `None`: all from `first` on.
     pub take: Option<usize>,
+    /// No more than so many, whatever is said above: `None`: no limit.
+    pub limit: Option<usize>,
     /// `Some`: the order is random, by this seed; `None`: it is that of the split.
     pub shuffle: Option<u64>,
     /// `Some`: these indices, and nothing of the above but `split` counts.
@@ -39,6 +41,7 @@ impl Choice {
             first,
             every: 1,
             take,
+            limit: None,
             shuffle: None,
             indices: None,
             path: None,
@@ -64,12 +67,23 @@ impl Choice {
 
     /// Number of images from the first that must be there before the wanted ones are known; `None`: all.
     pub fn reach(&self) -> Option<usize> {
-        match (&self.indices, self.shuffle) {
+        match (self.listed(), self.shuffle) {
             (Some(indices), _) => indices.iter().max().map(|last| last.saturating_add(1)),
             (None, Some(_)) => None,
             (None, None) if self.take == Some(0) => Some(0),
-            (None, None) => self.take.and_then(|take| self.last(take)).map(|last| last.saturating_add(1)),
+            (None, None) => self.most().and_then(|take| self.last(take)).map(|last| last.saturating_add(1)),
         }
+    }
+
+    /// The listed indices that are taken.
+    pub fn listed(&self) -> Option<&[usize]> {
+        let most = self.limit.unwrap_or(usize::MAX);
+        self.indices.as_ref().map(|indices| &indices[..indices.len().min(most)])
+    }
+
+    /// How many images there are at most, where that is said.
+    fn most(&self) -> Option<usize> {
+        self.take.into_iter().chain(self.limit).min()
     }
 
     /// Place of the last of so many; `None`: there is none, or the number is too large.
@@ -79,17 +93,18 @@ impl Choice {
 
     /// The indices of the images, in order, of `n` that there are.
     pub fn examples(&self, n: usize) -> Result<Vec<usize>, String> {
-        if let Some(indices) = &self.indices {
+        if let Some(indices) = self.listed() {
             let distinct: BTreeSet<usize> = indices.iter().copied().collect();
             return match indices.iter().find(|i| **i >= n) {
                 Some(index) => Err(format!("`indices` has {index}, expected 0 to {}", n.saturating_sub(1))),
                 None if distinct.len() != indices.len() => Err("`indices` names an image twice".into()),
                 None if indices.is_empty() => Err("`indices` is empty".into()),
-                None => Ok(indices.clone()),
+                None => Ok(indices.to_vec()),
             };
         }
         let every = self.every.max(1);
         let take = self.take.unwrap_or(n.saturating_sub(self.first).div_ceil(every));
+        let take = take.min(self.limit.unwrap_or(usize::MAX));
         let last = self.last(take).filter(|last| *last < n);
         let last =
             last.ok_or_else(|| format!("first = {}, every = {every}, take = {take} does not fit", self.first))?;
@@ -157,6 +172,19 @@ mod tests {
         assert!(list(&[3, 16]).examples(16).unwrap_err().contains("16, expected 0 to 15"));
         assert!(list(&[3, 3]).examples(16).unwrap_err().contains("twice"));
         assert!(list(&[]).examples(16).is_err());
+    }
+
+    #[test]
+    fn a_limit_leaves_the_first_of_whatever_is_chosen() {
+        let most = |choice: Choice| Choice { limit: Some(2), ..choice };
+        assert_eq!(most(choice(1, 2, None)).examples(7).unwrap(), [1, 3]);
+        assert_eq!(most(choice(4, 1, None)).examples(5).unwrap(), [4], "there are no more");
+        assert_eq!(most(choice(0, 1, Some(1))).examples(5).unwrap(), [0]);
+        assert_eq!(most(Choice { indices: Some(vec![9, 4, 7]), ..choice(0, 1, None) }).examples(10).unwrap(), [9, 4]);
+        let shuffled = Choice { shuffle: Some(7), ..choice(0, 1, None) };
+        assert_eq!(most(shuffled.clone()).examples(50_000).unwrap(), PINNED[..2]);
+        // no image beyond is looked for
+        assert_eq!((most(choice(2, 3, Some(4))).reach(), most(choice(2, 3, None)).reach()), (Some(6), Some(6)));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Dataset {
     pub prepared: bool,
     /// Whether a sweep names its files and columns ([`TableRecord`]).
     pub table: bool,
-    /// Whether its pictures are what the command line gives ([`super::Given`]).
+    /// Whether the command line gives it ([`super::Given`]): no sweep file can name it.
     pub given: bool,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,

@@ -48,18 +48,14 @@ pub const CANVAS: Dataset = Dataset {
     summary: "grey canvases for the network given to `foolproof dream`",
     splits: &["all"],
     labelled: false,
+    given: true,
     load: |place| Ok(super::blank::split(given(place)?.classes.clone())),
     ..Dataset::BASE
 };
 
 fn given<'a>(place: &Place<'a>) -> Result<&'a Given> {
-    place.source.given.as_deref().ok_or_else(|| {
-        Error::Absent(format!(
-            "dataset `{}` is what the command line gives (hint: in a sweep, `folder` has pictures of your own, one folder \
-             a class)",
-            place.dataset
-        ))
-    })
+    let kept = || Error::Absent("what the command line gave is kept in the run alone".into());
+    place.source.given.as_deref().ok_or_else(kept)
 }
 
 /// The picture files that paths lead to: files as they stand, of a folder all pictures in it. What lies there and is none is

@@ -60,6 +60,9 @@ pub enum Event<'a> {
 
 type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Files that would have been downloaded, and their bytes.
+type Wanted = Vec<(RemoteFile, u64)>;
+
 /// A way to the Hub: endpoint, cache, token. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
@@ -68,6 +71,8 @@ pub struct Hub {
     listener: Option<Listener>,
     /// Taken for every revision.
     commit: Option<String>,
+    /// What would have been downloaded: file and bytes. `None`: it is downloaded.
+    dry: Option<Arc<Mutex<Wanted>>>,
 }
 
 struct Inner {
@@ -99,12 +104,12 @@ impl Hub {
     /// With these settings.
     pub fn new(settings: Settings) -> Hub {
         let inner = Inner { wire: Wire::new(settings.clone()), settings, fetched: Mutex::default() };
-        Hub { inner: Some(Arc::new(inner)), listener: None, commit: None }
+        Hub { inner: Some(Arc::new(inner)), listener: None, commit: None, dry: None }
     }
 
     /// One that never goes to the network and whose cache is empty: for tests.
     pub fn none() -> Hub {
-        Hub { inner: None, listener: None, commit: None }
+        Hub { inner: None, listener: None, commit: None, dry: None }
     }
 
     /// The same, telling what it does.
@@ -116,6 +121,17 @@ impl Hub {
     /// the branch has moved.
     pub fn at(&self, commit: Option<&str>) -> Hub {
         Hub { commit: commit.map(String::from), ..self.clone() }
+    }
+
+    /// The same, which downloads nothing: a file that is not here is an error that says how large it is.
+    pub fn dry(self) -> Hub {
+        Hub { dry: Some(Arc::default()), ..self }
+    }
+
+    /// The files that a dry one would have downloaded, each once, and their bytes.
+    pub fn wanted(&self) -> Vec<(RemoteFile, u64)> {
+        let of = |dry: &Arc<Mutex<Wanted>>| dry.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.dry.as_ref().map(of).unwrap_or_default()
     }
 
     fn revision(&self, asked: &str) -> String {
@@ -171,6 +187,13 @@ impl Hub {
             }
             Found::Damaged(how) => self.note(&format!("{} is damaged: {how}", local_path.display())),
             Found::Other(_) | Found::Missing => {}
+        }
+        if let Some(dry) = &self.dry {
+            let mut wanted = dry.lock().unwrap_or_else(PoisonError::into_inner);
+            if wanted.iter().all(|(known, _)| known != file) {
+                wanted.push((file.clone(), there.size));
+            }
+            return Err(Error::Hub(format!("{what} is not here yet: {} bytes{HOW_TO_BRING}", there.size)));
         }
         let (sums, downloaded) = self.bring(inner, folder, file, &there)?;
         Ok((local(sums), downloaded))
@@ -311,6 +334,8 @@ impl Hub {
 }
 
 const HOW_TO_FETCH: &str = ", and this run is offline (hint: `foolproof fetch CONFIG` brings all that a sweep needs, where there is a network)";
+
+const HOW_TO_BRING: &str = " (hint: `foolproof fetch CONFIG` brings all that a sweep needs)";
 
 fn not_pinned(file: &RemoteFile, found: &str) -> Error {
     let pin = file.sha256.as_deref().unwrap_or_default();

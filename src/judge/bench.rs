@@ -301,17 +301,23 @@ impl Bench<'_> {
                     WitnessKind::F32 => Pixels::F32(to_floats(self.clean[row])),
                 };
                 let (verdict, fault) = (None, Some(fault));
-                let (distance, reached) = (0.0, false);
-                sheet.best = Some(Best { pixels, verdict, distance, size, reached, step, restart, fault, note });
+                let (distance, reached, sure) = (0.0, false, false);
+                sheet.best = Some(Best { pixels, verdict, distance, size, reached, sure, step, restart, fault, note });
                 return true;
             }
         };
         let aim = &self.aims[row];
         let (reached, distance) = (aim.is_reached(&verdict.logits), aim.distance(&verdict.logits));
-        let closer = sheet.best.as_ref().is_none_or(|b| !b.reached && distance < b.distance);
-        if reached && sheet.would_count(size) || closer {
+        let surer = |b: &Best| b.reached && !sheet.minimal && reached && distance < b.distance;
+        let better = |b: &Best| if b.reached { surer(b) } else { distance < b.distance };
+        let closer = sheet.best.as_ref().is_none_or(better);
+        let first = sheet.minimal || sheet.best.as_ref().is_none_or(|b| !b.reached);
+        if reached && first && sheet.would_count(size) || closer {
+            let sure =
+                reached && self.trial.confidence.is_none_or(|least| verdict.confidence().is_some_and(|p| p >= least));
             let (pixels, verdict) = (pixels.clone(), Some(verdict.clone()));
-            sheet.best = Some(Best { pixels, verdict, distance, size, reached, step, restart, fault: None, note });
+            sheet.best =
+                Some(Best { pixels, verdict, distance, size, reached, sure, step, restart, fault: None, note });
         }
         sheet.is_settled()
     }

@@ -149,6 +149,7 @@ impl Trial<'_> {
             distance: f32::INFINITY,
             size: 0.0,
             reached: false,
+            sure: false,
             step: 0,
             restart: 0,
             note: String::new(),

@@ -16,6 +16,8 @@ pub(super) struct Best {
     /// From the clean image, in the norm of the threat where it is minimal; else 0.
     pub(super) size: f64,
     pub(super) reached: bool,
+    /// Whether it is reached as surely as asked: nothing better is looked for.
+    pub(super) sure: bool,
     pub(super) step: usize,
     pub(super) restart: usize,
     pub(super) fault: Option<&'static str>,
@@ -53,7 +55,7 @@ impl Sheet {
 
     /// Whether nothing that is found later counts.
     pub(super) fn is_settled(&self) -> bool {
-        self.best.as_ref().is_some_and(|b| b.reached && !self.minimal || b.fault.is_some())
+        self.best.as_ref().is_some_and(|b| b.sure && !self.minimal || b.fault.is_some())
     }
 }
 

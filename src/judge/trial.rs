@@ -38,6 +38,8 @@ pub struct Trial<'a> {
     pub marks: &'a [Mark],
     /// What a smaller budget left, for cells that go on from there.
     pub earlier: Option<&'a Earlier>,
+    /// Probability that a success must have for the search to end; `None`: any.
+    pub confidence: Option<f32>,
     /// Whether images that are wrong before the attack are changed too ([`Attack::changes_every_image`]).
     pub every_image: bool,
     /// Most images at a time.

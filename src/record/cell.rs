@@ -1,7 +1,7 @@
 //! What a cell is: everything that may change an outcome, and its id.
 
 use crate::digest;
-use crate::terms::{Goal, Mode, Precision, Threat, WitnessKind};
+use crate::terms::{Goal, Mode, Precision, Ratio, Threat, WitnessKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub struct Cell {
     pub witness: WitnessKind,
     /// Number format of the gradients. The judge computes in f32.
     pub precision: Precision,
+    /// Probability that a success must have for the search to end; `None`: any. Not written then.
+    pub confidence: Option<Ratio>,
     /// Seed of every random choice.
     pub seed: u64,
     /// What a universal attack was fitted to; `None`: nothing.
@@ -177,15 +179,18 @@ struct StoredCellText {
     mode: String,
     witness: WitnessKind,
     precision: Precision,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confidence: Option<String>,
     seed: u64,
     train: Option<TrainRecord>,
 }
 
 impl From<Cell> for StoredCellText {
     fn from(cell: Cell) -> StoredCellText {
-        let Cell { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train } = cell;
-        let mode = mode.text(threat.norm);
-        StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train }
+        let Cell { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train } =
+            cell;
+        let (mode, confidence) = (mode.text(threat.norm), confidence.map(|p| p.to_string()));
+        StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train }
     }
 }
 
@@ -193,9 +198,24 @@ impl TryFrom<StoredCellText> for Cell {
     type Error = String;
 
     fn try_from(text: StoredCellText) -> Result<Cell, String> {
-        let StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train } = text;
+        let StoredCellText {
+            schema,
+            model,
+            data,
+            attack,
+            threat,
+            goal,
+            mode,
+            witness,
+            precision,
+            confidence,
+            seed,
+            train,
+        } = text;
         let mode = Mode::parse(&mode).ok_or_else(|| format!("unknown mode `{mode}`"))?;
-        Ok(Cell { schema, model, data, attack, threat, goal, mode, witness, precision, seed, train })
+        let parse = |text: String| Ratio::parse(&text).ok_or_else(|| format!("confidence `{text}`"));
+        let confidence = confidence.map(parse).transpose()?;
+        Ok(Cell { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train })
     }
 }
 
@@ -234,9 +254,10 @@ impl Cell {
         self.threat.caption() + if self.mode == Mode::At { "" } else { ", within" }
     }
 
-    /// All parameters of the attack in one field: `steps=10;step_size=2.5*eps/steps`.
+    /// All parameters of the attack in one field, and how sure a success must be: `steps=10;step_size=2.5*eps/steps`.
     pub fn params(&self) -> String {
-        let all: Vec<String> = self.attack.params.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let own = self.attack.params.iter().map(|(k, v)| format!("{k}={v}"));
+        let all: Vec<String> = own.chain(self.confidence.map(|p| format!("confidence={p}"))).collect();
         all.join(";")
     }
 }

@@ -17,7 +17,7 @@ use crate::table::pages::Pages;
 use crate::table::{Table, csv, parquet};
 use charts::{
     class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy, security_curve,
-    success_queries, success_steps, transfer_matrix,
+    side_by_side, success_queries, success_steps, transfer_matrix,
 };
 use draw::canvas::Picture;
 use draw::look::Look;
@@ -79,13 +79,14 @@ const CHARTS: &[(&str, Chart)] = &[
     ("confusion", confusion::draw),
     ("class-max", class_max::draw),
     ("grad-cam", explain::draw),
+    ("side-by-side", side_by_side::draw),
 ];
 
 /// Pictures, each in a file of its own: paths below the run, and bytes.
 type Pictures = fn(&Run) -> Result<Vec<(String, Vec<u8>)>>;
 
 /// Everything that makes pictures, below [`PICTURES`].
-const PICTURE_MAKERS: &[Pictures] = &[class_max::pictures, patch_picture::pictures];
+const PICTURE_MAKERS: &[Pictures] = &[class_max::pictures, patch_picture::pictures, side_by_side::pictures];
 
 /// Folder of all figures.
 const FIGURES: &str = "figures";

@@ -6,6 +6,7 @@ mod claim;
 mod fits;
 pub mod given;
 pub mod plan;
+pub mod price;
 pub mod run;
 mod runner;
 mod units;

@@ -199,6 +199,7 @@ impl Runner<'_> {
             on_device: !self.machine.device.is_cpu(),
             marks: &marks,
             earlier: earlier.as_ref(),
+            confidence: cell.cell.confidence.map(|p| p.to_f64() as f32),
             every_image: cell.attack.changes_every_image(),
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,

@@ -27,6 +27,7 @@ pub fn cell() -> Cell {
         mode: Mode::At,
         witness: WitnessKind::U8,
         precision: Precision::F32,
+        confidence: None,
         seed: 0,
         train: None,
     }

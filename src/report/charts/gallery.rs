@@ -108,11 +108,7 @@ impl Block {
 
 impl Shown {
     fn of(inputs: &Inputs, o: &Outcome, clean: &[u8], adversarial: &[u8], amplification: u32) -> Shown {
-        let difference: Vec<u8> = clean
-            .iter()
-            .zip(adversarial)
-            .map(|(c, a)| (128 + (i32::from(*a) - i32::from(*c)) * amplification as i32).clamp(0, 255) as u8)
-            .collect();
+        let difference = difference(clean, adversarial, amplification);
         Shown {
             row: Vec::new(),
             clean: picture(clean, inputs.size),
@@ -123,6 +119,12 @@ impl Shown {
             fooled: o.success == Some(true),
         }
     }
+}
+
+/// What changed, so many times enlarged, around mid grey.
+pub fn difference(clean: &[u8], adversarial: &[u8], times: u32) -> Vec<u8> {
+    let level = |(c, a): (&u8, &u8)| (128 + (i32::from(*a) - i32::from(*c)) * times as i32).clamp(0, 255) as u8;
+    clean.iter().zip(adversarial).map(level).collect()
 }
 
 impl Figure<'_> {

@@ -10,6 +10,7 @@ pub mod patch_area;
 pub mod patch_picture;
 pub mod robust_accuracy;
 pub mod security_curve;
+pub mod side_by_side;
 pub mod success_queries;
 pub mod success_steps;
 pub mod transfer_matrix;

@@ -21,8 +21,7 @@ pub fn title(c: &Cell, classes: &[String], look: &Look) -> String {
     let params = if params.is_empty() || params.len() > MOST_LETTERS { String::new() } else { format!(" ({params})") };
     let budget = match c.threat.norm {
         Norm::Any => String::new(),
-        Norm::Pixels => format!(", {} pixels", c.threat.eps_text()),
-        Norm::Patch => format!(", area {}", c.threat.eps_text()),
+        Norm::Pixels | Norm::Patch => format!(", {}", c.threat.caption()),
         norm => format!(", {} eps {}", look.label(norm.name()), c.threat.eps_text()),
     };
     let goal = with_class_name(c.goal.name(), &c.goal, classes);

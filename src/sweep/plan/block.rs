@@ -45,8 +45,13 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let Resolver { models, data, notes, .. } = resolver;
     let figures = figures::resolve(&file.figures, &cells, &problems);
     problems.into_result()?;
+    let (mut name, mut notes) = (file.name, notes.into_inner());
+    if let Some(limit) = source.limit {
+        name += &format!("-first-{limit}");
+        notes.push(format!("only the first {limit} images of every cell are attacked (--limit): the run is `{name}`"));
+    }
     let models = models.into_iter().map(|(_, m)| m).collect();
-    Ok(Plan { name: file.name, models, data, cells, figures, notes: notes.into_inner() })
+    Ok(Plan { name, models, data, cells, figures, notes })
 }
 
 /// Budgets in the order in which they are attacked.
@@ -64,7 +69,7 @@ impl Resolver<'_> {
         let found: Vec<(usize, usize)> =
             block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
         let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1)).collect();
-        let data = block.data.as_ref().and_then(|d| self.data(d, &takes));
+        let data = block.data.as_ref().and_then(|d| self.data(d, &takes, self.source.limit));
         // where there is no data, that is reported where it stands
         let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
         let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
@@ -77,6 +82,7 @@ impl Resolver<'_> {
         let transfer_to = self.transfer_to(block, data);
         let mode = self.choose(&block.mode, "mode", Mode::NAMES, |name| name);
         let witness = self.choose(&block.witness, "witness", WitnessKind::ALL, WitnessKind::name);
+        let confidence = self.confidence(block, &threats);
         let precision = self.choose(&block.precision, "precision", Precision::ALL, Precision::name);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
@@ -119,6 +125,7 @@ impl Resolver<'_> {
                                     let mut cell = Cell {
                                         witness,
                                         precision,
+                                        confidence,
                                         ..self.cell(model, data, attack, threat, *goal, seed)
                                     };
                                     let Some(fit) =
@@ -181,6 +188,7 @@ impl Resolver<'_> {
             mode: Mode::At,
             witness: WitnessKind::U8,
             precision: Precision::F32,
+            confidence: None,
             seed,
             train: None,
         }

@@ -49,6 +49,24 @@ impl Resolver<'_> {
         threats
     }
 
+    /// How sure a success must be for the search to end, if the block says so.
+    pub(super) fn confidence(&self, block: &Block, threats: &[Vec<Threat>]) -> Option<Ratio> {
+        let asked = block.confidence.as_ref()?;
+        let found = Ratio::of_share(&asked.value).filter(|p| p.num() > 0 && p.num() < p.den());
+        if found.is_none() {
+            let expected = "expected a probability between 0 and 1 (as \"90 %\")";
+            self.problem(asked.line, format!("`confidence` \"{}\": {expected}", asked.value));
+        }
+        if threats.iter().flatten().any(|t| t.eps.is_minimal()) {
+            let hint = "hint: a [[sweep]] of its own";
+            self.problem(
+                asked.line,
+                format!("`confidence` beside a minimal threat, where the nearest success counts ({hint})"),
+            );
+        }
+        found
+    }
+
     /// An 8-bit image cannot change by less than a grey level: every attack would look weak, none would be.
     pub(super) fn refuse_less_than_a_grey_level(&self, block: &Block, threats: &[Vec<Threat>]) {
         for eps in threats.iter().flatten().filter(|t| t.norm.is_ball()).filter_map(|t| t.eps.radius()) {

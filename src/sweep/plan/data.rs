@@ -21,14 +21,23 @@ fn listed(names: &[&str]) -> String {
 const MOST_CLASSES: u64 = 100_000;
 
 impl Resolver<'_> {
-    /// The images, for models that take these pictures.
-    pub(super) fn data(&mut self, spec: &DataSpec, takes: &[Takes]) -> Option<usize> {
+    /// The images, for models that take these pictures; no more than `limit`.
+    pub(super) fn data(&mut self, spec: &DataSpec, takes: &[Takes], limit: Option<usize>) -> Option<usize> {
         let line = spec.name.line;
         let dataset = self.or_problem(line, data::find(&spec.name.value))?;
+        if dataset.given && self.source.given.is_none() {
+            let hint = "hint: `folder` has pictures of your own, one folder a class; blank-cifar10 and blank-imagenet have canvases";
+            self.problem(
+                line,
+                format!("dataset `{}` is what the command line gives, not a sweep ({hint})", dataset.name),
+            );
+            return None;
+        }
         let split = spec.split.as_ref().map_or(dataset.default_split(), |s| s.value.as_str());
         let mut choice = Choice {
             every: spec.every,
             shuffle: spec.shuffle,
+            limit,
             indices: spec.indices.clone(),
             allow_empty: spec.allow_empty.as_ref().is_some_and(|a| a.value),
             ..Choice::new(split, spec.first, spec.take)

@@ -15,7 +15,7 @@ impl Resolver<'_> {
         takes: &[Takes],
         attacked: Option<usize>,
     ) -> Option<ResolvedTrain> {
-        let data = self.data(&spec.data, takes)?;
+        let data = self.data(&spec.data, takes, None)?;
         let models: Vec<usize> =
             spec.models.iter().filter_map(|m| self.model(m).filter(|i| self.fits(*i, data, m.line))).collect();
         let (train, attacked) = (&self.data[data], &self.data[attacked?]);
@@ -83,8 +83,14 @@ impl Resolver<'_> {
             every: data.choice.every,
             take: data.subset.len(),
             shuffle: data.choice.shuffle,
-            indices: data.choice.indices.clone(),
-            files: self.source.given.as_ref().filter(|_| data.dataset.given).map(|given| given.names()),
+            indices: data.choice.listed().map(<[usize]>::to_vec),
+            files: self
+                .source
+                .given
+                .as_ref()
+                .filter(|_| data.dataset.given)
+                .map(|given| given.names())
+                .filter(|names| !names.is_empty()),
             prepared: match (data.subset.preparation, data.dataset.prepared) {
                 (Some(p), true) => p.text(),
                 (Some(p), false) => p.size_text(),

@@ -1,0 +1,192 @@
+//! `attack PICTURE…`: a sweep of one cell, without a sweep file.
+
+use super::aligned::{self, Field};
+use super::one_cell::{self, OneCell, quoted};
+use super::options::Options;
+use super::predict::Shown;
+use crate::analysis::Run;
+use crate::attack;
+use crate::data::Given;
+use crate::error::{Error, Result, hint};
+use crate::notice::say;
+use crate::record::Outcome;
+use crate::report;
+
+/// `attack`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    shown: Shown,
+    /// The attack [default: pgd; with --pixels one-pixel]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["patch", "paste"])]
+    attack: Option<String>,
+    /// Largest change, as 8/255 [default: what papers report most of the norm]
+    #[arg(long, value_name = "EPS", conflicts_with_all = ["pixels", "patch", "paste", "minimal"])]
+    eps: Option<String>,
+    /// How the change is measured: linf, l2, l1 or l0 [default: the first of these that the attack serves]
+    #[arg(long, value_name = "NORM", conflicts_with_all = ["pixels", "patch", "paste"])]
+    norm: Option<String>,
+    /// Look for the least change, in 2000 passes of the network
+    #[arg(long, conflicts_with_all = ["pixels", "patch", "paste"])]
+    minimal: bool,
+    /// Change so many pixels, whatever happens to them
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["patch", "paste"])]
+    pixels: Option<u32>,
+    /// Lay a patch on the picture, made for it
+    #[arg(long, conflicts_with = "paste")]
+    patch: bool,
+    /// Lay this picture on it
+    #[arg(long, value_name = "FILE")]
+    paste: Option<String>,
+    /// Share of the picture that the patch covers [default: 10 %]
+    #[arg(long, value_name = "SHARE")]
+    area: Option<String>,
+    /// Class that is to be reached, by name or number; `next`, `least-likely` or `random` [default: any other class]
+    #[arg(long, value_name = "CLASS")]
+    target: Option<String>,
+    /// Go on after a success until the network is so sure of its answer, as 90 %
+    #[arg(long, value_name = "PROBABILITY", conflicts_with = "minimal")]
+    confidence: Option<String>,
+    /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks` lists them)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Name of the run, a folder below --out [default: of the first picture and the attack]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// The attack, its own parameters, and the threat: what the options say.
+struct Chosen {
+    attack: &'static attack::Entry,
+    params: Vec<(&'static str, String)>,
+    threat: String,
+}
+
+/// Attacks pictures, prints what the network says before and after, and stores the run.
+pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
+    let chosen = arguments.chosen()?;
+    let params = one_cell::params(chosen.attack, chosen.params, &arguments.set)?;
+    let machine = options.machine()?;
+    let (model, seen) = arguments.shown.look(&machine, options)?;
+    let network = &arguments.shown.network;
+    let given = seen.source.given.clone().expect("the pictures that were looked at");
+    let resize = network.resize(&model).map_or(String::new(), |resize| format!(", resize = {resize}"));
+    let first = given.files[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let goal = arguments.target.as_ref().map_or("untargeted".into(), |target| format!("target:{target}"));
+    let confidence = arguments.confidence.clone();
+    let cell = OneCell {
+        confidence,
+        name: arguments.name.clone().unwrap_or_else(|| one_cell::run_name(&[&first, chosen.attack.name])),
+        seed: arguments.seed,
+        model: network.model.clone(),
+        data: format!("name = \"pictures\"{resize}"),
+        goals: vec![goal],
+        threat: chosen.threat,
+        attack: format!("name = {}{params}", quoted(chosen.attack.name)),
+    };
+    let store = cell.compute(&seen.source, &machine, options)?;
+    let (run, files) = report::write(&store)?;
+    print_table(&run, &given)?;
+    if !options.quiet {
+        let shown = |path: &&String| one_cell::is_to_look_at(path);
+        files.iter().filter(shown).for_each(|path| say(store.dir().join(path).display()));
+    }
+    one_cell::finish(&run, options)
+}
+
+/// Budgets where none is given, as they are written: those of [`crate::terms::NORMS`].
+const USUAL: [(&str, &str, &str); 4] =
+    [("linf", "eps", "8/255"), ("l2", "eps", "0.5"), ("l1", "eps", "12"), ("l0", "count", "3")];
+
+/// Area of a patch where none is given: that of [`crate::terms::NORMS`].
+const AREA: &str = "10 %";
+
+impl Arguments {
+    fn chosen(&self) -> Result<Chosen> {
+        let threat = |norm: &str, key: &str, value: &str| format!("norm = \"{norm}\", {key} = [{}]", quoted(value));
+        if self.area.is_some() && !self.patch && self.paste.is_none() {
+            return Err(Error::usage("--area is the size of a patch (hint: beside --patch, or --paste FILE)"));
+        }
+        let area = self.area.as_deref().unwrap_or(AREA);
+        if self.patch {
+            let params = vec![("fit", "per-image".to_string())];
+            return Ok(Chosen { attack: attack::find("patch")?, params, threat: threat("patch", "area", area) });
+        }
+        if let Some(file) = &self.paste {
+            let params = vec![("content", "picture".to_string()), ("picture", file.clone())];
+            return Ok(Chosen { attack: attack::find("paste")?, params, threat: threat("patch", "area", area) });
+        }
+        if let Some(count) = self.pixels {
+            let attack = attack::find(self.attack.as_deref().unwrap_or("one-pixel"))?;
+            return Ok(Chosen { attack, params: Vec::new(), threat: threat("pixels", "count", &count.to_string()) });
+        }
+        let attack = attack::find(self.attack.as_deref().unwrap_or("pgd"))?;
+        let serves = |name: &str| attack.norms.iter().any(|norm| norm.name() == name);
+        let known = USUAL.map(|(name, ..)| name);
+        let (norm, key, usual) = match &self.norm {
+            Some(asked) => *USUAL.iter().find(|(name, ..)| name == asked).ok_or_else(|| {
+                Error::usage(format!(
+                    "--norm `{asked}`{} (--pixels and --patch are norms of their own)",
+                    hint(asked, known)
+                ))
+            })?,
+            None => *USUAL.iter().find(|(name, ..)| serves(name)).ok_or_else(|| {
+                let way_out = match attack.norms.first().map(|norm| norm.name()) {
+                    Some("pixels") => "--pixels COUNT",
+                    Some("patch") => "--patch, or --paste FILE",
+                    _ => "foolproof dream CLASS",
+                };
+                Error::usage(format!("attack `{}` does not bound a change by a norm (hint: {way_out})", attack.name))
+            })?,
+        };
+        let threat = match self.minimal {
+            true => format!("norm = \"{norm}\", minimal = true"),
+            false => threat(norm, key, self.eps.as_deref().unwrap_or(usual)),
+        };
+        Ok(Chosen { attack, params: Vec::new(), threat })
+    }
+}
+
+/// What the network said of each picture, and says now.
+fn print_table(run: &Run, given: &Given) -> Result<()> {
+    let heading = ["picture", "before", "after", "fooled", "change"].map(Field::text);
+    let mut rows = vec![Vec::from(heading)];
+    for summary in run.cells.iter().filter(|summary| summary.rates.is_some()) {
+        let outcomes = run.store.read(&summary.id)?.outcomes;
+        let says = |class: Option<usize>, probability| match class {
+            Some(class) => Field::with_probability(&given.classes[class], probability),
+            None => Field::text("no answer"),
+        };
+        for (example, name) in given.names().iter().enumerate() {
+            let row = match outcomes.iter().find(|o| o.example == example) {
+                // the goal leaves it out
+                None => [&given.classes[given.labels[example]], "is so already", "-", "-"].map(Field::text).into(),
+                Some(o) => vec![
+                    says(o.clean_prediction, o.confidence_clean),
+                    says(o.adversarial_prediction, o.confidence_adversarial),
+                    Field::text(o.success.map_or("error", |fooled| if fooled { "yes" } else { "no" })),
+                    Field::text(change(summary.cell.threat.norm.name(), o)),
+                ],
+            };
+            rows.push([vec![Field::text(name)], row].concat());
+        }
+    }
+    aligned::print_rows(&rows)
+}
+
+/// How far the witness is from the picture, in the norm that bounds it; else Euclidean.
+fn change(norm: &str, o: &Outcome) -> String {
+    let number =
+        |value: Option<f64>, unit: &str| value.map_or_else(|| o.flags.clone(), |value| format!("{unit}{value:.3}"));
+    match norm {
+        "linf" => {
+            o.linf_255.map_or_else(|| o.flags.clone(), |levels| format!("{}/255", (levels * 100.0).round() / 100.0))
+        }
+        "l1" => number(o.l1, "L1 "),
+        "l0" => o.l0.map_or_else(|| o.flags.clone(), |count| format!("L0 {count}")),
+        _ => number(o.l2, "L2 "),
+    }
+}

@@ -1,0 +1,131 @@
+//! A sweep of one model and one attack, written from options: what `attack` and `dream` run. Everything behind it is a sweep's.
+
+use super::options::Options;
+use super::run;
+use crate::analysis::Run;
+use crate::attack::Entry;
+use crate::data::Source;
+use crate::error::{Error, Result, hint};
+use crate::store::Store;
+use crate::sweep::plan;
+use crate::sweep::run::Machine;
+use std::path::Path;
+
+/// The parts of such a sweep, as they are written in a sweep file.
+pub struct OneCell {
+    /// Of the run.
+    pub name: String,
+    /// Of every random choice.
+    pub seed: u64,
+    /// Name of the model.
+    pub model: String,
+    /// What stands between the braces of `data`.
+    pub data: String,
+    /// The goals.
+    pub goals: Vec<String>,
+    /// What stands between the braces of the threat.
+    pub threat: String,
+    /// What stands between the braces of the attack.
+    pub attack: String,
+    /// How sure a success must be for the search to end.
+    pub confidence: Option<String>,
+}
+
+impl OneCell {
+    fn text(&self) -> String {
+        let OneCell { name, seed, model, data, goals, threat, attack, confidence } = self;
+        let sure = confidence.as_ref().map_or_else(String::new, |p| format!("confidence = {}\n", quoted(p)));
+        let goals: Vec<String> = goals.iter().map(|goal| quoted(goal)).collect();
+        format!(
+            "name = {}\nseed = {seed}\n[[sweep]]\nmodels = [{}]\ndata = {{ {data} }}\ngoals = [{}]\nthreats = [{{ {threat} }}]\n\
+             attacks = [{{ {attack} }}]\n{sure}",
+            quoted(name),
+            quoted(model),
+            goals.join(", ")
+        )
+    }
+
+    /// Plans and runs it.
+    ///
+    /// # Errors
+    /// What the plan refuses, without the lines of a file that nobody wrote.
+    pub fn compute(&self, source: &Source, machine: &Machine, options: &Options) -> Result<Store> {
+        let file = Path::new("command line");
+        let plan = plan::parse(file, &self.text(), source).map_err(|problem| without_lines(problem, file))?;
+        Ok(run::compute_plan(plan, machine, options)?.0)
+    }
+}
+
+/// The problems of a plan, without file and line.
+fn without_lines(problem: Error, file: &Path) -> Error {
+    let Error::Config(lines) = problem else { return problem };
+    let before = format!("{}:", file.display());
+    let bare = |line: String| match line.strip_prefix(&before).and_then(|rest| rest.split_once(": ")) {
+        Some((_, text)) => text.to_string(),
+        None => line,
+    };
+    Error::Config(lines.into_iter().map(bare).collect())
+}
+
+/// A text as TOML writes it; JSON escapes what it escapes.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Parameters of an attack as a sweep file writes them, with a comma before each: its own, then `KEY=VALUE`s.
+///
+/// # Errors
+/// What is no `KEY=VALUE`; a key that the attack has not.
+pub fn params(attack: &Entry, own: Vec<(&str, String)>, set: &[String]) -> Result<String> {
+    let mut text = String::new();
+    for (key, value) in own {
+        text += &format!(", {key} = {}", quoted(&value));
+    }
+    for given in set {
+        let (key, value) = given
+            .split_once('=')
+            .ok_or_else(|| Error::usage(format!("--set `{given}`: expected KEY=VALUE (hint: --set steps=40)")))?;
+        let (key, value) = (key.trim(), value.trim());
+        if attack.params.iter().all(|param| param.name != key) {
+            let known = hint(key, attack.params.iter().map(|param| param.name));
+            return Err(Error::usage(format!(
+                "--set `{given}`: attack `{}` has no parameter `{key}`{known}",
+                attack.name
+            )));
+        }
+        let list: Vec<String> = value.split(',').map(|value| scalar(value.trim())).collect();
+        text +=
+            &format!(", {key} = {}", if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) });
+    }
+    Ok(text)
+}
+
+/// A value: true, false and numbers stand as they are, anything else is a text.
+fn scalar(value: &str) -> String {
+    let is_number =
+        value.parse::<i64>().is_ok() || (value.contains('.') && value.parse::<f64>().is_ok_and(f64::is_finite));
+    let stands =
+        ["true", "false"].contains(&value) || (is_number && !value.starts_with(['+', '.']) && !value.ends_with('.'));
+    if stands { value.to_string() } else { quoted(value) }
+}
+
+/// The name of a run from its parts: what a folder may be called.
+pub fn run_name(parts: &[&str]) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = parts.join("-").chars().map(safe).take(60).collect();
+    let name = name.trim_matches(['-', '_', '.']);
+    if name.is_empty() { "picture".into() } else { name.to_string() }
+}
+
+/// Whether a file of a report is worth naming: pictures, and figures that say something of a few.
+pub fn is_to_look_at(path: &str) -> bool {
+    let of_many =
+        ["figures/robust-accuracy", "figures/success-", "figures/gallery", "figures/cost", "figures/confusion"];
+    (path.ends_with(".png") || path.ends_with(".html")) && !of_many.iter().any(|begin| path.starts_with(begin))
+}
+
+/// What a run of cells ends with: complaints of the sanity ladder, and an error where a cell failed.
+pub fn finish(run: &Run, options: &Options) -> Result<()> {
+    run::warn(run, options)?;
+    run::fail_if_cells_failed(run)
+}
