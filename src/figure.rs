@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 /// Names of all charts, in the order in which they are drawn. `report::CHARTS` draws them.
 pub const KINDS: [&str; 13] = [
+    "side-by-side",
     "robust-accuracy",
     "security-curve",
     "success-steps",
@@ -17,7 +18,6 @@ pub const KINDS: [&str; 13] = [
     "confusion",
     "class-max",
     "grad-cam",
-    "side-by-side",
 ];
 
 /// Widths by name, in millimetres: a column of a two-column page, and the whole page.

@@ -97,11 +97,11 @@ pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     one_cell::finish(&run, options)
 }
 
-/// Budgets where none is given, as they are written: those of [`crate::terms::NORMS`].
+/// Budgets where none is given, as they are written: the usual ones of the norms, which figures show too.
 const USUAL: [(&str, &str, &str); 4] =
     [("linf", "eps", "8/255"), ("l2", "eps", "0.5"), ("l1", "eps", "12"), ("l0", "count", "3")];
 
-/// Area of a patch where none is given: that of [`crate::terms::NORMS`].
+/// Area of a patch where none is given: the usual one.
 const AREA: &str = "10 %";
 
 impl Arguments {

@@ -24,6 +24,7 @@ mod place;
 mod prepare;
 pub mod resize;
 mod shard;
+mod shown;
 mod source;
 mod subset;
 mod table;
@@ -35,11 +36,12 @@ use crate::record::{DataRecord, Inputs};
 pub use batch::{Batch, to_tensor};
 pub use choice::Choice;
 pub use dataset::{Dataset, Folder};
-pub use given::{Given, picture_files};
+pub use given::Given;
 pub use name::{CLASS_SETS, class_names, find_class};
 pub use path::{Located, find_folder, find_model_file, find_path, find_picture};
 pub use place::ALL;
 pub use prepare::Preparation;
+pub use shown::picture_files;
 pub use source::Source;
 pub use subset::Subset;
 
@@ -57,8 +59,8 @@ pub const DATASETS: &[&Dataset] = &[
     &parquet::DATASET,
     &blank::CIFAR10,
     &blank::IMAGENET,
-    &given::PICTURES,
-    &given::CANVAS,
+    &shown::PICTURES,
+    &shown::CANVAS,
 ];
 
 /// The dataset of this name.

@@ -67,6 +67,7 @@ const READABLE: &[(&str, Readable)] = &[
 
 /// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
+    ("side-by-side", side_by_side::draw),
     ("robust-accuracy", robust_accuracy::draw),
     ("security-curve", security_curve::draw),
     ("success-steps", success_steps::draw),
@@ -79,7 +80,6 @@ const CHARTS: &[(&str, Chart)] = &[
     ("confusion", confusion::draw),
     ("class-max", class_max::draw),
     ("grad-cam", explain::draw),
-    ("side-by-side", side_by_side::draw),
 ];
 
 /// Pictures, each in a file of its own: paths below the run, and bytes.

@@ -22,7 +22,7 @@ const MOST_ROWS: usize = 6;
 const LEFT_MM: f64 = 20.0;
 const GAP_MM: f64 = 2.0;
 /// A larger picture shows no more.
-const MOST_MM: f64 = 44.0;
+const MOST_MM: f64 = 33.0;
 /// Which colour of the palette a wrong prediction has.
 const FOOLED: usize = 1;
 
@@ -46,13 +46,20 @@ struct Figure<'a> {
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let Some(summary) = given(run).find(|s| look.shows(&s.cell)) else { return Ok(None) };
     let inputs = run.store.read_inputs(&summary.cell.data.digest)?;
-    let mut title = look.wrapped(&title(&summary.cell, &inputs.classes, look), look.page_mm() - 2.0);
     let mut shown = shown(run, summary, &inputs)?;
+    let text = title(&summary.cell, &inputs.classes, look);
+    let mut title = Vec::new();
     if shown.len() > MOST_ROWS {
         title.push(format!("{MOST_ROWS} of {} pictures; the others are in pictures/", shown.len()));
         shown.truncate(MOST_ROWS);
     }
-    if shown.is_empty() { Ok(None) } else { render(&Figure { look, title, shown }, look).map(Some) }
+    if shown.is_empty() {
+        return Ok(None);
+    }
+    let mut figure = Figure { look, title: Vec::new(), shown };
+    // the title is as wide as the pictures are
+    figure.title = [look.wrapped(&text, figure.size().0 - 2.0), title].concat();
+    render(&figure, look).map(Some)
 }
 
 /// Of each picture the clean image and the witness, pixel for pixel.

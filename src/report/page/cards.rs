@@ -72,6 +72,16 @@ pub fn write(run: &Run, names: &[String], link: Link, html: &mut Html) -> Result
     Ok(())
 }
 
+/// Which images, and whose word their labels are.
+fn on(summary: &Summary) -> String {
+    let labels = if summary.cell.data.files.is_some() {
+        "; right is what the network says of a picture before the attack"
+    } else {
+        ""
+    };
+    format!("on {}{labels}", summary.cell.data.text())
+}
+
 impl<'a> Cards<'a> {
     /// The card of one model, of all its cells.
     fn card(&mut self, html: &mut Html, name: &str, cells: &[&'a Summary], room: usize) -> Result<()> {
@@ -81,7 +91,7 @@ impl<'a> Cards<'a> {
         let complete: Vec<&Summary> =
             cells.iter().copied().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0)).collect();
         if let Some(first) = complete.first() {
-            html.element("p", &[("class", "quiet")], &format!("on {}", first.cell.data.text()));
+            html.element("p", &[("class", "quiet")], &on(first));
         }
         let questions = grouped(&complete, question);
         let mut lines = Vec::new();
