@@ -101,6 +101,27 @@ fn a_picture_is_attacked_whatever_it_shows_and_the_run_is_verified() {
 }
 
 #[test]
+fn what_a_picture_is_called_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.png", "b.png"] {
+        fs::copy(sample("cifar10_00_3.png"), folder.path().join(name)).unwrap();
+    }
+    for options in
+        [&["--pixels", "1", "--set", "generations=3"][..], &["--eps", "8/255"], &["--attack", "ddn", "--minimal"]]
+    {
+        let [a, b] = ["a.png", "b.png"].map(|name| {
+            let table = ok(folder.path(), &[&["attack", name, "--model", MODEL, "--name", name], options].concat());
+            table.lines().nth(1).unwrap().split_once(".png").unwrap().1.to_string()
+        });
+        assert_eq!(a, b);
+        let [a, b] = ["a", "b"].map(|name| {
+            fs::read(folder.path().join(format!("results/{name}.png/pictures/{name}-adversarial.png"))).unwrap()
+        });
+        assert!(a == b, "{options:?}");
+    }
+}
+
+#[test]
 fn targets_pixels_patches_and_pasted_pictures_are_options() {
     let folder = tempfile::tempdir().unwrap();
     let (cat, frog) = (sample("cifar10_00_3.png"), sample("cifar10_05_6.png"));

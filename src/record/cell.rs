@@ -230,9 +230,10 @@ impl Cell {
         digest::sha256(self.canonical().as_bytes())[..16].to_string()
     }
 
-    /// What this cell shares with those that differ in one parameter of the attack alone.
+    /// What this cell shares with those that differ in one parameter of the attack alone, or in what pictures are called.
     pub fn family(&self, but_for: &str) -> String {
         let mut same = self.clone();
+        same.data.files = None;
         same.attack.params.remove(but_for);
         same.id()
     }

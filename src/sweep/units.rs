@@ -74,7 +74,7 @@ fn family(cell: &PlannedCell) -> String {
     if cell.attack.seeks_nearest() {
         let mut same = cell.cell.clone();
         same.threat.eps = Budget::Minimal { passes: 0 };
-        return same.id();
+        return same.family("");
     }
     cell.cell.family(STEPS)
 }
