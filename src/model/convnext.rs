@@ -4,6 +4,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::ModelFile;
 use crate::kernel::graph::Activation;
 
@@ -22,6 +24,8 @@ pub const FAMILY: Family = Family {
     namings: &["timm", "torchvision"],
     keys: &[],
     check: |_| Ok(()),
+    recognise: |weights| [(&OF_TIMM, "timm"), (&OF_TORCHVISION, "torchvision")].into_iter().filter_map(|n| recognise(weights, n)).collect(),
+    unseen: "GELU, and layer norms with an eps of 1e-6",
     build,
 };
 
@@ -60,6 +64,15 @@ const OF_TORCHVISION: Names = Names {
     parts: ["block.0", "block.2", "block.3", "block.5", "layer_scale"],
     head: ["classifier.0", "classifier.2"],
 };
+
+/// By the blocks of the stages and the channels of the first.
+fn recognise(weights: &Weights, (names, naming): (&Names, &'static str)) -> Option<Guess> {
+    let first = weights.size(&format!("{}.weight", names.stem[0]), 0)?;
+    let part = |stage, i| format!("{}.{}.weight", (names.block)(stage, i), names.parts[0]);
+    let blocks = [0, 1, 2, 3].map(|stage| weights.count(0, |i| part(stage, i)));
+    let (name, ..) = TABLE.iter().find(|(_, own, channels)| *own == blocks && channels[0] == first)?;
+    Guess::of(weights, name, &format!("{}.weight", names.head[1]), naming, Side::Usual(224))
+}
 
 fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {
     let torchvision = net.is_named("torchvision", "features.0.0.weight");

@@ -3,6 +3,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Op, Window};
 
@@ -22,11 +24,23 @@ pub const FAMILY: Family = Family {
     namings: &["timm", "torchvision"],
     keys: &[],
     check: |_| Ok(()),
+    recognise: |weights| recognise(weights).into_iter().collect(),
+    unseen: "ReLU, a max-pool behind the first convolution, and average-pools between blocks",
     build,
 };
 
 /// Channels between the two convolutions of a layer, as a multiple of what it adds.
 const BOTTLENECK: usize = 4;
+
+/// By the layers of the blocks and the channels of the first convolution.
+fn recognise(weights: &Weights) -> Option<Guess> {
+    let channels = weights.size("features.conv0.weight", 0)?;
+    let dot = if weights.contains("features.denseblock1.denselayer1.norm.1.weight") { "." } else { "" };
+    let layers = |block| weights.count(1, |i| format!("features.denseblock{block}.denselayer{i}.norm{dot}1.weight"));
+    let blocks = [1, 2, 3, 4].map(layers);
+    let (name, ..) = TABLE.iter().find(|(_, own, _, first)| *own == blocks && *first == channels)?;
+    Guess::of(weights, name, "classifier.weight", "torchvision", Side::Usual(224))
+}
 
 fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {
     let (_, blocks, growth, first) = TABLE.iter().find(|(name, ..)| *name == file.family).expect("a checked family");

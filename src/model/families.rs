@@ -33,6 +33,8 @@ pub const ONNX: Family = Family {
         (None, None) => Ok(()),
         _ => Err("an ONNX file has neither `keys` nor a `state_dict` (hint: remove them)".into()),
     },
+    recognise: |_| Vec::new(),
+    unseen: "",
     build: |_, _| Err("an ONNX file is read as a whole".into()),
 };
 

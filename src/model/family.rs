@@ -1,6 +1,7 @@
 //! What a family of networks gives.
 
 use super::builder::{Builder, Network};
+use super::guess::Guess;
 use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::error::hint;
@@ -18,6 +19,10 @@ pub struct Family {
     pub keys: &'static [FamilyKey],
     /// Whether a description makes sense, before any weight is read; its keys are of the family, its choices known.
     pub check: fn(&ModelFile) -> Result<(), String>,
+    /// What a weight file may be of it, by the names and shapes of its tensors; whether that is so, building it decides.
+    pub recognise: fn(&Weights) -> Vec<Guess>,
+    /// What decides logits, leaves no trace in weights, and is taken as it usually is.
+    pub unseen: &'static str,
     /// Makes the network of a checked description, up to its logits.
     pub build: fn(&ModelFile, &mut Builder) -> Result<(), String>,
 }

@@ -3,6 +3,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::ModelFile;
 use crate::kernel::graph::Activation;
 
@@ -42,6 +44,8 @@ pub const FAMILY: Family = Family {
     namings: &["torchvision"],
     keys: &[],
     check: |_| Ok(()),
+    recognise: |weights| recognise(weights, "mobilenet_v2", &OF_TORCHVISION, "torchvision").into_iter().collect(),
+    unseen: UNSEEN,
     build: |file, net| build(file, net, &OF_TORCHVISION),
 };
 
@@ -52,8 +56,18 @@ pub const TIMM: Family = Family {
     namings: &["timm"],
     keys: &[],
     check: |_| Ok(()),
+    recognise: |weights| recognise(weights, "mobilenetv2_100", &OF_TIMM, "timm").into_iter().collect(),
+    unseen: UNSEEN,
     build: |file, net| build(file, net, &OF_TIMM),
 };
+
+const UNSEEN: &str = "ReLU6, and strides as for ImageNet";
+
+fn recognise(weights: &Weights, family: &str, names: &Names, naming: &'static str) -> Option<Guess> {
+    let inside = format!("{}.{}.weight", (names.block)(2, 1, 0), names.wider[0][0]);
+    weights.size(&inside, 0).filter(|_| weights.contains(&format!("{}.weight", names.head[0])))?;
+    Guess::of(weights, family, &format!("{}.weight", names.linear), naming, Side::Usual(224))
+}
 
 /// Names of a convolution and of its batch norm.
 type Pair = [&'static str; 2];

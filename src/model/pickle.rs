@@ -51,6 +51,45 @@ pub fn legacy_tensors<'a>(bytes: &'a [u8], wanted: Option<&str>) -> Result<(Vec<
     of_state_dict(&objects, Storages::Legacy(legacy), wanted)
 }
 
+/// Keys of the state dicts in a file, that first which is taken where none is asked for; `None`: the tensors beside them.
+///
+/// # Errors
+/// A file that is damaged.
+pub fn state_dicts(bytes: &[u8]) -> Result<Vec<Option<String>>, String> {
+    Ok(keys_of(&Objects::read(Archive::open(bytes)?.pickle)?))
+}
+
+/// The same of a file that PyTorch wrote before 1.6.
+///
+/// # Errors
+/// See [`state_dicts`].
+pub fn legacy_state_dicts(bytes: &[u8]) -> Result<Vec<Option<String>>, String> {
+    Ok(keys_of(&Legacy::open(bytes)?.0))
+}
+
+fn keys_of(objects: &Objects) -> Vec<Option<String>> {
+    let Object::Dict(root) = objects.root() else { return Vec::new() };
+    let mut keys: Vec<Option<String>> = dicts_with_tensors(objects, root).map(|(key, _)| Some(key.into())).collect();
+    let usual = |key: &Option<String>| STATE_DICTS.iter().position(|usual| key.as_deref() == Some(usual));
+    keys.sort_by_key(|key| usual(key).unwrap_or(STATE_DICTS.len()));
+    if has_tensor(objects, root) {
+        let behind = keys.iter().take_while(|key| usual(key).is_some()).count();
+        keys.insert(behind, None);
+    }
+    keys
+}
+
+/// Every entry that is a state dict.
+fn dicts_with_tensors<'o>(
+    objects: &'o Objects,
+    root: &'o Entries,
+) -> impl Iterator<Item = (&'o str, &'o Entries)> {
+    root.iter().filter_map(|(key, value)| match objects.get(*value) {
+        Object::Dict(entries) if has_tensor(objects, entries) => Some((objects.text(*key)?, entries.as_slice())),
+        _ => None,
+    })
+}
+
 fn of_state_dict<'a>(
     objects: &Objects,
     mut storages: Storages<'a>,
@@ -255,13 +294,7 @@ fn state_dict<'o>(objects: &'o Objects, wanted: Option<&str>) -> Result<(&'o Ent
         return Err(format!("a whole pickled object, no state dict ({CONVERT})"));
     };
     let named = |key: &str| root.iter().find(|(k, _)| objects.text(*k) == Some(key)).map(|(_, value)| *value);
-    let dicts: Vec<(&str, &Entries)> = root
-        .iter()
-        .filter_map(|(key, value)| match objects.get(*value) {
-            Object::Dict(entries) if has_tensor(objects, entries) => Some((objects.text(*key)?, entries.as_slice())),
-            _ => None,
-        })
-        .collect();
+    let dicts: Vec<(&str, &Entries)> = dicts_with_tensors(objects, root).collect();
     let keys: Vec<&str> = dicts.iter().map(|(key, _)| *key).collect();
     if let Some(wanted) = wanted {
         let found = dicts.iter().find(|(key, _)| *key == wanted);

@@ -4,8 +4,10 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
-use super::width::{WIDTH, check_width, widened};
-use crate::config::{FamilyKey, KeyKind, ModelFile};
+use super::guess::{Guess, Side};
+use super::weights::Weights;
+use super::width::{WIDTH, check_width, widened, width_of};
+use crate::config::{FamilyKey, KeyKind, KeyValue, ModelFile};
 
 /// PreActResNets among the families.
 pub const FAMILY: Family = Family {
@@ -14,6 +16,8 @@ pub const FAMILY: Family = Family {
     namings: &["pytorch-cifar"],
     keys: &[WIDTH, SHORTCUT],
     check: check_width,
+    recognise: |weights| recognise(weights).into_iter().collect(),
+    unseen: "ReLU, and a first convolution of stride 1 without a pool behind it",
     build,
 };
 
@@ -30,6 +34,14 @@ const CHANNELS: [usize; 4] = [64, 128, 256, 512];
 
 /// Blocks a stage.
 const REPEATS: usize = 2;
+
+fn recognise(weights: &Weights) -> Option<Guess> {
+    // norms come before convolutions, so there is none behind the convolutions beside blocks
+    weights.size("layer2.0.shortcut.0.weight", 0).filter(|_| !weights.contains("layer2.0.shortcut.1.weight"))?;
+    let channels = weights.size("conv1.weight", 0)?;
+    let guess = Guess::of(weights, "preact_resnet18", "linear.weight", "pytorch-cifar", Side::Usual(32))?;
+    Some(guess.with(WIDTH, KeyValue::Number(width_of(channels))).without(SHORTCUT))
+}
 
 fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {
     let activated = file.word(&SHORTCUT) == "activated";

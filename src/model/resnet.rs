@@ -5,8 +5,10 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
-use super::width::{WIDTH, check_width, widened};
-use crate::config::ModelFile;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
+use super::width::{WIDTH, check_width, widened, width_of};
+use crate::config::{KeyValue, ModelFile};
 use crate::kernel::graph::Window;
 
 /// What a stage repeats.
@@ -51,6 +53,8 @@ pub const FAMILY: Family = Family {
     namings: &["timm", "torchvision"],
     keys: &[WIDTH],
     check: check_width,
+    recognise: |weights| recognise(weights, &FAMILY, 7, Side::Usual(224)),
+    unseen: "ReLU, a max-pool behind the first convolution, and strides of 2 in a bottleneck's 3×3 convolution",
     build: imagenet,
 };
 
@@ -61,11 +65,35 @@ pub const CIFAR: Family = Family {
     namings: &["timm", "torchvision", "pytorch-cifar"],
     keys: &[WIDTH],
     check: check_width,
+    recognise: |weights| recognise(weights, &CIFAR, 3, Side::Usual(32)),
+    unseen: "ReLU, no pool behind the first convolution, whose stride is 1, and strides of 2 in a bottleneck's 3×3 convolution",
     build: cifar,
 };
 
 /// Channels of the first stage; each of the others has twice those of the one before.
 const FIRST: usize = 64;
+
+/// By the window of the first convolution and the number of blocks; several of one number of blocks differ in width, and one of
+/// them can be built.
+fn recognise(weights: &Weights, family: &Family, window: usize, side: Side) -> Vec<Guess> {
+    let stem = weights.size("conv1.weight", 0).filter(|_| weights.size("conv1.weight", 2) == Some(window));
+    let Some(channels) = stem else { return Vec::new() };
+    let repeats = [1, 2, 3, 4].map(|stage| weights.count(0, |i| format!("layer{stage}.{i}.conv1.weight")));
+    let is_basic = !weights.contains("layer1.0.conv3.weight");
+    let (naming, last) = match weights.contains("linear.weight") {
+        true => ("pytorch-cifar", "linear.weight"),
+        false => ("torchvision", "fc.weight"),
+    };
+    let fits = |name: &&&str| {
+        let base = name.trim_end_matches("_cifar");
+        TABLE.iter().any(|(n, r, block)| *n == base && *r == repeats && matches!(block, Block::Basic) == is_basic)
+    };
+    let guess = |name: &&str| {
+        let guess = Guess::of(weights, name, last, naming, side)?;
+        Some(guess.with(WIDTH, KeyValue::Number(width_of(channels))))
+    };
+    family.names.iter().filter(fits).filter_map(guess).collect()
+}
 
 fn imagenet(file: &ModelFile, net: &mut Builder) -> Result<(), String> {
     let x = stem(net, Conv::new(widened(file, FIRST), 7).stride(2))?;

@@ -3,6 +3,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Op, Window};
 use crate::size;
@@ -31,8 +33,16 @@ const TABLE: [S; 13] = [
 ];
 
 /// SqueezeNet among the families.
-pub const FAMILY: Family =
-    Family { title: "SqueezeNet", names: &["squeezenet1_0"], namings: &["torchvision"], keys: &[], check, build };
+pub const FAMILY: Family = Family {
+    title: "SqueezeNet",
+    names: &["squeezenet1_0"],
+    namings: &["torchvision"],
+    keys: &[],
+    check,
+    recognise: |weights| recognise(weights).into_iter().collect(),
+    unseen: "ReLU, and max-pools where version 1.0 has them",
+    build,
+};
 
 /// Smallest side at which every window finds a place: 29 → 12 → 6 → 3 → 1.
 const SMALLEST: usize = 29;
@@ -44,6 +54,11 @@ fn check(file: &ModelFile) -> Result<(), String> {
         }
         false => Ok(()),
     }
+}
+
+fn recognise(weights: &Weights) -> Option<Guess> {
+    weights.size("features.3.squeeze.weight", 0)?;
+    Guess::of(weights, "squeezenet1_0", "classifier.1.weight", "torchvision", Side::Usual(224))
 }
 
 fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {

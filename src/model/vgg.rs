@@ -3,8 +3,10 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
-use super::width::{WIDTH, check_width, widened};
-use crate::config::{FamilyKey, KeyKind, ModelFile};
+use super::guess::{Guess, Side};
+use super::weights::Weights;
+use super::width::{WIDTH, check_width, widened, width_of};
+use crate::config::{FamilyKey, KeyKind, KeyValue, ModelFile};
 use crate::kernel::graph::Window;
 use crate::size;
 
@@ -28,8 +30,16 @@ const TABLES: [(&str, &[V]); 4] = [
 ];
 
 /// VGG among the families.
-pub const FAMILY: Family =
-    Family { title: "VGG", names: &NAMES, namings: &["timm", "torchvision"], keys: &[WIDTH, HEAD], check, build };
+pub const FAMILY: Family = Family {
+    title: "VGG",
+    names: &NAMES,
+    namings: &["timm", "torchvision"],
+    keys: &[WIDTH, HEAD],
+    check,
+    recognise: |weights| recognise(weights).into_iter().collect(),
+    unseen: "ReLU, and max-pools of stride 2 after each stage",
+    build,
+};
 
 /// All family names.
 pub const NAMES: [&str; 8] = ["vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"];
@@ -52,6 +62,40 @@ fn check(file: &ModelFile) -> Result<(), String> {
         return Err(format!("{} leaves nothing after five pools (hint: at least 32)", size::in_words(file.size)));
     }
     check_width(file)
+}
+
+/// Where the last layer may be: naming, head, name.
+const LAST: [(&str, &str, &str); 5] = [
+    ("torchvision", "mlp", "classifier.6.weight"),
+    ("timm", "mlp", "pre_logits.fc1.weight"),
+    ("torchvision", "linear", "classifier.weight"),
+    ("torchvision", "linear", "classifier.0.weight"),
+    ("timm", "linear", "head.fc.weight"),
+];
+
+/// By the number of convolutions, whether norms follow them, and the last layer.
+fn recognise(weights: &Weights) -> Option<Guess> {
+    let first = weights.size("features.0.weight", 0)?;
+    let batch_norm = weights.contains("features.1.running_mean");
+    let is_conv = |name: &&str| {
+        name.starts_with("features.") && name.ends_with(".weight") && weights.size(name, 2) == Some(3)
+    };
+    let convolutions: Vec<&str> = weights.names().filter(is_conv).collect();
+    let is_it = |table: &[V]| table.iter().filter(|step| matches!(step, C(_))).count() == convolutions.len();
+    let (base, _) = TABLES.iter().find(|(_, table)| is_it(table))?;
+    let (naming, head, last) = LAST.into_iter().find(|(.., last)| weights.contains(last))?;
+    let classes = if last == "pre_logits.fc1.weight" { "head.fc.weight" } else { last };
+    let side = match head {
+        "mlp" => 224,
+        // the side of the last map, which five pools have left
+        _ => {
+            let channels = convolutions.iter().filter_map(|name| weights.size(name, 0)).max()?;
+            32 * (weights.size(last, 1)? / channels.max(1)).isqrt().max(1)
+        }
+    };
+    let family = if batch_norm { format!("{base}_bn") } else { base.to_string() };
+    let guess = Guess::of(weights, &family, classes, naming, Side::Usual(side))?;
+    Some(guess.with(WIDTH, KeyValue::Number(width_of(first))).with(HEAD, KeyValue::Word(head.into())))
 }
 
 /// Convolutions, with ReLU and perhaps batch norm, and pools, then the head.

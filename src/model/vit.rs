@@ -4,6 +4,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::ModelFile;
 use crate::kernel::graph::{Activation, Op};
 use crate::size;
@@ -30,6 +32,8 @@ pub const FAMILY: Family = Family {
     namings: &["timm"],
     keys: &[],
     check,
+    recognise: |weights| recognise(weights).into_iter().collect(),
+    unseen: "GELU, the usual number of heads, and layer norms with an eps of 1e-6",
     build,
 };
 
@@ -49,6 +53,18 @@ fn check(file: &ModelFile) -> Result<(), String> {
             Err(format!("{} is no multiple of the patches' {PATCH} (hint: side = 224)", size::in_words(file.size)))
         }
     }
+}
+
+/// By the numbers of a token; the side by the number of positions.
+fn recognise(weights: &Weights) -> Option<Guess> {
+    let width = weights.size("cls_token", 2)?;
+    let (name, ..) = TABLE.iter().find(|(_, own, _)| *own == width)?;
+    let places = weights.size("pos_embed", 1)?.checked_sub(1)?;
+    let side = places.isqrt();
+    // of another shape than a square's: then the size is for the user to say
+    let side = if side * side == places { Side::Told(PATCH * side) } else { Side::Usual(224) };
+    let guess = Guess::of(weights, &format!("vit_{name}_patch16_224"), "head.weight", "timm", side)?;
+    Some(guess.noting(format!("deit_{name}_patch16_224 is the same network by another name")))
 }
 
 fn build(file: &ModelFile, net: &mut Builder) -> Result<(), String> {

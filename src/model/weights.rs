@@ -69,6 +69,16 @@ impl<'a> Weights<'a> {
         Ok(Weights { tensors, notes })
     }
 
+    /// Keys under which a checkpoint keeps state dicts, the one that [`Weights::parse`] takes first; `None`: the tensors beside
+    /// them. Empty where the file is one state dict, or none that is read.
+    pub fn state_dicts(bytes: &[u8]) -> Vec<Option<String>> {
+        match format_of(bytes) {
+            Ok(Format::PyTorch) => pickle::state_dicts(bytes).unwrap_or_default(),
+            Ok(Format::Legacy) => pickle::legacy_state_dicts(bytes).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What the user is to know of how the file was read, a line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -93,6 +103,16 @@ impl<'a> Weights<'a> {
     /// Shape of a tensor.
     pub fn shape(&self, name: &str) -> Result<&[usize], String> {
         self.tensors.get(name).map(|t| t.shape.as_slice()).ok_or_else(|| self.missing(name, ""))
+    }
+
+    /// Size of a tensor along an axis; `None`: no such tensor, or no such axis.
+    pub fn size(&self, name: &str, axis: usize) -> Option<usize> {
+        self.tensors.get(name)?.shape.get(axis).copied()
+    }
+
+    /// How many tensors there are under the names of `first`, `first + 1`, …
+    pub fn count(&self, first: usize, name: impl Fn(usize) -> String) -> usize {
+        (first..).take_while(|i| self.contains(&name(*i))).count()
     }
 
     /// Says that a tensor is missing, and what there is.

@@ -6,6 +6,8 @@
 use super::builder::Builder;
 use super::convolution::Conv;
 use super::family::Family;
+use super::guess::{Guess, Side};
+use super::weights::Weights;
 use crate::config::{FamilyKey, KeyKind, ModelFile};
 use crate::kernel::graph::Activation;
 
@@ -24,6 +26,8 @@ pub const FAMILY: Family = Family {
     namings: &["trades"],
     keys: &[],
     check: |_| Ok(()),
+    recognise: |weights| recognise(weights, "", &TRADES, "trades").into_iter().collect(),
+    unseen: "ReLU, and convolutions beside blocks that read what is activated",
     build: |file, net| build(file, net, &TRADES, Activation::Relu),
 };
 
@@ -34,6 +38,10 @@ pub const DEEPMIND: Family = Family {
     namings: &["deepmind"],
     keys: &[ACTIVATION],
     check: |_| Ok(()),
+    recognise: |weights| {
+        recognise(weights, "dm_", &DM, "deepmind").into_iter().map(|guess| guess.without(ACTIVATION)).collect()
+    },
+    unseen: "zeros on the right and below only, where a convolution has a stride of 2",
     build: |file, net| match file.word(&ACTIVATION).as_str() {
         "silu" => build(file, net, &DM, Activation::Silu),
         _ => build(file, net, &DM, Activation::Relu),
@@ -80,6 +88,16 @@ const DM: Form = Form {
 
 /// Channels of the stages at a width of 1, and of the first convolution at any.
 const CHANNELS: [usize; 3] = [16, 32, 64];
+
+/// By the blocks of the first stage and their channels.
+fn recognise(weights: &Weights, before: &str, form: &Form, naming: &'static str) -> Option<Guess> {
+    let (stage, first, between) = form.stage;
+    let conv = |i: usize| format!("{stage}{first}.{between}.{i}.{}.weight", form.block[1]);
+    let (blocks, channels) = (weights.count(0, conv), weights.size(&conv(0), 0)?);
+    let fits = |(_, depth, width): &&(&str, usize, usize)| (depth - 4) / 6 == blocks && CHANNELS[0] * width == channels;
+    let (name, ..) = TABLE.iter().find(fits)?;
+    Guess::of(weights, &format!("{before}{name}"), &format!("{}.weight", form.head), naming, Side::Usual(32))
+}
 
 fn build(file: &ModelFile, net: &mut Builder, form: &Form, function: Activation) -> Result<(), String> {
     let name = file.family.trim_start_matches("dm_");

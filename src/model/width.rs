@@ -25,3 +25,8 @@ pub fn check_width(file: &ModelFile) -> Result<(), String> {
 pub fn widened(file: &ModelFile, paper: usize) -> usize {
     (paper as f64 * file.number(&WIDTH)) as usize
 }
+
+/// The width at which the narrowest convolution has so many channels.
+pub fn width_of(channels: usize) -> f64 {
+    channels as f64 / NARROWEST as f64
+}
