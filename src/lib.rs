@@ -13,6 +13,7 @@ pub mod export;
 pub mod figure;
 pub mod goal;
 pub mod hub;
+pub mod init;
 pub mod judge;
 pub mod kernel;
 pub mod loss;

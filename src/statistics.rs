@@ -38,6 +38,13 @@ pub fn tails(k: u64, n: u64, k0: u64, n0: u64) -> (f64, f64) {
     ((first..=k).map(chance).sum(), (k..=last).map(chance).sum())
 }
 
+/// Chance of at least k successes in n trials that each succeed with chance p, 0 < p < 1 (binomial distribution).
+pub fn at_least(k: usize, n: usize, p: f64) -> f64 {
+    let ln_choose = |k: usize| (1..=k).map(|i| ((n - k + i) as f64 / i as f64).ln()).sum::<f64>();
+    let chance = |i: usize| (ln_choose(i) + i as f64 * p.ln() + (n - i) as f64 * (1.0 - p).ln()).exp();
+    (k..=n).map(chance).sum::<f64>().min(1.0)
+}
+
 /// Chance of at most k heads in n tosses of a fair coin, 2k ≤ n + 1: summed from the largest term downward.
 fn coin_tail(k: usize, n: usize) -> f64 {
     let (kf, nf) = (k as f64, n as f64);

@@ -7,6 +7,7 @@ mod dream;
 mod export;
 mod fetch;
 mod hang_up;
+mod init;
 mod list;
 mod one_cell;
 mod optimality;
@@ -40,6 +41,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Recognise a network in its weights, and write a model file and a first sweep
+    Init(init::Arguments),
     /// Compute what a sweep lacks, without a report
     Run {
         /// Sweep file
@@ -115,6 +118,7 @@ impl Cli {
                 let config = self.config.as_ref().ok_or_else(|| Error::usage("no --config given"))?;
                 run::run_and_report(&find_config(config)?, &self.options)
             }
+            Some(Verb::Init(arguments)) => init::init(arguments, &self.options),
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
             Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),

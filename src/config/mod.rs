@@ -8,7 +8,7 @@ pub use model_file::{
     BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
     RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED,
 };
-pub use reader::{At, Problems};
+pub use reader::{At, FILL_IN, Problems};
 pub use sweep_file::{
     AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,
 };

@@ -16,17 +16,27 @@ pub struct At<T> {
     pub line: usize,
 }
 
+/// What stands in place of a value that `foolproof init` could not know.
+pub const FILL_IN: &str = "FILL IN";
+
 /// The problems of one file, collected while it is read.
 pub struct Problems {
     path: String,
     text: String,
     found: RefCell<Vec<(usize, String)>>,
+    /// Lines with a value that is yet to be filled in: nothing else is said of them.
+    open: RefCell<Vec<usize>>,
 }
 
 impl Problems {
     /// No problem yet.
     pub fn new(path: &Path, text: &str) -> Problems {
-        Problems { path: path.display().to_string(), text: text.to_string(), found: RefCell::default() }
+        Problems {
+            path: path.display().to_string(),
+            text: text.to_string(),
+            found: RefCell::default(),
+            open: RefCell::default(),
+        }
     }
 
     /// Adds a problem.
@@ -36,12 +46,35 @@ impl Problems {
 
     /// Ok where there are none, else all of them by line.
     pub fn into_result(self) -> Result<()> {
-        let mut found = self.found.into_inner();
+        let (mut found, open) = (self.found.into_inner(), self.open.into_inner());
+        found.retain(|(line, problem)| !open.contains(line) || problem.contains(FILL_IN));
         found.sort();
         found.dedup();
         match found.is_empty() {
             true => Ok(()),
             false => Err(Error::Config(found.into_iter().map(|(l, p)| format!("{}:{l}: {p}", self.path)).collect())),
+        }
+    }
+
+    /// Names every value below `table` that is yet to be filled in.
+    fn tell_what_is_open(&self, table: &DeTable) {
+        for (key, value) in table.iter() {
+            match value.get_ref() {
+                DeValue::String(text) if text.starts_with(FILL_IN) => {
+                    let line = self.line(value.span().start);
+                    self.open.borrow_mut().push(line);
+                    let key = key.get_ref();
+                    self.add(
+                        line,
+                        format!("`{key}` is still \"{FILL_IN}\" (hint: the comment on this line says what it may be)"),
+                    );
+                }
+                DeValue::Table(inner) => self.tell_what_is_open(inner),
+                DeValue::Array(list) => {
+                    list.iter().filter_map(|v| v.get_ref().as_table()).for_each(|inner| self.tell_what_is_open(inner));
+                }
+                _ => {}
+            }
         }
     }
 
@@ -61,6 +94,7 @@ pub(super) fn read<T>(problems: &Problems, read: impl FnOnce(&Table) -> T) -> T 
     for error in errors {
         problems.add(problems.line(error.span().map_or(0, |s| s.start)), error.message());
     }
+    problems.tell_what_is_open(document.get_ref());
     let table = Table::new(problems, String::new(), document.get_ref(), 1);
     let value = read(&table);
     table.finish();

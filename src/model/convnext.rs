@@ -24,7 +24,12 @@ pub const FAMILY: Family = Family {
     namings: &["timm", "torchvision"],
     keys: &[],
     check: |_| Ok(()),
-    recognise: |weights| [(&OF_TIMM, "timm"), (&OF_TORCHVISION, "torchvision")].into_iter().filter_map(|n| recognise(weights, n)).collect(),
+    recognise: |weights| {
+        [(&OF_TIMM, "timm"), (&OF_TORCHVISION, "torchvision")]
+            .into_iter()
+            .filter_map(|n| recognise(weights, n))
+            .collect()
+    },
     unseen: "GELU, and layer norms with an eps of 1e-6",
     build,
 };

@@ -80,10 +80,7 @@ fn keys_of(objects: &Objects) -> Vec<Option<String>> {
 }
 
 /// Every entry that is a state dict.
-fn dicts_with_tensors<'o>(
-    objects: &'o Objects,
-    root: &'o Entries,
-) -> impl Iterator<Item = (&'o str, &'o Entries)> {
+fn dicts_with_tensors<'o>(objects: &'o Objects, root: &'o Entries) -> impl Iterator<Item = (&'o str, &'o Entries)> {
     root.iter().filter_map(|(key, value)| match objects.get(*value) {
         Object::Dict(entries) if has_tensor(objects, entries) => Some((objects.text(*key)?, entries.as_slice())),
         _ => None,

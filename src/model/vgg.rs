@@ -77,9 +77,8 @@ const LAST: [(&str, &str, &str); 5] = [
 fn recognise(weights: &Weights) -> Option<Guess> {
     let first = weights.size("features.0.weight", 0)?;
     let batch_norm = weights.contains("features.1.running_mean");
-    let is_conv = |name: &&str| {
-        name.starts_with("features.") && name.ends_with(".weight") && weights.size(name, 2) == Some(3)
-    };
+    let is_conv =
+        |name: &&str| name.starts_with("features.") && name.ends_with(".weight") && weights.size(name, 2) == Some(3);
     let convolutions: Vec<&str> = weights.names().filter(is_conv).collect();
     let is_it = |table: &[V]| table.iter().filter(|step| matches!(step, C(_))).count() == convolutions.len();
     let (base, _) = TABLES.iter().find(|(_, table)| is_it(table))?;

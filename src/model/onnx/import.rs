@@ -49,6 +49,19 @@ pub fn import(
     output.finished()
 }
 
+/// Height and width of the images that a file takes; `None`: it leaves them open.
+///
+/// # Errors
+/// No ONNX model, or one that takes no images.
+pub fn image_size(bytes: &[u8]) -> Result<Option<[usize; 2]>, String> {
+    let file = File::parse(bytes)?;
+    match Layout::of(file.input(), None) {
+        Ok(layout) => Ok(Some(layout.size)),
+        // of any size they are taken
+        Err(problem) => Layout::of(file.input(), Some([1; 2])).map(|_| None).map_err(|_| problem),
+    }
+}
+
 /// Reads a network on any numbers, for tests of single operators: the image 3×1×width holds its input row by row, and its
 /// output is taken row by row. The first axis is that of a batch where `is_batch`, and every other shape is the file's.
 ///

@@ -22,5 +22,5 @@ mod tensor;
 mod value;
 
 pub use external::{has_external_data, whole};
-pub use import::{Imported, OPSETS, import, import_numbers};
+pub use import::{Imported, OPSETS, image_size, import, import_numbers};
 pub use operators::names as operators;

@@ -1,0 +1,55 @@
+//! `init WEIGHTS`.
+
+use super::options::Options;
+use super::registries::print;
+use crate::error::Result;
+use crate::init::{self, Answers, Request};
+use crate::notice::say;
+use crate::sweep::plan;
+use std::io::{BufReader, IsTerminal, stderr, stdin};
+use std::path::PathBuf;
+
+/// What `init` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Weight file (safetensors, .pth, .onnx), or hub:owner/name
+    pub weights: String,
+    /// Labelled images to try the usual normalisations on: name of a dataset, or a folder of pictures, one folder a class
+    #[arg(long)]
+    pub data: Option<String>,
+    /// How many of the images
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub take: u32,
+    /// Folder of the files that are written [default: that of the weights]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Write over files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// Ask nothing, and take what is usual where nothing tells
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Looks into the weights, and writes a model file and a first sweep; prints their names.
+pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
+    let Arguments { weights, data, take, to, force, yes } = arguments;
+    let (weights, data, to) = (weights.clone(), data.clone(), to.clone());
+    let request = Request { weights, data, take: *take as usize, to, force: *force };
+    let mut answers = match (yes, stdin().is_terminal() && stderr().is_terminal()) {
+        (true, _) => Answers::Defaults,
+        (false, true) => Answers::Person(Box::new(BufReader::new(stdin()))),
+        (false, false) => Answers::Nobody,
+    };
+    let source = options.source();
+    let machine = options.machine()?;
+    let written = init::init(&request, &mut answers, &source, &machine.device)?;
+    let [model, sweep] = &written.files;
+    print(format!("{}\n{}\n", model.display(), sweep.display()).as_bytes())?;
+    match written.open {
+        true => say("what is left to fill in says so on its line, in the files"),
+        // a sweep that does not resolve would be ours to mend
+        false => drop(plan::load(sweep, &source)?),
+    }
+    Ok(())
+}

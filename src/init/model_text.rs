@@ -1,0 +1,102 @@
+//! The model file, with comments.
+
+use super::images::path_from;
+use super::normalisation::NONE;
+use super::toml::{line, open_line, quoted};
+use super::weights::{Found, choices, resize_of};
+use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place};
+use std::path::Path;
+
+/// The model file of a network, in `folder`.
+pub fn text(found: &Found, folder: &Path) -> String {
+    let file = &found.source.file;
+    let mut text = String::from(
+        "# What the network is; written by `foolproof init`. Every key: docs/models.md, \"Your own model\".\n",
+    );
+    if file.family != ONNX {
+        text += &line("family", &quoted(&file.family), "");
+    }
+    text += &own(found);
+    text += &line("classes", &file.classes.to_string(), "");
+    text += &size(file.size);
+    text += &line(
+        "resize",
+        &resize_of(file).to_string(),
+        "pictures: length of the short side before the cut; assumed unless the Hub says it",
+    );
+    text += &line(
+        "interpolation",
+        &quoted(if file.bicubic { BICUBIC } else { INTERPOLATIONS[0] }),
+        "pictures: how they are resized; likewise",
+    );
+    if let Some(keys) = &file.keys {
+        text += &line("keys", &quoted(keys), "whose names the tensors have");
+    }
+    if let Some(key) = &file.state_dict {
+        let others: Vec<String> = found.others.iter().map(|key| quoted(key)).collect();
+        let other = if others.is_empty() { String::new() } else { format!("; also there: {}", others.join(", ")) };
+        text += &line("state_dict", &quoted(key), &format!("of several in the file{other}"));
+    }
+    text += &normalisation(found, file);
+    text + &place(found, file, folder)
+}
+
+fn own(found: &Found) -> String {
+    let of_file = found.source.file.own.iter().filter(|(name, _)| found.open.iter().all(|key| key.name != **name));
+    let known = of_file.filter(|(_, value)| **value != KeyValue::Number(1.0)).map(|(name, value)| match value {
+        KeyValue::Number(number) => line(name, &number.to_string(), "channels, as a multiple of the paper's"),
+        KeyValue::Word(word) => line(name, &quoted(word), ""),
+    });
+    let open = found.open.iter().map(|key| {
+        let words: Vec<String> = choices(key).iter().map(|word| quoted(word)).collect();
+        open_line(key.name, &words.join(" or "))
+    });
+    known.chain(open).collect()
+}
+
+fn size([height, width]: [usize; 2]) -> String {
+    match height == width {
+        true => line("side", &height.to_string(), "height and width of the images in pixels"),
+        false => line("size", &format!("[{height}, {width}]"), "height and width of the images in pixels"),
+    }
+}
+
+fn normalisation(found: &Found, file: &ModelFile) -> String {
+    let why = &found.why;
+    match (found.normalisation, file.family.as_str()) {
+        (Some(known), ONNX) if known.mean == NONE.mean && known.std == NONE.std => {
+            line("mean", "\"inside\"", &format!("the file normalises images itself, or none has to; {why}"))
+        }
+        (Some(known), _) => {
+            line("mean", &format!("{:?}", known.mean), &format!("(x - mean) / std, x in [0,1], RGB; {why}"))
+                + &line("std", &format!("{:?}", known.std), "")
+        }
+        (None, ONNX) => open_line(
+            "mean",
+            "\"inside\" where the file normalises images itself; else three numbers, and a line `std = […]` below",
+        ),
+        (None, _) => {
+            open_line(
+                "mean",
+                "of (x - mean) / std, x in [0,1], RGB, as in training; as [0.485, 0.456, 0.406], ImageNet's",
+            ) + &open_line("std", "as [0.229, 0.224, 0.225], ImageNet's")
+        }
+    }
+}
+
+fn place(found: &Found, file: &ModelFile, folder: &Path) -> String {
+    let sha256 = line("sha256", &quoted(&found.source.digest), "of these weights: others are refused");
+    match (&file.place, &found.path) {
+        (Place::Hub { repository, revision, file }, _) => {
+            let commit = found.source.commit.as_ref().unwrap_or(revision);
+            line("hub", &quoted(repository), "")
+                + &line("revision", &quoted(commit), "")
+                + &line("file", &quoted(file), "")
+                + &sha256
+        }
+        (Place::File(name), path) => {
+            let name = path.as_ref().map_or_else(|| name.clone(), |path| path_from(path, folder));
+            line("weights", &quoted(&name), "from the folder of this file") + &sha256
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Lines of a TOML file with their comments.
+
+use crate::config::FILL_IN;
+
+/// Column that comments begin at.
+const COMMENT: usize = 48;
+
+/// A text.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// What stands where a value is to be filled in.
+pub fn open_value() -> String {
+    quoted(FILL_IN)
+}
+
+/// `key = value  # comment`.
+pub fn line(key: &str, value: &str, comment: &str) -> String {
+    let line = format!("{key:<7} = {value}");
+    match comment {
+        "" => line + "\n",
+        _ => format!("{line:<COMMENT$}  # {comment}\n"),
+    }
+}
+
+/// A line whose value is to be filled in.
+pub fn open_line(key: &str, what: &str) -> String {
+    line(key, &open_value(), &format!("{FILL_IN}: {what}"))
+}
