@@ -24,8 +24,8 @@ pub struct Problems {
     path: String,
     text: String,
     found: RefCell<Vec<(usize, String)>>,
-    /// Lines with a value that is yet to be filled in: nothing else is said of them.
-    open: RefCell<Vec<usize>>,
+    /// Keys whose value is yet to be filled in, with their lines: nothing else is said of them.
+    open: RefCell<Vec<(usize, String)>>,
 }
 
 impl Problems {
@@ -47,7 +47,12 @@ impl Problems {
     /// Ok where there are none, else all of them by line.
     pub fn into_result(self) -> Result<()> {
         let (mut found, open) = (self.found.into_inner(), self.open.into_inner());
-        found.retain(|(line, problem)| !open.contains(line) || problem.contains(FILL_IN));
+        found.retain(|(line, problem)| {
+            open.iter().all(|(at, key)| line != at && !problem.starts_with(&format!("`{key}`")))
+        });
+        found.extend(open.into_iter().map(|(line, key)| {
+            (line, format!("`{key}` is still \"{FILL_IN}\" (hint: the comment on this line says what it may be)"))
+        }));
         found.sort();
         found.dedup();
         match found.is_empty() {
@@ -56,22 +61,16 @@ impl Problems {
         }
     }
 
-    /// Names every value below `table` that is yet to be filled in.
-    fn tell_what_is_open(&self, table: &DeTable) {
+    /// Notes every value below `table` that is yet to be filled in.
+    fn note_what_is_open(&self, table: &DeTable) {
         for (key, value) in table.iter() {
             match value.get_ref() {
                 DeValue::String(text) if text.starts_with(FILL_IN) => {
-                    let line = self.line(value.span().start);
-                    self.open.borrow_mut().push(line);
-                    let key = key.get_ref();
-                    self.add(
-                        line,
-                        format!("`{key}` is still \"{FILL_IN}\" (hint: the comment on this line says what it may be)"),
-                    );
+                    self.open.borrow_mut().push((self.line(value.span().start), key.get_ref().to_string()));
                 }
-                DeValue::Table(inner) => self.tell_what_is_open(inner),
+                DeValue::Table(inner) => self.note_what_is_open(inner),
                 DeValue::Array(list) => {
-                    list.iter().filter_map(|v| v.get_ref().as_table()).for_each(|inner| self.tell_what_is_open(inner));
+                    list.iter().filter_map(|v| v.get_ref().as_table()).for_each(|inner| self.note_what_is_open(inner));
                 }
                 _ => {}
             }
@@ -94,7 +93,7 @@ pub(super) fn read<T>(problems: &Problems, read: impl FnOnce(&Table) -> T) -> T 
     for error in errors {
         problems.add(problems.line(error.span().map_or(0, |s| s.start)), error.message());
     }
-    problems.tell_what_is_open(document.get_ref());
+    problems.note_what_is_open(document.get_ref());
     let table = Table::new(problems, String::new(), document.get_ref(), 1);
     let value = read(&table);
     table.finish();

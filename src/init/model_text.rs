@@ -1,7 +1,7 @@
 //! The model file, with comments.
 
 use super::images::path_from;
-use super::normalisation::NONE;
+use super::normalisation::{NONE, Normalisation, in_order};
 use super::toml::{line, open_line, quoted};
 use super::weights::{Found, choices, resize_of};
 use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place};
@@ -76,10 +76,9 @@ fn normalisation(found: &Found, file: &ModelFile) -> String {
             "\"inside\" where the file normalises images itself; else three numbers, and a line `std = […]` below",
         ),
         (None, _) => {
-            open_line(
-                "mean",
-                "of (x - mean) / std, x in [0,1], RGB, as in training; as [0.485, 0.456, 0.406], ImageNet's",
-            ) + &open_line("std", "as [0.229, 0.224, 0.225], ImageNet's")
+            let Normalisation { name, mean, std } = in_order(file)[0];
+            open_line("mean", &format!("of (x - mean) / std, x in [0,1], RGB, as in training; as {mean:?}, {name}"))
+                + &open_line("std", &format!("as {std:?}, {name}"))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::images::{Images, candidates};
 use super::normalisation::is_small;
-use super::toml::{line, open_line, quoted};
+use super::toml::{commented, line, open_line, quoted};
 use super::weights::Found;
 use crate::notice::say;
 use std::path::Path;
@@ -29,14 +29,16 @@ pub fn text(found: &Found, images: Option<&Images>, model: &Path, folder: &Path)
         line("models", &format!("[{}]", quoted(&file)), "beside this file"),
         data,
         line("goals", "[\"untargeted\"]", "any wrong class is a success"),
-        "threats = [                                       # the leaderboards' budgets\n".into(),
-        format!("  {{ norm = \"linf\", eps = [\"{linf}\"] }},             # no channel of a pixel moves by more\n"),
-        format!("  {{ norm = \"l2\", eps = [\"{l2}\"] }},                   # length of the whole change, channels in [0,1]\n"),
+        commented("threats = [", "the leaderboards' budgets"),
+        commented(&format!("  {{ norm = \"linf\", eps = [\"{linf}\"] }},"), "no channel of a pixel moves by more"),
+        commented(
+            &format!("  {{ norm = \"l2\", eps = [\"{l2}\"] }},"),
+            "length of the whole change, channels in [0,1]",
+        ),
         "]\nattacks = [\n".into(),
-        "  { name = \"noise\" },                              # the control: no attack may be weaker\n".into(),
-        "  { name = \"pgd\", steps = 40 },\n".into(),
-        "  { name = \"autoattack\" },                         # the leaderboards' four attacks, one after the other; the slowest\n"
-            .into(),
+        commented("  { name = \"noise\" },", "the control: no attack may be weaker"),
+        commented("  { name = \"pgd\", steps = 40 },", "projected gradient descent"),
+        commented("  { name = \"autoattack\" },", "the leaderboards' four attacks, one after the other; the slowest"),
         "]\n".into(),
     ]
     .concat()

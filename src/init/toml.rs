@@ -25,9 +25,13 @@ pub fn open_value() -> String {
 
 /// `key = value  # comment`.
 pub fn line(key: &str, value: &str, comment: &str) -> String {
-    let line = format!("{key:<7} = {value}");
+    commented(&format!("{key:<7} = {value}"), comment)
+}
+
+/// Any line with a comment, if there is one.
+pub fn commented(line: &str, comment: &str) -> String {
     match comment {
-        "" => line + "\n",
+        "" => format!("{line}\n"),
         _ => format!("{line:<COMMENT$}  # {comment}\n"),
     }
 }

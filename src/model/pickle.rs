@@ -72,9 +72,8 @@ fn keys_of(objects: &Objects) -> Vec<Option<String>> {
     let mut keys: Vec<Option<String>> = dicts_with_tensors(objects, root).map(|(key, _)| Some(key.into())).collect();
     let usual = |key: &Option<String>| STATE_DICTS.iter().position(|usual| key.as_deref() == Some(usual));
     keys.sort_by_key(|key| usual(key).unwrap_or(STATE_DICTS.len()));
-    if has_tensor(objects, root) {
-        let behind = keys.iter().take_while(|key| usual(key).is_some()).count();
-        keys.insert(behind, None);
+    if has_tensor(objects, root) && keys.first().and_then(usual).is_none() {
+        keys.insert(0, None);
     }
     keys
 }

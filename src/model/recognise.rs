@@ -23,6 +23,9 @@ pub struct Recognised {
 /// Tensors that a refusal names.
 const MOST_LISTED: usize = 4;
 
+/// A network of which the file has not even one name in so many is not near.
+const LEAST_SHARED: usize = 4;
+
 /// The way out where no family fits.
 const EXPORT: &str = "hint: `torch.onnx.export` makes a file of any network that is read as a whole, see docs/onnx.md";
 
@@ -100,16 +103,17 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
     }
 }
 
-/// The network that shares most names with the file, at least one, and the first thing that does not fit.
+/// The network that shares most names with the file, at least some, and the first thing that does not fit.
 fn nearest(weights: &Weights) -> Option<(String, String)> {
     let mut best: Option<(usize, &Family, ModelFile)> = None;
+    let is_near = |shared: usize, all: usize| shared * LEAST_SHARED >= all;
     for family in FAMILIES {
         for name in family.names {
             for keys in family.namings {
                 let file = of_paper(name, keys);
                 let tensors = family.network(&file, None).map_or(Vec::new(), |network| network.tensors);
                 let shared = tensors.iter().filter(|(name, _)| weights.contains(name)).count();
-                if shared > best.as_ref().map_or(0, |(most, ..)| *most) {
+                if is_near(shared, tensors.len()) && shared > best.as_ref().map_or(0, |(most, ..)| *most) {
                     best = Some((shared, family, file));
                 }
             }
