@@ -1,12 +1,16 @@
 //! Wire types: what sweep files and model files say, with the line of every value, before any name is resolved.
 
+mod asked;
+mod keys;
 mod model_file;
 mod reader;
 mod sweep_file;
 
+pub use asked::{Asked, AskedKey, Form};
+pub use keys::{Key, MODEL_KEYS, SWEEP_KEYS};
 pub use model_file::{
     BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
-    RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED,
+    RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED, asked as asked_of_a_model,
 };
 pub use reader::{At, FILL_IN, Problems};
 pub use sweep_file::{

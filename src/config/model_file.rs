@@ -1,7 +1,8 @@
 //! The model file: one network with the place and digest of its weights.
 
+use super::asked::Asked;
 use super::reader::{self, At, Problems, Table};
-use crate::error::{Result, hint};
+use crate::error::Result;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -217,16 +218,15 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     };
     let own = own_values(top, own);
     let (classes, resize) = (top.count("classes"), top.count("resize"));
+    top.needs("classes");
+    top.needs("mean");
     let size = size(top);
-    let interpolation = top.text("interpolation");
-    if let Some(other) = interpolation.as_ref().filter(|i| !INTERPOLATIONS.contains(&i.value.as_str())) {
-        top.problem(
-            other.line,
-            format!("unknown `interpolation` `{}`{}", other.value, hint(&other.value, INTERPOLATIONS)),
-        );
-    }
+    let interpolation = top.word("interpolation", &INTERPOLATIONS);
     let bicubic = interpolation.is_some_and(|i| i.value == BICUBIC);
     let is_onnx = family.as_deref() == Some(ONNX);
+    if top.is_asking() {
+        inside(top);
+    }
     let (mean, std) = match top.peek("mean") {
         Some(_) if is_onnx => inside(top),
         _ => (triple(top, "mean"), triple(top, "std")),
@@ -243,19 +243,18 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
             ),
         );
     }
-    let keys = top.text("keys");
-    if let Some(keys) = keys.as_ref().filter(|k| !KEYS.contains(&k.value.as_str())) {
-        top.problem(keys.line, format!("unknown `keys` `{}`{}", keys.value, hint(&keys.value, KEYS)));
-    }
+    let keys = top.word("keys", &KEYS);
     let state_dict = top.text("state_dict").map(|key| key.value);
     let place = place(top);
     let sha256 = sha256(top);
+    let (classes, resize) =
+        (whole(top, "classes", classes, 100_000), resize.map(|r| whole(top, "resize", Some(r), MOST_SIDE)));
     let (published, robust) = (published(top), robust(top));
     Some(ModelFile {
-        classes: whole(top, "classes", classes, 100_000),
+        classes,
         size,
         bicubic,
-        resize: resize.map(|r| whole(top, "resize", Some(r), MOST_SIDE)),
+        resize,
         family: family?,
         own,
         mean,
@@ -269,8 +268,14 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     })
 }
 
+/// All that a model file may say that describes its network, with the keys that families declare.
+pub fn asked(own: &[FamilyKey]) -> Asked {
+    reader::ask(|top| drop(model(top, own)))
+}
+
 /// A number from 1 to `most`; a problem where it is none.
 fn whole(top: &Table, key: &'static str, found: Option<At<u64>>, most: u64) -> usize {
+    top.range(key, 1, most);
     let value = found.as_ref().map_or(0, |v| v.value);
     if value == 0 || value > most {
         let line = found.map_or(top.line, |v| v.line);
@@ -281,12 +286,15 @@ fn whole(top: &Table, key: &'static str, found: Option<At<u64>>, most: u64) -> u
 
 /// `side`, or `size` where height and width differ: one of the two.
 fn size(top: &Table) -> [usize; 2] {
-    if !top.has("size") {
-        if !top.has("side") {
-            top.problem(top.line, "missing key `side` (or, where height and width differ, `size`, as [224, 192])");
-            return [1; 2];
+    if !top.has_one_of(&["side", "size"]) {
+        top.problem(top.line, "missing key `side` (or, where height and width differ, `size`, as [224, 192])");
+        return [1; 2];
+    }
+    if !top.has("size") || top.is_asking() {
+        let side = [whole(top, "side", top.count("side"), MOST_SIDE); 2];
+        if !top.is_asking() {
+            return side;
         }
-        return [whole(top, "side", top.count("side"), MOST_SIDE); 2];
     }
     let sizes = top.numbers("size");
     let line = sizes.as_ref().map_or(top.line, |s| s.line);
@@ -333,7 +341,10 @@ fn inside(top: &Table) -> ([f64; 3], [f64; 3]) {
         top.problem(mean.line, format!("`mean`: expected three numbers or \"{INSIDE}\", found \"{}\"", mean.value));
     }
     if let Some(std) = top.numbers("std") {
-        top.problem(std.line, format!("`std` beside `mean = \"{INSIDE}\"`: the file normalises images itself"));
+        top.problem(
+            std.line,
+            format!("`std` beside `mean = \"{INSIDE}\"`: the file normalises images itself (hint: remove `std`)"),
+        );
     }
     ([0.0; 3], [1.0; 3])
 }
@@ -384,6 +395,9 @@ fn robust(top: &Table) -> Option<RobustSpec> {
 fn accuracy(t: &Table, name: &str) -> Option<PublishedSpec> {
     let (population, source) = (t.required_text("population"), t.required_text("source"));
     let (correct, of) = (t.count("correct"), t.count("of"));
+    t.needs("correct");
+    t.needs("of");
+    t.range("of", 1, MOST_IMAGES);
     let sound = correct
         .as_ref()
         .zip(of.as_ref())
@@ -405,13 +419,14 @@ fn hub(top: &Table) -> Option<String> {
 
 /// `weights`, or `hub` with `revision` and `file`.
 fn place(top: &Table) -> Option<Place> {
+    top.has_one_of(&["weights", "hub"]);
     let (weights, repository) = (top.text("weights"), hub(top));
     let (revision, file) = (top.text("revision"), top.text("file"));
     match (weights, repository) {
         (Some(weights), None) => {
             for (key, given) in [("revision", revision), ("file", file)] {
                 if let Some(given) = given {
-                    top.problem(given.line, format!("`{key}` belongs to `hub`, not to `weights`"));
+                    top.problem(given.line, format!("`{key}` belongs to `hub`, not to `weights` (hint: remove it)"));
                 }
             }
             Some(Place::File(weights.value))

@@ -1,6 +1,7 @@
 //! Reads TOML tables by hand, so that *all* errors of a file are found in one go, each with its line, and an unknown
 //! key comes with the nearest known one. (serde stops at the first.)
 
+use super::asked::{Asked, Form};
 use crate::error::{Error, Result, hint};
 use std::cell::RefCell;
 use std::path::Path;
@@ -100,6 +101,16 @@ pub(super) fn read<T>(problems: &Problems, read: impl FnOnce(&Table) -> T) -> T 
     value
 }
 
+/// What `read` asks of a file: it is given an empty one, of which every question is noted.
+pub(super) fn ask<T>(read: impl FnOnce(&Table) -> T) -> Asked {
+    let problems = Problems::new(Path::new(""), "");
+    let (document, _) = DeTable::parse_recoverable("");
+    let table =
+        Table { notes: Some(RefCell::default()), ..Table::new(&problems, String::new(), document.get_ref(), 1) };
+    read(&table);
+    table.noted()
+}
+
 /// A table under reading. Keys that nobody asks for are errors.
 pub(super) struct Table<'a> {
     problems: &'a Problems,
@@ -109,11 +120,47 @@ pub(super) struct Table<'a> {
     /// First line.
     pub line: usize,
     asked: RefCell<Vec<&'static str>>,
+    /// `Some`: nothing is there, and every question is noted.
+    notes: Option<RefCell<Asked>>,
 }
 
 impl<'a> Table<'a> {
     fn new(problems: &'a Problems, place: String, entries: &'a DeTable<'a>, line: usize) -> Table<'a> {
-        Table { problems, place, entries, line, asked: RefCell::default() }
+        Table { problems, place, entries, line, asked: RefCell::default(), notes: None }
+    }
+
+    /// Whether every question is noted, and nothing is there: what is asked in some cases alone is to be asked, too.
+    pub fn is_asking(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Asked)) {
+        if let Some(notes) = &self.notes {
+            note(&mut notes.borrow_mut());
+        }
+    }
+
+    fn noted(self) -> Asked {
+        self.notes.map_or_else(Asked::default, RefCell::into_inner).settled()
+    }
+
+    /// What `read` asks of a table within; `None`: nothing is noted.
+    fn ask_within(&self, read: impl FnOnce(&Table)) -> Option<Asked> {
+        self.notes.as_ref()?;
+        let within =
+            Table { notes: Some(RefCell::default()), ..Table::new(self.problems, String::new(), self.entries, 1) };
+        read(&within);
+        Some(within.noted())
+    }
+
+    /// Notes that a file without the key is refused; the caller says so.
+    pub fn needs(&self, key: &'static str) {
+        self.note(|asked| asked.must_be(key));
+    }
+
+    /// Notes the bounds of a number.
+    pub fn range(&self, key: &'static str, least: u64, most: u64) {
+        self.note(|asked| asked.within(key, (least, most)));
     }
 
     /// Adds a problem that concerns the whole table.
@@ -135,8 +182,10 @@ impl<'a> Table<'a> {
         &self,
         key: &'static str,
         expected: &str,
+        form: Form,
         convert: impl Fn(&DeValue<'a>) -> Option<T>,
     ) -> Option<At<T>> {
+        self.note(|asked| asked.may_be(key, form));
         let value = self.get(key)?;
         let at = self.problems.at(value, ());
         match convert(value.get_ref()) {
@@ -153,37 +202,51 @@ impl<'a> Table<'a> {
 
     /// Text, if the key is there.
     pub fn text(&self, key: &'static str) -> Option<At<String>> {
-        self.value(key, "a text", |v| v.as_str().map(String::from))
+        self.value(key, "a text", Form::Text, |v| v.as_str().map(String::from))
     }
 
     /// Text, or a problem.
     pub fn required_text(&self, key: &'static str) -> Option<At<String>> {
-        self.required(key)?;
+        if self.required(key).is_none() && !self.is_asking() {
+            return None;
+        }
         self.text(key)
     }
 
     /// A whole number from 0, if the key is there.
     pub fn count(&self, key: &'static str) -> Option<At<u64>> {
-        self.value(key, "a whole number from 0", integer)
+        self.value(key, "a whole number from 0", Form::Count, integer)
     }
 
     /// A decimal or whole number, if the key is there.
     pub fn number(&self, key: &'static str) -> Option<At<f64>> {
-        self.value(key, "a number", number)
+        self.value(key, "a number", Form::Number, number)
     }
 
     /// True or false, if the key is there.
     pub fn flag(&self, key: &'static str) -> Option<At<bool>> {
-        self.value(key, "true or false", |v| v.as_bool())
+        self.value(key, "true or false", Form::Flag, |v| v.as_bool())
     }
 
     /// Numbers, if the key is there.
     pub fn numbers(&self, key: &'static str) -> Option<At<Vec<f64>>> {
-        self.value(key, "a list of numbers", |v| v.as_array()?.iter().map(|e| number(e.get_ref())).collect())
+        let list = Form::List(Box::new(Form::Number));
+        self.value(key, "a list of numbers", list, |v| v.as_array()?.iter().map(|e| number(e.get_ref())).collect())
+    }
+
+    /// One of these texts, if the key is there.
+    pub fn word(&self, key: &'static str, known: &'static [&'static str]) -> Option<At<String>> {
+        let text = self.value(key, "a text", Form::Word(known), |v| v.as_str().map(String::from))?;
+        if !known.contains(&text.value.as_str()) {
+            let hint = hint(&text.value, known.iter().copied());
+            self.problem(text.line, format!("unknown `{key}` `{}`{hint}", text.value));
+        }
+        Some(text)
     }
 
     /// Problem where the key is missing.
     fn required(&self, key: &'static str) -> Option<()> {
+        self.note(|asked| asked.must_be(key));
         let found = self.get(key).is_some();
         if !found {
             self.problem(self.line, format!("missing key {}", self.key(key)));
@@ -194,7 +257,7 @@ impl<'a> Table<'a> {
     /// A list of texts, not empty; problems otherwise.
     pub fn texts(&self, key: &'static str) -> Vec<At<String>> {
         let mut texts = Vec::new();
-        self.each(key, "a text", |element, at, _| match element.as_str() {
+        self.each(key, "a text", Form::Text, |element, at, _| match element.as_str() {
             Some(text) => texts.push(At { value: text.to_string(), line: at }),
             None => {
                 let found = describe(element);
@@ -207,7 +270,7 @@ impl<'a> Table<'a> {
     /// A list of whole numbers from 0, not empty; problems otherwise.
     pub fn counts(&self, key: &'static str) -> Vec<u64> {
         let mut counts = Vec::new();
-        self.each(key, "a whole number from 0", |element, at, _| match integer(element) {
+        self.each(key, "a whole number from 0", Form::Count, |element, at, _| match integer(element) {
             Some(count) => counts.push(count),
             None => {
                 let found = describe(element);
@@ -219,7 +282,14 @@ impl<'a> Table<'a> {
 
     /// Whether the key is there.
     pub fn has(&self, key: &'static str) -> bool {
-        self.get(key).is_some()
+        self.note(|asked| asked.may_lack(key));
+        self.is_asking() || self.get(key).is_some()
+    }
+
+    /// Whether one of the keys is there, as it must; the caller says what is missing.
+    pub fn has_one_of(&self, keys: &'static [&'static str]) -> bool {
+        self.note(|asked| asked.one_of.push(keys));
+        self.is_asking() || keys.iter().any(|key| self.get(key).is_some())
     }
 
     /// The text of a key, if it is there and a text; nothing is a problem.
@@ -228,14 +298,14 @@ impl<'a> Table<'a> {
     }
 
     /// Whether the key is there and a table.
-    pub fn is_table(&self, key: &'static str) -> bool {
+    fn is_table(&self, key: &'static str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
     }
 
     /// A list of texts or numbers, as texts, not empty; problems otherwise.
     pub fn scalars(&self, key: &'static str) -> Vec<At<String>> {
         let mut texts = Vec::new();
-        self.each(key, "a text or number", |element, at, _| match scalar(element) {
+        self.each(key, "a text or number", Form::Scalar, |element, at, _| match scalar(element) {
             Some(text) => texts.push(At { value: text, line: at }),
             None => {
                 let found = describe(element);
@@ -247,7 +317,10 @@ impl<'a> Table<'a> {
 
     /// Calls `read` for each table of a list, not empty; problems otherwise.
     pub fn tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
-        self.each(key, "a table", |element, line, i| match element.as_table() {
+        if let Some(asked) = self.ask_within(&mut read) {
+            return self.each(key, "a table", Form::Table(asked), |_, _, _| {});
+        }
+        self.each(key, "a table", Form::Table(Asked::default()), |element, line, i| match element.as_table() {
             Some(entries) => {
                 let table = Table::new(self.problems, self.within(&format!("{key}[{i}]")), entries, line);
                 read(&table);
@@ -259,6 +332,11 @@ impl<'a> Table<'a> {
 
     /// Calls `read` for a table or for each table of a list, if the key is there.
     pub fn table_or_tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
+        if self.is_asking() && self.has(key) {
+            self.table(key, |table| read(table));
+            self.tables(key, read);
+            return;
+        }
         match self.get(key).map(|v| v.get_ref().as_array().is_some()) {
             Some(true) => self.tables(key, read),
             Some(false) => self.table(key, |table| read(table)).unwrap_or_default(),
@@ -268,6 +346,11 @@ impl<'a> Table<'a> {
 
     /// Calls `read` for a table.
     pub fn table<T>(&self, key: &'static str, read: impl FnOnce(&Table) -> T) -> Option<T> {
+        if self.is_asking() {
+            let asked = self.ask_within(|table| drop(read(table)))?;
+            self.note(|notes| notes.may_be(key, Form::Table(asked)));
+            return None;
+        }
         let value = self.get(key)?;
         let line = self.problems.at(value, ()).line;
         let Some(entries) = value.get_ref().as_table() else {
@@ -282,12 +365,30 @@ impl<'a> Table<'a> {
 
     /// A table that must be there.
     pub fn required_table<T>(&self, key: &'static str, read: impl FnOnce(&Table) -> T) -> Option<T> {
-        self.required(key)?;
+        if self.required(key).is_none() && !self.is_asking() {
+            return None;
+        }
         self.table(key, read)
+    }
+
+    /// What `read` makes of a table, or `plain` of `true` in its place; `false` is nothing.
+    pub fn table_or_flag<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Table) -> Option<T>,
+        plain: impl FnOnce(usize) -> T,
+    ) -> Option<T> {
+        if !self.is_table(key)
+            && let Some(flag) = self.flag(key)
+        {
+            return flag.value.then(|| plain(flag.line));
+        }
+        if self.is_asking() || self.is_table(key) { self.table(key, read).flatten() } else { None }
     }
 
     /// All entries but those asked for already, values as text: parameters whose names only a registry knows.
     pub fn rest(&self) -> Vec<(At<String>, Vec<String>)> {
+        self.note(|asked| asked.rest = true);
         let mut rest = Vec::new();
         for (key, value) in self.entries.iter() {
             let name = key.get_ref().as_ref();
@@ -315,13 +416,17 @@ impl<'a> Table<'a> {
         if self.place.is_empty() { inner.to_string() } else { format!("{}.{inner}", self.place) }
     }
 
-    fn each(&self, key: &'static str, what: &str, mut visit: impl FnMut(&'a DeValue<'a>, usize, usize)) {
+    fn each(&self, key: &'static str, what: &str, form: Form, mut visit: impl FnMut(&'a DeValue<'a>, usize, usize)) {
+        self.note(|asked| asked.may_be(key, Form::Filled(Box::new(form))));
         let Some(value) = self.required(key).and_then(|()| self.get(key)) else {
             return;
         };
         let line = self.problems.at(value, ()).line;
         match value.get_ref().as_array() {
-            Some(list) if list.is_empty() => self.problem(line, format!("{}: the list is empty", self.key(key))),
+            Some(list) if list.is_empty() => self.problem(
+                line,
+                format!("{}: the list is empty (hint: one entry at least, or leave the key out)", self.key(key)),
+            ),
             Some(list) => {
                 for (i, element) in list.iter().enumerate() {
                     visit(element.get_ref(), self.problems.at(element, ()).line, i);

@@ -1,5 +1,6 @@
 //! The sweep file: blocks, each a full product of models, goals, threats and attacks over one data subset.
 
+use super::asked::Asked;
 use super::model_file::is_sha256;
 use super::reader::{self, At, Problems, Table};
 
@@ -195,21 +196,28 @@ impl SweepFile {
     /// Reads a sweep file; what is wrong goes to `problems`, what is right is returned all the same, so that names can
     /// be checked too.
     pub fn parse(problems: &Problems) -> SweepFile {
-        reader::read(problems, |top| {
-            let name = top.required_text("name");
-            if let Some(name) = name.as_ref().filter(|n| !is_folder_name(&n.value)) {
-                top.problem(
-                    name.line,
-                    "`name` becomes a folder: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit",
-                );
-            }
-            let seed = top.count("seed").map_or(0, |s| s.value);
-            let mut blocks = Vec::new();
-            top.tables("sweep", |table| blocks.push(Block::parse(table)));
-            let mut figures = Vec::new();
-            top.table_or_tables("figure", |table| figures.push(FigureSpec::parse(table)));
-            SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks, figures }
-        })
+        reader::read(problems, SweepFile::read)
+    }
+
+    /// All that a sweep file may say.
+    pub fn asked() -> Asked {
+        reader::ask(SweepFile::read)
+    }
+
+    fn read(top: &Table) -> SweepFile {
+        let name = top.required_text("name");
+        if let Some(name) = name.as_ref().filter(|n| !is_folder_name(&n.value)) {
+            top.problem(
+                name.line,
+                "`name` becomes a folder: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit",
+            );
+        }
+        let seed = top.count("seed").map_or(0, |s| s.value);
+        let mut blocks = Vec::new();
+        top.tables("sweep", |table| blocks.push(Block::parse(table)));
+        let mut figures = Vec::new();
+        top.table_or_tables("figure", |table| figures.push(FigureSpec::parse(table)));
+        SweepFile { name: name.map_or(String::new(), |n| n.value), seed, blocks, figures }
     }
 }
 
@@ -217,14 +225,16 @@ impl SweepFile {
 /// 2025). `None`: a problem was told.
 fn budgets(t: &Table) -> Option<(Option<Budgets>, Option<At<u64>>)> {
     const PASSES: u64 = 2000;
+    let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
     let given: Vec<&'static str> = BUDGET_KEYS.into_iter().filter(|key| t.has(key)).collect();
-    if given.len() > 1 {
+    if given.len() > 1 && !t.is_asking() {
         t.problem(t.line, format!("a threat has one kind of budget, not `{}`", given.join("` and `")));
         return None;
     }
-    let read = |key: &'static str| if key == "count" { t.scalars(key) } else { t.texts(key) };
-    let budgets = given.first().map(|key| (*key, read(key)));
+    let budgets: Vec<Budgets> = given.into_iter().map(|key| (key, read(key))).collect();
+    let budgets = budgets.into_iter().next();
     let (is_minimal, passes) = (t.flag("minimal"), t.count("passes"));
+    t.range("passes", 2, u64::MAX);
     if t.has("minimal") != is_minimal.is_some() || t.has("passes") != passes.is_some() {
         return None; // of another kind than it should be
     }
@@ -279,12 +289,8 @@ impl Block {
 
 impl ExplainSpec {
     fn parse(table: &Table) -> Option<ExplainSpec> {
-        if !table.is_table("explain") {
-            let flag = table.flag("explain").filter(|flag| flag.value)?;
-            return Some(ExplainSpec { line: flag.line, layer: None });
-        }
         let layer = |t: &Table| Some(ExplainSpec { line: t.line, layer: Some(t.required_text("layer")?.value) });
-        table.table("explain", layer).flatten()
+        table.table_or_flag("explain", layer, |line| ExplainSpec { line, layer: None })
     }
 }
 
@@ -343,13 +349,18 @@ impl DataSpec {
     fn parse(table: &Table) -> Option<DataSpec> {
         let (name, split) = (table.required_text("name"), table.text("split"));
         let (first, every, take) = (table.count("first"), table.count("every"), table.count("take"));
+        table.range("every", 1, u64::MAX);
+        table.range("take", 1, u64::MAX);
         let (path, resize) = (table.text("path"), table.count("resize"));
         let shuffle = table.count("shuffle").map(|seed| seed.value);
         let indices = table.has("indices").then(|| table.counts("indices"));
         let place = [("first", &first), ("every", &every), ("take", &take)].into_iter().find(|(_, n)| n.is_some());
         let beside = place.map(|(key, _)| key).or(shuffle.map(|_| "shuffle"));
         if let (Some(key), Some(_)) = (beside, &indices) {
-            table.problem(table.line, format!("`indices` says which images there are: it goes without `{key}`"));
+            table.problem(
+                table.line,
+                format!("`indices` says which images there are: it goes without `{key}` (hint: remove one of the two)"),
+            );
         }
         let sha256 = if table.has("sha256") { table.texts("sha256") } else { Vec::new() };
         for hash in sha256.iter().filter(|h| !is_sha256(&h.value)) {
@@ -362,6 +373,16 @@ impl DataSpec {
             table.problem(take.line, "`take` is the number of images: 1 at least (hint: without it, all)");
         }
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let rest = TableSpec {
+            repository: table.text("repository"),
+            revision: table.text("revision"),
+            files: table.text("files"),
+            image: table.text("image"),
+            label: table.text("label"),
+            classes: table.count("classes"),
+            sha256,
+        };
+        let allow_empty = table.flag("allow_empty");
         Some(DataSpec {
             name: name?,
             split,
@@ -372,16 +393,8 @@ impl DataSpec {
             indices: indices.map(|all| all.into_iter().map(size).collect()),
             path,
             resize: resize.map(|n| At { value: size(n.value), line: n.line }),
-            allow_empty: table.flag("allow_empty"),
-            table: TableSpec {
-                repository: table.text("repository"),
-                revision: table.text("revision"),
-                files: table.text("files"),
-                image: table.text("image"),
-                label: table.text("label"),
-                classes: table.count("classes"),
-                sha256,
-            },
+            allow_empty,
+            table: rest,
         })
     }
 }

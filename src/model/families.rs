@@ -70,7 +70,7 @@ pub fn checked(file: &ModelFile) -> Result<&'static Family, String> {
 }
 
 /// Keys of all families: a file is read before it is known which family it is of. Several may have the same.
-fn keys() -> Vec<FamilyKey> {
+pub fn keys() -> Vec<FamilyKey> {
     FAMILIES.iter().flat_map(|f| f.keys).copied().collect()
 }
 
