@@ -1,4 +1,4 @@
-//! With feature `cuda`: what the linker asks for by name (`-lcuda -lcublas …`) without any CUDA library at hand. Empty
+//! The target, for `doctor`. With feature `cuda` also what the linker asks for by name (`-lcuda -lcublas …`) without any CUDA library at hand. Empty
 //! archives stand for the libraries whose functions `src/kernel/cuda/shim` defines as jumps through a table, filled
 //! when the program runs. Only the CUDA runtime, which is made to be linked statically, comes from the toolkit.
 
@@ -11,6 +11,8 @@ const SYMBOLS: &str = "src/kernel/cuda/shim/symbols";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // for `foolproof doctor`
+    println!("cargo:rustc-env=FOOLPROOF_TARGET={}", env::var("TARGET").unwrap());
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }

@@ -42,6 +42,8 @@ pub struct NormTerms {
     /// The budget that the field reports most: 8/255 in Linf, 0.5 in L2, 12 in L1 (Croce and Hein 2021), one pixel, a tenth
     /// of the area.
     pub usual: f64,
+    /// The same as sweep files have it; empty: there is no budget.
+    pub example: &'static str,
     /// Caption of an axis of distances of witnesses; `None`: there is no distance that shrinks.
     pub distance: Option<&'static str>,
 }
@@ -63,6 +65,7 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("eps"),
         axis: Some(Axis { caption: "eps / 255 (Linf)", units: 255.0 }),
         usual: 8.0 / 255.0,
+        example: "8/255",
         distance: Some("least Linf change that fools / 255"),
     },
     NormTerms {
@@ -72,6 +75,7 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("eps"),
         axis: Some(Axis { caption: "eps (L2, pixels in [0,1])", units: 1.0 }),
         usual: 0.5,
+        example: "0.5",
         distance: Some("least L2 change that fools"),
     },
     NormTerms {
@@ -81,6 +85,7 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("eps"),
         axis: Some(Axis { caption: "eps (L1, pixels in [0,1])", units: 1.0 }),
         usual: 12.0,
+        example: "12",
         distance: Some("least L1 change that fools"),
     },
     NormTerms {
@@ -90,6 +95,7 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("count"),
         axis: Some(Axis { caption: "changed components (L0)", units: 1.0 }),
         usual: 3.0,
+        example: "3",
         distance: Some("fewest changed components that fool"),
     },
     NormTerms {
@@ -99,6 +105,7 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("count"),
         axis: Some(Axis { caption: "changed pixels", units: 1.0 }),
         usual: 1.0,
+        example: "1",
         distance: None,
     },
     NormTerms {
@@ -108,9 +115,19 @@ pub const NORMS: &[NormTerms] = &[
         budget_key: Some("area"),
         axis: None,
         usual: 0.1,
+        example: "0.1",
         distance: None,
     },
-    NormTerms { norm: Norm::Any, name: "any", title: None, budget_key: None, axis: None, usual: 0.0, distance: None },
+    NormTerms {
+        norm: Norm::Any,
+        name: "any",
+        title: None,
+        budget_key: None,
+        axis: None,
+        usual: 0.0,
+        example: "",
+        distance: None,
+    },
 ];
 
 /// A larger patch does not fit into the image at every angle (Brown et al. 2017 go as far).

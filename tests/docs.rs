@@ -6,9 +6,9 @@
 mod support;
 
 use clap::{Arg, Command, CommandFactory};
-use foolproof::attack::{ATTACKS, Entry, Kind};
+use foolproof::attack::{ATTACKS, Entry};
 use foolproof::cli::Cli;
-use foolproof::config::{Place, Problems, RobustSpec, SweepFile};
+use foolproof::config::{Place, Problems, RobustSpec, SWEEP_KEYS, SweepFile};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
 use foolproof::model::{self, FAMILIES, MODELS};
@@ -29,6 +29,9 @@ const BLOCKS: &[Block] = &[
     ("attacks-by-norm", attacks_by_norm),
     ("attacks-of-norms", attacks_of_norms),
     ("attacks", attacks),
+    ("keys-of-a-block", || keys("sweep.", &["key", "values", "default"], |key| !key.contains('.'))),
+    ("keys-of-images", || keys("sweep.data.", &["key", "meaning", "default"], |key| !OF_PARQUET.contains(&key))),
+    ("keys-of-parquet", keys_of_parquet),
     ("verbs", verbs),
     ("options", options),
     ("options-of-verbs", options_of_verbs),
@@ -139,7 +142,7 @@ fn generated_blocks_are_what_the_registries_say() {
 /// A table in Markdown.
 fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let field = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-    let line = |fields: Vec<String>| format!("| {} |\n", fields.join(" | ").replace("  ", " "));
+    let line = |fields: Vec<String>| format!("| {} |\n", fields.join(" | ")).replace("  ", " ");
     let mut out = line(heading.iter().map(|h| h.to_string()).collect());
     out += &format!("|{}\n", "---|".repeat(heading.len()));
     for row in rows {
@@ -185,24 +188,10 @@ fn attacks() -> String {
         if a.params.is_empty() {
             return format!("{head} No parameters.\n");
         }
-        let rows = a.params.iter().map(|p| vec![code(p.name), values(p.kind), code(p.default), p.summary.to_string()]);
+        let rows = a.params.iter().map(|p| vec![code(p.name), p.kind.values(), code(p.default), p.summary.to_string()]);
         format!("{head}\n\n{}", table(&["parameter", "values", "default", "meaning"], rows))
     };
     ATTACKS.iter().map(one).collect::<Vec<_>>().join("\n")
-}
-
-fn values(kind: Kind) -> String {
-    match kind {
-        Kind::Count => "a whole number".into(),
-        Kind::CountOr(word) => format!("a whole number, or `{word}`"),
-        Kind::Flag => "`true`, `false`".into(),
-        Kind::StepSize => "a product of numbers, `eps`, `steps`".into(),
-        Kind::Choice(known) => codes(known.iter().copied()),
-        Kind::Number => "a number".into(),
-        Kind::Positive => "a number above 0".into(),
-        Kind::Auto => "a number, or `auto`".into(),
-        Kind::Picture => "path of a picture".into(),
-    }
 }
 
 fn capital(text: &str) -> String {
@@ -214,7 +203,8 @@ fn capital(text: &str) -> String {
 fn help(arg: &Arg) -> String {
     let mut text = arg.get_help().map_or(String::new(), |h| h.to_string());
     let values: Vec<String> = arg.get_possible_values().iter().map(|v| v.get_name().to_string()).collect();
-    if arg.get_action().takes_values() && !values.is_empty() && !text.contains(&values[0]) {
+    let is_list = !arg.is_hide_possible_values_set() && arg.get_action().takes_values() && !values.is_empty();
+    if is_list && !text.contains(&values[0]) {
         text += &format!(": {}", codes(values.iter().map(String::as_str)));
     }
     let default: Vec<_> = arg.get_default_values().iter().map(|v| v.to_string_lossy()).collect();
@@ -245,11 +235,17 @@ fn call(arg: &Arg) -> String {
     }
 }
 
+/// As in a call: `[NAME]` where it may be left out.
+fn in_call(arg: &Arg) -> String {
+    let text = call(arg).replace('`', "");
+    if arg.is_required_set() { text } else { format!("[{text}]") }
+}
+
 fn verbs() -> String {
     let command = Cli::command();
     let row = |verb: &Command| {
         let wanted = verb.get_arguments().filter(|a| a.is_positional() || a.is_required_set());
-        let arguments: String = wanted.map(|a| format!(" {}", call(a).replace('`', ""))).collect();
+        let arguments: String = wanted.map(|a| format!(" {}", in_call(a))).collect();
         let about = verb.get_about().map_or(String::new(), |a| a.to_string());
         vec![format!("`foolproof {}{arguments}`", verb.get_name()), about]
     };
@@ -304,6 +300,22 @@ fn models() -> String {
         ]
     });
     table(&["model", "network", "side", "classes", "weights", "pinned", "clean accuracy", "under attack"], rows)
+}
+
+/// Keys of a sweep file whose paths begin so.
+fn keys(prefix: &str, heading: &[&str], wanted: fn(&str) -> bool) -> String {
+    let below = SWEEP_KEYS.iter().filter_map(|key| Some((key.path.strip_prefix(prefix)?, key)));
+    let rows = below.filter(|(name, _)| wanted(name));
+    let rows = rows.map(|(name, key)| vec![code(name), key.meaning.to_string(), key.default.to_string()]);
+    table(heading, rows)
+}
+
+/// Keys of `data` that `parquet` alone has.
+const OF_PARQUET: [&str; 7] = ["repository", "revision", "files", "image", "label", "classes", "sha256"];
+
+fn keys_of_parquet() -> String {
+    let further = |key: &str| key != "repository" && OF_PARQUET.contains(&key);
+    keys("sweep.data.", &["further key of `parquet`", "meaning", "default"], further)
 }
 
 fn onnx_operators() -> String {

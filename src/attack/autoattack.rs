@@ -20,6 +20,7 @@ pub const ENTRY: Entry = Entry {
     name: "autoattack",
     revision: 2,
     summary: "AutoAttack: APGD, APGD-T, FAB-T and Square, each on the images that stand (Croce and Hein 2020)",
+    source: "Croce and Hein 2020, arXiv:2003.01690; L1: Croce and Hein 2021, arXiv:2103.01208; authors' code fra31/auto-attack a392200",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param {

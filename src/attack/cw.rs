@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     name: "cw",
     revision: 3,
     summary: "penalised least squares behind a tanh, with a search for the weight (Carlini and Wagner 2017)",
+    source: "Carlini and Wagner 2017, arXiv:1608.04644",
     norms: &[Norm::L2],
     params: &[
         Param {

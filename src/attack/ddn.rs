@@ -15,6 +15,7 @@ pub const ENTRY: Entry = Entry {
     name: "ddn",
     revision: 4,
     summary: "decoupled direction and norm: the least L2 change that fools (Rony et al. 2019)",
+    source: "Rony et al. 2019, arXiv:1811.09600; defaults of adversarial-library",
     norms: &[Norm::L2],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "100", summary: "iterations (adversarial-library: 100)" },

@@ -14,6 +14,7 @@ pub const ENTRY: Entry = Entry {
     name: "deepfool",
     revision: 3,
     summary: "steps to the nearest boundary of the linearised net (Moosavi-Dezfooli et al. 2016)",
+    source: "Moosavi-Dezfooli et al. 2016, arXiv:1511.04599; SuperDeepFool: Abdollahpoorrostam et al. 2024, arXiv:2303.12481",
     norms: &[Norm::Linf, Norm::L2],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "50", summary: "iterations of a run (foolbox: 50)" },

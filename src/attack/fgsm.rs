@@ -13,6 +13,7 @@ pub const ENTRY: Entry = Entry {
     name: "fgsm",
     revision: 2,
     summary: "fast gradient sign method, one full step (Goodfellow et al. 2015)",
+    source: "Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572",
     norms: &[Norm::Linf, Norm::L2],
     params: &[],
     build: |_, threat| {

@@ -14,6 +14,7 @@ pub const ENTRY: Entry = Entry {
     name: "fmn",
     revision: 3,
     summary: "fast minimum norm: the least change that fools (Pintor et al. 2021)",
+    source: "Pintor et al. 2021, arXiv:2102.12827",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "100", summary: "iterations (foolbox: 100)" },

@@ -13,6 +13,7 @@ pub const ENTRY: Entry = Entry {
     name: "noise",
     revision: 2,
     summary: "noise of the same budget, the control of every table",
+    source: "a control of our own, which knows nothing of the network",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0, Norm::Pixels, Norm::Any],
     params: &[
         Param {
@@ -77,6 +78,10 @@ impl Attack for Noise {
 
     fn cost(&self) -> u64 {
         self.draws as u64
+    }
+
+    fn queries(&self) -> Option<u64> {
+        Some(self.cost())
     }
 }
 

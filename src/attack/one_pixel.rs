@@ -19,6 +19,7 @@ pub const ENTRY: Entry = Entry {
     name: "one-pixel",
     revision: 2,
     summary: "few pixels by differential evolution, or a scan of all places (Su, Vargas and Sakurai 2019)",
+    source: "Su, Vargas and Sakurai 2019, arXiv:1710.08864",
     norms: &[Norm::Pixels],
     params: &[
         Param {
@@ -100,6 +101,10 @@ impl Attack for OnePixel {
 
     fn cost(&self) -> u64 {
         (self.population * (self.generations + 1)) as u64
+    }
+
+    fn queries(&self) -> Option<u64> {
+        Some(self.cost())
     }
 
     fn check_goal(&self, goal: &Goal) -> Result<(), String> {

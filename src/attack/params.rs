@@ -130,6 +130,21 @@ impl Params {
 const FEWER_DIGITS: &str = "a number of 11 digits at most, or a fraction as \"1/3\"";
 
 impl Kind {
+    /// What it takes, in words; what is to be written as it stands in backquotes.
+    pub fn values(self) -> String {
+        match self {
+            Kind::Count => "a whole number".into(),
+            Kind::CountOr(word) => format!("a whole number, or `{word}`"),
+            Kind::Flag => "`true`, `false`".into(),
+            Kind::StepSize => "a product of numbers, `eps`, `steps`".into(),
+            Kind::Choice(known) => format!("`{}`", known.join("`, `")),
+            Kind::Number => "a number".into(),
+            Kind::Positive => "a number above 0".into(),
+            Kind::Auto => "a number, or `auto`".into(),
+            Kind::Picture => "path of a picture".into(),
+        }
+    }
+
     /// The value in normal form, or what was expected.
     fn normal(self, text: &str) -> Result<String, String> {
         match self {

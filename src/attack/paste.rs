@@ -14,6 +14,7 @@ pub const ENTRY: Entry = Entry {
     name: "paste",
     revision: 1,
     summary: "a picture placed like a patch: the real object, and a patch's controls (Brown et al. 2017)",
+    source: "the controls of Brown et al. 2017, arXiv:1712.09665",
     norms: &[Norm::Patch],
     params: &[
         Param {
@@ -77,6 +78,10 @@ impl Attack for Paste {
         1
     }
 
+    fn queries(&self) -> Option<u64> {
+        Some(1)
+    }
+
     fn check_goal(&self, goal: &Goal) -> Result<(), String> {
         match (self.content, goal) {
             (Content::Class, Goal::Class(_)) => Ok(()),
@@ -102,7 +107,11 @@ impl Attack for Paste {
 
     fn pictures(&self, workshop: &mut Workshop) -> Result<Vec<Picture>> {
         let side = super::patch::fit::picture_side(workshop.size);
-        let train = || workshop.train.ok_or_else(|| Error::usage("attack `paste` has no training images"));
+        let train = || {
+            workshop
+                .train
+                .ok_or_else(|| Error::usage("attack `paste` has no training images (hint: `train` in the block)"))
+        };
         Ok(match self.content {
             Content::Given => workshop.given.cloned().into_iter().collect(),
             Content::Grey => vec![Picture::grey(side)],
@@ -123,7 +132,9 @@ impl Attack for Paste {
                     of_class.map(|i| Picture::middle_u8(train.size, train.image(i))).collect::<Result<_>>()?;
                 if pictures.is_empty() {
                     let name = train.classes.get(target).map_or("", String::as_str);
-                    return Err(Error::usage(format!("none of the training images shows class {target}, `{name}`")));
+                    return Err(Error::usage(format!(
+                        "none of the training images shows class {target}, `{name}` (hint: `take` more of them)"
+                    )));
                 }
                 pictures
             }

@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     name: "pdpgd",
     revision: 3,
     summary: "primal-dual proximal gradient descent: the least change that fools (Matyasko and Chau 2021)",
+    source: "Matyasko and Chau 2021, arXiv:2106.01538; defaults of adversarial-library",
     norms: &[Norm::Linf, Norm::L2, Norm::L1, Norm::L0],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "500", summary: "iterations (adversarial-library: 500)" },

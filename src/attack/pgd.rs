@@ -14,6 +14,7 @@ pub const ENTRY: Entry = Entry {
     name: "pgd",
     revision: 5,
     summary: "projected gradient descent (Kurakin et al. 2016, Madry et al. 2018)",
+    source: "Madry et al. 2018, arXiv:1706.06083; without random start Kurakin et al. 2016, arXiv:1607.02533",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "40", summary: "iterations (foolbox: 40)" },

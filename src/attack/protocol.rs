@@ -21,6 +21,12 @@ pub trait Attack: Send + Sync {
     /// Gradient steps an unbroken image costs, at least 1: for estimates of time only.
     fn cost(&self) -> u64;
 
+    /// Images that the net is asked about for an unbroken image, where the attack asks for logits alone; `None`: it asks for
+    /// gradients.
+    fn queries(&self) -> Option<u64> {
+        None
+    }
+
     /// Iterations of a run, each of them toward the aim, where the attack goes in such. The parameter that says them is
     /// [`STEPS`].
     fn iterations(&self) -> Option<usize> {
@@ -147,6 +153,8 @@ pub struct Entry {
     pub revision: u32,
     /// One line for `foolproof attacks`, with the paper.
     pub summary: &'static str,
+    /// Where it is from: the paper, and whose code was followed.
+    pub source: &'static str,
     /// Norms it can work in.
     pub norms: &'static [Norm],
     /// Its parameters.

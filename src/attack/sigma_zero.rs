@@ -15,6 +15,7 @@ pub const ENTRY: Entry = Entry {
     name: "sigma-zero",
     revision: 3,
     summary: "σ-zero: the fewest components whose change fools (Cinà et al. 2025)",
+    source: "Cinà et al. 2025, arXiv:2402.01879",
     norms: &[Norm::L0],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "1000", summary: "iterations (Cinà et al. 2025: 1000)" },

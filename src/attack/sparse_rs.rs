@@ -16,6 +16,7 @@ pub const ENTRY: Entry = Entry {
     name: "sparse-rs",
     revision: 1,
     summary: "few pixels by random search over places and colours (Croce et al. 2022)",
+    source: "Croce et al. 2022, arXiv:2006.12834",
     norms: &[Norm::Pixels],
     params: &[
         Param {
@@ -106,6 +107,10 @@ impl Attack for SparseRs {
     fn cost(&self) -> u64 {
         // a pass forward is a third of a step
         (self.0.queries * self.0.restarts).div_ceil(3) as u64
+    }
+
+    fn queries(&self) -> Option<u64> {
+        Some((self.0.queries * self.0.restarts) as u64)
     }
 }
 

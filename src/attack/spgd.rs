@@ -17,6 +17,7 @@ pub const ENTRY: Entry = Entry {
     name: "spgd",
     revision: 1,
     summary: "few pixels by gradients of a change and of a mask (Zhong et al. 2024)",
+    source: "Zhong, Huang and Liu 2024, arXiv:2405.05075",
     norms: &[Norm::Pixels],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "10000", summary: "iterations (Zhong et al. 2024: 10000)" },

@@ -18,7 +18,9 @@ pub fn fetch(config: &Path, options: &Options) -> Result<()> {
         say(format_args!("error: {}", Error::Interrupted));
         std::process::exit(i32::from(Error::Interrupted.exit_code()));
     })
-    .map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
+    .map_err(|e| {
+        Error::usage(format!("cannot listen for Ctrl-C: {e} (hint: please report it, with `foolproof doctor`)"))
+    })?;
     let source = options.source();
     let plan = plan::load(config, &source);
     // what came before an error is worth saying, too

@@ -3,12 +3,16 @@
 mod aligned;
 mod attack;
 mod compare;
+mod completions;
+mod doctor;
 mod dream;
+mod entry;
 mod export;
 mod fetch;
 mod hang_up;
 mod init;
 mod list;
+mod man;
 mod one_cell;
 mod optimality;
 mod options;
@@ -16,11 +20,14 @@ mod predict;
 mod progress;
 mod registries;
 mod run;
+mod schema;
+mod sheet;
 mod transfer;
 mod verify;
 
 use crate::error::{Error, Result};
 use clap::{CommandFactory, Parser, Subcommand};
+use completions::NameOf;
 use options::Options;
 use std::path::{Path, PathBuf};
 
@@ -94,16 +101,48 @@ enum Verb {
     Dream(dream::Arguments),
     /// Print what a network says of pictures, as CSV
     Predict(predict::Arguments),
-    /// Print the built-in models as CSV
-    Models,
-    /// Print the datasets as CSV
-    Datasets,
-    /// Print the attacks and their parameters as CSV
-    Attacks,
+    /// Print the built-in models as CSV, or all that is known of one
+    Models {
+        /// Name of a model
+        #[arg(value_parser = NameOf(registries::names_of_models), hide_possible_values = true)]
+        name: Option<String>,
+    },
+    /// Print the datasets as CSV, or all that is known of one
+    Datasets {
+        /// Name of a dataset
+        #[arg(value_parser = NameOf(registries::names_of_datasets), hide_possible_values = true)]
+        name: Option<String>,
+    },
+    /// Print the attacks and their parameters as CSV, or all that is known of one
+    Attacks {
+        /// Name of an attack
+        #[arg(value_parser = NameOf(registries::names_of_attacks), hide_possible_values = true)]
+        name: Option<String>,
+    },
+    /// Print what this machine has and what the program finds on it, and test that it computes what it should
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script
     Completions {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
+    },
+    /// Print the JSON Schema of sweep or model files, for editors
+    ///
+    /// `foolproof schema sweep > sweep.schema.json`, and `#:schema ./sweep.schema.json` as the first line of a sweep file: editors
+    /// with TOML support then complete and check keys. There are no training files yet.
+    Schema {
+        /// Kind of file
+        of: schema::Kind,
+    },
+    /// Print the manual page, or write it and one a verb
+    Man {
+        /// Folder to write all pages to
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
     },
 }
 
@@ -111,11 +150,15 @@ impl Cli {
     /// Does what was asked.
     pub fn execute(&self) -> Result<()> {
         if self.config.is_some() && self.verb.is_some() {
-            return Err(Error::usage("--config runs and reports by itself; give a verb its file as its argument"));
+            return Err(Error::usage(
+                "--config runs and reports by itself; give a verb its file as its argument (hint: leave --config out)",
+            ));
         }
         match &self.verb {
             None => {
-                let config = self.config.as_ref().ok_or_else(|| Error::usage("no --config given"))?;
+                let config = self.config.as_ref().ok_or_else(|| {
+                    Error::usage("no --config given (hint: `--config FILE`, or a verb; --help lists them)")
+                })?;
                 run::run_and_report(&find_config(config)?, &self.options)
             }
             Some(Verb::Init(arguments)) => init::init(arguments, &self.options),
@@ -132,14 +175,19 @@ impl Cli {
             Some(Verb::Attack(arguments)) => attack::attack(arguments, &self.options),
             Some(Verb::Dream(arguments)) => dream::dream(arguments, &self.options),
             Some(Verb::Predict(arguments)) => predict::predict(arguments, &self.options),
-            Some(Verb::Models) => registries::models(),
-            Some(Verb::Datasets) => registries::datasets(),
-            Some(Verb::Attacks) => registries::attacks(),
-            Some(Verb::Completions { shell }) => {
-                let mut script = Vec::new();
-                clap_complete::generate(*shell, &mut Cli::command(), "foolproof", &mut script);
-                registries::print(&script)
-            }
+            Some(Verb::Models { name }) => match name {
+                Some(name) => entry::model(name, &self.options),
+                None => registries::models(),
+            },
+            Some(Verb::Datasets { name }) => match name {
+                Some(name) => entry::dataset(name, &self.options),
+                None => registries::datasets(),
+            },
+            Some(Verb::Attacks { name }) => name.as_deref().map_or_else(registries::attacks, entry::attack),
+            Some(Verb::Doctor { json }) => doctor::doctor(*json, &self.options),
+            Some(Verb::Completions { shell }) => completions::completions(*shell, Cli::command()),
+            Some(Verb::Schema { of }) => schema::schema(*of),
+            Some(Verb::Man { to }) => man::man(Cli::command(), to.as_deref()),
         }
     }
 }
@@ -149,7 +197,8 @@ fn find_config(path: &Path) -> Result<PathBuf> {
     let candidates = [path.to_path_buf(), Path::new("configs").join(path)];
     // a pipe is no file, and can be read
     candidates.iter().find(|p| p.exists() && !p.is_dir()).cloned().ok_or_else(|| {
-        Error::usage(format!("no sweep file {} or {}", candidates[0].display(), candidates[1].display()))
+        let near = completions::sweep_hint(path);
+        Error::usage(format!("no sweep file {} or {}{near}", candidates[0].display(), candidates[1].display()))
     })
 }
 

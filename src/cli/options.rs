@@ -3,6 +3,8 @@
 use super::transfer;
 use crate::data::Source;
 use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::hub::settings::Settings;
 use crate::kernel::cpu::{INSTRUCTIONS, Instructions};
 #[cfg(feature = "cuda")]
 use crate::kernel::cuda::open as open_cuda;
@@ -53,11 +55,26 @@ impl Options {
         source
     }
 
+    /// The same, but what is not on this machine is not downloaded.
+    pub fn here(&self) -> Source {
+        let mut source = Source::from_env();
+        source.hub = Hub::new(Settings { offline: true, ..Settings::from_env() });
+        source
+    }
+
     /// Opens the device and sets the number of threads, once a process.
     pub fn machine(&self) -> Result<Machine> {
+        self.machine_on(&self.device)
+    }
+
+    /// The same, whatever device was asked for.
+    pub fn machine_on(&self, device: &str) -> Result<Machine> {
         let threads =
             self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| Error::usage(e.to_string()))?;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::usage(format!("cannot start {threads} threads: {e} (hint: fewer `--threads`)")))?;
         if let Some((_, limit)) = INSTRUCTIONS.iter().find(|(name, _)| Some(*name) == self.instructions.as_deref()) {
             if *limit > Instructions::widest() {
                 return Err(Error::usage(format!(
@@ -68,7 +85,7 @@ impl Options {
             }
             limit.limit();
         }
-        let (device, device_name) = open_device(&self.device, self.quiet)?;
+        let (device, device_name) = open_device(device, self.quiet)?;
         Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
     }
 }
@@ -93,6 +110,11 @@ fn open_device(text: &str, quiet: bool) -> Result<(Device, String)> {
         }
         Err(why) => Err(Error::usage(format!("no device `{text}`: {why} (hint: --device cpu)"))),
     }
+}
+
+/// Whether the first CUDA device opens, else why not.
+pub fn try_cuda() -> Result<()> {
+    open_cuda(0).map(drop)
 }
 
 #[cfg(not(feature = "cuda"))]

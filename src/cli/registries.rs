@@ -9,6 +9,21 @@ use crate::model::MODELS;
 use crate::size;
 use std::io::Write;
 
+/// Names of the models.
+pub fn names_of_models() -> Vec<&'static str> {
+    MODELS.iter().map(|m| m.name).collect()
+}
+
+/// Names of the datasets.
+pub fn names_of_datasets() -> Vec<&'static str> {
+    DATASETS.iter().map(|d| d.name).collect()
+}
+
+/// Names of the attacks.
+pub fn names_of_attacks() -> Vec<&'static str> {
+    ATTACKS.iter().map(|a| a.name).collect()
+}
+
 /// Prints the models that are known by name; loads nothing.
 pub fn models() -> Result<()> {
     let mut rows = Vec::new();
@@ -87,7 +102,8 @@ pub fn attacks() -> Result<()> {
 
 /// Writes rows to stdout.
 pub fn print_csv(columns: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
-    let problem = |e: &dyn std::fmt::Display| Error::usage(format!("write to stdout: {e}"));
+    let problem =
+        |e: &dyn std::fmt::Display| Error::usage(format!("write to stdout: {e} (hint: is there room where it goes?)"));
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(columns).map_err(|e| problem(&e))?;
     for row in &rows {
@@ -101,7 +117,7 @@ pub fn print(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe && !hang_up::is_of_terminal(&e) => {
-            Err(Error::usage(format!("write to stdout: {e}")))
+            Err(Error::usage(format!("write to stdout: {e} (hint: is there room where it goes?)")))
         }
         _ => Ok(()),
     }

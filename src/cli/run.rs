@@ -135,6 +135,8 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
             std::process::exit(130);
         }
     };
-    ctrlc::set_handler(handler).map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
+    ctrlc::set_handler(handler).map_err(|e| {
+        Error::usage(format!("cannot listen for Ctrl-C: {e} (hint: please report it, with `foolproof doctor`)"))
+    })?;
     Ok(stop)
 }

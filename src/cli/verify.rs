@@ -24,7 +24,9 @@ pub fn verify(run: &Path, options: &Options) -> Result<()> {
         std::fs::remove_dir_all(&rest).ok();
         std::process::exit(i32::from(Error::Interrupted.exit_code()));
     };
-    ctrlc::set_handler(interrupted).map_err(|e| Error::usage(format!("cannot listen for Ctrl-C: {e}")))?;
+    ctrlc::set_handler(interrupted).map_err(|e| {
+        Error::usage(format!("cannot listen for Ctrl-C: {e} (hint: please report it, with `foolproof doctor`)"))
+    })?;
     let unpacked = export::unpack(run, folder.path())?;
     verify_store(&Store::open(&unpacked)?, &format!("{}/", folder.path().display()), options)
 }

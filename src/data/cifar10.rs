@@ -14,6 +14,8 @@ pub const DATASET: Dataset = Dataset {
     classes: Some(CLASSES.len()),
     side: Some(SIDE),
     population: |split| (split == "test").then_some("cifar10-test"),
+    places: &["cifar10/test.bin", "cifar10/train.bin", "cifar10/**/*.parquet"],
+    hub: Some((CIFAR.repository, CIFAR.revision)),
     load: |place| CIFAR.load(place),
     ..Dataset::BASE
 };

@@ -25,6 +25,8 @@ pub const DATASET: Dataset = Dataset {
     classes: Some(CLASSES.len()),
     side: Some(SIDE),
     population: |split| (split == "test").then_some("cifar100-test"),
+    places: &["cifar100/test.bin", "cifar100/train.bin", "cifar100/**/*.parquet"],
+    hub: Some((CIFAR.repository, CIFAR.revision)),
     load: |place| CIFAR.load(place),
     ..Dataset::BASE
 };

@@ -11,6 +11,7 @@ pub const DATASET: Dataset = Dataset {
     splits: &["test"],
     classes: Some(cifar10::CLASSES.len()),
     side: Some(cifar::SIDE),
+    terms: "the pictures come with foolbox 3.3.4 (MIT); datasets/README.md has its licence",
     population: |_| Some("cifar10-test"),
     load,
     ..Dataset::BASE

@@ -31,6 +31,12 @@ pub struct Dataset {
     pub table: bool,
     /// Whether the command line gives it ([`super::Given`]): no sweep file can name it.
     pub given: bool,
+    /// Files and folders below the data folder where it is looked for first.
+    pub places: &'static [&'static str],
+    /// Its repository on the Hub, and the revision there that is read.
+    pub hub: Option<(&'static str, &'static str)>,
+    /// What its makers ask for, or its licence, where that is known; empty: it is not.
+    pub terms: &'static str,
     /// Which published clean accuracies speak of this data (`[clean_accuracy]` of a model file), by split.
     pub population: fn(split: &str) -> Option<&'static str>,
     /// A whole split, its picture files unread.
@@ -56,6 +62,9 @@ impl Dataset {
         prepared: false,
         table: false,
         given: false,
+        places: &[],
+        hub: None,
+        terms: "",
         population: |_| None,
         load: |_| Err(Error::Usage(String::new())),
     };
@@ -93,7 +102,9 @@ impl Dataset {
     fn place(&self, source: &Source, choice: &Choice) -> Result<PathBuf> {
         let Some(folder) = &self.folder else { return Ok(PathBuf::new()) };
         let path = choice.path.clone().or(folder.default.map(|name| source.folder().join(name)));
-        let path = path.ok_or_else(|| Error::usage(format!("dataset `{}` needs `path`, its folder", self.name)))?;
+        let path = path.ok_or_else(|| {
+            Error::usage(format!("dataset `{}` needs `path`, its folder (hint: path = \"pictures\")", self.name))
+        })?;
         match walk::is_folder(&path)? {
             true => Ok(path),
             false => Err(Error::Absent(format!(

@@ -14,6 +14,9 @@ pub const DATASET: Dataset = Dataset {
     splits: &["validation"],
     classes: Some(1000),
     prepared: true,
+    places: &["imagenet-1k/**/*.parquet"],
+    hub: Some((REPOSITORY, REVISION)),
+    terms: "gated: accept its terms on the page of the repository, and give a token (HF_TOKEN)",
     population: |_| Some("imagenet-val"),
     load,
     ..Dataset::BASE

@@ -11,6 +11,7 @@ use crate::error::Result;
 pub const DATASET: Dataset = Dataset {
     name: "imagenette",
     summary: "ten classes of ImageNet, short side 320, from the Hub (place unverified); labels are ImageNet's",
+    places: &["imagenette/**/*.parquet"],
     load: |place| load(place, "imagenette", "320px"),
     ..IMAGENETTE
 };
@@ -19,12 +20,18 @@ pub const DATASET: Dataset = Dataset {
 pub const SMALL: Dataset = Dataset {
     name: "imagenette-160px",
     summary: "the same with a short side of 160",
+    places: &["imagenette-160px/**/*.parquet"],
     load: |place| load(place, "imagenette-160px", "160px"),
     ..IMAGENETTE
 };
 
-const IMAGENETTE: Dataset =
-    Dataset { splits: &["validation", "train"], classes: Some(1000), prepared: true, ..Dataset::BASE };
+const IMAGENETTE: Dataset = Dataset {
+    splits: &["validation", "train"],
+    classes: Some(1000),
+    prepared: true,
+    hub: Some((REPOSITORY, REVISION)),
+    ..Dataset::BASE
+};
 
 const REPOSITORY: &str = "frgfm/imagenette";
 const REVISION: &str = "4b23ffb92a8029db9958bdfdbd6978427d09b1a0";

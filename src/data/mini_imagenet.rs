@@ -14,6 +14,8 @@ pub const DATASET: Dataset = Dataset {
     splits: &["test", "validation", "train"],
     classes: Some(1000),
     prepared: true,
+    places: &["mini-imagenet/**/*.parquet"],
+    hub: Some((REPOSITORY, REVISION)),
     load,
     ..Dataset::BASE
 };

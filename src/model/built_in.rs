@@ -78,6 +78,11 @@ impl BuiltIn {
         families::parse(Path::new(self.name), self.text)
     }
 
+    /// Its model file as text.
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// Whether its weights are compiled in.
     pub fn is_embedded(&self) -> bool {
         self.weights.is_some()

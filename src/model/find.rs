@@ -150,7 +150,7 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
 }
 
 /// Where weights may lie: beside the model file, in `folder`, and in `models/` below the folder of the data.
-pub(super) fn weight_places(weights: &str, folder: &Path, data: &Path) -> [PathBuf; 2] {
+pub fn weight_places(weights: &str, folder: &Path, data: &Path) -> [PathBuf; 2] {
     // an absolute path is one of another machine, perhaps
     let below = if Path::new(weights).is_absolute() { Path::new(weights).file_name() } else { Some(weights.as_ref()) };
     [folder.join(weights), data.join("models").join(below.unwrap_or_default())]

@@ -28,6 +28,7 @@ pub const ENTRY: Entry = Entry {
     name: "apgd",
     revision: 3,
     summary: "Auto-PGD, whose step size follows the loss (Croce and Hein 2020; L1: Croce and Hein 2021)",
+    source: "Croce and Hein 2020, arXiv:2003.01690; L1: Croce and Hein 2021, arXiv:2103.01208; authors' code fra31/auto-attack a392200",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param { name: STEPS, kind: Kind::Count, default: "100", summary: "steps of a run (Croce and Hein 2020: 100)" },

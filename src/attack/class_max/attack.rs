@@ -15,6 +15,7 @@ pub const ENTRY: Entry = Entry {
     name: "class-max",
     revision: 2,
     summary: "class maximisation, the image that makes a net answer a class (Simonyan 2013, Yosinski 2015, Olah 2017)",
+    source: "Simonyan et al. 2013, arXiv:1312.6034; Yosinski et al. 2015, arXiv:1506.06579; Olah et al. 2017, distill.pub/2017/feature-visualization",
     norms: &[Norm::Any],
     params: &[
         Param {

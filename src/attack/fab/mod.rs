@@ -25,6 +25,7 @@ pub const ENTRY: Entry = Entry {
     name: "fab",
     revision: 3,
     summary: "fast adaptive boundary attack: the least change that fools (Croce and Hein 2020)",
+    source: "Croce and Hein 2020, arXiv:1907.02044",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param {

@@ -27,6 +27,7 @@ pub const ENTRY: Entry = Entry {
     name: "patch",
     revision: 2,
     summary: "adversarial patch, universal (Brown et al. 2017) or one an image (LaVAN, Karmon et al. 2018)",
+    source: "Brown et al. 2017, arXiv:1712.09665; LaVAN: Karmon et al. 2018, arXiv:1801.02608",
     norms: &[Norm::Patch],
     params: &[
         Param {
@@ -141,6 +142,10 @@ impl Attack for Patch {
         if self.universal { 1 } else { self.settings.steps as u64 }
     }
 
+    fn queries(&self) -> Option<u64> {
+        self.universal.then_some(1)
+    }
+
     fn check_goal(&self, goal: &Goal) -> Result<(), String> {
         match (self.universal, goal) {
             (true, Goal::Class(_)) | (false, _) => Ok(()),
@@ -164,10 +169,14 @@ impl Attack for Patch {
     /// and moves it up the mean log-probability of the target. An ensemble takes one step a net in turn.
     fn pictures(&self, workshop: &mut Workshop) -> Result<Vec<Picture>> {
         let target = workshop.target()?;
-        let train = workshop.train.ok_or_else(|| Error::usage("attack `patch` has no training images"))?;
+        let train = workshop
+            .train
+            .ok_or_else(|| Error::usage("attack `patch` has no training images (hint: `train` in the block)"))?;
         let scenes: Vec<usize> = (0..train.len()).filter(|i| train.labels[*i] != target).collect();
         if scenes.is_empty() {
-            return Err(Error::usage("every training image shows the target already"));
+            return Err(Error::usage(
+                "every training image shows the target already (hint: other images in `train`, or another target)",
+            ));
         }
         let size @ [height, width] = train.size;
         let resolution = self.resolution.unwrap_or_else(|| fit::picture_side(size));

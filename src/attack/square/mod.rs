@@ -20,6 +20,7 @@ pub const ENTRY: Entry = Entry {
     name: "square",
     revision: 1,
     summary: "random search with square changes, without gradients (Andriushchenko et al. 2020)",
+    source: "Andriushchenko et al. 2020, arXiv:1912.00049",
     norms: &[Norm::Linf, Norm::L2, Norm::L1],
     params: &[
         Param {
@@ -57,5 +58,9 @@ impl Attack for Square {
 
     fn cost(&self) -> u64 {
         self.0.cost()
+    }
+
+    fn queries(&self) -> Option<u64> {
+        Some(self.0.queries as u64)
     }
 }

@@ -49,6 +49,7 @@ pub const MI: Entry = Entry {
     name: "mi-fgsm",
     revision: 2,
     summary: "momentum iterative FGSM, for transfer: its last iterate counts (Dong et al. 2018)",
+    source: "Dong et al. 2018, arXiv:1710.06081; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY],
     build: |params, threat| build(params, threat, Method::Plain),
@@ -58,6 +59,7 @@ pub const NI: Entry = Entry {
     name: "ni-fgsm",
     revision: 2,
     summary: "Nesterov's look ahead, for transfer: its last iterate counts (Lin et al. 2020)",
+    source: "Lin et al. 2020, arXiv:1908.06281; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY],
     build: |params, threat| build(params, threat, Method::LookAhead),
@@ -67,6 +69,7 @@ pub const VMI: Entry = Entry {
     name: "vmi-fgsm",
     revision: 2,
     summary: "momentum tuned by gradients nearby, for transfer: its last iterate counts (Wang and He 2021)",
+    source: "Wang and He 2021, arXiv:2103.15571; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[
         ITERATIONS,
@@ -90,6 +93,7 @@ pub const DI: Entry = Entry {
     name: "di-fgsm",
     revision: 2,
     summary: "resized and padded at random, for transfer: its last iterate counts (Xie et al. 2019)",
+    source: "Xie et al. 2019, arXiv:1803.06978; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[
         ITERATIONS,
@@ -124,6 +128,7 @@ pub const TI: Entry = Entry {
     name: "ti-fgsm",
     revision: 2,
     summary: "gradients smoothed over shifts, for transfer: its last iterate counts (Dong et al. 2019)",
+    source: "Dong et al. 2019, arXiv:1904.02884; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[
         ITERATIONS,
@@ -149,6 +154,7 @@ pub const SI: Entry = Entry {
     name: "si-fgsm",
     revision: 2,
     summary: "darker and darker copies, for transfer: its last iterate counts (Lin et al. 2020)",
+    source: "Lin et al. 2020, arXiv:1908.06281; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[ITERATIONS, STEP_SIZE, DECAY, SCALES],
     build: |params, threat| build(params, threat, Method::Scaled { scales: params.count("scales") }),
@@ -158,6 +164,7 @@ pub const ADMIX: Entry = Entry {
     name: "admix",
     revision: 2,
     summary: "other attacked images mixed in, for transfer: its last iterate counts (Wang et al. 2021)",
+    source: "Wang et al. 2021, arXiv:2102.00436; constants of the benchmark TransferAttack",
     norms: &[Norm::Linf],
     params: &[
         ITERATIONS,

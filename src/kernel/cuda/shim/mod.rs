@@ -7,6 +7,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("feature `cuda` is for x86-64 Linux");
 
+use crate::kernel::libraries::{FOLDERS, LIBRARIES, named};
 use crate::notice::say;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -17,17 +18,6 @@ std::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/jumps.s")), optio
 
 /// Number of its library, and name, of each function in the table.
 const SYMBOLS: &[(usize, &CStr)] = include!(concat!(env!("OUT_DIR"), "/symbols.rs"));
-
-/// File names of each library, in the order of `build.rs`; cuBLASLt stands before cuBLAS, which takes the one that is
-/// loaded already.
-const LIBRARIES: [&[&str]; 6] = [
-    &["libcuda.so.1"],
-    &["libcublasLt.so.13", "libcublasLt.so.12"],
-    &["libcublas.so.13", "libcublas.so.12"],
-    &["libcurand.so.10"],
-    &["libnvrtc.so.13", "libnvrtc.so.12"],
-    &["libcudnn.so.9"],
-];
 
 /// The one that may be missing.
 const CURAND: usize = 3;
@@ -70,10 +60,6 @@ extern "C" fn late_missing(i: c_int) -> ! {
     std::process::abort()
 }
 
-/// Folders that are searched first, separated as in PATH: the dynamic linker reads LD_LIBRARY_PATH when the program starts
-/// and never again.
-const FOLDERS: &str = "FOOLPROOF_CUDA_LIBS";
-
 /// Opens the CUDA libraries, once a process, in the folders of [`FOLDERS`] or wherever the dynamic linker finds them. No
 /// CUDA function may be called before this has returned `Ok`.
 ///
@@ -109,8 +95,7 @@ fn fill() -> Result<(), String> {
 
 /// The first of these files that opens, or why the first does not.
 fn open(names: &[&str]) -> Result<*mut c_void, String> {
-    let folders = std::env::var_os(FOLDERS).unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&folders).filter(|f| !f.as_os_str().is_empty()).collect();
+    let folders = named(FOLDERS);
     // a file that is not there gives a reason that nobody needs
     let here = folders.iter().flat_map(|f| names.iter().map(move |name| f.join(name))).filter(|f| f.is_file());
     let mut problem = None;
