@@ -99,6 +99,32 @@ impl Error {
         }
     }
 
+    /// What helps where the message itself does not say: by the kind of error.
+    pub fn way_out(&self) -> &'static str {
+        use std::io::ErrorKind::{NotFound, PermissionDenied, StorageFull};
+        let text = self.to_string();
+        if ["(hint: ", "(known: "].iter().any(|says| text.contains(says)) {
+            return "";
+        }
+        match self {
+            Error::Store(_) => " (hint: put back a sound copy, or move the run away and run its sweep again)",
+            Error::Tensor(_) => {
+                " (hint: a smaller --batch where memory is short; else please report it, with `foolproof doctor`)"
+            }
+            Error::Figure(_) => {
+                " (hint: the cells are stored, and `foolproof report RUN` draws again; please report it)"
+            }
+            Error::Hub(_) => " (hint: docs/hub.md; `foolproof cache --verify` checks what is here)",
+            Error::Io { source, .. } => match source.kind() {
+                NotFound => " (hint: is the path right?)",
+                PermissionDenied => " (hint: another folder, or other rights)",
+                StorageFull => " (hint: make room; what is stored stays, and the same command goes on)",
+                _ => "",
+            },
+            _ => "",
+        }
+    }
+
     /// Process exit code: 1 user error, 2 some cells failed, 3 a gate failed, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match cli.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("error: {error}"));
+            say(format_args!("error: {error}{}", error.way_out()));
             ExitCode::from(error.exit_code())
         }
     }

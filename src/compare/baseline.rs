@@ -54,7 +54,10 @@ pub fn bless(side: Side, folder: &Path) -> Result<PathBuf> {
     }
     let sound = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !side.name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !side.name.chars().all(sound) {
-        return Err(Error::usage(format!("`{}` is no name for a file", side.name)));
+        return Err(Error::usage(format!(
+            "`{}` is no name for a file (hint: another `name` in the sweep file)",
+            side.name
+        )));
     }
     let path = folder.join(format!("{}.jsonl", side.name));
     let beside = folder.join(format!(".tmp-{}.jsonl", side.name));

@@ -56,7 +56,10 @@ fn here(place: &Place, path: &str, named: &TableRecord) -> Result<Vec<TableFile>
     }
     let files = table::below(place, path, |file| is_meant(file, split, named))?;
     match files.is_empty() {
-        true if !path.exists() => Err(Error::Absent(format!("dataset `parquet`: {} is not there", path.display()))),
+        true if !path.exists() => Err(Error::Absent(format!(
+            "dataset `parquet`: {} is not there (hint: `path` names a file or a folder)",
+            path.display()
+        ))),
         true => Err(Error::usage(format!(
             "dataset `parquet`: no parquet file of split `{split}` in {} (hint: `files` names them, as \"test-*.parquet\")",
             path.display()
@@ -80,7 +83,7 @@ fn on_hub(place: &Place, repository: &str, named: &TableRecord) -> Result<Vec<Ta
     }
     if named.sha256.len() != files.len() {
         return Err(Error::usage(format!(
-            "`sha256` has {} hashes for {} files of `{repository}`",
+            "`sha256` has {} hashes for {} files of `{repository}` (hint: one a file, in the order of their names)",
             named.sha256.len(),
             files.len()
         )));

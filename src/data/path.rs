@@ -35,7 +35,7 @@ pub fn find_path(path: &str, beside: &Path, source: &Source) -> Result<Located> 
 /// A picture to be pasted, and the SHA-256 of its file: looked for as [`find_folder`] does. The last is [`Located::note`].
 pub fn find_picture(path: &str, beside: &Path, source: &Source) -> Result<(String, Picture, Option<String>)> {
     let found = look_for(path, beside, source, Metadata::is_file)?
-        .map_err(|looked| Error::usage(format!("no picture {looked}")))?;
+        .map_err(|looked| Error::usage(format!("no picture {looked} (hint: `picture` names a file)")))?;
     let pixels = picture::read_rgba(&found.path)?;
     let bytes = std::fs::read(&found.path).map_err(Error::io("read", &found.path))?;
     let picture = Picture::from_rgba_u8(pixels.width() as usize, pixels.height() as usize, pixels.as_raw())?;

@@ -275,7 +275,11 @@ struct Part<'a> {
 impl Opened {
     /// Width and height of the picture of the first row.
     fn first_size(&self) -> Result<(u32, u32)> {
-        let (_, shard) = self.shards.iter().find(|(_, shard)| shard.len() > 0).ok_or_else(|| Error::usage("no row"))?;
+        let (_, shard) = self
+            .shards
+            .iter()
+            .find(|(_, shard)| shard.len() > 0)
+            .ok_or_else(|| Error::usage("no row in any of the files (hint: other `files`, or another `split`)"))?;
         let group = shard.groups().position(|group| !group.is_empty()).unwrap_or(0);
         let rows = shard.read(group, &[0])?;
         let size = rows.first().ok_or("it is not there".into()).and_then(|row| picture::size(&row.picture));
@@ -406,12 +410,14 @@ impl Table {
                 let names = written.map_or_else(|| known.iter().map(|name| name.to_string()).collect(), <[_]>::to_vec);
                 let class = |name: &String| {
                     imagenet_folder::class_named(name).ok_or_else(|| {
-                        Error::usage(format!("class `{name}` of the file is none of ImageNet's by wnid or name"))
+                        Error::usage(format!("class `{name}` of the file is none of ImageNet's by wnid or name (hint: `parquet` takes any classes)"))
                     })
                 };
                 let map: Vec<usize> = names.iter().map(class).collect::<Result<_>>()?;
                 if map.is_empty() {
-                    return Err(Error::usage("the file does not name its classes, so they are none of ImageNet's"));
+                    return Err(Error::usage(
+                        "the file does not name its classes, so they are none of ImageNet's (hint: `parquet` takes any classes)",
+                    ));
                 }
                 Ok(Meaning { classes: imagenet_folder::class_names(), map: Some(map) })
             }

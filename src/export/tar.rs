@@ -146,7 +146,7 @@ fn pack(found: Portable, model: &ModelRecord, with_weights: bool) -> Result<Foun
     let Portable { text, network, weights } = found;
     if let Some(network) = network.filter(|network| *network != model.network) {
         return Err(Error::usage(format!(
-            "the model file of `{}` describes `{network}`, when the sweep was run it was `{}`",
+            "the model file of `{}` describes `{network}`, when the sweep was run it was `{}` (hint: put the file of then back, or run the sweep again)",
             model.name, model.network
         )));
     }
@@ -171,7 +171,7 @@ fn pack(found: Portable, model: &ModelRecord, with_weights: bool) -> Result<Foun
             match bytes.finish().1 == model.weights {
                 true => Ok((packed(Some(path)), None)),
                 false => Err(Error::usage(format!(
-                    "{} is not the weight file that model `{}` had when the sweep was run",
+                    "{} is not the weight file that model `{}` had when the sweep was run (hint: put that one back, or --without-weights)",
                     path.display(),
                     model.name
                 ))),
@@ -219,7 +219,10 @@ impl Bundle {
         let Some(path) = &packed.weights else { return Ok(()) };
         match self.file(&weights, path)? == packed.model.weights {
             true => Ok(()),
-            false => Err(Error::usage(format!("{} changed while it was read", path.display()))),
+            false => Err(Error::usage(format!(
+                "{} changed while it was read (hint: export again once the run is over)",
+                path.display()
+            ))),
         }
     }
 }

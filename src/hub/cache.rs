@@ -435,7 +435,10 @@ pub fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     walk(folder, |path, readable| {
         readable.map_err(Error::io("read", &folder.join(path)))?;
         if found.len() == MOST_FILES {
-            return Err(Error::Hub(format!("more than {MOST_FILES} files below {}", folder.display())));
+            return Err(Error::Hub(format!(
+                "more than {MOST_FILES} files below {} (hint: another cache, by HF_HUB_CACHE)",
+                folder.display()
+            )));
         }
         found.push((path.to_string(), folder.join(path)));
         Ok(())

@@ -69,10 +69,19 @@ impl Hub {
                 let (problem, right) = match look(partial, Some(&there.etag), file.sha256.as_deref())? {
                     Found::Whole(sums) => return Ok(sums),
                     Found::Other(found) => (super::not_pinned(file, &found), true),
-                    Found::Damaged(how) => {
-                        (Error::Hub(format!("{what}: what came is not what the Hub announced: {how}")), false)
-                    }
-                    Found::Missing => (Error::Hub(format!("{what}: {} has vanished", partial.display())), true),
+                    Found::Damaged(how) => (
+                        Error::Hub(format!(
+                            "{what}: what came is not what the Hub announced: {how} (hint: try again; is there a proxy in between?)"
+                        )),
+                        false,
+                    ),
+                    Found::Missing => (
+                        Error::Hub(format!(
+                            "{what}: {} has vanished (hint: does another program empty the cache? Try again)",
+                            partial.display()
+                        )),
+                        true,
+                    ),
                 };
                 fs::remove_file(partial).ok();
                 if right || !resumed {

@@ -287,7 +287,7 @@ impl Hub {
             let endless = page.entries == 0 || pages == MOST_PAGES || entries > cache::MOST_FILES;
             if endless && page.next.is_some() || entries > cache::MOST_FILES {
                 return Err(Error::Hub(format!(
-                    "{}: no end after {pages} pages of {entries} files and folders",
+                    "{}: no end after {pages} pages of {entries} files and folders (hint: another revision; or is there a proxy in between?)",
                     asked.text()
                 )));
             }

@@ -40,9 +40,10 @@ pub fn check(file: &RemoteFile) -> Result<()> {
     check_revision(&file.revision)?;
     check_path(&file.path)?;
     match &file.sha256 {
-        Some(pin) if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            Err(Error::Hub(format!("{pin:?}, the SHA-256 of {}, is not 64 hexadecimal digits", file.path)))
-        }
+        Some(pin) if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) => Err(Error::Hub(format!(
+            "{pin:?}, the SHA-256 of {}, is not 64 hexadecimal digits (hint: `sha256sum FILE` prints them)",
+            file.path
+        ))),
         _ => Ok(()),
     }
 }
@@ -63,12 +64,20 @@ pub fn check_repository(name: &str) -> Result<()> {
 
 /// A commit, branch or tag.
 pub fn check_revision(name: &str) -> Result<()> {
-    if is_relative(name) { Ok(()) } else { Err(Error::Hub(format!("{name:?} is no revision of a repository"))) }
+    if is_relative(name) {
+        Ok(())
+    } else {
+        Err(Error::Hub(format!("{name:?} is no revision of a repository (hint: a commit, a branch or a tag)")))
+    }
 }
 
 /// A path inside a repository.
 pub fn check_path(path: &str) -> Result<()> {
-    if is_relative(path) { Ok(()) } else { Err(Error::Hub(format!("{path:?} is no path of a file in a repository"))) }
+    if is_relative(path) {
+        Ok(())
+    } else {
+        Err(Error::Hub(format!("{path:?} is no path of a file in a repository (hint: as \"data/test.parquet\")")))
+    }
 }
 
 /// Whether joining this to a folder stays below it, and names what it says, on every operating system: some drop dots and

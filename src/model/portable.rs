@@ -58,7 +58,7 @@ impl Portable {
             for one in name.split(WITH) {
                 if Portable::of(one)?.is_some() {
                     return Err(Error::usage(format!(
-                        "model `{name}`: only models that are compiled in or on the Hub go with a run as one, and `{one}` is not"
+                        "model `{name}`: only models that are compiled in or on the Hub go with a run as one, and `{one}` is not (hint: export it --without-weights)"
                     )));
                 }
             }
@@ -71,7 +71,11 @@ impl Portable {
         if let Some(path) = model_files(name, Path::new(".")).iter().find(|p| p.is_file()) {
             return Portable::read(name, path, path.parent().unwrap_or(Path::new("."))).map(Some);
         }
-        let known = known.ok_or_else(|| Error::usage(format!("model `{name}`: its model file is not here")))?;
+        let known = known.ok_or_else(|| {
+            Error::usage(format!(
+                "model `{name}`: its model file is not here (hint: put it back where the sweep found it)"
+            ))
+        })?;
         let portable = Portable::described(name, known.text.into(), &known.file()?, Path::new(MODEL_FOLDER))?;
         Ok(Some(portable).filter(|p| p.weights.is_some()))
     }

@@ -111,7 +111,7 @@ impl ModelSource {
         let takes = |m: &ModelSource| (m.file.size, m.file.classes, m.file.resize, m.file.bicubic);
         if let Some(other) = others.iter().find(|m| takes(m) != takes(&first)) {
             return Err(Error::usage(format!(
-                "model `{name}`: `{}` does not take the images of `{}`, or has other classes",
+                "model `{name}`: `{}` does not take the images of `{}`, or has other classes (hint: an ensemble is of networks of one size and the same classes)",
                 other.name, first.name
             )));
         }
@@ -261,7 +261,9 @@ impl ModelSource {
             Some(name) => Some(self.find_layer(&layers, Some(name)).map_err(Error::usage)?.value),
             None => layer::of_unnamed_maps(&layers).map(|l| l.value),
         };
-        let value = value.ok_or_else(|| Error::usage(format!("model `{}`: no layer has places", self.name)))?;
+        let value = value.ok_or_else(|| {
+            Error::usage(format!("model `{}`: no layer has places (hint: run without `explain`)", self.name))
+        })?;
         Ok(Explainer::new(graph, value))
     }
 
@@ -298,7 +300,10 @@ impl Bytes {
                 let bytes = std::fs::read(&local.path).map_err(Error::io("read", &local.path))?;
                 match digest::sha256(&bytes) == local.sha256 {
                     true => Ok(Cow::Owned(bytes)),
-                    false => Err(Error::usage(format!("{}: changed since it was checked", local.path.display()))),
+                    false => Err(Error::usage(format!(
+                        "{}: changed since it was checked (hint: run again; does another program write there?)",
+                        local.path.display()
+                    ))),
                 }
             }
         }

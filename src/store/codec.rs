@@ -82,7 +82,7 @@ pub fn tensor_file(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Result<V
         let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::Store(format!("{name}: {e}")))?;
         views.insert(*name, view);
     }
-    safetensors::serialize(views, None).map_err(|e| Error::Store(e.to_string()))
+    safetensors::serialize(views, None).map_err(|e| Error::Store(format!("arrays: {e}")))
 }
 
 /// Rows as CSV.

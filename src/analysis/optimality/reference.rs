@@ -71,7 +71,9 @@ impl Reference {
         let heading = Line::Optimality(Heading { schema: SCHEMA, pools: pools.len() });
         let lines = [heading].into_iter().chain(pools.into_iter().map(|p| Line::Pool(Box::new(p))));
         let text: String = lines.map(|line| serde_json::to_string(&line).expect("plain data") + "\n").collect();
-        let name = path.file_name().ok_or_else(|| Error::usage(format!("{} is no file", path.display())))?;
+        let name = path.file_name().ok_or_else(|| {
+            Error::usage(format!("{} is no file (hint: the path of a file to write, as reference.csv)", path.display()))
+        })?;
         let beside = path.with_file_name(format!(".tmp-{}", name.to_string_lossy()));
         fs::write(&beside, text).map_err(Error::io("write", &beside))?;
         fs::rename(&beside, path).map_err(Error::io("rename into", path))?;

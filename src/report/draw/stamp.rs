@@ -47,5 +47,5 @@ fn escaped(text: &str) -> String {
 
 /// Any error of the drawing library.
 pub fn figure_error(problem: impl Display) -> Error {
-    Error::Figure(problem.to_string())
+    Error::Figure(format!("the drawing library says: {problem}"))
 }

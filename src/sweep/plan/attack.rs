@@ -13,7 +13,10 @@ impl Resolver<'_> {
         let Some(entry) = self.or_problem(spec.name.line, attack::find(&spec.name.value)) else { return Vec::new() };
         let combinations = spec.params.iter().try_fold(1usize, |n, (_, values)| n.checked_mul(values.len()));
         if combinations.is_none_or(|n| n > MOST_CELLS) {
-            self.problem(spec.name.line, format!("attack `{}` has more than {MOST_CELLS} combinations", entry.name));
+            self.problem(
+                spec.name.line,
+                format!("attack `{}` has more than {MOST_CELLS} combinations (hint: shorter lists)", entry.name),
+            );
             return Vec::new();
         }
         let mut given: Vec<Vec<(&str, &str)>> = vec![Vec::new()];

@@ -95,7 +95,10 @@ impl Resolver<'_> {
         let product =
             [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
-            self.problem(block.line, format!("this block has more than {MOST_CELLS} cells"));
+            self.problem(
+                block.line,
+                format!("this block has more than {MOST_CELLS} cells (hint: several sweep files)"),
+            );
             return Vec::new();
         }
         let mut cells = Vec::new();

@@ -42,7 +42,10 @@ impl Resolver<'_> {
                 (None, None) => threats.extend(Ratio::new(1, 1).map(|all| vec![Threat::within(norm, all)])),
                 (_, Some(key)) => self.problem(spec.norm.line, format!("threat `{name}`: missing key `{key}`")),
                 (Some((given, _)), None) => {
-                    self.problem(spec.norm.line, format!("threat `{name}` allows every image: it has no `{given}`"));
+                    self.problem(
+                        spec.norm.line,
+                        format!("threat `{name}` allows every image: it has no `{given}` (hint: remove it)"),
+                    );
                 }
             }
         }

@@ -42,7 +42,10 @@ impl Resolver<'_> {
                 Vec::new()
             }
             Ok(Goal::Class(class)) if class >= classes => {
-                self.problem(text.line, format!("goal `{}`: the classes are 0 to {}", text.value, classes - 1));
+                self.problem(
+                    text.line,
+                    format!("goal `{}`: the classes are 0 to {} (hint: target:0)", text.value, classes - 1),
+                );
                 Vec::new()
             }
             Ok(goal) => {

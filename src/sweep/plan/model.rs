@@ -53,7 +53,7 @@ impl Resolver<'_> {
             self.problem(
                 line,
                 format!(
-                    "model `{name}` takes {} and has {} classes, dataset `{}` has {} and {} classes",
+                    "model `{name}` takes {} and has {} classes, dataset `{}` has {} and {} classes (hint: another model or another `data`)",
                     size::in_words(file.size),
                     file.classes,
                     data.dataset.name,
