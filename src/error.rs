@@ -101,7 +101,9 @@ impl Error {
 
     /// What helps where the message itself does not say: by the kind of error.
     pub fn way_out(&self) -> &'static str {
-        use std::io::ErrorKind::{NotFound, PermissionDenied, StorageFull};
+        use std::io::ErrorKind::{
+            IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull,
+        };
         let text = self.to_string();
         if ["(hint: ", "(known: "].iter().any(|says| text.contains(says)) {
             return "";
@@ -117,7 +119,8 @@ impl Error {
             Error::Hub(_) => " (hint: docs/hub.md; `foolproof cache --verify` checks what is here)",
             Error::Io { source, .. } => match source.kind() {
                 NotFound => " (hint: is the path right?)",
-                PermissionDenied => " (hint: another folder, or other rights)",
+                PermissionDenied | ReadOnlyFilesystem => " (hint: another folder, or other rights)",
+                NotADirectory | IsADirectory => " (hint: a file stands where a folder should, or the other way round)",
                 StorageFull => " (hint: make room; what is stored stays, and the same command goes on)",
                 _ => "",
             },

@@ -1,9 +1,12 @@
 //! Every error that the program makes says what is wrong, where, and what helps: the sources are read, and each place that makes one
 //! is looked at. What an error says that others are part of (`{problem}`) is looked at where that is made.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use support::foolproof;
 
 /// What makes an error of a text.
 const MAKERS: [&str; 10] = [
@@ -238,5 +241,78 @@ fn names_are_never_joined_whole_into_a_message() {
             let joined = line.contains(".join(\", \")") && lists.iter().any(|list| line.contains(list));
             assert!(!joined, "{file}:{}: {line}", n + 1);
         }
+    }
+}
+
+/// A sweep on what is compiled in.
+const SWEEP: &str = "name = \"s\"\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\"]\ndata = { name = \"cifar10-sample\", take = 2 }\n\
+                     goals = [\"untargeted\"]\nthreats = [{ norm = \"linf\", eps = [\"8/255\"] }]\nattacks = [{ name = \"fgsm\" }]\n";
+
+/// What is printed for a wrong command line or file: what, where, and a way out.
+#[test]
+fn what_is_printed_has_a_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        at(name)
+    };
+    let put = |name: &str, old: &str, new: &str| {
+        assert!(SWEEP.contains(old), "{old}");
+        write(name, &SWEEP.replace(old, new))
+    };
+    let good = write("good.toml", SWEEP);
+    let not_there = put("not-there.toml", "cifar10-sample", "cifar10");
+    let no_weights = put("no-weights.toml", "vgg11-half-cifar10", "squeezenet1_0-imagenet");
+    let offline = put("offline.toml", "vgg11-half-cifar10", "vgg16.tv_in1k");
+    let no_model = put("no-model.toml", "vgg11-half-cifar10", "vgg11-half-cifar11");
+    let not_toml = write("not.toml", "name = ");
+    let damaged = at("damaged");
+    fs::create_dir_all(folder.path().join("damaged/cells")).unwrap();
+    fs::write(folder.path().join("damaged/plan.json"), "{}").unwrap();
+    let (none, file) = (at("none"), write("file", ""));
+    let calls: &[(&[&str], &str)] = &[
+        (&["list", &none], "none"),
+        (&["--config", &none], "none"),
+        (&["run", &folder.path().display().to_string()], "no sweep file"),
+        (&["list", &not_toml], "not.toml:1:"),
+        (&["list", &not_there], "cifar10"),
+        (&["list", &no_weights], "squeezenet1_0-imagenet"),
+        (&["list", &offline], "timm/vgg16.tv_in1k"),
+        (&["fetch", &offline], "timm/vgg16.tv_in1k"),
+        (&["list", &no_model], "vgg11-half-cifar11"),
+        (&["report", &none], "no run at"),
+        (&["report", &damaged], "plan.json"),
+        (&["verify", &none], "none"),
+        (&["verify", &file], "file"),
+        (&["export", &none, "--format", "tar"], "none"),
+        (&["compare", &none, &none], "none"),
+        (&["bless", &none], "none"),
+        (&["optimality", &none], "none"),
+        (&["attacks", "pdg"], "pdg"),
+        (&["datasets", "cifar1"], "cifar1"),
+        (&["models", "vgg"], "vgg"),
+        (&["run", &good, "--device", "tpu"], "tpu"),
+        (&["run", &good, "--device", "cuda:9"], "cuda:9"),
+        (&["run", &good, "--instructions", "sse"], "sse"),
+        (&["run", &good, "--out", &file], "file"),
+        (&["run", &good, "--explain=features.99"], "features.99"),
+        (&["man", "--to", &format!("{file}/man")], "file/man"),
+        (&["completions", "tcsh"], "tcsh"),
+        (&["schema", "training"], "training"),
+        (&["lisst"], "lisst"),
+        (&[], "foolproof"),
+    ];
+    for (call, place) in calls {
+        let mut command = foolproof();
+        command.args(*call).current_dir(folder.path());
+        command.env("FOOLPROOF_DATA", &none).env("HF_HUB_CACHE", &none).env("HF_HUB_OFFLINE", "1");
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{call:?}: {stderr}");
+        assert!(stderr.contains(place), "{call:?} says not where: {stderr}");
+        let ways = ["(hint: ", "(known: ", "expected", "[possible values: ", "--help", "Usage:"];
+        assert!(ways.iter().any(|way| stderr.contains(way)), "{call:?} has no way out: {stderr}");
+        assert!(!stderr.contains('\u{1b}') && !stderr.contains("panicked"), "{call:?}: {stderr}");
     }
 }

@@ -38,7 +38,7 @@ fn verbs_that_take(program: &Command, arguments: &[&str]) -> Vec<String> {
     program.get_subcommands().filter(takes).map(|verb| verb.get_name().to_string()).collect()
 }
 
-/// Wraps clap's function: where a run or a sweep file stands, those that are there come first.
+/// Wraps clap's function: where a run or a sweep file stands, those that are there are offered, else files.
 fn bash(script: &str, runs: &[String], sweeps: &[String]) -> String {
     let (runs, sweeps) = (runs.join("|"), sweeps.join("|"));
     let own = format!(
@@ -57,11 +57,13 @@ _foolproof_with_names() {{
     local IFS=$'\n'
     case "$verb" in
         {sweeps})
-            COMPREPLY=( $(cd configs 2>/dev/null && {{ compgen -G "$cur*.toml"; compgen -G "$cur*/*.toml"; }} | grep -v '^models/') $(compgen -f -X '!*.toml' -- "$cur") $(compgen -d -- "$cur") )
+            COMPREPLY=( $(cd configs 2>/dev/null && {{ compgen -G "$cur*.toml"; compgen -G "$cur*/*.toml"; }} | grep -v '^models/') $(compgen -f -X '!*.toml' -- "$cur") )
+            [[ "${{#COMPREPLY[@]}}" -gt 0 ]] || COMPREPLY=( $(compgen -d -- "$cur") )
             type compopt &>/dev/null && compopt -o filenames
             ;;
         {runs})
-            COMPREPLY=( $(for cells in "$out"/"$cur"*/cells; do [[ -d "$cells" ]] && cells="${{cells%/cells}}" && echo "${{cells##*/}}"; done) $(compgen -f -- "$cur") )
+            COMPREPLY=( $(for cells in "$out"/"$cur"*/cells; do [[ -d "$cells" ]] && cells="${{cells%/cells}}" && echo "${{cells##*/}}"; done) )
+            [[ "${{#COMPREPLY[@]}}" -gt 0 ]] || COMPREPLY=( $(compgen -f -- "$cur") )
             type compopt &>/dev/null && compopt -o filenames
             ;;
     esac

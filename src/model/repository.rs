@@ -2,7 +2,7 @@
 
 use super::families;
 use crate::config::{BICUBIC, INTERPOLATIONS, ModelFile, Place, RepositorySpec, SAFETENSORS};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, hint};
 use crate::hub::{Hub, Kind, RemoteFile};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -72,8 +72,8 @@ fn parse(text: &str) -> Result<ModelFile, String> {
     // a tag says where the weights are from: vgg16.tv_in1k
     let architecture = name.split('.').next().unwrap_or(name);
     families::find(architecture).map_err(|_| {
-        let known: Vec<&str> = families::FAMILIES.iter().flat_map(|f| f.names.iter().copied()).collect();
-        format!("architecture `{name}` is none that is built here (known: {})", known.join(", "))
+        let known = families::FAMILIES.iter().flat_map(|f| f.names.iter().copied());
+        format!("architecture `{name}` is none that is built here{}", hint(architecture, known))
     })?;
     let interpolation = get("interpolation").and_then(Value::as_str).unwrap_or(INTERPOLATIONS[0]);
     if !INTERPOLATIONS.contains(&interpolation) {

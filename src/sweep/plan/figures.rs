@@ -7,6 +7,9 @@ use crate::figure::{FONTS, FigureRecord, KINDS, MOST_COLUMNS, PALETTES, WIDTHS};
 use crate::terms::Ratio;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Budgets that are all listed; of more the nearest.
+const MOST_BUDGETS: usize = 20;
+
 /// The figures of a plan; what is wrong goes to `problems`.
 pub fn resolve(specs: &[FigureSpec], cells: &[PlannedCell], problems: &Problems) -> Vec<FigureRecord> {
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
@@ -96,9 +99,11 @@ impl Resolver<'_> {
         let found = self.cells.iter().find(same).map(|c| c.cell.threat.eps_text());
         if found.is_none() && !self.cells.is_empty() {
             let known: BTreeSet<String> = self.cells.iter().map(|c| c.cell.threat.eps_text()).collect();
-            let known = known.into_iter().collect::<Vec<_>>().join(", ");
-            self.problems
-                .add(given.line, format!("no cell of this sweep has the budget \"{}\" (known: {known})", given.value));
+            let known = match known.len() <= MOST_BUDGETS {
+                true => format!(" (known: {})", known.into_iter().collect::<Vec<_>>().join(", ")),
+                false => hint(&given.value, known.iter().map(String::as_str)),
+            };
+            self.problems.add(given.line, format!("no cell of this sweep has the budget \"{}\"{known}", given.value));
         }
         found.unwrap_or_else(|| given.value.clone())
     }
