@@ -92,10 +92,12 @@ impl Hub {
             }
         })();
         let stored = brought.and_then(|sums: Sums| {
-            let sync = |path: &Path| File::open(path).and_then(|f| disk::sync(&f, path));
-            let named = sync(partial).and_then(|()| fs::rename(partial, blob));
+            let sync = |path: &Path, file: io::Result<File>| file.and_then(|f| disk::sync(&f, path));
+            // opened for writing, as Windows wants it
+            let written = sync(partial, File::options().write(true).open(partial));
+            let named = written.and_then(|()| fs::rename(partial, blob));
             named.map_err(|e| no_place(file, there.size, &inner.settings.cache, e))?;
-            sync(parent(blob)).ok(); // some file systems cannot sync a folder
+            sync(blob, File::open(parent(blob))).ok(); // some file systems cannot sync a folder
             Ok(sums)
         });
         self.tell(&Event::End(stored.is_ok()));

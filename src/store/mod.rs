@@ -68,7 +68,9 @@ impl Store {
     pub fn create(dir: &Path) -> Result<Store> {
         fs::create_dir_all(dir.join("cells")).map_err(Error::io("create folder", dir))?;
         let path = dir.join("lock");
-        let lock = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        // for reading too, or Windows would not lock it
+        let lock =
+            File::options().create(true).read(true).append(true).open(&path).map_err(Error::io("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
