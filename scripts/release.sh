@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 
 # a whole run, what it claims, and its outcomes image by image: on any CPU those of the baseline
 "$binary" --version
-"$binary" --config configs/sweeps/pgd.toml --out "$work/runs" --quiet | head -1
+"$binary" --config configs/sweeps/pgd.toml --out "$work/runs" --quiet | sed -n 1p
 "$binary" verify pgd --out "$work/runs" --quiet
 "$binary" compare results/baselines/pgd.jsonl pgd --out "$work/runs" --fail-on regressed
 if [ "$name" = try ]; then exit; fi

@@ -87,6 +87,13 @@ fn tables_are_data_frames_and_witnesses_are_arrays() {
 }
 
 #[test]
+fn the_tour_runs() {
+    if let Some(python) = python("the_tour_runs", "nbclient, ipykernel, numpy, polars, PIL") {
+        script(&python, "tour.py");
+    }
+}
+
+#[test]
 fn a_model_of_pytorch_becomes_a_model_file_that_gives_its_logits() {
     if let Some(python) = python("a_model_of_pytorch_becomes_a_model_file", "torch, onnx, PIL") {
         script(&python, "network.py");

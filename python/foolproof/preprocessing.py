@@ -114,4 +114,4 @@ def _interpolation(mode: Any) -> str | None:
     name = getattr(mode, "value", mode)
     if name not in (None, "bilinear", "bicubic"):
         raise ValueError(f"interpolation {name} is not known here (hint: mean=… and std=…, without transforms)")
-    return name
+    return None if name is None else str(name)

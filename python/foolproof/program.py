@@ -51,7 +51,7 @@ def _installed() -> Iterator[Path]:
 
 def call(*arguments: str | os.PathLike[str]) -> str:
     """Runs the program and returns its standard output. What it tells people goes to `sys.stderr`, line by line."""
-    command: Sequence[str] = [str(binary()), *map(os.fspath, arguments)]
+    command: Sequence[str] = [str(binary()), *(os.fspath(argument) for argument in arguments)]
     told: list[str] = []
     error = False
     # a file, so that a long output cannot stop a program whose other pipe is read

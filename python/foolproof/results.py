@@ -105,9 +105,8 @@ class Run:
         return _tensors(self.folder / "cells" / self._id(cell) / "witnesses.safetensors")
 
     def _read_frame(self, path: Path) -> Any:
-        has = lambda *names: all(importlib.util.find_spec(name) for name in names)
-        frames = self._frames or ("pandas" if has("pandas", "pyarrow") or not has("polars") else "polars")
-        if frames == "pandas":
+        has = {name for name in ("pandas", "pyarrow", "polars") if importlib.util.find_spec(name)}
+        if (self._frames or ("polars" if "polars" in has and not has >= {"pandas", "pyarrow"} else "pandas")) == "pandas":
             needed("pyarrow", "pandas", "pyarrow")
             return needed("pandas", "pandas", "pyarrow").read_parquet(path)
         return needed("polars").read_parquet(path)

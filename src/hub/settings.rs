@@ -143,26 +143,24 @@ mod tests {
 
     fn settings(variables: &[(&str, &str)]) -> Settings {
         let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-        let file = |path: &Path| match path.to_str() {
-            Some("/h/hf/token") => Some("of-hf-home\n".to_string()),
-            Some("/elsewhere") => Some("of-token-path".to_string()),
-            _ => None,
-        };
+        // paths, not texts: Windows joins by another separator
+        let kept = [("/h/hf/token", "of-hf-home\n"), ("/elsewhere", "of-token-path")];
+        let file = |path: &Path| kept.iter().find(|(at, _)| path == Path::new(at)).map(|(_, token)| token.to_string());
         Settings::from_vars(variable, file)
     }
 
     #[test]
     fn places_are_those_of_python() {
-        let at = |v: &[(&str, &str)]| settings(v).cache.display().to_string();
-        assert_eq!(at(&[("HOME", "/h")]), "/h/.cache/huggingface/hub");
-        assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), "/x/huggingface/hub");
-        assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/hf")]), "/h/hf/hub");
-        assert_eq!(at(&[("HF_HOME", "/y"), ("HUGGINGFACE_HUB_CACHE", "/z")]), "/z");
-        assert_eq!(at(&[("HUGGINGFACE_HUB_CACHE", "/z"), ("HF_HUB_CACHE", "/c")]), "/c");
-        assert_eq!(at(&[("HOME", "/h"), ("HF_HUB_CACHE", "")]), "/h/.cache/huggingface/hub");
+        let at = |v: &[(&str, &str)]| settings(v).cache;
+        assert_eq!(at(&[("HOME", "/h")]), Path::new("/h/.cache/huggingface/hub"));
+        assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
+        assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("HF_HOME", "~/hf")]), Path::new("/h/hf/hub"));
+        assert_eq!(at(&[("HF_HOME", "/y"), ("HUGGINGFACE_HUB_CACHE", "/z")]), Path::new("/z"));
+        assert_eq!(at(&[("HUGGINGFACE_HUB_CACHE", "/z"), ("HF_HUB_CACHE", "/c")]), Path::new("/c"));
+        assert_eq!(at(&[("HOME", "/h"), ("HF_HUB_CACHE", "")]), Path::new("/h/.cache/huggingface/hub"));
         let user = ("USER", "u");
-        assert_eq!(at(&[user, ("HF_HOME", "/s/$USER/${USER}x")]), "/s/u/ux/hub");
-        assert_eq!(at(&[user, ("HF_HUB_CACHE", "/$USERX/${/$-$")]), "/$USERX/${/$-$");
+        assert_eq!(at(&[user, ("HF_HOME", "/s/$USER/${USER}x")]), Path::new("/s/u/ux/hub"));
+        assert_eq!(at(&[user, ("HF_HUB_CACHE", "/$USERX/${/$-$")]), Path::new("/$USERX/${/$-$"));
     }
 
     #[cfg(unix)]

@@ -35,7 +35,7 @@ except foolproof.FoolproofError as error:
     assert error.code == 1 and "did you mean `sweep`" in str(error), error
 
 try:
-    run.summary
+    print(run.summary)
     raise AssertionError("a table without data frames")
 except ImportError as error:
     assert "pip install pandas pyarrow" in str(error), error
