@@ -65,6 +65,7 @@ fn a_wheel_is_all_that_an_empty_environment_needs() {
     build.arg(env!("CARGO_BIN_EXE_foolproof")).env("PATH", path).env("CARGO_TARGET_DIR", folder.path());
     let built = ok(build.env("CARGO_NET_OFFLINE", "true"));
     let wheel = PathBuf::from(String::from_utf8(built.stdout).unwrap().trim());
+    assert!(!folder.path().join("release").exists(), "nothing is compiled again");
     let bytes = fs::metadata(&wheel).unwrap().len();
     assert!(bytes < 30_000_000, "{} has {bytes} bytes", wheel.display());
 
