@@ -75,6 +75,7 @@ mod tests {
     use super::super::self_test::{direction, of_labels};
     use super::*;
     use crate::data::{self, Choice, Source};
+    use crate::kernel::Engine;
     use crate::kernel::cpu::Cpu;
     use crate::kernel::plain::Plain;
     use crate::model;

@@ -43,8 +43,11 @@ fn sheet(entry: &Entry) -> Result<Sheet> {
     Ok(sheet)
 }
 
+/// A norm, and the attack as it is there.
+type OfNorm = (Norm, Box<dyn Attack>);
+
 /// Of each norm the attack with its defaults, at the budget that most report.
-fn of_norms(entry: &Entry) -> Result<Vec<(Norm, Box<dyn Attack>)>, String> {
+fn of_norms(entry: &Entry) -> Result<Vec<OfNorm>, String> {
     let params = Params::resolve(entry.params, &[]).map_err(|_| "defaults are complete")?;
     entry.norms.iter().map(|norm| Ok((*norm, entry.build(&params, &usual(*norm))?))).collect()
 }
