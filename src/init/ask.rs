@@ -32,6 +32,15 @@ impl Answers {
         self.answer(&format!("{what} [{default}]:"), default, |line| line.parse().ok().filter(|n| *n > 0))
     }
 
+    /// Any text; `None`: nobody knows.
+    pub fn text(&mut self, what: &str) -> Option<String> {
+        let Answers::Person(input) = self else { return None };
+        say(format_args!("{what} [none]:"));
+        let mut line = String::new();
+        input.read_line(&mut line).ok()?;
+        Some(line.trim().to_string()).filter(|line| !line.is_empty())
+    }
+
     fn answer(&mut self, question: &str, default: usize, parse: impl Fn(&str) -> Option<usize>) -> Option<usize> {
         let input = match self {
             Answers::Person(input) => input,
@@ -54,23 +63,5 @@ impl Answers {
             }
         }
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_chooses_takes_the_default_or_leaves_it_open() {
-        let choices = ["silu".to_string(), "relu".to_string()];
-        for (typed, expected) in
-            [("\n", Some(0)), ("2\n", Some(1)), ("relu\n", Some(1)), ("7\n2\n", Some(1)), ("?\n", None), ("", None)]
-        {
-            let mut person = Answers::Person(Box::new(typed.as_bytes()));
-            assert_eq!(person.choose("activation", &choices), expected, "{typed:?}");
-        }
-        assert_eq!(Answers::Person(Box::new(&b"x\n48\n"[..])).number("side", 32), Some(48));
-        assert_eq!((Answers::Defaults.number("side", 32), Answers::Nobody.number("side", 32)), (Some(32), None));
     }
 }

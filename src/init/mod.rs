@@ -48,12 +48,17 @@ pub struct Written {
 pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &Device) -> Result<Written> {
     let files = places(request)?;
     let folder = files[0].parent().unwrap_or(Path::new(".")).to_path_buf();
-    let asked = request.data.as_deref().map(|text| images::find(text, source)).transpose()?;
+    let data = request.data.clone().or_else(|| {
+        answers.text(
+            "labelled images to try it on, by the name of a dataset or as a folder of pictures, one folder a class",
+        )
+    });
+    let asked = data.as_deref().map(|text| images::find(text, source)).transpose()?;
     let size = asked.as_ref().and_then(images::Wanted::size);
     let mut found = weights::find(&request.weights, size, answers, &source.hub)?;
     let wanted = asked.or_else(|| images::built_in(&found.source.file));
     let images = wanted.map(|wanted| Images::load(&wanted, request.take, &found.source.file, source)).transpose()?;
-    let images = settle(&mut found, images, request.data.is_some(), answers, device)?;
+    let images = settle(&mut found, images, data.is_some(), answers, device)?;
     let model = model_text::text(&found, &folder);
     let sweep = sweep_text::text(&found, images.as_ref(), &files[0], &folder);
     std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;

@@ -19,16 +19,11 @@ pub fn text(found: &Found, folder: &Path) -> String {
     text += &own(found);
     text += &line("classes", &file.classes.to_string(), "");
     text += &size(file.size);
-    text += &line(
-        "resize",
-        &resize_of(file).to_string(),
-        "pictures: length of the short side before the cut; assumed unless the Hub says it",
-    );
-    text += &line(
-        "interpolation",
-        &quoted(if file.bicubic { BICUBIC } else { INTERPOLATIONS[0] }),
-        "pictures: how they are resized; likewise",
-    );
+    let from = if file.resize.is_some() { "as the repository says" } else { "assumed" };
+    let resize = format!("pictures: length of the short side before the cut; {from}");
+    text += &line("resize", &resize_of(file).to_string(), &resize);
+    let interpolation = if file.bicubic { BICUBIC } else { INTERPOLATIONS[0] };
+    text += &line("interpolation", &quoted(interpolation), &format!("pictures: how they are resized; {from}"));
     if let Some(keys) = &file.keys {
         text += &line("keys", &quoted(keys), "whose names the tensors have");
     }

@@ -56,9 +56,9 @@ pub fn run(found: &mut Found, images: &Images, device: &Device) -> Result<bool> 
     }
     say(format_args!("recognised: {}, by the highest clean accuracy on `{}`", best.text(), images.name));
     let same: Vec<String> =
-        rows.iter().filter(|row| !best.is(row) && best.is_within_chance(row)).map(Row::text).collect();
+        rows.iter().filter(|row| !best.is(row) && best.is_within_chance(row)).map(Row::short).collect();
     if !same.is_empty() {
-        say(format_args!("assumed: that it is none of these, which are within chance of it: {}", same.join("; ")));
+        say(format_args!("assumed: none of these, which are within chance of it: {}", same.join(", ")));
     }
     take(found, &rows, best, images);
     Ok(true)
@@ -140,6 +140,11 @@ impl Row {
     fn is_within_chance(&self, other: &Row) -> bool {
         let only = |a: &Row, b: &Row| a.right.iter().zip(&b.right).filter(|(a, b)| **a && !**b).count();
         mcnemar(only(self, other), only(other, self)) > SAME
+    }
+
+    fn short(&self) -> String {
+        let own: String = self.own.iter().map(|word| format!("{word} with ")).collect();
+        format!("{own}{} ({})", self.normalisation.name, self.count())
     }
 
     fn text(&self) -> String {

@@ -121,7 +121,13 @@ fn tell(taken: &Recognised, size: Option<[usize; 2]>) {
         (None, Side::Told(_)) => say(format_args!("recognised: images of {images}")),
         (None, Side::Usual(_)) => say(format_args!("assumed: images of {images}; the network takes others, too")),
     }
+    tell_resize(file);
     say(format_args!("assumed: what no tensor shows, as usual: {unseen}"));
+}
+
+fn tell_resize(file: &ModelFile) {
+    let resize = resize_of(file);
+    say(format_args!("assumed: pictures are resized to {resize} on their short side, bilinearly, before they are cut"));
 }
 
 fn of_onnx(
@@ -170,6 +176,7 @@ fn of_onnx(
         published: None,
         robust: None,
     };
+    tell_resize(&file);
     let source = ModelSource::new(name, file, None, Cow::Owned(bytes)).map_err(|e| e.to_string())?;
     let (open, others) = Default::default();
     Ok(Found { source, open, normalisation: None, why: String::new(), path: None, others })

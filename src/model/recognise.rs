@@ -5,7 +5,8 @@ use super::families::{self, FAMILIES};
 use super::family::Family;
 use super::guess::Guess;
 use super::weights::Weights;
-use crate::config::{ModelFile, Place};
+use super::width::{WIDTH, width_of};
+use crate::config::{KeyValue, ModelFile, Place};
 
 /// A description that the weights fit.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
 
 /// The network that shares most names with the file, at least some, and the first thing that does not fit.
 fn nearest(weights: &Weights) -> Option<(String, String)> {
-    let mut best: Option<(usize, &Family, ModelFile)> = None;
+    let mut best: Option<(usize, &Family, ModelFile, String)> = None;
     let is_near = |shared: usize, all: usize| shared * LEAST_SHARED >= all;
     for family in FAMILIES {
         for name in family.names {
@@ -114,14 +115,17 @@ fn nearest(weights: &Weights) -> Option<(String, String)> {
                 let tensors = family.network(&file, None).map_or(Vec::new(), |network| network.tensors);
                 let shared = tensors.iter().filter(|(name, _)| weights.contains(name)).count();
                 if is_near(shared, tensors.len()) && shared > best.as_ref().map_or(0, |(most, ..)| *most) {
-                    best = Some((shared, family, file));
+                    best = Some((shared, family, file, tensors[0].0.clone()));
                 }
             }
         }
     }
-    let (_, family, file) = best?;
-    let problem = family.network(&file, Some(weights)).err().unwrap_or_default();
-    Some((file.family, problem))
+    let (_, family, mut file, first) = best?;
+    if let Some(channels) = weights.size(&first, 0).filter(|_| family.keys.contains(&WIDTH)) {
+        file.own.insert(WIDTH.name, KeyValue::Number(width_of(channels)));
+    }
+    let problem = families::checked(&file).and_then(|family| family.network(&file, Some(weights))).err();
+    Some((file.family, problem.unwrap_or_default()))
 }
 
 /// A network as its paper has it, for ImageNet.

@@ -54,7 +54,7 @@ pub const FAMILY: Family = Family {
     keys: &[WIDTH],
     check: check_width,
     recognise: |weights| recognise(weights, &FAMILY, 7, Side::Usual(224)),
-    unseen: "ReLU, a max-pool behind the first convolution, and strides of 2 in a bottleneck's 3×3 convolution",
+    unseen: "ReLU, a max-pool behind the first convolution, and strides of 2 in a bottleneck's 3×3 convolution, without a blur",
     build: imagenet,
 };
 
