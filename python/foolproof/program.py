@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -51,6 +51,12 @@ def _installed() -> Iterator[Path]:
 
 def call(*arguments: str | os.PathLike[str]) -> str:
     """Runs the program and returns its standard output. What it tells people goes to `sys.stderr`, line by line."""
+    return heard(*arguments, tell=lambda line: True)[0]
+
+
+def heard(*arguments: str | os.PathLike[str], tell: Callable[[str], bool]) -> tuple[str, list[str]]:
+    """Runs the program and returns its standard output, and the lines that it tells people; those that are to be told go
+    to `sys.stderr`."""
     command: Sequence[str] = [str(binary()), *(os.fspath(argument) for argument in arguments)]
     told: list[str] = []
     error = False
@@ -65,7 +71,7 @@ def call(*arguments: str | os.PathLike[str]) -> str:
             for line in process.stderr:
                 told.append(line)
                 error = error or line.startswith("error: ")
-                if not error:
+                if not error and tell(line):
                     sys.stderr.write(line)
             code = process.wait()
         except BaseException:
@@ -79,7 +85,7 @@ def call(*arguments: str | os.PathLike[str]) -> str:
         at = next((i for i, line in enumerate(told) if line.startswith("error: ")), 0)
         message = "".join(told[at:]).removeprefix("error: ").strip()
         raise FoolproofError(message or f"foolproof ended with exit code {code}", code)
-    return text
+    return text, told
 
 
 def needed(module: str, *packages: str) -> ModuleType:

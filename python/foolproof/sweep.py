@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .program import FoolproofError, call
+from .program import FoolproofError, call, heard
 from .results import Run
 
 
@@ -33,23 +33,24 @@ def run(
     if quiet:
         options.append("--quiet")
     if isinstance(sweep, os.PathLike) or (isinstance(sweep, str) and "\n" not in sweep):
-        return _reported(call("--config", sweep, *options))
+        return _reported(call("--config", sweep, *options).splitlines())
     text = sweep if isinstance(sweep, str) else toml(sweep)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sweep.toml")
         path.write_text(text, encoding="utf-8")
-        return _reported(call("--config", path, *options))
+        return _reported(call("--config", path, *options).splitlines())
 
 
 def attack(
     pictures: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     model: str | os.PathLike[str],
+    quiet: bool = True,
     **options: Any,
 ) -> Run:
     """Attacks one picture or several: `foolproof attack PICTURE… --model MODEL`.
 
-    Further options are those of the command line, with `_` for `-`: `attack="pgd", eps="8/255"`.
+    Further options are those of the command line, with `_` for `-`: `attack="pgd", eps="8/255"`; `set` may be a dict.
     """
     if isinstance(pictures, (str, os.PathLike)):
         pictures = [pictures]
@@ -58,20 +59,22 @@ def attack(
         flag = "--" + name.replace("_", "-")
         if value is True:
             arguments.append(flag)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                arguments += [flag, f"{key}={item}"]
         elif value is not None and value is not False:
             arguments += [flag, str(value)]
-    if "quiet" not in options:
-        arguments.append("--quiet")
-    return _reported(call(*arguments))
+    # not `--quiet`, as it then does not say where the run lies
+    _, told = heard(*arguments, tell=lambda line: not quiet or line.startswith("warning"))
+    return _reported(told)
 
 
-def _reported(printed: str) -> Run:
-    """The run whose page is among the paths that the program printed."""
-    for line in printed.splitlines():
-        path = Path(line)
+def _reported(lines: Sequence[str]) -> Run:
+    """The run whose page is among the paths that the program named."""
+    for path in map(Path, map(str.rstrip, lines)):
         if path.name == "report.html":
             return Run(path.parent)
-    raise FoolproofError(f"the program named no report.html:\n{printed}")
+    raise FoolproofError("the program named no report.html:\n" + "\n".join(lines))
 
 
 def toml(value: Mapping[str, Any]) -> str:
