@@ -1,9 +1,11 @@
 //! `attack PICTURE…`: a sweep of one cell, without a sweep file.
 
 use super::aligned::{self, Field};
+use super::completions::NameOf;
 use super::one_cell::{self, OneCell, quoted};
 use super::options::Options;
 use super::predict::Shown;
+use super::registries;
 use crate::analysis::Run;
 use crate::attack;
 use crate::data::Given;
@@ -18,7 +20,7 @@ pub struct Arguments {
     #[command(flatten)]
     shown: Shown,
     /// The attack [default: pgd; with --pixels one-pixel]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["patch", "paste"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["patch", "paste"], value_parser = NameOf(registries::names_of_attacks), hide_possible_values = true)]
     attack: Option<String>,
     /// Largest change, as 8/255 [default: what papers report most of the norm]
     #[arg(long, value_name = "EPS", conflicts_with_all = ["pixels", "patch", "paste", "minimal"])]
@@ -47,7 +49,7 @@ pub struct Arguments {
     /// Go on after a success until the network is so sure of its answer, as 90 %
     #[arg(long, value_name = "PROBABILITY", conflicts_with = "minimal")]
     confidence: Option<String>,
-    /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks` lists them)
+    /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks NAME` lists them)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Seed of every random choice

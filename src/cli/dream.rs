@@ -26,7 +26,7 @@ pub struct Arguments {
     /// What keeps the pictures from being noise: l2, blur, tv, fourier; several with commas between them
     #[arg(long, value_name = "NAMES", default_value = "fourier")]
     recipe: String,
-    /// A parameter of the attack, as steps=256; several times for several (`foolproof attacks` lists them)
+    /// A parameter of the attack, as steps=256; several times for several (`foolproof attacks class-max` lists them)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Seed of every random choice

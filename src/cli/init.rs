@@ -1,7 +1,8 @@
 //! `init WEIGHTS`.
 
+use super::completions::NameOf;
 use super::options::Options;
-use super::registries::print;
+use super::registries::{self, print};
 use crate::error::Result;
 use crate::init::{self, Answers, Request};
 use crate::notice::say;
@@ -15,7 +16,7 @@ pub struct Arguments {
     /// Weight file (safetensors, .pth, .onnx), or hub:owner/name
     pub weights: String,
     /// Labelled images to try the usual normalisations on: name of a dataset, or a folder of pictures, one folder a class
-    #[arg(long)]
+    #[arg(long, value_name = "DATA", value_parser = NameOf(registries::names_of_datasets), hide_possible_values = true)]
     pub data: Option<String>,
     /// How many of the images
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,7 +1,8 @@
 //! `predict PICTURE…`.
 
+use super::completions::NameOf;
 use super::options::Options;
-use super::registries::print_csv;
+use super::registries::{self, print_csv};
 use crate::data;
 use crate::error::Result;
 use crate::model;
@@ -24,7 +25,7 @@ pub struct Shown {
 #[derive(clap::Args)]
 pub struct Network {
     /// A built-in model, a model file, or hub:owner/name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NameOf(registries::names_of_models), hide_possible_values = true)]
     pub model: String,
     /// Names of the classes: cifar10, cifar100, imagenet, or a file with a name a line [default: those of the model's data]
     #[arg(long, value_name = "NAMES")]
