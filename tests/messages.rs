@@ -51,6 +51,8 @@ const WAYS: &[&str] = &[
 /// Beginnings of messages that have none of [`WAYS`], and why that is right.
 const ALLOWED: &[(&str, &str)] = &[
     ("{}: {problem}", "the problem says it"),
+    ("{text}: {problem}", "the problem says it"),
+    ("{text}: {file}: {problem}", "the problem says it"),
     ("{}:{line}: {problem}", "the problem says it"),
     ("{name}: {problem}", "the problem says it"),
     ("{key} `{value}`: {problem}", "the problem says it"),

@@ -23,6 +23,7 @@ pub const SWEEP_KEYS: &[Key] = &[
     Key { path: "sweep.attacks", meaning: "attacks with their parameters ([below](#attacks))", default: "required" },
     Key { path: "sweep.mode", meaning: "`\"at\"`: each budget is attacked by itself. `\"within\"`: budgets in ascending order; each attacks only the images that still stand, and goes on from where the last one ended. Several times faster, and the curve can only fall. For attacks whose last iterate counts (`mi-fgsm` and its like) it is no choice, and they say so", default: "`\"at\"`" },
     Key { path: "sweep.witness", meaning: "`\"u8\"`: 8-bit images are judged. `\"f32\"`: float images are", default: "`\"u8\"`" },
+    Key { path: "sweep.confidence", meaning: "the search goes on after a success until the network gives the class it then predicts this probability (`\"90 %\"`), and keeps the success with the largest margin; what counts as a success stays the same", default: "none: the first success counts" },
     Key { path: "sweep.precision", meaning: "number format of gradients: `\"f32\"`, or on a GPU `\"tf32\"` or `\"bf16\"`. Images are judged in f32 always", default: "`\"f32\"`" },
     Key { path: "sweep.train", meaning: "what a universal attack is fitted to; none of it is attacked. The keys of `data`, and `models`: the attacked network if not given; several are an ensemble; others than the attacked one make a black-box attack", default: "none" },
     Key { path: "sweep.transfer_to", meaning: "networks that are shown the witnesses too: `tables/transfer.csv`", default: "none" },

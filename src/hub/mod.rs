@@ -193,7 +193,10 @@ impl Hub {
             if wanted.iter().all(|(known, _)| known != file) {
                 wanted.push((file.clone(), there.size));
             }
-            return Err(Error::Hub(format!("{what} is not here yet: {} bytes{HOW_TO_BRING}", there.size)));
+            return Err(Error::Hub(format!(
+                "{what} is not here yet: {} bytes (hint: `foolproof fetch CONFIG` brings all that a sweep needs)",
+                there.size
+            )));
         }
         let (sums, downloaded) = self.bring(inner, folder, file, &there)?;
         Ok((local(sums), downloaded))
@@ -334,8 +337,6 @@ impl Hub {
 }
 
 const HOW_TO_FETCH: &str = ", and this run is offline (hint: `foolproof fetch CONFIG` brings all that a sweep needs, where there is a network)";
-
-const HOW_TO_BRING: &str = " (hint: `foolproof fetch CONFIG` brings all that a sweep needs)";
 
 fn not_pinned(file: &RemoteFile, found: &str) -> Error {
     let pin = file.sha256.as_deref().unwrap_or_default();

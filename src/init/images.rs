@@ -39,16 +39,16 @@ pub fn built_in(file: &ModelFile) -> Option<Wanted> {
 pub fn find(text: &str, source: &Source) -> Result<Wanted> {
     let Some(dataset) = DATASETS.iter().find(|d| d.name == text) else {
         let Ok(found) = find_folder(text, Path::new("."), source) else {
-            let known = hint(text, DATASETS.iter().filter(|d| d.labelled).map(|d| d.name));
+            let known = hint(text, DATASETS.iter().filter(|d| d.labelled && !d.given).map(|d| d.name));
             return Err(Error::usage(format!("--data {text}: no dataset, and no folder{known}")));
         };
         return Ok(Wanted { dataset: find_dataset("folder")?, path: Some(found.path) });
     };
-    let problem = |why: &str| Err(Error::usage(format!("--data {text}: {why}")));
-    match (dataset.labelled, dataset.table, &dataset.folder) {
-        (false, ..) => problem("its images have no true class"),
-        (_, true, _) => problem("a sweep must name its files (hint: without --data, and fill in `data` in the sweep)"),
-        (.., Some(folder)) if folder.default.is_none() => problem("name the folder itself"),
+    let problem = |why: &str, way: &str| Err(Error::usage(format!("--data {text}: {why} (hint: {way})")));
+    match (dataset.labelled && !dataset.given, dataset.table, &dataset.folder) {
+        (false, ..) => problem("its images have no true class", "a dataset with labels, or a folder of pictures"),
+        (_, true, _) => problem("a sweep must name its files", "without --data, and fill in `data` in the sweep"),
+        (.., Some(folder)) if folder.default.is_none() => problem("it is a folder", "name the folder itself"),
         _ => Ok(Wanted { dataset, path: None }),
     }
 }
@@ -83,7 +83,8 @@ impl Images {
         let named = if file.family == ONNX { "the network" } else { file.family.as_str() };
         if subset.classes.len() != file.classes || subset.size != file.size {
             return Err(Error::usage(format!(
-                "--data: dataset `{}` has images of {} in {} classes, and {named} takes {} and has {} classes",
+                "--data: dataset `{}` has images of {} in {} classes, and {named} takes {} and has {} classes \
+                 (hint: images of these classes)",
                 dataset.name,
                 crate::size::in_words(subset.size),
                 subset.classes.len(),
@@ -123,7 +124,10 @@ pub fn path_from(path: &Path, folder: &Path) -> String {
 pub fn candidates(found: &Found) -> Vec<&'static str> {
     let file = &found.source.file;
     let fits = |d: &&&Dataset| {
-        d.labelled && d.classes.is_some_and(|n| n == file.classes) && d.side.is_none_or(|side| file.size == [side; 2])
+        d.labelled
+            && !d.given
+            && d.classes.is_some_and(|n| n == file.classes)
+            && d.side.is_none_or(|side| file.size == [side; 2])
     };
     DATASETS.iter().filter(fits).map(|d| d.name).collect()
 }

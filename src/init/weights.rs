@@ -201,7 +201,7 @@ fn on_hub(text: &str, size: Option<[usize; 2]>, answers: &mut Answers, hub: &Hub
         }
         Err(problem) => {
             let spec = RepositorySpec::parse(text.trim_start_matches("hub:"));
-            let spec = spec.ok_or_else(|| Error::usage(problem.to_string()))?;
+            let Some(spec) = spec else { return Err(problem) };
             let RepositorySpec { repository, revision, .. } = spec;
             let remote = |path: &str| RemoteFile {
                 kind: Kind::Model,

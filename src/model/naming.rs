@@ -48,9 +48,13 @@ pub fn keeps_an_attacker<'a>(names: impl Iterator<Item = &'a str>) -> bool {
 /// (`features.0.weight`) or tensors (`fc.weight`).
 fn wraps_all<'a>(names: &[Vec<&'a str>]) -> Option<&'a str> {
     let first = *names.first()?.first()?;
-    let wraps =
-        |name: &Vec<&str>| name.len() > 2 && name[0] == first && !name[1].starts_with(|c: char| c.is_ascii_digit());
-    names.iter().all(wraps).then_some(first)
+    let is_layer = |part: &str| !part.starts_with(|c: char| c.is_ascii_digit());
+    // a tensor of the network itself, as a transformer's `cls_token`, has a name of its own
+    let is_own = |part: &str| is_layer(part) && !["weight", "bias"].contains(&part);
+    let wraps = |name: &Vec<&str>| {
+        name[0] == first && (name.len() > 2 && is_layer(name[1]) || name.len() == 2 && is_own(name[1]))
+    };
+    (names.iter().all(wraps) && names.iter().any(|name| name.len() > 2)).then_some(first)
 }
 
 #[cfg(test)]
@@ -75,12 +79,16 @@ mod tests {
             let (names, note) = taken(&of(before, inner)).unwrap();
             assert_eq!((names, note), (plain.clone(), format!("of the names of tensors {said} is left out")));
         }
+        let token = ["model.blocks.0.weight".to_string(), "model.cls_token".into()];
+        assert_eq!(taken(&token).unwrap().0, ["blocks.0.weight", "cls_token"]);
         for names in [
             &plain[..],
             &[],
             &["fc.bias".into(), "fc.weight".into()],
             // a file cut off after the first part of a network
             &["features.0.bias".into(), "features.0.weight".into()],
+            // tensors of one module
+            &["norm.scale".into(), "norm.shift".into()],
             // what one name was would be lost
             &["a.module.b".into(), "a.b".into()],
             &["model.a.b".into(), "teacher.a.b".into()],

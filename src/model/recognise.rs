@@ -106,16 +106,23 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
 
 /// The network that shares most names with the file, at least some, and the first thing that does not fit.
 fn nearest(weights: &Weights) -> Option<(String, String)> {
-    let mut best: Option<(usize, &Family, ModelFile, String)> = None;
+    // by names, then by sizes of kernels, which tell one stem from another
+    let mut best: Option<((usize, usize), &Family, ModelFile, String)> = None;
     let is_near = |shared: usize, all: usize| shared * LEAST_SHARED >= all;
     for family in FAMILIES {
         for name in family.names {
             for keys in family.namings {
                 let file = of_paper(name, keys);
                 let tensors = family.network(&file, None).map_or(Vec::new(), |network| network.tensors);
-                let shared = tensors.iter().filter(|(name, _)| weights.contains(name)).count();
-                if is_near(shared, tensors.len()) && shared > best.as_ref().map_or(0, |(most, ..)| *most) {
-                    best = Some((shared, family, file, tensors[0].0.clone()));
+                let found = tensors.iter().filter_map(|(name, shape)| Some((weights.shape(name).ok()?, shape)));
+                let (mut shared, mut alike) = (0, 0);
+                for (found, shape) in found {
+                    shared += 1;
+                    alike += usize::from(found.get(2..) == shape.get(2..));
+                }
+                let is_best = best.as_ref().is_none_or(|(most, ..)| (shared, alike) > *most);
+                if shared > 0 && is_near(shared, tensors.len()) && is_best {
+                    best = Some(((shared, alike), family, file, tensors[0].0.clone()));
                 }
             }
         }

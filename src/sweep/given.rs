@@ -39,7 +39,7 @@ pub fn class_names(model: &ModelSource, asked: Option<&str>) -> Result<(Vec<Stri
         return match names.len() == classes {
             true => Ok((names, None)),
             false => Err(Error::usage(format!(
-                "`{asked}` names {} classes, model `{}` has {classes}",
+                "`{asked}` names {} classes, model `{}` has {classes} (hint: a file with {classes} lines)",
                 names.len(),
                 model.name
             ))),
@@ -103,7 +103,11 @@ pub fn look(
     let verdicts = judge::predict_stored(engine.as_ref(), &pixels, subset.size, &machine.device, batch)?;
     for (verdict, (label, file)) in verdicts.iter().zip(given.labels.iter_mut().zip(&given.files)) {
         *label = verdict.prediction.ok_or_else(|| {
-            Error::usage(format!("model `{}` gives NaN or infinite logits for picture {}", model.name, file.display()))
+            Error::usage(format!(
+                "model `{}` gives NaN or infinite logits for picture {} (hint: other weights, or leave it out)",
+                model.name,
+                file.display()
+            ))
         })?;
     }
     source.given = Some(Arc::new(given));
