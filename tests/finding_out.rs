@@ -179,7 +179,7 @@ fn completions_of_every_shell_know_the_names() {
                 "{script}"
             );
         }
-        if ["bash", "zsh"].contains(&shell) {
+        if ["bash", "zsh", "fish"].contains(&shell) {
             for name in ["sigma-zero", "imagenette-160px", "convnext_tiny.fb_in1k"] {
                 assert!(script.contains(name), "{shell}: {name}");
             }

@@ -286,7 +286,7 @@ fn what_is_printed_has_a_way_out() {
         (&["report", &none], "no run at"),
         (&["report", &damaged], "plan.json"),
         (&["verify", &none], "none"),
-        (&["verify", &file], "file"),
+        (&["verify", &file], "file: holds no run"),
         (&["export", &none, "--format", "tar"], "none"),
         (&["compare", &none, &none], "none"),
         (&["bless", &none], "none"),

@@ -20,6 +20,7 @@ pub fn completions(shell: Shell, mut program: Command) -> Result<()> {
         match shell {
             Shell::Bash => bash(&script, &runs, &sweeps),
             Shell::Zsh => zsh(&script),
+            Shell::Fish => fish(&script, &program),
             _ => script.into_owned(),
         }
         .as_bytes(),
@@ -131,6 +132,20 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     entries.sort();
     entries
+}
+
+/// Adds the names that an argument may be, which clap leaves out.
+fn fish(script: &str, program: &Command) -> String {
+    let mut script = script.to_string();
+    for verb in program.get_subcommands() {
+        let values = verb.get_positionals().flat_map(|argument| argument.get_possible_values());
+        let names: Vec<String> = values.map(|value| value.get_name().to_string()).collect();
+        if !names.is_empty() {
+            let using = format!("__fish_foolproof_using_subcommand {}", verb.get_name());
+            script += &format!("complete -c foolproof -n \"{using}\" -f -a \"{}\"\n", names.join(" "));
+        }
+    }
+    script
 }
 
 /// A name that a registry should know: shells complete those that it knows. Any other goes to the registry all the same, which

@@ -53,7 +53,9 @@ pub fn unpack(bundle: &Path, folder: &Path) -> Result<PathBuf> {
             _ => refuse(format!("`{name}`: {e}")),
         })?;
     }
-    root.filter(|root| root.is_dir()).ok_or_else(|| refuse("holds no run".into()))
+    root.filter(|root| root.is_dir()).ok_or_else(|| {
+        refuse("holds no run (hint: a bundle is what `foolproof export RUN --format tar` writes)".into())
+    })
 }
 
 /// Writes a file that is not there yet, or makes a folder.
@@ -72,7 +74,7 @@ fn put(entry: &mut ::tar::Entry<impl Read>, path: &Path) -> std::io::Result<()> 
 /// The name that an entry of GNU's or POSIX's kind gives to the next one.
 fn own_name(entry: &mut ::tar::Entry<impl Read>) -> Result<Option<String>, String> {
     if entry.size() > LONGEST_NAME {
-        return Err(format!("a name of {} bytes", entry.size()));
+        return Err(format!("a name of {} bytes (hint: tar --format=gnu)", entry.size()));
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(|e| e.to_string())?;

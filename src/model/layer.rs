@@ -72,16 +72,10 @@ impl Layer {
     }
 }
 
-/// Layers that are all listed. Of more, those that explain are the last of a size.
-const MOST_LISTED: usize = 60;
-
-/// `features.0, features.1 (32×32), features.2 (16×16)`; of many layers the last of each size.
+/// `features.0, features.1 (32×32), features.2 (16×16)`.
 fn listed(layers: &[Layer]) -> String {
-    let (mut text, all) = (String::new(), || layers.iter().filter(|l| l.explains()));
-    let count = all().count();
-    let mut next = all().skip(1).map(|l| l.size).chain([[0; 2]]);
-    let is_last = |l: &&Layer| count <= MOST_LISTED || next.next() != Some(l.size);
-    let mut all = all().filter(is_last).peekable();
+    let mut text = String::new();
+    let mut all = layers.iter().filter(|l| l.explains()).peekable();
     while let Some(Layer { name, size, .. }) = all.next() {
         text += name;
         let next = all.peek().map(|l| l.size);
@@ -89,9 +83,6 @@ fn listed(layers: &[Layer]) -> String {
             write!(text, " ({}×{})", size[0], size[1]).expect("a String takes all");
         }
         text += if next.is_some() { ", " } else { "" };
-    }
-    if count > MOST_LISTED {
-        write!(text, ", … {count} in all").expect("a String takes all");
     }
     text
 }

@@ -43,11 +43,11 @@ fn sheet(entry: &Entry) -> Result<Sheet> {
     Ok(sheet)
 }
 
-/// A norm, and the attack as it is there.
-type OfNorm = (Norm, Box<dyn Attack>);
+/// A norm, and the attack with its defaults at the budget that most report.
+type Built = (Norm, Box<dyn Attack>);
 
-/// Of each norm the attack with its defaults, at the budget that most report.
-fn of_norms(entry: &Entry) -> Result<Vec<OfNorm>, String> {
+/// One of each norm.
+fn of_norms(entry: &Entry) -> Result<Vec<Built>, String> {
     let params = Params::resolve(entry.params, &[]).map_err(|_| "defaults are complete")?;
     entry.norms.iter().map(|norm| Ok((*norm, entry.build(&params, &usual(*norm))?))).collect()
 }
@@ -111,7 +111,7 @@ fn needs(attack: &dyn Attack) -> String {
 }
 
 /// Passes with the defaults for an image that is never fooled: one number, or one a norm.
-fn cost(built: &[(Norm, Box<dyn Attack>)]) -> String {
+fn cost(built: &[Built]) -> String {
     let passes = |attack: &dyn Attack| attack.queries().unwrap_or(2 * attack.cost());
     let first = built.first().map_or(0, |(_, attack)| passes(attack.as_ref()));
     let numbers = match built.iter().all(|(_, attack)| passes(attack.as_ref()) == first) {
