@@ -387,6 +387,31 @@ fn pictures(at: &Path) {
 }
 
 #[test]
+fn squares_of_one_size_say_how_large_images_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let truth = described(("resnet18", "torchvision", "width = 0.25\nside = 64", 2));
+    fs::write(at.join("toy.safetensors"), vgg::safetensors(&tensors(&truth))).unwrap();
+    for (name, side) in [("cat", 64), ("dog", 64)] {
+        fs::create_dir_all(at.join("pictures").join(name)).unwrap();
+        image::RgbImage::from_fn(side, side, |x, y| image::Rgb([x as u8, y as u8, 9]))
+            .save(at.join(format!("pictures/{name}/a.png")))
+            .unwrap();
+    }
+    let side = || {
+        fs::read_to_string(at.join("toy.toml")).unwrap().lines().find(|l| l.starts_with("side")).unwrap()[..12]
+            .to_string()
+    };
+    let (run, said) = init(at, &["toy.safetensors", "--data", "pictures"]);
+    assert!(run.status.success() && said.contains("recognised: images of side 64, as the data has them"), "{said}");
+    assert_eq!(side(), "side    = 64");
+    image::RgbImage::new(80, 60).save(at.join("pictures/dog/b.png")).unwrap();
+    let (run, said) = init(at, &["toy.safetensors", "--data", "pictures", "--force"]);
+    assert!(run.status.success() && said.contains("assumed: images of side 224"), "{said}");
+    assert_eq!(side(), "side    = 22");
+}
+
+#[test]
 fn normalisation_is_tried_on_a_folder_of_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

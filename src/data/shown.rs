@@ -33,7 +33,7 @@ pub const CANVAS: Dataset = Dataset {
 };
 
 fn given<'a>(place: &Place<'a>) -> Result<&'a Given> {
-    let kept = || Error::Absent("what the command line gave is kept in the run alone (hint: its `inputs`)".into());
+    let kept = || Error::Absent("the command line gave it, and the run has the only copy (hint: inputs/ of the run)".into());
     place.source.given.as_deref().ok_or_else(kept)
 }
 

@@ -4,7 +4,9 @@ use super::toml::quoted;
 use super::weights::Found;
 use crate::config::{ModelFile, ONNX};
 use crate::data::resize::Filter;
-use crate::data::{Choice, DATASETS, Dataset, Preparation, Source, Subset, find as find_dataset, find_folder};
+use crate::data::{
+    Choice, DATASETS, Dataset, Preparation, Source, Subset, find as find_dataset, find_folder, picture, picture_files,
+};
 use crate::error::{Error, Result, hint};
 use crate::notice::say;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,12 @@ pub struct Images {
     choice: Choice,
 }
 
+/// Pictures whose size is looked at.
+const MOST_LOOKED_AT: usize = 100;
+
+/// Networks for larger images are rare; pictures of one size that are larger come from a camera or a page.
+const LARGEST: u32 = 384;
+
 /// The network that the program carries images for.
 pub fn built_in(file: &ModelFile) -> Option<Wanted> {
     let dataset = find_dataset("cifar10-sample").ok()?;
@@ -37,7 +45,8 @@ pub fn built_in(file: &ModelFile) -> Option<Wanted> {
 /// # Errors
 /// Neither; a dataset that a sweep must say more of, or without classes.
 pub fn find(text: &str, source: &Source) -> Result<Wanted> {
-    let Some(dataset) = DATASETS.iter().find(|d| d.name == text) else {
+    // what the command line gives has names that folders have, too
+    let Some(dataset) = DATASETS.iter().find(|d| d.name == text && !d.given) else {
         let Ok(found) = find_folder(text, Path::new("."), source) else {
             let known = hint(text, DATASETS.iter().filter(|d| d.labelled && !d.given).map(|d| d.name));
             return Err(Error::usage(format!("--data {text}: no dataset, and no folder{known}")));
@@ -45,7 +54,7 @@ pub fn find(text: &str, source: &Source) -> Result<Wanted> {
         return Ok(Wanted { dataset: find_dataset("folder")?, path: Some(found.path) });
     };
     let problem = |why: &str, way: &str| Err(Error::usage(format!("--data {text}: {why} (hint: {way})")));
-    match (dataset.labelled && !dataset.given, dataset.table, &dataset.folder) {
+    match (dataset.labelled, dataset.table, &dataset.folder) {
         (false, ..) => problem("its images have no true class", "a dataset with labels, or a folder of pictures"),
         (_, true, _) => problem("a sweep must name its files", "without --data, and fill in `data` in the sweep"),
         (.., Some(folder)) if folder.default.is_none() => problem("it is a folder", "name the folder itself"),
@@ -57,6 +66,15 @@ impl Wanted {
     /// Height and width where all images have the same.
     pub fn size(&self) -> Option<[usize; 2]> {
         self.dataset.side.map(|side| [side; 2])
+    }
+
+    /// The side of pictures that look as if they had been made for a network: squares of one size, and not large.
+    pub fn usual_size(&self) -> Option<[usize; 2]> {
+        let (files, _) = picture_files(&[self.path.clone()?]).ok()?;
+        let mut sizes = files.iter().take(MOST_LOOKED_AT).map(|file| picture::read_size(file).ok());
+        let (width, height) = sizes.next()??;
+        let same = width == height && width <= LARGEST && sizes.all(|size| size == Some((width, height)));
+        same.then_some([height as usize, width as usize])
     }
 }
 

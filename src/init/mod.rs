@@ -55,7 +55,13 @@ pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &
     });
     let asked = data.as_deref().map(|text| images::find(text, source)).transpose()?;
     let size = asked.as_ref().and_then(images::Wanted::size);
-    let mut found = weights::find(&request.weights, size, answers, &source.hub)?;
+    let usual = asked.as_ref().and_then(images::Wanted::usual_size);
+    // a network that has its own size says so, whatever pictures have
+    let of_pictures = usual.and_then(|usual| weights::find(&request.weights, Some(usual), answers, &source.hub).ok());
+    let mut found = match of_pictures {
+        Some(found) => found,
+        None => weights::find(&request.weights, size, answers, &source.hub)?,
+    };
     let wanted = asked.or_else(|| images::built_in(&found.source.file));
     let images = wanted.map(|wanted| Images::load(&wanted, request.take, &found.source.file, source)).transpose()?;
     let images = settle(&mut found, images, data.is_some(), answers, device)?;
