@@ -33,7 +33,8 @@ pub const CANVAS: Dataset = Dataset {
 };
 
 fn given<'a>(place: &Place<'a>) -> Result<&'a Given> {
-    let kept = || Error::Absent("the command line gave it, and the run has the only copy (hint: inputs/ of the run)".into());
+    let kept =
+        || Error::Absent("the command line gave it, and the run has the only copy (hint: inputs/ of the run)".into());
     place.source.given.as_deref().ok_or_else(kept)
 }
 

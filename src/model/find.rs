@@ -49,8 +49,8 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     }
     if ["onnx", "pth", "pt", "safetensors"].iter().any(|e| Path::new(name).extension().is_some_and(|own| own == *e)) {
         return Err(Error::Absent(format!(
-            "unknown model `{name}`: a model is named by its model file, which says what the network is (hint: a file \
-             *.toml beside it with `weights = \"{name}\"`, see docs/models.md)"
+            "unknown model `{name}`: a model is named by its model file, which says what the network is (hint: \
+             `foolproof init {name}` writes one)"
         )));
     }
     let known = hint(name, MODELS.iter().map(|m| m.name));

@@ -20,7 +20,7 @@ pub fn data(report: &mut Report, source: &Source) {
     let from = if std::env::var_os("FOOLPROOF_DATA").is_some() { "FOOLPROOF_DATA" } else { "the default" };
     let state = if folder.is_dir() { "there" } else { "not there" };
     report.line("data", format!("{} ({from}, {state})", folder.display()));
-    for dataset in DATASETS.iter().filter(|d| !d.splits.is_empty()) {
+    for dataset in DATASETS.iter().filter(|d| !d.splits.is_empty() && !d.given) {
         let split = dataset.default_split();
         let found = entry::found(dataset, split, source);
         let what = format!("{}, {split}", dataset.name);

@@ -24,6 +24,10 @@ pub fn dataset(name: &str, options: &Options) -> Result<()> {
     if let Some(population) = (dataset.population)(dataset.default_split()) {
         sheet.line("accuracy", format!("compared with what models publish of `{population}`"));
     }
+    if dataset.given {
+        sheet.line("looked for", "nowhere: the command line gives it, and no sweep can name it");
+        return print(sheet.as_bytes());
+    }
     places(&mut sheet, dataset, &source);
     if !dataset.terms.is_empty() {
         sheet.line("terms", dataset.terms);

@@ -22,7 +22,7 @@ pub fn of_a_sweep(path: &str) -> Option<Value> {
         "sweep.models" | "sweep.transfer_to" | "sweep.train.models" => {
             offered(MODELS.iter().map(|model| model.name).collect())
         }
-        "sweep.data.name" | "sweep.train.name" => known(DATASETS.iter().map(|dataset| dataset.name).collect()),
+        "sweep.data.name" | "sweep.train.name" => known(DATASETS.iter().filter(|d| !d.given).map(|d| d.name).collect()),
         "sweep.goals" => Some(json!({ "anyOf": [{ "enum": goals }, { "type": "string", "pattern": "^target:" }] })),
         "sweep.threats.norm" => known(Norm::all().map(Norm::name).collect()),
         "sweep.attacks.name" => known(ATTACKS.iter().map(|attack| attack.name).collect()),
