@@ -295,6 +295,10 @@ fn the_files_that_it_writes_run() {
     let (run, said) = init(at, &["mine.safetensors"]);
     assert!(run.status.success(), "{said}");
     assert_eq!(String::from_utf8(run.stdout).unwrap(), "mine.toml\nmine-sweep.toml\n");
+    for (file, schema) in [("mine.toml", "model.schema.json"), ("mine-sweep.toml", "sweep.schema.json")] {
+        assert!(fs::read_to_string(at.join(file)).unwrap().starts_with(&format!("#:schema ./{schema}\n")));
+        assert!(fs::read_to_string(at.join(schema)).unwrap().contains("json-schema.org/draft/2020-12"));
+    }
     for expected in [
         "recognised: vgg11_bn, width 0.5, head linear, 10 classes",
         "assumed: images of side 32",

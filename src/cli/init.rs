@@ -3,8 +3,9 @@
 use super::completions::NameOf;
 use super::options::Options;
 use super::registries::{self, print};
-use crate::error::Result;
-use crate::init::{self, Answers, Request};
+use super::schema::{self, Kind};
+use crate::error::{Error, Result};
+use crate::init::{self, Answers, MODEL_SCHEMA, Request, SWEEP_SCHEMA};
 use crate::notice::say;
 use crate::sweep::plan;
 use std::io::{BufReader, IsTerminal, stderr, stdin};
@@ -32,7 +33,7 @@ pub struct Arguments {
     pub yes: bool,
 }
 
-/// Looks into the weights, and writes a model file and a first sweep; prints their names.
+/// Looks into the weights, and writes a model file and a first sweep, and beside them what editors check them by; prints their names.
 pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
     let Arguments { weights, data, take, to, force, yes } = arguments;
     let (weights, data, to) = (weights.clone(), data.clone(), to.clone());
@@ -47,6 +48,14 @@ pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
     let written = init::init(&request, &mut answers, &source, &machine.device)?;
     let [model, sweep] = &written.files;
     print(format!("{}\n{}\n", model.display(), sweep.display()).as_bytes())?;
+    // what editors check both by, as their first lines say
+    for (name, kind) in [(MODEL_SCHEMA, Kind::Model), (SWEEP_SCHEMA, Kind::Sweep)] {
+        let path = model.with_file_name(name);
+        if !path.exists() {
+            std::fs::write(&path, schema::text(kind)?).map_err(Error::io("write", &path))?;
+            say(format_args!("for editors: {}", path.display()));
+        }
+    }
     match written.open {
         true => say("what is left to fill in says so on its line, in the files"),
         // a sweep that does not resolve would be ours to mend

@@ -19,6 +19,12 @@ use images::Images;
 use std::path::{Path, PathBuf};
 use weights::Found;
 
+/// Schema of model files, beside those that are written.
+pub const MODEL_SCHEMA: &str = "model.schema.json";
+
+/// Schema of sweep files, likewise.
+pub const SWEEP_SCHEMA: &str = "sweep.schema.json";
+
 /// What is asked for.
 pub struct Request {
     /// A weight file, an ONNX file, or `hub:owner/name`.
@@ -65,8 +71,9 @@ pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &
     let wanted = asked.or_else(|| images::built_in(&found.source.file));
     let images = wanted.map(|wanted| Images::load(&wanted, request.take, &found.source.file, source)).transpose()?;
     let images = settle(&mut found, images, data.is_some(), answers, device)?;
-    let model = model_text::text(&found, &folder);
-    let sweep = sweep_text::text(&found, images.as_ref(), &files[0], &folder);
+    let schema = |name: &str| format!("#:schema ./{name}\n");
+    let model = schema(MODEL_SCHEMA) + &model_text::text(&found, &folder);
+    let sweep = schema(SWEEP_SCHEMA) + &sweep_text::text(&found, images.as_ref(), &files[0], &folder);
     std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
     for (file, text) in files.iter().zip([&model, &sweep]) {
         std::fs::write(file, text).map_err(Error::io("write", file))?;

@@ -22,12 +22,17 @@ pub enum Kind {
 
 /// Prints the schema of a kind of file.
 pub fn schema(kind: Kind) -> Result<()> {
+    print(text(kind)?.as_bytes())
+}
+
+/// The schema of a kind of file.
+pub fn text(kind: Kind) -> Result<String> {
     let schema = match kind {
         Kind::Sweep => sweep(),
         Kind::Model => model(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|e| Error::usage(format!("the schema as JSON: {e}")))?;
-    print(format!("{text}\n").as_bytes())
+    Ok(format!("{text}\n"))
 }
 
 fn sweep() -> Value {
