@@ -87,12 +87,12 @@ fn a_run_goes_on_where_nobody_reads_what_it_says() {
     let piped = shell(folder().path(), "foolproof --config quick.toml 2>&1 | head -1");
     assert!(!text(&piped.stderr).contains("panicked"), "{piped:?}");
     // what is asked for on stdout
-    for verb in ["list quick.toml", "attacks", "completions bash", "--help"] {
+    for verb in ["list quick.toml --quiet", "attacks", "completions bash", "--help"] {
         let at = folder();
         let gone = shell(at.path(), &format!("(foolproof {verb}; echo $? >status) | true; cat status"));
         assert!(text(&gone.stdout) == "0\n" && gone.stderr.is_empty(), "{verb}: {gone:?}");
     }
-    let full = shell(folder().path(), "foolproof list quick.toml >/dev/full");
+    let full = shell(folder().path(), "foolproof list quick.toml --quiet >/dev/full");
     assert!(full.status.code() == Some(1) && text(&full.stderr).starts_with("error: write to stdout: "), "{full:?}");
 }
 

@@ -61,16 +61,18 @@ pub fn recognise_file(bytes: &[u8], size: Option<[usize; 2]>) -> Result<Vec<Reco
 /// # Errors
 /// What the file has, the network that it is nearest to, and the first thing that does not fit.
 pub fn recognise(weights: &Weights, size: Option<[usize; 2]>) -> Result<Vec<Recognised>, String> {
-    let (mut fits, mut first) = (Vec::new(), None);
+    let (mut fits, mut near) = (Vec::new(), Vec::new());
     for family in FAMILIES {
         for guess in (family.recognise)(weights) {
             match built(family, weights, &guess, size) {
                 Ok(found) => fits.push(found),
-                Err(problem) => first = first.or(Some((guess.family, problem))),
+                Err(problem) => near.push((missing(family, weights, &guess), (guess.family, problem))),
             }
         }
     }
-    match (fits.is_empty(), first.or_else(|| nearest(weights))) {
+    // of equals the first
+    let near = near.into_iter().min_by_key(|(missing, _)| *missing).map(|(_, near)| near);
+    match (fits.is_empty(), near.or_else(|| nearest(weights))) {
         (false, _) => Ok(fits),
         (true, near) => Err(unknown(weights, near)),
     }
@@ -82,6 +84,12 @@ fn built(family: &Family, weights: &Weights, guess: &Guess, size: Option<[usize;
     let network = family.network(&file, Some(weights))?;
     let notes = [weights.notes(), &network.notes].concat();
     Ok(Recognised { file, guess: guess.clone(), unseen: family.unseen, notes })
+}
+
+/// How many tensors of a guess the file has not.
+fn missing(family: &Family, weights: &Weights, guess: &Guess) -> usize {
+    let network = family.network(&described(guess, None), None);
+    network.map_or(usize::MAX, |n| n.tensors.iter().filter(|(name, _)| !weights.contains(name)).count())
 }
 
 /// The model file of a guess, for images of this size, else of the usual one.

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_not_built_here_is_refused_by_name() {
         for (from, to, expected) in [
-            ("\"vgg16\"", "\"swin_tiny\"", "architecture `swin_tiny` is none that is built here (known: vgg11,"),
+            ("\"vgg16\"", "\"swin_tiny\"", "architecture `swin_tiny` is none that is built here (known: "),
             ("\"vgg16\"", "16", "no `architecture`"),
             ("bilinear", "lanczos", "resized by `lanczos`"),
             ("[3, 224, 224]", "[1, 224, 224]", "expected 3×height×width"),
