@@ -122,6 +122,44 @@ fn what_a_picture_is_called_decides_nothing() {
 }
 
 #[test]
+fn pictures_of_one_name_and_odd_names_are_told_apart_and_a_replaced_run_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["p/same.png", "q/same.png", "e\u{1b}[31mX.png"] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(sample("cifar10_00_3.png"), path).unwrap();
+    }
+    let attack = |pictures: &[&str]| {
+        let asked = ["--model", MODEL, "--attack", "fgsm", "--name", "one"];
+        let output = run(folder.path(), &[&["attack"], pictures, &asked].concat());
+        assert!(output.status.success(), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (table, said) = attack(&["p/same.png", "q/same.png"]);
+    assert_eq!([fields(&table)[1][0], fields(&table)[2][0]], ["p/same.png", "q/same.png"]);
+    assert!(!said.contains("warning"), "{said}");
+    let (table, said) = attack(&["e\u{1b}[31mX.png"]);
+    assert!(table.contains("e\\u{1b}[31mX.png") && !table.contains('\u{1b}'), "{table:?}");
+    assert!(said.contains("warning: run `one` was of something else"), "{said}");
+    let said = fails(folder.path(), &["dream", "frog", "--model", MODEL, "--limit", "1"]);
+    assert!(said.contains("--limit counts images"), "{said}");
+}
+
+#[test]
+fn a_limit_leaves_the_first_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = sample("");
+    let table = ok(folder.path(), &["attack", &all, "--model", MODEL, "--limit", "2", "--name", "few"]);
+    assert_eq!(fields(&table).len(), 3, "{table}");
+    let said = ok(folder.path(), &["verify", "few-first-2"]);
+    assert!(said.starts_with("1 cells, 2 witnesses") && said.ends_with(" 0 problems\n"), "{said}");
+    assert_eq!(
+        ok(folder.path(), &["predict", &all, "--model", MODEL, "--limit", "2", "--top", "1"]).lines().count(),
+        3
+    );
+}
+
+#[test]
 fn targets_pixels_patches_and_pasted_pictures_are_options() {
     let folder = tempfile::tempdir().unwrap();
     let (cat, frog) = (sample("cifar10_00_3.png"), sample("cifar10_05_6.png"));
@@ -197,6 +235,8 @@ fn wrong_use_names_a_way_out() {
         (&["--target", "toaster"], "unknown goal `target:toaster`"),
         (&["--set", "step=3"], "attack `pgd` has no parameter `step` (hint: did you mean `steps`?)"),
         (&["--set", "steps"], "expected KEY=VALUE"),
+        (&["--set", "steps=3", "--set", "steps=4"], "`steps` is said twice"),
+        (&["--patch", "--set", "fit=universal"], "`fit` is said twice"),
         (&["--norm", "l3"], "--norm `l3` (hint: did you mean `l2`?)"),
         (&["--norm", "l1", "--attack", "fgsm"], "fgsm"),
         (&["--attack", "one-pixel"], "hint: --pixels COUNT"),
@@ -243,7 +283,12 @@ fn a_success_is_as_sure_as_asked_and_the_first_one_where_nothing_is() {
     };
     let (first, later) = (sure(&[]), sure(&["--confidence", "95 %"]));
     assert!(first < 95.0 && later >= 95.0, "{first} {later}");
-    // out of reach: the surest that was found
+    // out of reach: the surest that was found, and the row says so
+    let table = ok(folder.path(), &["attack", &cat, "--model", MODEL, "--attack", "fgsm", "--confidence", "99.9 %"]);
+    assert_eq!(fields(&table)[1][3], "yes, below 99.9 %", "{table}");
+    let nearest = ["attack", &cat, "--model", MODEL, "--attack", "deepfool", "--confidence", "90 %"];
+    let said = String::from_utf8(run(folder.path(), &nearest).stderr).unwrap();
+    assert!(said.contains("`confidence` changes nothing"), "{said}");
     assert!(sure(&["--confidence", "0.9999999"]) >= later);
     let said = ok(folder.path(), &["verify", "cifar10_00_3-pgd"]);
     assert!(said.ends_with(" 0 problems\n"), "{said}");

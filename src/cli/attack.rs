@@ -6,11 +6,11 @@ use super::one_cell::{self, OneCell, quoted};
 use super::options::Options;
 use super::predict::Shown;
 use super::registries;
+use super::verify::plain;
 use crate::analysis::Run;
 use crate::attack;
 use crate::data::Given;
 use crate::error::{Error, Result, hint};
-use crate::notice::say;
 use crate::record::Outcome;
 use crate::report;
 
@@ -77,7 +77,7 @@ pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     let given = seen.source.given.clone().expect("the pictures that were looked at");
     let resize = network.resize(&model).map_or(String::new(), |resize| format!(", resize = {resize}"));
     let first = given.files[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let goal = arguments.target.as_ref().map_or("untargeted".into(), |target| format!("target:{target}"));
+    let goal = arguments.target.as_ref().map_or("untargeted".into(), |target| format!("target:{}", target.trim()));
     let confidence = arguments.confidence.clone();
     let cell = OneCell {
         confidence,
@@ -92,11 +92,7 @@ pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     let store = cell.compute(&seen.source, &machine, options)?;
     let (run, files) = report::write(&store)?;
     print_table(&run, &given)?;
-    if !options.quiet {
-        let shown = |path: &&String| one_cell::is_to_look_at(path);
-        files.iter().filter(shown).for_each(|path| say(store.dir().join(path).display()));
-    }
-    one_cell::finish(&run, options)
+    one_cell::finish(&store, &run, &files, options)
 }
 
 /// Budgets where none is given, as they are written: the usual ones of the norms, which figures show too.
@@ -162,21 +158,38 @@ fn print_table(run: &Run, given: &Given) -> Result<()> {
             Some(class) => Field::with_probability(&given.classes[class], probability),
             None => Field::text("no answer"),
         };
-        for (example, name) in given.names().iter().enumerate() {
+        // two pictures of one name are told apart by their folders
+        let names = given.names();
+        let shown = |i: usize| match names.iter().filter(|name| **name == names[i]).count() {
+            1 => plain(&names[i]),
+            _ => plain(&given.files[i].display().to_string()),
+        };
+        for example in 0..names.len() {
             let row = match outcomes.iter().find(|o| o.example == example) {
                 // the goal leaves it out
                 None => [&given.classes[given.labels[example]], "is so already", "-", "-"].map(Field::text).into(),
                 Some(o) => vec![
                     says(o.clean_prediction, o.confidence_clean),
                     says(o.adversarial_prediction, o.confidence_adversarial),
-                    Field::text(o.success.map_or("error", |fooled| if fooled { "yes" } else { "no" })),
+                    Field::text(fooled(o, summary.cell.confidence.map(|asked| asked.to_f64()))),
                     Field::text(change(summary.cell.threat.norm.name(), o)),
                 ],
             };
-            rows.push([vec![Field::text(name)], row].concat());
+            rows.push([vec![Field::text(shown(example))], row].concat());
         }
     }
     aligned::print_rows(&rows)
+}
+
+/// Whether it is fooled, and not as surely as asked.
+fn fooled(o: &Outcome, asked: Option<f64>) -> String {
+    let sure = |asked: f64| o.confidence_adversarial.is_some_and(|p| f64::from(p) >= asked);
+    match (o.success, asked) {
+        (None, _) => "error".into(),
+        (Some(false), _) => "no".into(),
+        (Some(true), Some(asked)) if !sure(asked) => format!("yes, below {} %", (1e4 * asked).round() / 100.0),
+        (Some(true), _) => "yes".into(),
+    }
 }
 
 /// How far the witness is from the picture, in the norm that bounds it; else Euclidean.

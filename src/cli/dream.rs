@@ -7,8 +7,7 @@ use super::predict::Network;
 use crate::analysis::Run;
 use crate::attack;
 use crate::data::Given;
-use crate::error::Result;
-use crate::notice::say;
+use crate::error::{Error, Result};
 use crate::report;
 use std::sync::Arc;
 
@@ -39,6 +38,9 @@ pub struct Arguments {
 
 /// Paints what a network wants to see of classes, prints what it says of the pictures, and stores the run.
 pub fn dream(arguments: &Arguments, options: &Options) -> Result<()> {
+    if options.limit.is_some() {
+        return Err(Error::usage("--limit counts images, and a dream is one a class (hint: name fewer classes)"));
+    }
     let recipe = format!("recipe={}", arguments.recipe);
     let params = one_cell::params(attack::find(ATTACK)?, Vec::new(), &[&[recipe], arguments.set.as_slice()].concat())?;
     let machine = options.machine()?;
@@ -50,7 +52,7 @@ pub fn dream(arguments: &Arguments, options: &Options) -> Result<()> {
         seed: arguments.seed,
         model: arguments.network.model.clone(),
         data: "name = \"blank\"".into(),
-        goals: arguments.classes_asked.iter().map(|class| format!("target:{class}")).collect(),
+        goals: arguments.classes_asked.iter().map(|class| format!("target:{}", class.trim())).collect(),
         threat: "norm = \"any\"".into(),
         attack: format!("name = {}{params}", quoted(ATTACK)),
         confidence: None,
@@ -58,11 +60,7 @@ pub fn dream(arguments: &Arguments, options: &Options) -> Result<()> {
     let store = cells.compute(&source, &machine, options)?;
     let (run, files) = report::write(&store)?;
     print_table(&run, &classes)?;
-    if !options.quiet {
-        let shown = |path: &&String| one_cell::is_to_look_at(path);
-        files.iter().filter(shown).for_each(|path| say(store.dir().join(path).display()));
-    }
-    one_cell::finish(&run, options)
+    one_cell::finish(&store, &run, &files, options)
 }
 
 /// What the network says of each picture.

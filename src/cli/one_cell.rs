@@ -6,6 +6,7 @@ use crate::analysis::Run;
 use crate::attack::Entry;
 use crate::data::Source;
 use crate::error::{Error, Result, hint};
+use crate::notice::say;
 use crate::store::Store;
 use crate::sweep::plan;
 use crate::sweep::run::Machine;
@@ -52,6 +53,13 @@ impl OneCell {
     pub fn compute(&self, source: &Source, machine: &Machine, options: &Options) -> Result<Store> {
         let file = Path::new("command line");
         let plan = plan::parse(file, &self.text(), source).map_err(|problem| without_lines(problem, file))?;
+        let there = Store::open(&options.out.join(&plan.name)).and_then(|store| store.read_plan());
+        if there.is_ok_and(|there| there.cells != plan.record().cells) {
+            say(format_args!(
+                "warning: run `{}` was of something else; its tables and figures are replaced (hint: --name)",
+                plan.name
+            ));
+        }
         Ok(run::compute_plan(plan, machine, options)?.0)
     }
 }
@@ -78,14 +86,21 @@ pub fn quoted(text: &str) -> String {
 /// What is no `KEY=VALUE`; a key that the attack has not.
 pub fn params(attack: &Entry, own: Vec<(&str, String)>, set: &[String]) -> Result<String> {
     let mut text = String::new();
-    for (key, value) in own {
-        text += &format!(", {key} = {}", quoted(&value));
+    for (key, value) in &own {
+        text += &format!(", {key} = {}", quoted(value));
     }
     for given in set {
         let (key, value) = given
             .split_once('=')
             .ok_or_else(|| Error::usage(format!("--set `{given}`: expected KEY=VALUE (hint: --set steps=40)")))?;
         let (key, value) = (key.trim(), value.trim());
+        let before =
+            set.iter().filter_map(|other| other.split_once('=')).filter(|(other, _)| other.trim() == key).count();
+        if before > 1 || own.iter().any(|(other, _)| *other == key) {
+            return Err(Error::usage(format!(
+                "--set `{given}`: `{key}` is said twice (hint: once, with commas between values)"
+            )));
+        }
         if attack.params.iter().all(|param| param.name != key) {
             let known = hint(key, attack.params.iter().map(|param| param.name));
             return Err(Error::usage(format!(
@@ -118,14 +133,17 @@ pub fn run_name(parts: &[&str]) -> String {
 }
 
 /// Whether a file of a report is worth naming: pictures, and figures that say something of a few.
-pub fn is_to_look_at(path: &str) -> bool {
+fn is_to_look_at(path: &str) -> bool {
     let of_many =
         ["figures/robust-accuracy", "figures/success-", "figures/gallery", "figures/cost", "figures/confusion"];
     (path.ends_with(".png") || path.ends_with(".html")) && !of_many.iter().any(|begin| path.starts_with(begin))
 }
 
-/// What a run of cells ends with: complaints of the sanity ladder, and an error where a cell failed.
-pub fn finish(run: &Run, options: &Options) -> Result<()> {
+/// What a run ends with: the files to look at, complaints of the sanity ladder, and an error where a cell failed.
+pub fn finish(store: &Store, run: &Run, files: &[String], options: &Options) -> Result<()> {
+    for path in files.iter().filter(|path| !options.quiet && is_to_look_at(path)) {
+        say(store.dir().join(path).display());
+    }
     run::warn(run, options)?;
     run::fail_if_cells_failed(run)
 }

@@ -67,7 +67,9 @@ impl Shown {
     /// Loads the network and shows it the pictures.
     pub fn look(&self, machine: &Machine, options: &Options) -> Result<(model::ModelSource, given::Seen)> {
         let (model, names) = self.network.load(options)?;
-        let (files, unread) = data::picture_files(&self.pictures)?;
+        let (mut files, unread) = data::picture_files(&self.pictures)?;
+        // the others have no row, in any table
+        files.truncate(options.limit.map_or(files.len(), |limit| limit as usize));
         let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), machine)?;
         let warnings = unread.iter().chain(&seen.subset.notes);
         warnings.for_each(|warning| say(format_args!("warning: {warning}")));

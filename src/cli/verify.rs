@@ -81,6 +81,6 @@ fn counts(parts: &[(usize, &str)]) -> String {
 }
 
 /// Text of a run that may come from anywhere, on one line and without a word to the terminal.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

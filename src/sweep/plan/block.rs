@@ -122,7 +122,12 @@ impl Resolver<'_> {
                                         continue;
                                     }
                                     let of_mode = within.then(|| built.caveat_within()).flatten();
-                                    for caveat in [built.caveat(&threat, witness), of_mode] {
+                                    let unsure = confidence.filter(|_| built.seeks_nearest()).map(|_| {
+                                        "it looks for the nearest image, which no network is sure of: `confidence` changes \
+                                         nothing"
+                                            .to_string()
+                                    });
+                                    for caveat in [built.caveat(&threat, witness), of_mode, unsure] {
                                         self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
                                     }
                                     let mut cell = Cell {
