@@ -384,15 +384,17 @@ fn rust_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// What the program prints, its runs below a folder.
+fn printed(arguments: &[&str], out: &Path) -> String {
+    let done = foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
 /// What the first commands of the README print, eight lines of it.
 fn first_run() -> String {
     let out = tempfile::tempdir().unwrap();
-    let run = |arguments: &[&str]| {
-        let done =
-            foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out.path()).output().unwrap();
-        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    };
+    let run = |arguments: &[&str]| printed(arguments, out.path());
     let ran = run(&["--config", "sweeps/pgd.toml"]);
     let verified = run(&["verify", "pgd"]);
     let summary = read(&out.path().join("pgd/tables/summary.md"));
@@ -410,12 +412,7 @@ fn first_run() -> String {
 /// What an attack on one picture prints.
 fn one_picture() -> String {
     let out = tempfile::tempdir().unwrap();
-    let run = |arguments: &[&str]| {
-        let done =
-            foolproof().args(arguments).args(["--quiet", "--device", "cpu", "--out"]).arg(out.path()).output().unwrap();
-        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    };
+    let run = |arguments: &[&str]| printed(arguments, out.path());
     let cat = "datasets/cifar10-sample/cifar10_00_3.png";
     let table = run(&["attack", cat, "--model", "vgg11-half-cifar10", "--target", "truck"]);
     let verified = run(&["verify", "cifar10_00_3-pgd"]);

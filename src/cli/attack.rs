@@ -2,17 +2,19 @@
 
 use super::aligned::{self, Field};
 use super::completions::NameOf;
-use super::one_cell::{self, OneCell, quoted};
+use super::one_cell::{self, OneCell};
 use super::options::Options;
 use super::predict::Shown;
 use super::registries;
 use super::verify::plain;
 use crate::analysis::Run;
 use crate::attack;
+use crate::config::quoted;
 use crate::data::Given;
 use crate::error::{Error, Result, hint};
 use crate::record::Outcome;
 use crate::report;
+use crate::terms::{NORMS, Norm};
 
 /// `attack`.
 #[derive(clap::Args)]
@@ -95,20 +97,14 @@ pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     one_cell::finish(&store, &run, &files, options)
 }
 
-/// Budgets where none is given, as they are written: the usual ones of the norms, which figures show too.
-const USUAL: [(&str, &str, &str); 4] =
-    [("linf", "eps", "8/255"), ("l2", "eps", "0.5"), ("l1", "eps", "12"), ("l0", "count", "3")];
-
-/// Area of a patch where none is given: the usual one.
-const AREA: &str = "10 %";
-
 impl Arguments {
     fn chosen(&self) -> Result<Chosen> {
         let threat = |norm: &str, key: &str, value: &str| format!("norm = \"{norm}\", {key} = [{}]", quoted(value));
         if self.area.is_some() && !self.patch && self.paste.is_none() {
             return Err(Error::usage("--area is the size of a patch (hint: beside --patch, or --paste FILE)"));
         }
-        let area = self.area.as_deref().unwrap_or(AREA);
+        // where no budget is given, the one that papers report most
+        let area = self.area.as_deref().unwrap_or(Norm::Patch.terms().example);
         if self.patch {
             let params = vec![("fit", "per-image".to_string())];
             return Ok(Chosen { attack: attack::find("patch")?, params, threat: threat("patch", "area", area) });
@@ -123,15 +119,15 @@ impl Arguments {
         }
         let attack = attack::find(self.attack.as_deref().unwrap_or("pgd"))?;
         let serves = |name: &str| attack.norms.iter().any(|norm| norm.name() == name);
-        let known = USUAL.map(|(name, ..)| name);
-        let (norm, key, usual) = match &self.norm {
-            Some(asked) => *USUAL.iter().find(|(name, ..)| name == asked).ok_or_else(|| {
+        let mut distances = NORMS.iter().filter(|norm| norm.distance.is_some());
+        let norm = match &self.norm {
+            Some(asked) => distances.clone().find(|norm| norm.name == asked).ok_or_else(|| {
                 Error::usage(format!(
                     "--norm `{asked}`{} (--pixels and --patch are norms of their own)",
-                    hint(asked, known)
+                    hint(asked, distances.clone().map(|norm| norm.name))
                 ))
             })?,
-            None => *USUAL.iter().find(|(name, ..)| serves(name)).ok_or_else(|| {
+            None => distances.find(|norm| serves(norm.name)).ok_or_else(|| {
                 let way_out = match attack.norms.first().map(|norm| norm.name()) {
                     Some("pixels") => "--pixels COUNT",
                     Some("patch") => "--patch, or --paste FILE",
@@ -141,8 +137,11 @@ impl Arguments {
             })?,
         };
         let threat = match self.minimal {
-            true => format!("norm = \"{norm}\", minimal = true"),
-            false => threat(norm, key, self.eps.as_deref().unwrap_or(usual)),
+            true => format!("norm = \"{}\", minimal = true", norm.name),
+            false => {
+                let key = norm.budget_key.expect("a norm that measures distances has budgets");
+                threat(norm.name, key, self.eps.as_deref().unwrap_or(norm.example))
+            }
         };
         Ok(Chosen { attack, params: Vec::new(), threat })
     }

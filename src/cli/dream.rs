@@ -1,11 +1,12 @@
 //! `dream CLASS…`: class maximisation, a sweep of one cell a class, without a sweep file.
 
 use super::aligned::{self, Field};
-use super::one_cell::{self, OneCell, quoted};
+use super::one_cell::{self, OneCell};
 use super::options::Options;
 use super::predict::Network;
 use crate::analysis::Run;
 use crate::attack;
+use crate::config::quoted;
 use crate::data::Given;
 use crate::error::{Error, Result};
 use crate::report;

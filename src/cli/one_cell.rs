@@ -4,6 +4,7 @@ use super::options::Options;
 use super::run;
 use crate::analysis::Run;
 use crate::attack::Entry;
+use crate::config::quoted;
 use crate::data::Source;
 use crate::error::{Error, Result, hint};
 use crate::notice::say;
@@ -73,11 +74,6 @@ fn without_lines(problem: Error, file: &Path) -> Error {
         None => line,
     };
     Error::Config(lines.into_iter().map(bare).collect())
-}
-
-/// A text as TOML writes it; JSON escapes what it escapes.
-pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// Parameters of an attack as a sweep file writes them, with a comma before each: its own, then `KEY=VALUE`s.

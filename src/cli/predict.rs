@@ -71,7 +71,7 @@ impl Shown {
         // the others have no row, in any table
         files.truncate(options.limit.map_or(files.len(), |limit| limit as usize));
         let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), machine)?;
-        let warnings = unread.iter().chain(&seen.subset.notes);
+        let warnings = unread.iter().chain(&seen.notes);
         warnings.for_each(|warning| say(format_args!("warning: {warning}")));
         model.notes().iter().for_each(|note| say(format_args!("weights of `{}`: {note}", model.name)));
         Ok((model, seen))

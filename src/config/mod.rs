@@ -3,6 +3,7 @@
 mod asked;
 mod keys;
 mod model_file;
+mod quoted;
 mod reader;
 mod sweep_file;
 
@@ -12,6 +13,7 @@ pub use model_file::{
     BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
     RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED, asked as asked_of_a_model,
 };
+pub use quoted::quoted;
 pub use reader::{At, FILL_IN, Problems};
 pub use sweep_file::{
     AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,

@@ -1,8 +1,7 @@
 //! Labelled images to try a network on.
 
-use super::toml::quoted;
 use super::weights::Found;
-use crate::config::{ModelFile, ONNX};
+use crate::config::{ModelFile, ONNX, quoted};
 use crate::data::resize::Filter;
 use crate::data::{
     Choice, DATASETS, Dataset, Preparation, Source, Subset, find as find_dataset, find_folder, picture, picture_files,

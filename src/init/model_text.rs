@@ -2,9 +2,9 @@
 
 use super::images::path_from;
 use super::normalisation::{NONE, Normalisation, in_order};
-use super::toml::{line, open_line, quoted};
+use super::toml::{line, open_line};
 use super::weights::{Found, choices, resize_of};
-use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place};
+use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place, quoted};
 use std::path::Path;
 
 /// The model file of a network, in `folder`.

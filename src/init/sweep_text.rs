@@ -2,8 +2,9 @@
 
 use super::images::{Images, candidates};
 use super::normalisation::is_small;
-use super::toml::{commented, line, open_line, quoted};
+use super::toml::{commented, line, open_line};
 use super::weights::Found;
+use crate::config::quoted;
 use crate::notice::say;
 use std::path::Path;
 

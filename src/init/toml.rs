@@ -1,22 +1,9 @@
 //! Lines of a TOML file with their comments.
 
-use crate::config::FILL_IN;
+use crate::config::{FILL_IN, quoted};
 
 /// Column that comments begin at.
 const COMMENT: usize = 48;
-
-/// A text.
-pub fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
-}
 
 /// What stands where a value is to be filled in.
 pub fn open_value() -> String {

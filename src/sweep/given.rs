@@ -2,7 +2,7 @@
 
 use super::plan::Takes;
 use super::run::Machine;
-use crate::data::{self, CLASS_SETS, Choice, Given, Source, Subset};
+use crate::data::{self, CLASS_SETS, Choice, Given, Source};
 use crate::error::{Error, Result};
 use crate::judge::{self, Verdict};
 use crate::kernel::Precision;
@@ -16,11 +16,11 @@ const WHOLE_BELOW: usize = 224;
 
 /// Pictures, and what a network says of them.
 pub struct Seen {
-    /// The pictures as the network takes them, labelled by what it says.
-    pub subset: Subset,
+    /// What has to be said of how they were prepared.
+    pub notes: Vec<String>,
     /// What it says, in their order.
     pub verdicts: Vec<Verdict>,
-    /// The source that has them.
+    /// The source that has them, labelled by what it says.
     pub source: Source,
 }
 
@@ -111,6 +111,5 @@ pub fn look(
         })?;
     }
     source.given = Some(Arc::new(given));
-    let subset = dataset.subset(&source, &choice)?;
-    Ok(Seen { subset, verdicts, source })
+    Ok(Seen { notes: subset.notes, verdicts, source })
 }
