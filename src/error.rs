@@ -139,7 +139,7 @@ impl Error {
     }
 }
 
-/// The known name nearest to `name` by edit distance, if one is near enough to be meant.
+/// The known name nearest to `name` by edit distance, whatever the case, if one is near enough to be meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -149,15 +149,32 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
+/// Whether these words stand in a name one after the other, whatever the case, and are not all of it: `eagle` in `bald eagle`,
+/// not `step` in `step_size`, which is one word.
+fn is_part(words: &str, name: &str) -> bool {
+    let split = |text: &str| -> Vec<String> {
+        let parts = text.split(|c: char| !c.is_alphanumeric() && !"_-.".contains(c)).filter(|part| !part.is_empty());
+        parts.map(str::to_lowercase).collect()
+    };
+    let (words, name) = (split(words), split(name));
+    !words.is_empty() && words.len() < name.len() && name.windows(words.len()).any(|part| part == words)
+}
+
 /// Names of a longer list are not read by anybody.
 const MOST_NAMES: usize = 20;
 /// So many of such a list are named.
 const NAMES: usize = 10;
 
-/// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near: of a long one the nearest.
+/// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near: of a long one the nearest. Names that have
+/// it as a word come before those that are spelled like it.
 pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
-    if let Some(k) = nearest(name, known.iter().copied()) {
+    let same = known.iter().copied().find(|k| k.to_lowercase() == name.to_lowercase());
+    let wider: Vec<&str> = known.iter().copied().filter(|k| same.is_none() && is_part(name, k)).take(NAMES).collect();
+    if let [_, _, ..] = wider[..] {
+        return format!(" (hint: did you mean one of `{}`?)", wider.join("`, `"));
+    }
+    if let Some(k) = same.or(wider.first().copied()).or_else(|| nearest(name, known.iter().copied())) {
         return format!(" (hint: did you mean `{k}`?)");
     }
     let count = known.len();
@@ -168,9 +185,9 @@ pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String 
     format!(" (known: {}, … {count} in all)", known[..NAMES].join(", "))
 }
 
-/// Levenshtein distance over characters, with names longer than 64 characters cut off: it takes time as their product.
+/// Levenshtein distance over characters, whatever their case, with names longer than 64 characters cut off: it takes time as their product.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let head = |name: &str| name.chars().take(64).collect::<String>();
+    let head = |name: &str| name.to_lowercase().chars().take(64).collect::<String>();
     strsim::levenshtein(&head(a), &head(b))
 }
 
@@ -185,6 +202,17 @@ mod tests {
         assert_eq!(nearest("step", keys), Some("steps"));
         assert_eq!(nearest("randomstart", keys), Some("random_start"));
         assert_eq!(nearest("zzzzzz", keys), None);
+    }
+
+    #[test]
+    fn a_name_that_has_it_as_a_word_is_meant_before_one_that_is_spelled_like_it() {
+        let classes = ["beagle", "bald eagle", "crate", "crane (bird)", "crane (machine)", "hamster"];
+        assert_eq!(hint("eagle", classes), " (hint: did you mean `bald eagle`?)");
+        assert_eq!(hint("Crane", classes), " (hint: did you mean one of `crane (bird)`, `crane (machine)`?)");
+        assert_eq!(hint("hamstr", classes), " (hint: did you mean `hamster`?)");
+        assert_eq!(hint("step", ["step_size", "steps"]), " (hint: did you mean `steps`?)");
+        assert_eq!(hint("PGD", ["noise", "pgd"]), " (hint: did you mean `pgd`?)");
+        assert_eq!(hint("sgd", ["sgd momentum", "SGD"]), " (hint: did you mean `SGD`?)");
     }
 
     #[test]

@@ -141,6 +141,16 @@ fn pictures_of_one_name_and_odd_names_are_told_apart_and_a_replaced_run_is_said(
     let (table, said) = attack(&["e\u{1b}[31mX.png"]);
     assert!(table.contains("e\\u{1b}[31mX.png") && !table.contains('\u{1b}'), "{table:?}");
     assert!(said.contains("warning: run `one` was of something else"), "{said}");
+    // what the first run left behind is checked all the same, its images among it
+    assert!(ok(folder.path(), &["verify", "one"]).ends_with(" 0 problems\n"));
+    let inputs = fs::read_dir(folder.path().join("results/one/inputs")).unwrap().map(|e| e.unwrap().path());
+    let first = inputs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&first).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&first, bytes).unwrap();
+    let output = run(folder.path(), &["verify", "one"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not what its name says"), "{output:?}");
     let said = fails(folder.path(), &["dream", "frog", "--model", MODEL, "--limit", "1"]);
     assert!(said.contains("--limit counts images"), "{said}");
 }
@@ -233,9 +243,24 @@ fn wrong_use_names_a_way_out() {
         (&["--eps", "8"], "eps"),
         (&["--eps", "x"], "`x`"),
         (&["--target", "toaster"], "unknown goal `target:toaster`"),
+        (&["--target", "10"], "the classes are 0 to 9 (hint: a number of these, or a name)"),
+        (&["--target", "-1"], "unknown goal `target:-1`"),
+        (&["--eps", "-1/255"], "eps `-1/255`"),
+        (&["--confidence", "-1"], "`confidence` \"-1\""),
+        (&["--patch", "--area", "-1"], "area `-1`"),
+        (&["--pixels", "1025"], "count 1025: images of side 32 have 1024 pixels (hint: "),
+        (
+            &["--norm", "l0", "--attack", "sparse-rs", "--eps", "3073"],
+            "count 3073: images of side 32 have 3072 components",
+        ),
         (&["--set", "step=3"], "attack `pgd` has no parameter `step` (hint: did you mean `steps`?)"),
         (&["--set", "steps"], "expected KEY=VALUE"),
         (&["--set", "steps=3", "--set", "steps=4"], "`steps` is said twice"),
+        (
+            &["--set", "steps=1,2"],
+            "--set `steps=1,2`: more than one value (hint: one value; a sweep file takes several",
+        ),
+        (&["--set", "steps=5, restarts=2"], "(hint: --set steps=5 --set restarts=2)"),
         (&["--patch", "--set", "fit=universal"], "`fit` is said twice"),
         (&["--norm", "l3"], "--norm `l3` (hint: did you mean `l2`?)"),
         (&["--norm", "l1", "--attack", "fgsm"], "fgsm"),
@@ -246,6 +271,7 @@ fn wrong_use_names_a_way_out() {
         (&["--paste", "nothing.png"], "nothing.png"),
         (&["--resize", "8"], "`resize` is 8"),
         (&["--name", "a/b"], "`name` becomes a folder"),
+        (&["--name", &"a".repeat(101)], "100 at most"),
     ] {
         let said = attack(options);
         assert!(said.contains(expected), "{options:?}: {said}");
@@ -261,6 +287,9 @@ fn wrong_use_names_a_way_out() {
     assert!(said.contains("did you mean `vgg11-half-cifar10`?"), "{said}");
     let said = fails(folder.path(), &["dream", "unicorn", "--model", MODEL]);
     assert!(said.contains("unknown goal `target:unicorn`"), "{said}");
+    let two = format!("{MODEL}+{MODEL}-robust");
+    let said = fails(folder.path(), &["predict", &cat, "--model", &two]);
+    assert!(said.contains(&format!("did you mean `{MODEL} + {MODEL}-robust`, the networks together?")), "{said}");
     // a sweep file cannot name what the command line gives
     let text = format!(
         "name = \"s\"\n[[sweep]]\nmodels = [\"{MODEL}\"]\ndata = {{ name = \"pictures\" }}\ngoals = [\"untargeted\"]\n\

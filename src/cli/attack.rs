@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["patch", "paste"], value_parser = NameOf(registries::names_of_attacks), hide_possible_values = true)]
     attack: Option<String>,
     /// Largest change, as 8/255 [default: what papers report most of the norm]
-    #[arg(long, value_name = "EPS", conflicts_with_all = ["pixels", "patch", "paste", "minimal"])]
+    #[arg(long, value_name = "EPS", allow_hyphen_values = true, conflicts_with_all = ["pixels", "patch", "paste", "minimal"])]
     eps: Option<String>,
     /// How the change is measured: linf, l2, l1 or l0 [default: the first of these that the attack serves]
     #[arg(long, value_name = "NORM", conflicts_with_all = ["pixels", "patch", "paste"])]
@@ -43,13 +43,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     paste: Option<String>,
     /// Share of the picture that the patch covers [default: 10 %]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     area: Option<String>,
     /// Class that is to be reached, by name or number; `next`, `least-likely` or `random` [default: any other class]
-    #[arg(long, value_name = "CLASS")]
+    #[arg(long, value_name = "CLASS", allow_hyphen_values = true)]
     target: Option<String>,
     /// Go on after a success until the network is so sure of its answer, as 90 %
-    #[arg(long, value_name = "PROBABILITY", conflicts_with = "minimal")]
+    #[arg(long, value_name = "PROBABILITY", allow_hyphen_values = true, conflicts_with = "minimal")]
     confidence: Option<String>,
     /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks NAME` lists them)
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -62,7 +62,7 @@ pub struct Arguments {
     name: Option<String>,
 }
 
-/// The attack, its own parameters, and the threat: what the options say.
+/// The attack, its own parameters as TOML has them, and the threat: what the options say.
 struct Chosen {
     attack: &'static attack::Entry,
     params: Vec<(&'static str, String)>,
@@ -72,7 +72,7 @@ struct Chosen {
 /// Attacks pictures, prints what the network says before and after, and stores the run.
 pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     let chosen = arguments.chosen()?;
-    let params = one_cell::params(chosen.attack, chosen.params, &arguments.set)?;
+    let params = one_cell::params(chosen.attack, &chosen.params, &arguments.set)?;
     let machine = options.machine()?;
     let (model, seen) = arguments.shown.look(&machine, options)?;
     let network = &arguments.shown.network;
@@ -106,11 +106,11 @@ impl Arguments {
         // where no budget is given, the one that papers report most
         let area = self.area.as_deref().unwrap_or(Norm::Patch.terms().example);
         if self.patch {
-            let params = vec![("fit", "per-image".to_string())];
+            let params = vec![("fit", quoted("per-image"))];
             return Ok(Chosen { attack: attack::find("patch")?, params, threat: threat("patch", "area", area) });
         }
         if let Some(file) = &self.paste {
-            let params = vec![("content", "picture".to_string()), ("picture", file.clone())];
+            let params = vec![("content", quoted("picture")), ("picture", quoted(file))];
             return Ok(Chosen { attack: attack::find("paste")?, params, threat: threat("patch", "area", area) });
         }
         if let Some(count) = self.pixels {

@@ -42,8 +42,9 @@ pub fn dream(arguments: &Arguments, options: &Options) -> Result<()> {
     if options.limit.is_some() {
         return Err(Error::usage("--limit counts images, and a dream is one a class (hint: name fewer classes)"));
     }
-    let recipe = format!("recipe={}", arguments.recipe);
-    let params = one_cell::params(attack::find(ATTACK)?, Vec::new(), &[&[recipe], arguments.set.as_slice()].concat())?;
+    let recipes: Vec<String> = arguments.recipe.split(',').map(|name| quoted(name.trim())).collect();
+    let own = [("recipe", format!("[{}]", recipes.join(", ")))];
+    let params = one_cell::params(attack::find(ATTACK)?, &own, &arguments.set)?;
     let machine = options.machine()?;
     let (_, classes) = arguments.network.load(options)?;
     let mut source = options.source();

@@ -79,23 +79,16 @@ fn without_lines(problem: Error, file: &Path) -> Error {
 /// Parameters of an attack as a sweep file writes them, with a comma before each: its own, then `KEY=VALUE`s.
 ///
 /// # Errors
-/// What is no `KEY=VALUE`; a key that the attack has not.
-pub fn params(attack: &Entry, own: Vec<(&str, String)>, set: &[String]) -> Result<String> {
-    let mut text = String::new();
-    for (key, value) in &own {
-        text += &format!(", {key} = {}", quoted(value));
-    }
+/// What is no `KEY=VALUE`; a key that the attack has not; several values, which would make several cells.
+pub fn params(attack: &Entry, own: &[(&str, String)], set: &[String]) -> Result<String> {
+    let mut known: Vec<(&str, String)> = own.to_vec();
     for given in set {
         let (key, value) = given
             .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
             .ok_or_else(|| Error::usage(format!("--set `{given}`: expected KEY=VALUE (hint: --set steps=40)")))?;
-        let (key, value) = (key.trim(), value.trim());
-        let before =
-            set.iter().filter_map(|other| other.split_once('=')).filter(|(other, _)| other.trim() == key).count();
-        if before > 1 || own.iter().any(|(other, _)| *other == key) {
-            return Err(Error::usage(format!(
-                "--set `{given}`: `{key}` is said twice (hint: once, with commas between values)"
-            )));
+        if known.iter().any(|(other, _)| *other == key) {
+            return Err(Error::usage(format!("--set `{given}`: `{key}` is said twice (hint: once)")));
         }
         if attack.params.iter().all(|param| param.name != key) {
             let known = hint(key, attack.params.iter().map(|param| param.name));
@@ -104,11 +97,16 @@ pub fn params(attack: &Entry, own: Vec<(&str, String)>, set: &[String]) -> Resul
                 attack.name
             )));
         }
-        let list: Vec<String> = value.split(',').map(|value| scalar(value.trim())).collect();
-        text +=
-            &format!(", {key} = {}", if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) });
+        if value.contains(',') {
+            let way_out = match value.contains('=') {
+                true => format!("--set {}", given.split(',').map(str::trim).collect::<Vec<_>>().join(" --set ")),
+                false => "one value; a sweep file takes several, docs/sweep-file.md".into(),
+            };
+            return Err(Error::usage(format!("--set `{given}`: more than one value (hint: {way_out})")));
+        }
+        known.push((key, scalar(value)));
     }
-    Ok(text)
+    Ok(known.iter().map(|(key, value)| format!(", {key} = {value}")).collect())
 }
 
 /// A value: true, false and numbers stand as they are, anything else is a text.

@@ -64,15 +64,15 @@ impl Network {
 }
 
 impl Shown {
-    /// Loads the network and shows it the pictures.
+    /// Loads the network and shows it the pictures. What has to be said of how they were prepared is left to say: where there
+    /// is a plan, it says so.
     pub fn look(&self, machine: &Machine, options: &Options) -> Result<(model::ModelSource, given::Seen)> {
         let (model, names) = self.network.load(options)?;
         let (mut files, unread) = data::picture_files(&self.pictures)?;
         // the others have no row, in any table
         files.truncate(options.limit.map_or(files.len(), |limit| limit as usize));
         let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), machine)?;
-        let warnings = unread.iter().chain(&seen.notes);
-        warnings.for_each(|warning| say(format_args!("warning: {warning}")));
+        unread.iter().for_each(|warning| say(format_args!("warning: {warning}")));
         model.notes().iter().for_each(|note| say(format_args!("weights of `{}`: {note}", model.name)));
         Ok((model, seen))
     }
@@ -81,6 +81,7 @@ impl Shown {
 /// Prints what a network says of pictures.
 pub fn predict(arguments: &Arguments, options: &Options) -> Result<()> {
     let (_, seen) = arguments.shown.look(&options.machine()?, options)?;
+    seen.notes.iter().for_each(|note| say(format_args!("warning: {note}")));
     let mut rows = Vec::new();
     let given = seen.source.given.as_ref().expect("the pictures that were looked at");
     for (file, verdict) in given.files.iter().zip(&seen.verdicts) {

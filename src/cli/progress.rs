@@ -92,7 +92,8 @@ impl Progress {
         if self.quiet || work == 0 {
             return;
         }
-        say(format_args!("{cells} cells, {cached} cached; computing on {}", self.machine));
+        let noun = if cells == 1 { "cell" } else { "cells" };
+        say(format_args!("{cells} {noun}, {cached} cached; computing on {}", self.machine));
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(work);
             bar.set_style(ProgressStyle::with_template("{bar:30} {msg}").expect("a sound template"));

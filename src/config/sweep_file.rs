@@ -209,7 +209,10 @@ impl SweepFile {
         if let Some(name) = name.as_ref().filter(|n| !is_folder_name(&n.value)) {
             top.problem(
                 name.line,
-                "`name` becomes a folder: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit",
+                format!(
+                    "`name` becomes a folder: use letters, digits, `-`, `_`, `.`, {MOST_LETTERS} at most, and begin with a \
+                     letter or digit"
+                ),
             );
         }
         let seed = top.count("seed").map_or(0, |s| s.value);
@@ -399,9 +402,12 @@ impl DataSpec {
     }
 }
 
+/// A folder's name may have 255 bytes; `-first-N` and endings of files come behind this one.
+const MOST_LETTERS: usize = 100;
+
 /// Safe as one folder name on every system.
 fn is_folder_name(name: &str) -> bool {
-    name.len() <= 100
+    name.len() <= MOST_LETTERS
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }

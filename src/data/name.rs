@@ -33,7 +33,7 @@ pub fn find_class(names: &[String], wanted: &str) -> Result<usize, Option<String
         [class] => Ok(*class),
         [] => Err(None),
         [first, second, ..] => Err(Some(format!(
-            "{} classes have this name, {first} (`{}`) and {second} (`{}`) among them (hint: target:{first})",
+            "{} classes have this name, {first} (`{}`) and {second} (`{}`) among them (hint: by number, as {first})",
             found.len(),
             names[*first],
             names[*second]
@@ -66,6 +66,6 @@ mod tests {
         assert_eq!([0, 1, 2].map(|class| find_class(&own, &own[class])), [Ok(0), Ok(1), Ok(2)], "as it is written");
         let text = find_class(&own, "cAT").unwrap_err().unwrap();
         assert!(text.starts_with("3 classes have this name, 0 (`Cat`) and 1 (`cat`)"), "{text}");
-        assert!(find_class(&own, "dog").unwrap_err().unwrap().contains("hint: target:3"));
+        assert!(find_class(&own, "dog").unwrap_err().unwrap().contains("hint: by number, as 3"));
     }
 }

@@ -53,6 +53,13 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
              `foolproof init {name}` writes one)"
         )));
     }
+    let parts: Vec<&str> = name.split('+').map(str::trim).collect();
+    if parts.len() > 1 && parts.iter().all(|part| find(part, beside, hub).is_ok()) {
+        let meant = parts.join(WITH);
+        return Err(Error::usage(format!(
+            "unknown model `{name}` (hint: did you mean `{meant}`, the networks together?)"
+        )));
+    }
     let known = hint(name, MODELS.iter().map(|m| m.name));
     Err(Error::Absent(format!("unknown model `{name}`: no file {}{known}", candidates[0].display())))
 }

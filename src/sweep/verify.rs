@@ -100,19 +100,40 @@ pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findi
     }
     findings.absent = loaded.absent.into_values().collect();
     findings.brought = loaded.brought.len();
+    let mut images = BTreeMap::new();
     for id in stored.iter().filter(|id| !planned.contains(id)) {
         findings.unplanned += 1;
-        findings.note(id, check_bytes(store, id));
+        findings.note(id, check_bytes(store, id, &mut images));
     }
     Ok(findings)
 }
 
-/// Of a cell that stands in no table: whether it is as it was written.
-fn check_bytes(store: &Store, id: &str) -> Result<()> {
-    match store.read(id)?.provenance.error {
-        Some(_) => Ok(()),
-        None => store.read_witnesses(id).map(drop),
+/// Of a cell that stands in no table: whether all that is stored of it is as it was written. `images` are the sizes, by
+/// digest, of those that were looked at before.
+fn check_bytes(store: &Store, id: &str, images: &mut BTreeMap<String, [usize; 2]>) -> Result<()> {
+    let stored = store.read(id)?;
+    if stored.provenance.error.is_some() {
+        return Ok(());
     }
+    store.read_witnesses(id)?;
+    store.transfers_and_provenance(id)?;
+    store.read_explanation(id)?;
+    let digest = &stored.cell.data.digest;
+    if !images.contains_key(digest) {
+        images.insert(digest.clone(), run_images(store, &stored.cell.data)?.size);
+    }
+    Pasted::of(store, &stored, images[digest]).map(drop)
+}
+
+/// The images that the run keeps, held to the digest in their name.
+fn run_images(store: &Store, record: &DataRecord) -> Result<Subset> {
+    let own = Subset::of(store.read_inputs(&record.digest)?, record);
+    own.ok_or_else(|| {
+        Error::Store(format!(
+            "inputs/{}.safetensors is not what its name says (hint: it may be older than labels are kept: run the sweep again)",
+            record.digest
+        ))
+    })
 }
 
 impl Findings {
@@ -256,13 +277,7 @@ impl Loaded<'_> {
             };
             self.absent.insert(name, format!("images of {} were taken from the run: {problem}", record.text()));
         }
-        let own = Subset::of(self.store.read_inputs(&record.digest)?, record);
-        own.ok_or_else(|| {
-            Error::Store(format!(
-                "inputs/{}.safetensors is not what its name says (hint: it may be older than labels are kept: run the sweep again)",
-                record.digest
-            ))
-        })
+        run_images(self.store, record)
     }
 
     /// The cell's images, read again: from the folder that the sweep named, else from where the dataset lies by default; what

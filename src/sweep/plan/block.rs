@@ -87,6 +87,7 @@ impl Resolver<'_> {
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
+        self.refuse_more_than_all(block, &threats, &models);
         let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
             return Vec::new();
         };

@@ -80,6 +80,30 @@ impl Resolver<'_> {
         }
     }
 
+    /// More pixels or components than an image has are a slip of the pen.
+    pub(super) fn refuse_more_than_all(&self, block: &Block, threats: &[Vec<Threat>], models: &[usize]) {
+        let smallest = models.iter().map(|m| self.models[*m].1.file.size).min_by_key(|size| size[0] * size[1]);
+        let Some(size) = smallest else { return };
+        for threat in threats.iter().flatten() {
+            let (all, what) = match threat.norm {
+                Norm::Pixels => (size[0] * size[1], "pixels"),
+                // channels are components of their own
+                Norm::L0 => (3 * size[0] * size[1], "components"),
+                _ => continue,
+            };
+            let Some(count) = threat.eps.radius().filter(|count| count.to_f64() > all as f64) else { continue };
+            let spec = block.threats.iter().find(|spec| spec.norm.value == threat.norm.name());
+            let images = crate::size::in_words(size);
+            self.problem(
+                spec.map_or(block.line, |spec| spec.norm.line),
+                format!(
+                    "count {count}: images of {images} have {all} {what} (hint: papers report most of {})",
+                    threat.norm.terms().example
+                ),
+            );
+        }
+    }
+
     /// A threat without a radius, of a norm that measures a distance.
     pub(super) fn minimal(&self, norm: Norm, spec: &ThreatSpec, passes: &At<u64>, mode: &At<String>) -> Option<Threat> {
         let problem = match &spec.budgets {

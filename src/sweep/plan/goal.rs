@@ -44,7 +44,11 @@ impl Resolver<'_> {
             Ok(Goal::Class(class)) if class >= classes => {
                 self.problem(
                     text.line,
-                    format!("goal `{}`: the classes are 0 to {} (hint: target:0)", text.value, classes - 1),
+                    format!(
+                        "goal `{}`: the classes are 0 to {} (hint: a number of these, or a name)",
+                        text.value,
+                        classes - 1
+                    ),
                 );
                 Vec::new()
             }
