@@ -141,6 +141,8 @@ fn pictures_of_one_name_and_odd_names_are_told_apart_and_a_replaced_run_is_said(
     let (table, said) = attack(&["e\u{1b}[31mX.png"]);
     assert!(table.contains("e\\u{1b}[31mX.png") && !table.contains('\u{1b}'), "{table:?}");
     assert!(said.contains("warning: run `one` was of something else"), "{said}");
+    let svg = fs::read_to_string(folder.path().join("results/one/figures/side-by-side.svg")).unwrap();
+    assert!(svg.contains("\u{fffd}") && !svg.contains(|c: char| c.is_control() && c != '\n'));
     // what the first run left behind is checked all the same, its images among it
     assert!(ok(folder.path(), &["verify", "one"]).ends_with(" 0 problems\n"));
     let inputs = fs::read_dir(folder.path().join("results/one/inputs")).unwrap().map(|e| e.unwrap().path());
@@ -227,6 +229,16 @@ fn classes_have_the_names_of_a_file_or_numbers() {
     let lines: String = (0..10).map(|i| format!("thing {i}\n")).collect();
     fs::write(folder.path().join("names.txt"), lines).unwrap();
     assert!(named(&["--classes", "names.txt"]).contains(",3,thing 3,"));
+    let lines: String = (0..10).map(|i| format!("\u{732b} {i}\n")).collect();
+    fs::write(folder.path().join("chinese.txt"), lines).unwrap();
+    let attack = ["attack", &cat, "--model", "toy.toml", "--attack", "fgsm", "--classes", "chinese.txt", "--name", "c"];
+    let said = String::from_utf8(run(folder.path(), &attack).stderr).unwrap();
+    assert!(
+        said.contains("warning: the figures' font lacks 1 letters (\u{732b}): they are boxes in PNG and PDF"),
+        "{said}"
+    );
+    let svg = fs::read_to_string(folder.path().join("results/c/figures/side-by-side.svg")).unwrap();
+    assert!(svg.contains("\u{732b} 3"), "the SVG keeps them");
     let wrong = fails(folder.path(), &["predict", &cat, "--model", "toy.toml", "--classes", "imagenet"]);
     assert!(wrong.contains("`imagenet` names 1000 classes, model `toy` has 10"), "{wrong}");
 }

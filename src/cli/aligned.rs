@@ -3,6 +3,7 @@
 use super::registries::print;
 use crate::error::Result;
 use std::io::IsTerminal;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Width of a terminal that everything fits on.
 const WIDE: usize = 80;
@@ -30,7 +31,7 @@ impl Field {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count() + self.tail.chars().count()
+        self.text.width() + self.tail.width()
     }
 
     /// Cut to a width, with an ellipsis where something is left out.
@@ -38,8 +39,14 @@ impl Field {
         if self.width() <= width {
             return format!("{}{}", self.text, self.tail);
         }
-        let room = width.saturating_sub(self.tail.chars().count() + 1);
-        let kept: String = self.text.chars().take(room).collect();
+        let mut room = width.saturating_sub(self.tail.width() + 1);
+        let mut fits = |letter: &char| {
+            let wide = letter.width().unwrap_or(0);
+            let fits = wide <= room;
+            room -= if fits { wide } else { 0 };
+            fits
+        };
+        let kept: String = self.text.chars().take_while(|letter| fits(letter)).collect();
         format!("{}…{}", kept.trim_end(), self.tail)
     }
 }
@@ -69,7 +76,7 @@ fn text(rows: &[Vec<Field>], most: usize) -> String {
             .zip(&widths)
             .map(|(field, width)| {
                 let cut = field.cut(*width);
-                let missing = width.saturating_sub(cut.chars().count());
+                let missing = width.saturating_sub(cut.width());
                 cut + &" ".repeat(missing)
             })
             .collect();
@@ -92,5 +99,13 @@ mod tests {
         let cut = text(&rows, 40);
         assert!(cut.lines().all(|line| line.chars().count() <= 40 && line.ends_with("yes")), "{cut}");
         assert!(cut.contains("… 50.0 %") && cut.contains("cat 50.0 %"), "{cut}");
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        let rows =
+            [vec![Field::text("\u{72ac}.png"), Field::text("yes")], vec![Field::text("cat.png"), Field::text("no")]];
+        assert_eq!(text(&rows, usize::MAX), "\u{72ac}.png   yes\ncat.png  no\n");
+        assert_eq!(Field::text("\u{72ac}".repeat(6)).cut(8), format!("{}…", "\u{72ac}".repeat(3)));
     }
 }

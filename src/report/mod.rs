@@ -12,6 +12,7 @@ pub mod tables;
 use crate::analysis::Run;
 use crate::error::Result;
 use crate::figure::FigureRecord;
+use crate::notice::say;
 use crate::store::Store;
 use crate::table::pages::Pages;
 use crate::table::{Table, csv, parquet};
@@ -20,6 +21,7 @@ use charts::{
     side_by_side, success_queries, success_steps, transfer_matrix,
 };
 use draw::canvas::Picture;
+use draw::font::lacking;
 use draw::look::Look;
 use draw::stamp::NAMESPACE;
 use std::collections::BTreeSet;
@@ -142,6 +144,7 @@ pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
     for (path, bytes) in &files {
         store.write(path, bytes)?;
     }
+    say_what_the_font_lacks(&files);
     let mut written: Vec<String> = [images::CSV, images::PARQUET].map(String::from).into();
     written.extend(files.into_iter().map(|(path, _)| path));
     // what an earlier plan gave and this one does not
@@ -149,6 +152,19 @@ pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
         store.remove(path)?;
     }
     Ok((run, written))
+}
+
+/// Says which letters of figures are boxes in all files but the SVG, for which viewers have fonts of their own.
+fn say_what_the_font_lacks(files: &[(String, Vec<u8>)]) {
+    let figures = files.iter().filter(|(path, _)| path.starts_with(FIGURES) && path.ends_with(".svg"));
+    let letters: BTreeSet<char> = figures.flat_map(|(_, svg)| lacking(&String::from_utf8_lossy(svg))).collect();
+    if !letters.is_empty() {
+        let first: String = letters.iter().take(10).collect();
+        say(format_args!(
+            "warning: the figures' font lacks {} letters ({first}): they are boxes in PNG and PDF (hint: the SVG shows them)",
+            letters.len()
+        ));
+    }
 }
 
 /// Paths that an earlier report may have written: tables by name, pictures, and figures that say they are ours.

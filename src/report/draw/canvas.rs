@@ -152,6 +152,8 @@ fn svg(drawing: &impl Drawing, stamp: &Stamp) -> Result<String> {
     let (w, h) = dots(drawing, scale);
     let mut text = String::new();
     draw_on(SVGBackend::with_string(&mut text, (w, h)), drawing, scale)?;
+    // XML has no control characters, which names of files may have
+    let text = text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
     let mut text = text.replacen(
         &format!("width=\"{w}\" height=\"{h}\""),
         &format!("width=\"{width:.2}mm\" height=\"{height:.2}mm\""),
