@@ -288,3 +288,16 @@ fn what_does_not_fit_is_an_error() {
         assert!(error.contains("3x27x25"), "{error}");
     }
 }
+
+#[test]
+fn an_outline_has_shapes_without_weights_and_a_graph_refuses_them() {
+    let bare = || Op::Conv { window: Window::square(3, 1, 1), groups: 1, weight: Vec::new(), bias: vec![0.0f32; 4] };
+    let mut outline = Graph::outline([8, 6], [0.0; 3], [1.0; 3]);
+    let map = outline.push(bare(), &[0]).unwrap();
+    assert_eq!(outline.shape(map), [4, 8, 6]);
+    // what is there is counted all the same
+    let short = Op::Linear { weight: vec![0.0; 5], bias: vec![0.0; 2] };
+    assert!(outline.push(short, &[map]).unwrap_err().contains("5 weights for 2 outputs"));
+    let refused = Graph::new([8, 6], [0.0; 3], [1.0; 3]).push(bare(), &[0]).unwrap_err();
+    assert!(refused.ends_with("without weights"), "{refused}");
+}

@@ -1,5 +1,5 @@
 //! One description of a network, read for three purposes: with the weights of a file it is built; without, its tensors and
-//! its layers are listed, and zeros that nobody touches stand for the weights.
+//! its layers are listed, and the graph is an outline, whose large operations have no weights.
 
 use super::convolution::{Bias, Conv};
 use super::layer::Layer;
@@ -44,7 +44,10 @@ impl<'a> Builder<'a> {
     /// For a description, with the weights of a file, or to be listed.
     pub fn new(file: &ModelFile, weights: Option<&'a Weights<'a>>) -> Builder<'a> {
         Builder {
-            graph: Graph::new(file.size, file.mean, file.std),
+            graph: match weights {
+                Some(_) => Graph::new(file.size, file.mean, file.std),
+                None => Graph::outline(file.size, file.mean, file.std),
+            },
             taken: weights.map(Taken::of),
             keys: file.keys.clone(),
             called: file.family.clone(),
@@ -113,6 +116,15 @@ impl<'a> Builder<'a> {
         Ok(values)
     }
 
+    /// The same of a tensor that may be large; empty where the network is only listed.
+    fn weight(&mut self, name: String, shape: &[usize]) -> Result<Vec<f32>, String> {
+        if self.is_read() {
+            return self.tensor(name, shape);
+        }
+        self.tensors.push((name, shape.to_vec()));
+        Ok(Vec::new())
+    }
+
     /// Convolution of a map.
     ///
     /// # Errors
@@ -120,7 +132,7 @@ impl<'a> Builder<'a> {
     pub fn conv(&mut self, name: &str, x: usize, conv: Conv) -> Result<usize, String> {
         let Conv { outputs, window, groups, bias } = conv;
         let inputs = self.shape(x)[0] / groups;
-        let weight = self.tensor(format!("{name}.weight"), &[outputs, inputs, window.size[0], window.size[1]])?;
+        let weight = self.weight(format!("{name}.weight"), &[outputs, inputs, window.size[0], window.size[1]])?;
         let bias_name = format!("{name}.bias");
         // listed with the bias that it may have
         let has_bias = match bias {
@@ -203,7 +215,7 @@ impl<'a> Builder<'a> {
     }
 
     fn weights(&mut self, name: &str, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>), String> {
-        Ok((self.tensor(format!("{name}.weight"), shape)?, self.tensor(format!("{name}.bias"), &shape[..1])?))
+        Ok((self.weight(format!("{name}.weight"), shape)?, self.tensor(format!("{name}.bias"), &shape[..1])?))
     }
 
     /// Learned numbers that are read as they are, stored in one shape and used in another.
@@ -211,7 +223,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// A tensor that is missing, of another shape or not finite.
     pub fn constant(&mut self, name: &str, stored: &[usize], shape: &[usize]) -> Result<usize, String> {
-        let values = self.tensor(name.into(), stored)?;
+        let values = self.weight(name.into(), stored)?;
         self.push(Op::Constant { shape: shape.to_vec(), values }, &[])
     }
 

@@ -13,7 +13,7 @@ impl<T: Real> Graph<T> {
     pub fn folded(self) -> Folded<T> {
         let readers = self.readers();
         let needed = self.needed();
-        let mut folded = Graph { mean: self.mean, std: self.std, nodes: Vec::new(), shapes: self.shapes[..1].to_vec() };
+        let mut folded = Graph::new(self.size(), self.mean, self.std);
         let mut now = vec![Some(0)];
         for (i, Node { op, inputs }) in self.nodes.into_iter().enumerate() {
             if !needed[i + 1] {

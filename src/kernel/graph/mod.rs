@@ -25,12 +25,19 @@ pub struct Graph<T> {
     pub std: [f64; 3],
     nodes: Vec<Node<T>>,
     shapes: Vec<Vec<usize>>,
+    is_outline: bool,
 }
 
 impl<T: Real> Graph<T> {
     /// Nothing but the normalisation of images 3×height×width.
     pub fn new([height, width]: [usize; 2], mean: [f64; 3], std: [f64; 3]) -> Graph<T> {
-        Graph { mean, std, nodes: Vec::new(), shapes: vec![vec![3, height, width]] }
+        Graph { mean, std, nodes: Vec::new(), shapes: vec![vec![3, height, width]], is_outline: false }
+    }
+
+    /// The same of a network of which only shapes are wanted: convolutions, linear layers and constants may come without their
+    /// weights, which would be most of its memory. It computes nothing.
+    pub fn outline(size: [usize; 2], mean: [f64; 3], std: [f64; 3]) -> Graph<T> {
+        Graph { is_outline: true, ..Graph::new(size, mean, std) }
     }
 
     /// Adds an operation on these values, and gives the number of the one it makes.
@@ -39,7 +46,8 @@ impl<T: Real> Graph<T> {
     /// Values that it does not take, and why.
     pub fn push(&mut self, op: Op<T>, inputs: &[usize]) -> Result<usize, String> {
         let shapes: Option<Vec<&[usize]>> = inputs.iter().map(|i| self.shapes.get(*i).map(Vec::as_slice)).collect();
-        let shape = op.shape(&shapes.ok_or("a value that is not made yet")?)?;
+        let shapes = shapes.ok_or("a value that is not made yet")?;
+        let shape = if self.is_outline { op.outlined(&shapes)? } else { op.shape(&shapes)? };
         self.shapes.push(shape);
         self.nodes.push(Node { op, inputs: inputs.to_vec() });
         Ok(self.nodes.len())
@@ -83,7 +91,13 @@ impl Graph<f64> {
     pub fn to_f32(&self) -> Graph<f32> {
         let f32s = |v: &[f64]| v.iter().map(|v| *v as f32).collect();
         let nodes = self.nodes.iter().map(|node| Node { op: node.op.with(f32s), inputs: node.inputs.clone() });
-        Graph { mean: self.mean, std: self.std, nodes: nodes.collect(), shapes: self.shapes.clone() }
+        Graph {
+            mean: self.mean,
+            std: self.std,
+            nodes: nodes.collect(),
+            shapes: self.shapes.clone(),
+            is_outline: self.is_outline,
+        }
     }
 }
 
@@ -92,6 +106,12 @@ impl Graph<f32> {
     pub fn to_f64(&self) -> Graph<f64> {
         let f64s = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect();
         let nodes = self.nodes.iter().map(|node| Node { op: node.op.with(f64s), inputs: node.inputs.clone() });
-        Graph { mean: self.mean, std: self.std, nodes: nodes.collect(), shapes: self.shapes.clone() }
+        Graph {
+            mean: self.mean,
+            std: self.std,
+            nodes: nodes.collect(),
+            shapes: self.shapes.clone(),
+            is_outline: self.is_outline,
+        }
     }
 }

@@ -299,6 +299,24 @@ impl<T> Op<T> {
     /// # Errors
     /// Inputs that it does not take, and why.
     pub fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let shape = self.outlined(inputs)?;
+        match self.has_no_weights() {
+            true => Err(format!("a {} without weights", self.name())),
+            false => Ok(shape),
+        }
+    }
+
+    fn has_no_weights(&self) -> bool {
+        match self {
+            Op::Conv { weight: numbers, .. }
+            | Op::Linear { weight: numbers, .. }
+            | Op::Constant { values: numbers, .. } => numbers.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// The same of an operation whose weights may be left out.
+    pub(super) fn outlined(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         let shape = self.unchecked_shape(inputs)?;
         let values = shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
         match values.is_some_and(|n| (1..=MOST_VALUES).contains(&n)) {
@@ -332,7 +350,7 @@ impl<T> Op<T> {
                 let fits = *groups > 0 && outputs > 0 && channels % groups == 0 && outputs % groups == 0;
                 let taps = window.size[0].checked_mul(window.size[1]);
                 let wanted = taps.and_then(|t| t.checked_mul(channels / groups.max(&1))?.checked_mul(outputs));
-                if !fits || wanted != Some(weight.len()) {
+                if !fits || wanted.is_none_or(|wanted| wanted != weight.len() && !weight.is_empty()) {
                     let [h, w] = window.size;
                     return refuse(format!("{} weights for {outputs} outputs, {h}x{w}, {groups} groups", weight.len()));
                 }
@@ -363,7 +381,8 @@ impl<T> Op<T> {
             Op::Softmax { axis } => size(*axis).map(|_| x.to_vec())?,
             Op::Linear { weight, bias } => {
                 let inputs = x.last().copied().unwrap_or(0);
-                if bias.is_empty() || inputs.checked_mul(bias.len()) != Some(weight.len()) {
+                let wanted = inputs.checked_mul(bias.len());
+                if bias.is_empty() || wanted.is_none_or(|wanted| wanted != weight.len() && !weight.is_empty()) {
                     return refuse(format!("{} weights for {} outputs", weight.len(), bias.len()));
                 }
                 [&x[..x.len() - 1], &[bias.len()]].concat()
@@ -436,7 +455,8 @@ impl<T> Op<T> {
                 vec![c, grow(h, *top, *bottom)?, grow(w, *left, *right)?]
             }
             Op::Constant { shape, values } => {
-                match shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size)) == Some(values.len()) {
+                let wanted = shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
+                match wanted.is_some_and(|wanted| wanted == values.len() || values.is_empty()) {
                     true => shape.clone(),
                     false => return Err(format!("a constant of shape {shape:?} and {} numbers", values.len())),
                 }
