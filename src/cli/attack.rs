@@ -2,7 +2,7 @@
 
 use super::aligned::{self, Field};
 use super::completions::NameOf;
-use super::one_cell::{self, OneCell};
+use super::one_cell::{self, Asked, OneCell};
 use super::options::Options;
 use super::predict::Shown;
 use super::registries;
@@ -51,15 +51,8 @@ pub struct Arguments {
     /// Go on after a success until the network is so sure of its answer, as 90 %
     #[arg(long, value_name = "PROBABILITY", allow_hyphen_values = true, conflicts_with = "minimal")]
     confidence: Option<String>,
-    /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks NAME` lists them)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Name of the run, a folder below --out [default: of the first picture and the attack]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// The attack, its own parameters as TOML has them, and the threat: what the options say.
@@ -72,7 +65,7 @@ struct Chosen {
 /// Attacks pictures, prints what the network says before and after, and stores the run.
 pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     let chosen = arguments.chosen()?;
-    let params = one_cell::params(chosen.attack, &chosen.params, &arguments.set)?;
+    let params = one_cell::params(chosen.attack, &chosen.params, &arguments.asked.set)?;
     let machine = options.machine()?;
     let (model, seen) = arguments.shown.look(&machine, options)?;
     let network = &arguments.shown.network;
@@ -83,8 +76,8 @@ pub fn attack(arguments: &Arguments, options: &Options) -> Result<()> {
     let confidence = arguments.confidence.clone();
     let cell = OneCell {
         confidence,
-        name: arguments.name.clone().unwrap_or_else(|| one_cell::run_name(&[&first, chosen.attack.name])),
-        seed: arguments.seed,
+        name: arguments.asked.name([&first, chosen.attack.name]),
+        seed: arguments.asked.seed,
         model: network.model.clone(),
         data: format!("name = \"pictures\"{resize}"),
         goals: vec![goal],

@@ -1,7 +1,7 @@
 //! `dream CLASS…`: class maximisation, a sweep of one cell a class, without a sweep file.
 
 use super::aligned::{self, Field};
-use super::one_cell::{self, OneCell};
+use super::one_cell::{self, Asked, OneCell};
 use super::options::Options;
 use super::predict::Network;
 use crate::analysis::Run;
@@ -26,15 +26,8 @@ pub struct Arguments {
     /// What keeps the pictures from being noise: l2, blur, tv, fourier; several with commas between them
     #[arg(long, value_name = "NAMES", default_value = "fourier")]
     recipe: String,
-    /// A parameter of the attack, as steps=256; several times for several (`foolproof attacks class-max` lists them)
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Name of the run, a folder below --out [default: of the class and the attack]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// Paints what a network wants to see of classes, prints what it says of the pictures, and stores the run.
@@ -44,14 +37,14 @@ pub fn dream(arguments: &Arguments, options: &Options) -> Result<()> {
     }
     let recipes: Vec<String> = arguments.recipe.split(',').map(|name| quoted(name.trim())).collect();
     let own = [("recipe", format!("[{}]", recipes.join(", ")))];
-    let params = one_cell::params(attack::find(ATTACK)?, &own, &arguments.set)?;
+    let params = one_cell::params(attack::find(ATTACK)?, &own, &arguments.asked.set)?;
     let machine = options.machine()?;
     let (_, classes) = arguments.network.load(options)?;
     let mut source = options.source();
     source.given = Some(Arc::new(Given { classes: classes.clone(), ..Given::default() }));
     let cells = OneCell {
-        name: arguments.name.clone().unwrap_or_else(|| one_cell::run_name(&[&arguments.classes_asked[0], ATTACK])),
-        seed: arguments.seed,
+        name: arguments.asked.name([&arguments.classes_asked[0], ATTACK]),
+        seed: arguments.asked.seed,
         model: arguments.network.model.clone(),
         data: "name = \"blank\"".into(),
         goals: arguments.classes_asked.iter().map(|class| format!("target:{}", class.trim())).collect(),

@@ -13,6 +13,27 @@ use crate::sweep::plan;
 use crate::sweep::run::Machine;
 use std::path::Path;
 
+/// What both take beside their own.
+#[derive(clap::Args)]
+pub struct Asked {
+    /// A parameter of the attack, as steps=40; several times for several (`foolproof attacks NAME` lists them)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Name of the run, a folder below --out [default: of the first picture or class, and the attack]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Asked {
+    /// The name of the run: as asked, else made of these.
+    pub fn name(&self, parts: [&str; 2]) -> String {
+        self.name.clone().unwrap_or_else(|| run_name(&parts))
+    }
+}
+
 /// The parts of such a sweep, as they are written in a sweep file.
 pub struct OneCell {
     /// Of the run.
@@ -119,7 +140,7 @@ fn scalar(value: &str) -> String {
 }
 
 /// The name of a run from its parts: what a folder may be called.
-pub fn run_name(parts: &[&str]) -> String {
+fn run_name(parts: &[&str]) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = parts.join("-").chars().map(safe).take(60).collect();
     let name = name.trim_matches(['-', '_', '.']);

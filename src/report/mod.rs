@@ -161,7 +161,7 @@ fn say_what_the_font_lacks(files: &[(String, Vec<u8>)]) {
     if !letters.is_empty() {
         let first: String = letters.iter().take(10).collect();
         say(format_args!(
-            "warning: the figures' font lacks {} letters ({first}): they are boxes in PNG and PDF (hint: the SVG shows them)",
+            "warning: the figures' font lacks {} letters ({first}): they are boxes in PNG and PDF (hint: the SVG has them)",
             letters.len()
         ));
     }
