@@ -166,16 +166,23 @@ const MOST_NAMES: usize = 20;
 const NAMES: usize = 10;
 
 /// ` (hint: did you mean `x`?)`, or a list of what is known where nothing is near: of a long one the nearest. Names that have
-/// it as a word come before those that are spelled like it.
+/// it as a word come before those that are spelled like it, and these before those that begin with it.
 pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
-    let same = known.iter().copied().find(|k| k.to_lowercase() == name.to_lowercase());
-    let wider: Vec<&str> = known.iter().copied().filter(|k| same.is_none() && is_part(name, k)).take(NAMES).collect();
-    if let [_, _, ..] = wider[..] {
-        return format!(" (hint: did you mean one of `{}`?)", wider.join("`, `"));
-    }
-    if let Some(k) = same.or(wider.first().copied()).or_else(|| nearest(name, known.iter().copied())) {
-        return format!(" (hint: did you mean `{k}`?)");
+    let lower = name.to_lowercase();
+    let those = |fits: &dyn Fn(&str) -> bool| -> Vec<&str> { known.iter().copied().filter(|k| fits(k)).collect() };
+    let ways = [
+        those(&|k| k.to_lowercase() == lower),
+        those(&|k| is_part(name, k)),
+        nearest(name, known.iter().copied()).into_iter().collect(),
+        those(&|k| !lower.is_empty() && k.to_lowercase().starts_with(&lower)),
+    ];
+    match ways.iter().find(|meant| !meant.is_empty()).map(Vec::as_slice) {
+        Some([meant]) => return format!(" (hint: did you mean `{meant}`?)"),
+        Some(meant) => {
+            return format!(" (hint: did you mean one of `{}`?)", meant[..meant.len().min(NAMES)].join("`, `"));
+        }
+        None => {}
     }
     let count = known.len();
     if count <= MOST_NAMES {
@@ -211,6 +218,7 @@ mod tests {
         assert_eq!(hint("Crane", classes), " (hint: did you mean one of `crane (bird)`, `crane (machine)`?)");
         assert_eq!(hint("hamstr", classes), " (hint: did you mean `hamster`?)");
         assert_eq!(hint("step", ["step_size", "steps"]), " (hint: did you mean `steps`?)");
+        assert_eq!(hint("Auto", ["noise", "autoattack", "fab"]), " (hint: did you mean `autoattack`?)");
         assert_eq!(hint("PGD", ["noise", "pgd"]), " (hint: did you mean `pgd`?)");
         assert_eq!(hint("sgd", ["sgd momentum", "SGD"]), " (hint: did you mean `SGD`?)");
     }

@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["pixels", "patch", "paste"])]
     minimal: bool,
     /// Change so many pixels, whatever happens to them
-    #[arg(long, value_name = "COUNT", conflicts_with_all = ["patch", "paste"])]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, conflicts_with_all = ["patch", "paste"])]
     pixels: Option<u32>,
     /// Lay a patch on the picture, made for it
     #[arg(long, conflicts_with = "paste")]

@@ -20,7 +20,7 @@ pub struct Asked {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Name of the run, a folder below --out [default: of the first picture or class, and the attack]
     #[arg(long, value_name = "NAME")]
