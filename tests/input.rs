@@ -440,7 +440,7 @@ fn a_wnid_is_the_name_of_a_class_and_long_lists_are_cut() {
     (1..11).for_each(|class| write(&folder.path().join("pics"), &format!("{class}/a.png"), 1, 32));
     for (goal, expected) in [("target:1", "`target:1` is class 1, `10`; class `1` is target:0"), ("target:2", "")] {
         let plan = planned(&own.replace("untargeted", goal), folder.path()).unwrap();
-        assert_eq!((plan.cells[0].cell.goal.name().as_str(), plan.warnings().concat().as_str()), (goal, expected));
+        assert_eq!((plan.cells[0].cell.goal.name().as_str(), plan.notes.concat().as_str()), (goal, expected));
     }
     // the net has ten classes, which is said; the name is known all the same
     let imagenet = SWEEP
@@ -478,6 +478,13 @@ fn a_radius_as_python_prints_it_is_refused_with_what_was_meant() {
         );
         assert_eq!(plan.warnings().first().map(|w| &w[..w.len().min(42)]), warning.map(|w: &str| &w[..42]), "{eps}");
     }
+    // steps that 8-bit images round away make an attack that cannot do anything
+    let short = |start: bool| {
+        sample.replace("\"fgsm\"", &format!("\"pgd\", step_size = \"1/10000\", steps = 19, random_start = {start}"))
+    };
+    let said = planned(&short(false), folder.path()).unwrap().warnings().concat();
+    assert!(said.contains("its 19 steps move no pixel by half a grey level"), "{said}");
+    assert_eq!(planned(&short(true), folder.path()).unwrap().warnings().concat(), "");
     let step = sample.replace("\"fgsm\"", "\"pgd\", step_size = \"0.00784313725490196\"");
     assert!(
         problems(&step, folder.path()).contains("expected a number of 11 digits at most"),

@@ -115,7 +115,7 @@ fn an_onnx_file_is_attacked_and_verified_as_the_network_that_it_came_from() {
     assert!(of("net").iter().any(|(_, success)| *success == Some(true)), "some fall");
     assert!(of("net").iter().any(|(_, success)| *success == Some(false)), "some stand");
     let network = &stored.iter().find(|c| c.cell.model.name == "net").unwrap().cell.model.network;
-    assert_eq!(network, "onnx classes=10 side=32 mean=[0.0, 0.0, 0.0] std=[1.0, 1.0, 1.0]");
+    assert_eq!(network, "onnx reading=2 classes=10 side=32 mean=[0.0, 0.0, 0.0] std=[1.0, 1.0, 1.0]");
     let findings = verify::verify(&Store::open(run.path()).unwrap(), &source, &support::machine(None)).unwrap();
     assert!(findings.problems.is_empty(), "{:?}", findings.problems);
 }

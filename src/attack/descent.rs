@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::loss::Objective;
 use crate::oracle::{Evidence, Oracle, Pass, Place, Proposal, index, select, up};
-use crate::terms::Budget;
+use crate::terms::{Budget, WitnessKind};
 use crate::threat::{Norm, Threat};
 use candle_core::Tensor;
 
@@ -49,6 +49,19 @@ impl Descent {
             active.places.iter_mut().for_each(|p| p.step += 1);
             self.end_runs(&mut active, oracle, batch, task)?;
         }
+    }
+
+    /// Why no 8-bit image can come of it: its steps together are lost where pixels are rounded to grey levels.
+    pub fn caveat(&self, threat: &Threat, witness: WitnessKind) -> Option<String> {
+        let levels = 255.0 * self.step_size * self.steps as f64;
+        let is_lost = threat.norm == Norm::Linf && witness == WitnessKind::U8 && !self.random_start && levels < 0.5;
+        (is_lost && threat.eps != Budget::ZERO).then(|| {
+            format!(
+                "its {} steps move no pixel by half a grey level, so that no image changes where it is rounded to 8 bits (hint: \
+                 a longer `step_size`, or `witness = \"f32\"`)",
+                self.steps
+            )
+        })
     }
 
     /// What the net says at all iterates.

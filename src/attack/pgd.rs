@@ -8,7 +8,8 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::loss::Objective;
 use crate::oracle::Oracle;
-use crate::threat::Norm;
+use crate::terms::WitnessKind;
+use crate::threat::{Norm, Threat};
 
 pub const ENTRY: Entry = Entry {
     name: "pgd",
@@ -80,6 +81,10 @@ impl Attack for Pgd {
 
     fn iterations(&self) -> Option<usize> {
         Some(self.descent.steps)
+    }
+
+    fn caveat(&self, threat: &Threat, witness: WitnessKind) -> Option<String> {
+        self.descent.caveat(threat, witness)
     }
 
     fn serves_fewer(&self) -> bool {

@@ -67,7 +67,20 @@ fn load(place: &Place) -> Result<Content> {
     }
     refuse_empty(place, &empty)?;
     unread.text(folder).into_iter().for_each(|text| place.note(text));
+    order_of_numbers(&classes).into_iter().for_each(|text| place.note(text));
     Ok(listing.into_content(classes))
+}
+
+/// What has to be said of folders that are numbers of different lengths: as texts, which is how torchvision sorts them, too, `10`
+/// comes before `2`.
+fn order_of_numbers(classes: &[String]) -> Option<String> {
+    let numbers: Option<Vec<u64>> = classes.iter().map(|name| name.parse().ok()).collect();
+    let place = numbers?.windows(2).position(|pair| pair[0] > pair[1])?;
+    let [first, second] = [&classes[place], &classes[place + 1]];
+    Some(format!(
+        "folders are classes in the order of their names as texts, as torchvision has them: `{first}` is class {place}, before \
+         `{second}` (hint: if the network counts otherwise, names of one length, as `01`)"
+    ))
 }
 
 /// A class that has no picture is one whose pictures are lost, unless the sweep says otherwise.
@@ -94,4 +107,17 @@ const MOST_NAMED: usize = 10;
 
 fn picture_names() -> String {
     picture::ENDINGS.map(|ending| format!("*.{ending}")).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_sorted_as_texts_are_said() {
+        let order = |names: &[&str]| order_of_numbers(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        let said = order(&["1", "10", "2"]).unwrap();
+        assert!(said.contains("`10` is class 1, before `2`"), "{said}");
+        assert_eq!([order(&["01", "02", "10"]), order(&["1", "2"]), order(&["10", "2", "cat"])], [None, None, None]);
+    }
 }

@@ -99,14 +99,31 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     Ok(picture)
 }
 
+/// What a file is that is no picture: what downloads leave in place of one, first.
+fn foreign(bytes: &[u8]) -> &'static str {
+    match bytes.trim_ascii_start() {
+        [] => "the file is empty (hint: download it again)",
+        begin if begin.starts_with(b"version https://git-lfs.github.com/") => {
+            "the file is a pointer of git-lfs, in place of the picture (hint: run `git lfs pull`)"
+        }
+        begin
+            if begin
+                .first_chunk()
+                .is_some_and(|b: &[u8; 5]| b.eq_ignore_ascii_case(b"<html") || b.eq_ignore_ascii_case(b"<!doc")) =>
+        {
+            "the file is a page of the web, in place of the picture (hint: download the picture itself)"
+        }
+        _ => "no picture format that is known here (JPEG, PNG, GIF, BMP, WebP, TIFF, PNM)",
+    }
+}
+
 /// What has read the header of a picture, if that is within the bounds.
 fn decoder(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), String> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("the file is larger than {} MiB", MOST_BYTES >> 20));
     }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let format =
-        reader.format().ok_or("no picture format that is known here (JPEG, PNG, GIF, BMP, WebP, TIFF, PNM)")?;
+    let format = reader.format().ok_or_else(|| foreign(bytes))?;
     if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
         return Err("the file is cut off: it has no end mark".into());
     }
@@ -217,7 +234,15 @@ mod tests {
         bomb[16..24].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 0, 0xff, 0xff]);
         // the header's checksum is wrong now too; both are reasons
         assert!(decode(&bomb).is_err());
-        assert!(decode(b"no picture").unwrap_err().contains("no picture format"));
+        for (bytes, what) in [
+            (&b"no picture"[..], "no picture format"),
+            (b"", "is empty"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "`git lfs pull`"),
+            (b"\n<!DOCTYPE html><html>", "a page of the web"),
+        ] {
+            let problem = decode(bytes).unwrap_err();
+            assert!(problem.contains(what), "{what}: {problem}");
+        }
     }
 
     /// The constant that stands in cells names what is compiled in.

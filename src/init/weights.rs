@@ -47,7 +47,7 @@ pub fn find(text: &str, size: Option<[usize; 2]>, answers: &mut Answers, hub: &H
     let is_onnx = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx"));
     let problem = |problem: String| Error::usage(format!("{text}: {problem}"));
     let found = if is_onnx {
-        of_onnx(name, path, &bytes, size, answers).map_err(problem)?
+        of_onnx(name, path, &bytes, size, answers).map_err(|why| problem(model::foreign(&bytes).unwrap_or(why)))?
     } else {
         of_weights(name, bytes, place, size, answers).map_err(problem)?
     };

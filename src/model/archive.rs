@@ -24,6 +24,18 @@ pub struct Archive<'a> {
     pub pickle: &'a [u8],
 }
 
+/// Entries that the directory at the end of a zip file lists, which begins here (APPNOTE 4.3.12).
+fn listed(bytes: &[u8], start: usize) -> usize {
+    let (mut at, mut count) = (start, 0);
+    while let Some(header) = bytes.get(at..).filter(|rest| rest.len() >= 46 && rest.starts_with(b"PK\x01\x02")) {
+        let length = |field: usize| usize::from(u16::from_le_bytes([header[field], header[field + 1]]));
+        // its name, what is extra, and its comment
+        at += 46 + length(28) + length(30) + length(32);
+        count += 1;
+    }
+    count
+}
+
 impl<'a> Archive<'a> {
     /// Finds everything in a file.
     ///
@@ -37,6 +49,11 @@ impl<'a> Archive<'a> {
         })?;
         if zip.len() > MOST_ENTRIES {
             return Err(format!("{} entries in the archive, more than {MOST_ENTRIES}", zip.len()));
+        }
+        // the crate keeps the last of two entries of one name, and PyTorch reads the first
+        let listed = listed(bytes, usize::try_from(zip.central_directory_start()).unwrap_or(usize::MAX));
+        if listed > zip.len() {
+            return Err(format!("{} names in the archive stand for two entries ({CONVERT})", listed - zip.len()));
         }
         let named = |name: &str| name == "data.pkl" || name.ends_with("/data.pkl");
         let names: Vec<String> =
@@ -108,18 +125,19 @@ impl<'a> Archive<'a> {
 mod tests {
     use super::*;
 
+    const ENTRIES: [(&str, &[u8]); 7] = [
+        ("data.pkl", &[b'}'; 150]),
+        (".format_version", b"1"),
+        (".storage_alignment", b"64"),
+        ("byteorder", b"little"),
+        ("data/0", &[7; 16]),
+        ("version", b"3\n"),
+        (".data/serialization_id", &[b'1'; 40]),
+    ];
+
     /// An archive as `torch.save` writes it: names in a folder that is called as the file was, each entry's bytes at a multiple
     /// of 64 by a field "FB" of zeros before them, and the directory in the form for large archives, too.
-    fn saved_as(stem: &str) -> Vec<u8> {
-        let entries: [(&str, &[u8]); 7] = [
-            ("data.pkl", &[b'}'; 150]),
-            (".format_version", b"1"),
-            (".storage_alignment", b"64"),
-            ("byteorder", b"little"),
-            ("data/0", &[7; 16]),
-            ("version", b"3\n"),
-            (".data/serialization_id", &[b'1'; 40]),
-        ];
+    fn saved_as(stem: &str, entries: &[(&str, &[u8])]) -> Vec<u8> {
         let (mut file, mut directory) = (Vec::new(), Vec::new());
         let of_u32 = |n: usize| (n as u32).to_le_bytes();
         for (name, bytes) in entries {
@@ -151,9 +169,16 @@ mod tests {
     #[test]
     fn a_file_is_read_whatever_it_was_called() {
         for n in 1..=130 {
-            let file = saved_as(&"a".repeat(n));
+            let file = saved_as(&"a".repeat(n), &ENTRIES);
             let mut archive = Archive::open(&file).unwrap_or_else(|e| panic!("a name of {n} letters: {e}"));
             assert_eq!(archive.storage("0"), Ok(&[7; 16][..]), "a name of {n} letters");
         }
+    }
+
+    #[test]
+    fn two_entries_of_one_name_are_refused() {
+        let twice = [&ENTRIES[..], &[("data/0", &[8; 16])]].concat();
+        let problem = Archive::open(&saved_as("a", &twice)).err().unwrap();
+        assert!(problem.starts_with("1 names in the archive stand for two entries"), "{problem}");
     }
 }

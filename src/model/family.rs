@@ -3,7 +3,7 @@
 use super::builder::{Builder, Network};
 use super::guess::Guess;
 use super::weights::Weights;
-use crate::config::{FamilyKey, KeyKind, ModelFile};
+use crate::config::{self, FamilyKey, KeyKind, ModelFile};
 use crate::error::hint;
 use crate::size;
 
@@ -45,6 +45,10 @@ impl Family {
         let mut own: String = self.keys.iter().map(|key| format!("{}={} ", key.name, f.value(key))).collect();
         // a file may hold other weights, too
         own += &f.state_dict.as_ref().map_or(String::new(), |key| format!("state_dict={key:?} "));
+        if f.family == config::ONNX {
+            // raised where files are read otherwise than before: since 2 a Softmax at the end is left out
+            own += "reading=2 ";
+        }
         format!("{} {own}classes={} {} mean={:?} std={:?}", f.family, f.classes, size::named(f.size), f.mean, f.std)
     }
 

@@ -37,6 +37,7 @@ pub use convolution::Conv;
 pub use families::{FAMILIES, parse};
 pub use family::Family;
 pub use find::{MODEL_FOLDER, built_in, find, weight_places};
+pub use format::foreign;
 pub use guess::{Guess, Side};
 pub use portable::Portable;
 pub use recognise::{Recognised, recognise, recognise_file};

@@ -364,29 +364,40 @@ impl Output {
         let shape = [count(&self.value.dims)?];
         let id = self.builder.made(&self.value, &shape).map_err(|problem| self.problem(&problem))?;
         let Builder { mut graph, mut notes, .. } = self.builder;
-        if id != graph.nodes().len() {
-            // what comes behind it is not wanted
-            graph.push(Op::Reshape { shape: shape.to_vec() }, &[id])?;
+        let logits = before_softmax(&graph, id);
+        if logits != id {
+            notes.push(
+                "the network ends in Softmax, which is left out: what is attacked are the logits before it, whose predictions \
+                 and probabilities are the same"
+                    .into(),
+            );
         }
-        let mut last = id;
-        while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
-            match node.op {
-                Op::Reshape { .. } => last = node.inputs[0],
-                Op::Softmax { .. } => {
-                    notes.push(
-                        "the network ends in Softmax, which is part of it: what is attacked are probabilities, whose \
-                         gradients vanish where it is sure (hint: export it without, up to its logits)"
-                            .into(),
-                    );
-                    break;
-                }
-                _ => break,
-            }
+        if logits != graph.nodes().len() {
+            // what comes behind it is not wanted
+            graph.push(Op::Reshape { shape: shape.to_vec() }, &[logits])?;
         }
         let needed = needed(&graph);
         let names = self.names.into_iter().filter(|(_, id)| needed[*id]).collect();
         Ok(Imported { graph, names, notes })
     }
+}
+
+/// The value whose softmax over all classes this one is; else this one. Probabilities are no logits: the gradient vanishes where
+/// the network is sure, and their own softmax says less than they do.
+fn before_softmax(graph: &Graph<f32>, value: usize) -> usize {
+    let mut last = value;
+    while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
+        match node.op {
+            Op::Reshape { .. } => last = node.inputs[0],
+            Op::Softmax { axis } => {
+                let shape = graph.shape(last);
+                let is_over_all = shape[axis] == shape.iter().product::<usize>();
+                return if is_over_all { node.inputs[0] } else { value };
+            }
+            _ => break,
+        }
+    }
+    value
 }
 
 /// Which values the last one depends on.
