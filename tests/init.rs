@@ -338,6 +338,9 @@ fn the_files_that_it_writes_run() {
     ] {
         assert!(said.contains(expected), "{expected}\nin {said}");
     }
+    assert!(said.contains("\n6 cells missing: 178040 gradient steps"), "{said}");
+    let sweep = fs::read_to_string(at.join("mine-sweep.toml")).unwrap();
+    assert!(sweep.contains("the slowest: `foolproof list mine-sweep.toml` says the price"), "{sweep}");
     let own = model::find(at.join("mine.toml").to_str().unwrap(), at, &Hub::none()).unwrap();
     let known = model::built_in("vgg11-half-cifar10").unwrap();
     assert_eq!((own.network(), &own.digest, own.is_pinned()), (known.network(), &known.digest, true));
@@ -418,6 +421,15 @@ fn pictures(at: &Path) {
     }
 }
 
+/// The same, with a picture in the classes of which there is none.
+fn all_classes(at: &Path) {
+    pictures(at);
+    for class in (0..10).map(|c| at.join(format!("pictures/class-{c}"))).filter(|place| !place.exists()) {
+        fs::create_dir(&class).unwrap();
+        fs::copy("datasets/cifar10-sample/cifar10_00_3.png", class.join("cat.png")).unwrap();
+    }
+}
+
 #[test]
 fn squares_of_one_size_say_how_large_images_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -449,25 +461,12 @@ fn normalisation_is_tried_on_a_folder_of_pictures() {
     let at = folder.path();
     pictures(at);
     let classes = fs::read_dir(at.join("pictures")).unwrap().count();
-    // two of ten classes are not among the twenty pictures: the folder says that they are there
-    let missing: Vec<usize> = (0..10).filter(|c| !at.join(format!("pictures/class-{c}")).exists()).collect();
     fs::copy(BUILT_IN, at.join("mine.safetensors")).unwrap();
+    let (_, said) = init(at, &["mine.safetensors", "--data", "pictures"]);
+    assert!(said.contains(&format!("in {classes} classes, and vgg11_bn takes side 32 and has 10 classes")), "{said}");
+    all_classes(at);
     let (run, said) = init(at, &["mine.safetensors", "--data", "pictures"]);
-    if missing.is_empty() {
-        assert!(run.status.success(), "{said}");
-    } else {
-        assert!(
-            said.contains(&format!("in {classes} classes, and vgg11_bn takes side 32 and has 10 classes")),
-            "{said}"
-        );
-        for class in missing {
-            let place = at.join(format!("pictures/class-{class}"));
-            fs::create_dir(&place).unwrap();
-            fs::copy("datasets/cifar10-sample/cifar10_00_3.png", place.join("cat.png")).unwrap();
-        }
-        let (run, said) = init(at, &["mine.safetensors", "--data", "pictures"]);
-        assert!(run.status.success() && said.contains("by the highest clean accuracy on `folder`"), "{said}");
-    }
+    assert!(run.status.success() && said.contains("by the highest clean accuracy on `folder`"), "{said}");
     let sweep = fs::read_to_string(at.join("mine-sweep.toml")).unwrap();
     assert!(sweep.contains("data    = { name = \"folder\", path = \"pictures\", shuffle = 0 }"), "{sweep}");
     for (data, expected) in [
@@ -479,6 +478,28 @@ fn normalisation_is_tried_on_a_folder_of_pictures() {
         let (run, said) = init(at, &["mine.safetensors", "--force", "--data", data]);
         assert!(!run.status.success() && said.contains(expected), "{data}: {said}");
     }
+}
+
+#[test]
+fn a_long_sweep_says_which_part_of_it_is_a_first_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    all_classes(at);
+    for class in fs::read_dir(at.join("pictures")).unwrap().map(|e| e.unwrap().path()) {
+        for picture in fs::read_dir(&class).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>() {
+            for copy in 0..5 {
+                fs::copy(&picture, class.join(format!("{copy}-{}", picture.file_name().unwrap().display()))).unwrap();
+            }
+        }
+    }
+    fs::copy(BUILT_IN, at.join("mine.safetensors")).unwrap();
+    let (run, said) = init(at, &["mine.safetensors", "--data", "pictures", "--threads", "1"]);
+    assert!(run.status.success(), "{said}");
+    let hint = said.lines().find(|line| line.starts_with("a first look at fewer images takes at most "));
+    let command = hint.and_then(|line| line.split_once("(hint: foolproof ")).expect(&said).1.trim_end_matches(')');
+    let words: Vec<&str> = command.split(' ').collect();
+    let ["--config", "mine-sweep.toml", "--limit", n] = words[..] else { panic!("{command}") };
+    assert!((1..100).contains(&n.parse::<usize>().unwrap()), "{command}");
 }
 
 #[test]

@@ -2,14 +2,17 @@
 
 use super::completions::NameOf;
 use super::options::Options;
+use super::price::{say_price, time};
 use super::registries::{self, print};
 use super::schema::{self, Kind};
 use crate::error::{Error, Result};
 use crate::init::{self, Answers, MODEL_SCHEMA, Request, SWEEP_SCHEMA};
 use crate::notice::say;
-use crate::sweep::plan;
+use crate::store::Store;
+use crate::sweep::plan::{self, Plan};
+use crate::sweep::run::Machine;
 use std::io::{BufReader, IsTerminal, stderr, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `init` takes.
 #[derive(clap::Args)]
@@ -59,7 +62,33 @@ pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
     match written.open {
         true => say("what is left to fill in says so on its line, in the files"),
         // a sweep that does not resolve would be ours to mend
-        false => drop(plan::load(sweep, &source)?),
+        false => {
+            let plan = plan::load(sweep, &source)?;
+            if !options.quiet {
+                say_what_it_costs(&plan, sweep, &machine, options)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// More seconds are no first look, for which so many do.
+const LONG: f64 = 120.0;
+const FIRST_LOOK: f64 = 60.0;
+
+/// The price of the sweep that was written; of a long one, how many images make a first look. Both are upper bounds: most images
+/// of a network that nobody hardened fall long before the end.
+fn say_what_it_costs(plan: &Plan, sweep: &Path, machine: &Machine, options: &Options) -> Result<()> {
+    let store = Store::open(&options.out.join(&plan.name)).ok();
+    let seconds = say_price(plan, store.as_ref(), machine)?.seconds;
+    if seconds > LONG {
+        let images = plan.data.iter().map(|data| data.subset.len()).max().unwrap_or(1) as f64;
+        let few = (FIRST_LOOK / seconds * images).floor().max(1.0);
+        let takes = time(seconds * few / images);
+        say(format_args!(
+            "a first look at fewer images takes at most {takes}, less where they fall early (hint: foolproof --config {} --limit {few})",
+            sweep.display()
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `list CONFIG`: the plan as CSV, and its price.
 
 use super::options::Options;
+use super::price::{say_price, size};
 use super::registries;
 use super::run::say_what_is_read;
 use crate::error::Result;
@@ -8,7 +9,6 @@ use crate::hub::{Hub, RemoteFile};
 use crate::notice::say;
 use crate::store::{State, Store};
 use crate::sweep::plan;
-use crate::sweep::price::{self, Price};
 use std::path::Path;
 
 /// Prints one row a cell, with what the store has of it; then, for people, what the missing ones cost. Downloads nothing.
@@ -63,7 +63,7 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
     ];
     registries::print_csv(&columns, rows)?;
     if !options.quiet {
-        say(line(&price::price(&plan, store.as_ref(), &machine)?));
+        say_price(&plan, store.as_ref(), &machine)?;
     }
     Ok(())
 }
@@ -77,41 +77,5 @@ fn say_what_to_download(hub: &Hub, planned: bool) {
     }
     if !wanted.is_empty() && !planned {
         say(format_args!("to download: {} in all, at least; what else there is shows when it is here", size(bytes)));
-    }
-}
-
-/// `36 cells missing: at most 12,000 gradient steps, about 14 s here, 1.2 MB to store, nothing to download`.
-fn line(price: &Price) -> String {
-    let Price { missing, steps, seconds, probed, bytes } = price;
-    if *missing == 0 {
-        return "no cell is missing: nothing to compute".into();
-    }
-    let by = match probed {
-        0 => "by the time of stored cells",
-        _ => "by a probe of two seconds, where every image stands to the end",
-    };
-    format!(
-        "{missing} cells missing: {steps} gradient steps (a pass forward and one back each), about {} on this machine ({by}); {} to \
-         store, nothing to download",
-        time(*seconds),
-        size(*bytes)
-    )
-}
-
-fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => "a second".into(),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} minutes", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1} hours", s / 3600.0),
-        s => format!("{:.1} days", s / 86_400.0),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        b if b < 1_000_000 => format!("{:.1} kB", b as f64 / 1e3),
-        b if b < 1_000_000_000 => format!("{:.1} MB", b as f64 / 1e6),
-        b => format!("{:.1} GB", b as f64 / 1e9),
     }
 }

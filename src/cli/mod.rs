@@ -17,6 +17,7 @@ mod one_cell;
 mod optimality;
 mod options;
 mod predict;
+mod price;
 mod progress;
 mod registries;
 mod run;

@@ -39,7 +39,10 @@ pub fn text(found: &Found, images: Option<&Images>, model: &Path, folder: &Path)
         "]\nattacks = [\n".into(),
         commented("  { name = \"noise\" },", "the control: no attack may be weaker"),
         commented("  { name = \"pgd\", steps = 40 },", "projected gradient descent"),
-        commented("  { name = \"autoattack\" },", "the leaderboards' four attacks, one after the other; the slowest"),
+        commented(
+            "  { name = \"autoattack\" },",
+            &format!("the leaderboards' four attacks, one by one; the slowest: `foolproof list {stem}-sweep.toml` says the price"),
+        ),
         "]\n".into(),
     ]
     .concat()

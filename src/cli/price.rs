@@ -1,0 +1,53 @@
+//! The price of a plan in words: what is missing, and what it takes here.
+
+use crate::error::Result;
+use crate::notice::say;
+use crate::store::Store;
+use crate::sweep::plan::Plan;
+use crate::sweep::price::{self, Price};
+use crate::sweep::run::Machine;
+
+/// Says what the store lacks of a plan and what that costs; gives it back.
+pub fn say_price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Price> {
+    let price = price::price(plan, store, machine)?;
+    say(line(&price));
+    Ok(price)
+}
+
+/// `36 cells missing: at most 12,000 gradient steps, about 14 s here, 1.2 MB to store, nothing to download`.
+fn line(price: &Price) -> String {
+    let Price { missing, steps, seconds, probed, bytes } = price;
+    if *missing == 0 {
+        return "no cell is missing: nothing to compute".into();
+    }
+    let by = match probed {
+        0 => "by the time of stored cells",
+        _ => "by a probe of two seconds, where every image stands to the end",
+    };
+    format!(
+        "{missing} cells missing: {steps} gradient steps (a pass forward and one back each), about {} on this machine ({by}); {} to \
+         store, nothing to download",
+        time(*seconds),
+        size(*bytes)
+    )
+}
+
+/// A time in the unit that people would take.
+pub fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => "a second".into(),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} minutes", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} hours", s / 3600.0),
+        s => format!("{:.1} days", s / 86_400.0),
+    }
+}
+
+/// Bytes likewise.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        b if b < 1_000_000 => format!("{:.1} kB", b as f64 / 1e3),
+        b if b < 1_000_000_000 => format!("{:.1} MB", b as f64 / 1e6),
+        b => format!("{:.1} GB", b as f64 / 1e9),
+    }
+}
