@@ -91,7 +91,7 @@ colour = 1
         (6, "goal `target:10`: the classes are 0 to 9"),
         (7, "unknown norm `l3`"),
         (7, "eps `8/0`: expected a number"),
-        (7, "expected a list of texts (as \"8/255\"), found float `0.5`"),
+        (7, "expected a list of texts, in quotation marks, found float `0.5`"),
         (7, "missing key `norm` in `sweep[0].threats[1]`"),
         (9, "unknown attack `fgms` (hint: did you mean `fgsm`?)"),
         (10, "attack `pgd`: unknown key `stepsize` (hint: did you mean `step_size`?)"),

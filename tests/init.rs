@@ -13,6 +13,7 @@ use foolproof::hub::{Hub, Kind};
 use foolproof::init::Answers;
 use foolproof::kernel::Precision;
 use foolproof::model::{self, FAMILIES, ModelSource, families, recognise_file};
+use foolproof::sweep::class_names;
 use onnx::{OPEN, Onnx};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -341,6 +342,7 @@ fn the_files_that_it_writes_run() {
     assert!(said.contains("\n6 cells missing: 178040 gradient steps"), "{said}");
     let sweep = fs::read_to_string(at.join("mine-sweep.toml")).unwrap();
     assert!(sweep.contains("the slowest: `foolproof list mine-sweep.toml` says the price"), "{sweep}");
+    assert!(fs::read_to_string(at.join("mine.toml")).unwrap().contains("class_names = \"cifar10\" "));
     let own = model::find(at.join("mine.toml").to_str().unwrap(), at, &Hub::none()).unwrap();
     let known = model::built_in("vgg11-half-cifar10").unwrap();
     assert_eq!((own.network(), &own.digest, own.is_pinned()), (known.network(), &known.digest, true));
@@ -469,6 +471,9 @@ fn normalisation_is_tried_on_a_folder_of_pictures() {
     assert!(run.status.success() && said.contains("by the highest clean accuracy on `folder`"), "{said}");
     let sweep = fs::read_to_string(at.join("mine-sweep.toml")).unwrap();
     assert!(sweep.contains("data    = { name = \"folder\", path = \"pictures\", shuffle = 0 }"), "{sweep}");
+    let own = model::find(at.join("mine.toml").to_str().unwrap(), at, &Hub::none()).unwrap();
+    let names: Vec<String> = (0..10).map(|class| format!("class-{class}")).collect();
+    assert_eq!(class_names::of_file(&own.file).unwrap(), Some(names));
     for (data, expected) in [
         ("picture", "--data picture: no dataset, and no folder"),
         ("cifar-10", "did you mean `cifar10`"),
@@ -500,6 +505,44 @@ fn a_long_sweep_says_which_part_of_it_is_a_first_look() {
     let words: Vec<&str> = command.split(' ').collect();
     let ["--config", "mine-sweep.toml", "--limit", n] = words[..] else { panic!("{command}") };
     assert!((1..100).contains(&n.parse::<usize>().unwrap()), "{command}");
+}
+
+/// An ONNX network of so many classes.
+fn onnx_of(classes: usize) -> Vec<u8> {
+    Onnx::new(&[1, 3, 24, 24], 17)
+        .weight("w", &[3, classes as i64], &vec![0.1; 3 * classes])
+        .node("GlobalAveragePool", &["image"], &["x"], &[])
+        .node("Flatten", &["x"], &["y"], &[])
+        .node("MatMul", &["y", "w"], &["logits"], &[])
+        .bytes()
+}
+
+#[test]
+fn many_classes_are_named_in_a_file_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("net.onnx"), onnx_of(21)).unwrap();
+    let names: Vec<String> = (0..21).map(|i| format!("thing {i}")).collect();
+    fs::write(at.join("names"), names.join("\n")).unwrap();
+    let (run, said) = init(at, &["net.onnx", "--yes", "--classes", "names", "--to", "there"]);
+    assert!(run.status.success(), "{said}");
+    let written = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(written, "there/net.toml\nthere/net-sweep.toml\nthere/net-classes.txt\n");
+    assert!(fs::read_to_string(at.join("there/net.toml")).unwrap().contains("class_names = \"net-classes.txt\""));
+    let own = model::find(at.join("there/net.toml").to_str().unwrap(), at, &Hub::none()).unwrap();
+    assert_eq!(class_names::of_file(&own.file).unwrap(), Some(names.clone()));
+    fs::write(at.join("names"), names[1..].join("\n")).unwrap();
+    let (run, said) = init(at, &["net.onnx", "--yes", "--classes", "names", "--force"]);
+    assert!(!run.status.success() && said.contains("--classes: 20 names for 21 classes (hint:"), "{said}");
+    // names of images that the network gets wrong may be in another order: they are not written
+    fs::write(at.join("net.onnx"), onnx_of(2)).unwrap();
+    for class in ["cat", "dog"] {
+        fs::create_dir_all(at.join("pictures").join(class)).unwrap();
+        image::RgbImage::new(24, 24).save(at.join("pictures").join(class).join("a.png")).unwrap();
+    }
+    let (run, said) = init(at, &["net.onnx", "--data", "pictures"]);
+    assert!(run.status.success() && said.contains("nothing that was tried is better than guessing"), "{said}");
+    assert!(!fs::read_to_string(at.join("net.toml")).unwrap().contains("class_names"));
 }
 
 #[test]

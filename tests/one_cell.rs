@@ -244,6 +244,74 @@ fn classes_have_the_names_of_a_file_or_numbers() {
 }
 
 #[test]
+fn a_model_file_names_its_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let plain = fs::read_to_string(toy(at)).unwrap();
+    let cat = sample("cifar10_00_3.png");
+    let with = |name: &str, key: &str| {
+        let text = plain.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+        fs::write(at.join(name), text.replace("classes = 10", &format!("classes = 10\n{key}"))).unwrap();
+    };
+    let predict = |model: &str, options: &[&str]| {
+        ok(at, &[&["predict", &cat, "--model", model, "--top", "1"][..], options].concat())
+    };
+    let listed: Vec<String> = (0..10).map(|i| format!("\"thing {i}\"")).collect();
+    let list = format!("class_names = [{}]", listed.join(", "));
+    with("list.toml", &list);
+    assert!(predict("list.toml", &[]).contains(",3,thing 3,"));
+    assert!(predict("list.toml", &["--classes", "cifar10"]).contains(",3,cat,"), "what is asked for comes first");
+    assert!(ok(at, &["attack", &cat, "--model", "list.toml", "--target", "thing 5"]).contains("thing 3"));
+    with("set.toml", "class_names = \"cifar10\"");
+    assert!(predict("set.toml", &[]).contains(",3,cat,"));
+    // a file lies beside the model file, wherever the program is called
+    fs::create_dir(at.join("below")).unwrap();
+    fs::copy(at.join("vgg11-half-cifar10.safetensors"), at.join("below/vgg11-half-cifar10.safetensors")).unwrap();
+    let lines: Vec<String> = (0..10).map(|i| format!("line {i}")).collect();
+    fs::write(at.join("below/names.txt"), lines.join("\r\n") + "\n\n").unwrap();
+    with("below/file.toml", "class_names = \"names.txt\"");
+    assert!(predict("below/file.toml", &[]).contains(",3,line 3,"));
+
+    // networks as one: those that have names must agree
+    assert!(predict("toy.toml + list.toml", &[]).contains(",3,thing 3,"));
+    assert!(predict(&format!("{MODEL} + toy.toml"), &[]).contains(",3,cat,"), "by the published accuracy of one");
+    assert!(predict(&format!("list.toml + {MODEL}"), &[]).contains(",3,class 3,"));
+    let told = support::foolproof().args(["predict", &cat, "--model", "list.toml + set.toml"]).current_dir(at).output();
+    let told = String::from_utf8(told.unwrap().stderr).unwrap();
+    assert!(told.contains("the networks of `list + set` name their classes differently: they are numbered"), "{told}");
+
+    // they decide nothing else
+    let source = |name: &str| foolproof::model::find(name, at, &foolproof::hub::Hub::none()).unwrap().record();
+    assert_eq!(source("list.toml").network, source("toy.toml").network);
+
+    fs::write(at.join("short.txt"), "a\nb\n").unwrap();
+    fs::write(at.join("gap.txt"), lines.join("\n").replace("line 4", "")).unwrap();
+    fs::write(at.join("twice.txt"), lines.join("\n").replace("line 4", "line 1")).unwrap();
+    for (key, expected) in [
+        ("class_names = [\"a\", \"b\"]", "5: `class_names`: 2 names for 10 classes (hint: one name a class"),
+        (&list.replace("thing 7", " "), "5: `class_names`: class 7 has an empty name (hint:"),
+        (&list.replace("thing 7", "thing 2"), "5: `class_names`: classes 2 and 7 are both called \"thing 2\" (hint:"),
+        ("class_names = []", "5: `class_names`: the list is empty (hint:"),
+        ("class_names = 3", "5: `class_names`: expected a list"),
+        ("class_names = \"short.txt\"", "5: `class_names`: \"short.txt\": 2 names for 10 classes (hint:"),
+        (
+            "class_names = \"gap.txt\"",
+            "5: `class_names`: \"gap.txt\": line 5 is empty, and every line names a class (hint:",
+        ),
+        ("class_names = \"twice.txt\"", "5: `class_names`: \"twice.txt\": classes 1 and 4 are both called \"line 1\""),
+        ("class_names = \"none.txt\"", "5: `class_names`: \"none.txt\": no file that can be read: "),
+        ("class_names = \"imagenet\"", "5: `class_names`: \"imagenet\": 1000 names for 10 classes (hint:"),
+    ] {
+        with("wrong.toml", key);
+        let problem = fails(at, &["predict", &cat, "--model", "wrong.toml"]);
+        assert!(problem.contains(&format!("wrong.toml:{expected}")), "{key}: {expected}\nin {problem}");
+        assert_eq!(problem.matches("wrong.toml:").count(), 1, "{problem}");
+    }
+    let gap = fails(at, &["predict", &cat, "--model", "toy.toml", "--classes", "gap.txt"]);
+    assert!(gap.contains("classes `gap.txt`: line 5 is empty, and every line names a class (hint:"), "{gap}");
+}
+
+#[test]
 fn wrong_use_names_a_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let cat = sample("cifar10_00_3.png");

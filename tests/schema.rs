@@ -237,6 +237,9 @@ fn what_the_schema_of_models_refuses_the_program_refuses_too() {
         &MODEL.replace("side = 32", "size = [64, 32]"),
         &MODEL.replace("weights = \"a.pth\"", "hub = \"owner/name\"\nfile = \"b.bin\""),
         &format!("{MODEL}head = \"linear\"\nwidth = 0.5\n"),
+        &format!("{MODEL}class_names = \"names.txt\"\n"),
+        &MODEL.replace("classes = 10", "classes = 2\nclass_names = [\"cat\", \"dog\"]"),
+        "hub = \"owner/name\"\nclass_names = [\"cat\", \"dog\"]\n",
     ] {
         assert_eq!(wrong(&schema, &read(right), ""), None, "{right}");
         parse(right).unwrap();
@@ -255,6 +258,8 @@ fn what_the_schema_of_models_refuses_the_program_refuses_too() {
         ("side = 32", "side = 32\nkeys = \"keras\""),
         ("side = 32", "side = 32\nhead = \"round\""),
         ("side = 32", "side = 32\nsha256 = \"abc\""),
+        ("side = 32", "side = 32\nclass_names = []"),
+        ("side = 32", "side = 32\nclass_names = [1, 2]"),
         ("side = 32", "side = 32\nclean_accuracy = { population = \"p\", correct = 1, source = \"s\" }"),
     ];
     for (right, other) in wrongs {

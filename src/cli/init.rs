@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::init::{self, Answers, MODEL_SCHEMA, Request, SWEEP_SCHEMA};
 use crate::notice::say;
 use crate::store::Store;
+use crate::sweep::class_names;
 use crate::sweep::plan::{self, Plan};
 use crate::sweep::run::Machine;
 use std::io::{BufReader, IsTerminal, stderr, stdin};
@@ -25,6 +26,9 @@ pub struct Arguments {
     /// How many of the images
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub take: u32,
+    /// Names of the classes: cifar10, cifar100, imagenet, or a file with a name a line [default: those of the images]
+    #[arg(long, value_name = "NAMES")]
+    pub classes: Option<String>,
     /// Folder of the files that are written [default: that of the weights]
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
@@ -38,9 +42,10 @@ pub struct Arguments {
 
 /// Looks into the weights, and writes a model file and a first sweep, and beside them what editors check them by; prints their names.
 pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
-    let Arguments { weights, data, take, to, force, yes } = arguments;
+    let Arguments { weights, data, take, classes, to, force, yes } = arguments;
     let (weights, data, to) = (weights.clone(), data.clone(), to.clone());
-    let request = Request { weights, data, take: *take as usize, to, force: *force };
+    let class_names = classes.as_deref().map(class_names::asked_for).transpose()?;
+    let request = Request { weights, data, take: *take as usize, class_names, to, force: *force };
     let mut answers = match (yes, stdin().is_terminal() && stderr().is_terminal()) {
         (true, _) => Answers::Defaults,
         (false, true) => Answers::Person(Box::new(BufReader::new(stdin()))),
@@ -50,7 +55,8 @@ pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
     let machine = options.machine()?;
     let written = init::init(&request, &mut answers, &source, &machine.device)?;
     let [model, sweep] = &written.files;
-    print(format!("{}\n{}\n", model.display(), sweep.display()).as_bytes())?;
+    let files = written.files.iter().chain(&written.names);
+    print(files.map(|file| format!("{}\n", file.display())).collect::<String>().as_bytes())?;
     // what editors check both by, as their first lines say
     for (name, kind) in [(MODEL_SCHEMA, Kind::Model), (SWEEP_SCHEMA, Kind::Sweep)] {
         let path = model.with_file_name(name);

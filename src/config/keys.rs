@@ -74,6 +74,7 @@ pub const SWEEP_KEYS: &[Key] = &[
 pub const MODEL_KEYS: &[Key] = &[
     Key { path: "family", meaning: "architecture; `onnx` of a file that is the whole network", default: "required but for ONNX files and repositories that describe themselves" },
     Key { path: "classes", meaning: "number of classes", default: "required" },
+    Key { path: "class_names", meaning: "what the classes are called, in the order of the network's outputs: a list of names, a known set (`\"cifar10\"`, `\"cifar100\"`, `\"imagenet\"`), or a text file with a name a line, from the folder of the model file. For pictures without labels: `attack`, `dream` and `predict`", default: "those of the data that `clean_accuracy` speaks of; else ImageNet's, of a thousand; else numbers" },
     Key { path: "side", meaning: "height and width of the images in pixels", default: "required, or `size`" },
     Key { path: "size", meaning: "height and width where they differ, as `[224, 192]`", default: "" },
     Key { path: "resize", meaning: "pictures: length of the short side of what is cut, before the cut", default: "256" },

@@ -1,6 +1,7 @@
 //! Wire types: what sweep files and model files say, with the line of every value, before any name is resolved.
 
 mod asked;
+mod class_names;
 mod keys;
 mod model_file;
 mod quoted;
@@ -8,6 +9,7 @@ mod reader;
 mod sweep_file;
 
 pub use asked::{Asked, AskedKey, Form};
+pub use class_names::{ClassNames, Names, problem_of};
 pub use keys::{Key, MODEL_KEYS, SWEEP_KEYS};
 pub use model_file::{
     BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,

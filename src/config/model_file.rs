@@ -1,6 +1,7 @@
 //! The model file: one network with the place and digest of its weights.
 
 use super::asked::Asked;
+use super::class_names::{self, ClassNames};
 use super::reader::{self, At, Problems, Table};
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct ModelFile {
     pub own: BTreeMap<&'static str, KeyValue>,
     /// Number of classes.
     pub classes: usize,
+    /// What they are called.
+    pub class_names: Option<ClassNames>,
     /// Height and width of the images in pixels: `side`, or `size`.
     pub size: [usize; 2],
     /// Length that the short side of what is cut from a picture has before the cut; not given: the sweep's default.
@@ -92,7 +95,7 @@ pub enum ModelText {
     /// The network is described.
     Whole(Box<ModelFile>),
     /// It is described by the repository's own `config.json`.
-    Repository(RepositorySpec),
+    Repository(Box<RepositorySpec>),
 }
 
 /// A repository of the Hub that describes its network itself.
@@ -108,6 +111,8 @@ pub struct RepositorySpec {
     pub sha256: Option<String>,
     /// Key of the state dict in the weight file.
     pub state_dict: Option<String>,
+    /// What its classes are called.
+    pub class_names: Option<ClassNames>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
 }
@@ -118,7 +123,15 @@ impl RepositorySpec {
         let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let (repository, revision) = (repository.to_string(), revision.to_string());
         let sound = is_repository(&repository) && !revision.is_empty();
-        let spec = RepositorySpec { repository, revision, file: None, sha256: None, state_dict: None, published: None };
+        let spec = RepositorySpec {
+            repository,
+            revision,
+            file: None,
+            sha256: None,
+            state_dict: None,
+            class_names: None,
+            published: None,
+        };
         sound.then_some(spec)
     }
 }
@@ -171,7 +184,7 @@ impl ModelText {
         let problems = Problems::new(path, text);
         let describes_itself = |top: &Table| top.has("hub") && !top.has("family") && !names_onnx(top);
         let read = reader::read(&problems, |top| match describes_itself(top) {
-            true => repository(top).map(ModelText::Repository),
+            true => repository(top).map(|spec| ModelText::Repository(Box::new(spec))),
             false => model(top, own).map(|file| ModelText::Whole(Box::new(file))),
         });
         problems.into_result()?;
@@ -219,6 +232,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let own = own_values(top, own);
     let (classes, resize) = (top.count("classes"), top.count("resize"));
     top.needs("classes");
+    let class_names = class_names::read(top, classes.as_ref().map(|n| n.value));
     top.needs("mean");
     let size = size(top);
     let interpolation = top.word("interpolation", &INTERPOLATIONS);
@@ -252,6 +266,7 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let (published, robust) = (published(top), robust(top));
     Some(ModelFile {
         classes,
+        class_names,
         size,
         bicubic,
         resize,
@@ -324,10 +339,10 @@ fn own_values(top: &Table, own: &[FamilyKey]) -> BTreeMap<&'static str, KeyValue
 fn repository(top: &Table) -> Option<RepositorySpec> {
     let (repository, revision, file) = (hub(top), top.text("revision"), top.text("file"));
     let state_dict = top.text("state_dict").map(|key| key.value);
-    let (sha256, published) = (sha256(top), published(top));
+    let (sha256, published, class_names) = (sha256(top), published(top), class_names::read(top, None));
     let revision = revision.map_or(MAIN.into(), |r| r.value);
     let file = file.map(|f| f.value);
-    Some(RepositorySpec { repository: repository?, revision, file, sha256, state_dict, published })
+    Some(RepositorySpec { repository: repository?, revision, file, sha256, state_dict, class_names, published })
 }
 
 /// Whether the weight file is named as ONNX files are.

@@ -4,7 +4,7 @@
 use super::asked::{Asked, Form};
 use crate::error::{Error, Result, hint};
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -163,6 +163,11 @@ impl<'a> Table<'a> {
         self.note(|asked| asked.within(key, (least, most)));
     }
 
+    /// The file that is read.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(&self.problems.path)
+    }
+
     /// Adds a problem that concerns the whole table.
     pub fn problem(&self, line: usize, problem: impl Into<String>) {
         self.problems.add(line, problem);
@@ -261,7 +266,10 @@ impl<'a> Table<'a> {
             Some(text) => texts.push(At { value: text.to_string(), line: at }),
             None => {
                 let found = describe(element);
-                self.problem(at, format!("{}: expected a list of texts (as \"8/255\"), found {found}", self.key(key)));
+                self.problem(
+                    at,
+                    format!("{}: expected a list of texts, in quotation marks, found {found}", self.key(key)),
+                );
             }
         });
         texts

@@ -1,6 +1,7 @@
 //! From a weight file to a model file and a first sweep: what it is of, what had to be assumed, and what is left to fill in.
 
 mod ask;
+mod class_names;
 mod images;
 mod model_text;
 mod normalisation;
@@ -33,6 +34,8 @@ pub struct Request {
     pub data: Option<String>,
     /// How many of them.
     pub take: usize,
+    /// What the classes are called; not given: as the images say.
+    pub class_names: Option<Vec<String>>,
     /// Folder of what is written; not given: that of the weights.
     pub to: Option<PathBuf>,
     /// Whether files that are there are written over.
@@ -43,6 +46,8 @@ pub struct Request {
 pub struct Written {
     /// The model file and the sweep.
     pub files: [PathBuf; 2],
+    /// Names of the classes, where they are too many for a line of the model file.
+    pub names: Option<PathBuf>,
     /// Whether something in them is left to fill in.
     pub open: bool,
 }
@@ -52,7 +57,7 @@ pub struct Written {
 /// # Errors
 /// Weights of no known network, images that do not go with it, files that are there already.
 pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &Device) -> Result<Written> {
-    let files = places(request)?;
+    let [files @ .., names_file] = places(request)?;
     let folder = files[0].parent().unwrap_or(Path::new(".")).to_path_buf();
     let data = request.data.clone().or_else(|| {
         answers.text(
@@ -72,14 +77,19 @@ pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &
     let images = wanted.map(|wanted| Images::load(&wanted, request.take, &found.source.file, source)).transpose()?;
     let images = settle(&mut found, images, data.is_some(), answers, device)?;
     let schema = |name: &str| format!("#:schema ./{name}\n");
-    let model = schema(MODEL_SCHEMA) + &model_text::text(&found, &folder);
+    // classes of images that the network gets wrong may be in another order than its own
+    let of_images = images.as_ref().filter(|_| found.normalisation.is_some()).map(|images| &images.subset.classes);
+    let names = class_names::Written::of(request.class_names.as_ref(), of_images, found.source.file.classes)?;
+    let model = schema(MODEL_SCHEMA) + &model_text::text(&found, names.as_ref(), &names_file, &folder);
     let sweep = schema(SWEEP_SCHEMA) + &sweep_text::text(&found, images.as_ref(), &files[0], &folder);
     std::fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-    for (file, text) in files.iter().zip([&model, &sweep]) {
+    let names = names.and_then(|names| Some((names_file, names.lines()?)));
+    let third = names.iter().map(|(file, text)| (file, text));
+    for (file, text) in files.iter().zip([&model, &sweep]).chain(third) {
         std::fs::write(file, text).map_err(Error::io("write", file))?;
     }
     let open = [&model, &sweep].iter().any(|text| text.contains(&toml::open_value()));
-    Ok(Written { files, open })
+    Ok(Written { files, names: names.map(|(file, _)| file), open })
 }
 
 /// Decides what shapes do not tell, by the images where there are some, else by asking. Gives back the images that the network
@@ -114,8 +124,8 @@ fn settle(
     }
 }
 
-/// Where both files go, which must not be there.
-fn places(request: &Request) -> Result<[PathBuf; 2]> {
+/// Where model file, sweep and names of classes go, which must not be there.
+fn places(request: &Request) -> Result<[PathBuf; 3]> {
     let path = Path::new(request.weights.trim_start_matches("hub:"));
     let is_hub = request.weights.starts_with("hub:");
     if path.extension().is_some_and(|e| e == "toml") {
@@ -132,7 +142,7 @@ fn places(request: &Request) -> Result<[PathBuf; 2]> {
     };
     let beside = if is_hub { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
     let folder = request.to.as_deref().unwrap_or(beside);
-    let files = [folder.join(format!("{stem}.toml")), folder.join(format!("{stem}-sweep.toml"))];
+    let files = [".toml", "-sweep.toml", "-classes.txt"].map(|end| folder.join(format!("{stem}{end}")));
     match files.iter().find(|file| file.exists() && !request.force) {
         Some(there) => Err(Error::usage(format!(
             "{} is there already (hint: --force writes over it, --to DIR writes elsewhere)",

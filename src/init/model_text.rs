@@ -1,5 +1,6 @@
 //! The model file, with comments.
 
+use super::class_names::Written;
 use super::images::path_from;
 use super::normalisation::{NONE, Normalisation, in_order};
 use super::toml::{line, open_line};
@@ -7,8 +8,8 @@ use super::weights::{Found, choices, resize_of};
 use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place, quoted};
 use std::path::Path;
 
-/// The model file of a network, in `folder`.
-pub fn text(found: &Found, folder: &Path) -> String {
+/// The model file of a network, in `folder`, with the names of its classes, perhaps in `names_file`.
+pub fn text(found: &Found, names: Option<&Written>, names_file: &Path, folder: &Path) -> String {
     let file = &found.source.file;
     let mut text = String::from(
         "# What the network is; written by `foolproof init`. Every key: docs/models.md, \"Your own model\".\n",
@@ -18,6 +19,9 @@ pub fn text(found: &Found, folder: &Path) -> String {
     }
     text += &own(found);
     text += &line("classes", &file.classes.to_string(), "");
+    if let Some(names) = names {
+        text += &line("class_names", &names.value(names_file), "in the order of the network's outputs");
+    }
     text += &size(file.size);
     let from = if file.resize.is_some() { "as the repository says" } else { "assumed" };
     let resize = format!("pictures: length of the short side before the cut; {from}");

@@ -164,6 +164,7 @@ fn of_onnx(
         family: ONNX.into(),
         own: BTreeMap::new(),
         classes,
+        class_names: None,
         size,
         resize: None,
         bicubic: false,

@@ -90,7 +90,7 @@ mod tests {
     use std::mem::discriminant;
 
     /// Every key that is not a family's.
-    const PLAIN: &str = "family = \"f\"\nclasses = 2\nside = 32\nsize = [32, 32]\nresize = 32\ninterpolation = \"bicubic\"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
+    const PLAIN: &str = "family = \"f\"\nclasses = 2\nclass_names = [\"a\", \"b\"]\nside = 32\nsize = [32, 32]\nresize = 32\ninterpolation = \"bicubic\"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
                          hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n\
                          robust_accuracy = {}\n";
 

@@ -98,6 +98,7 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
         family: guess.family.clone(),
         own: guess.own.iter().map(|(key, value)| (key.name, value.clone())).collect(),
         classes: guess.classes,
+        class_names: None,
         size: size.unwrap_or([guess.side.pixels(); 2]),
         resize: None,
         bicubic: false,

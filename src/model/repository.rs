@@ -39,6 +39,7 @@ pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
     file.sha256 = spec.sha256.clone();
     file.published = spec.published.clone();
     file.state_dict = spec.state_dict.clone();
+    file.class_names = spec.class_names.clone();
     Ok(file)
 }
 
@@ -107,6 +108,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         family: if is_small { small } else { architecture.into() },
         own: BTreeMap::new(),
         classes,
+        class_names: None,
         size: size.into(),
         resize: Some(resize),
         bicubic: interpolation == BICUBIC,

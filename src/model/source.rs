@@ -121,11 +121,15 @@ impl ModelSource {
             drifts: all().any(|m| !m.is_pinned()),
             name,
             digest,
-            file: ModelFile { published: None, ..first.file.clone() },
             commit: None,
             others,
             ..first
         })
+    }
+
+    /// What its model files say: one, or those of the networks that are one.
+    pub fn files(&self) -> impl Iterator<Item = &ModelFile> {
+        std::iter::once(&self.file).chain(self.others.iter().map(|other| &other.file))
     }
 
     /// As it stands in a cell.
@@ -271,9 +275,10 @@ impl ModelSource {
         Error::Weights { model: self.name.clone(), problem }
     }
 
-    /// The clean accuracy that is published of this population.
+    /// The clean accuracy that is published of this population; of networks as one there is none.
     pub fn published(&self, population: Option<&str>) -> Option<&PublishedSpec> {
-        self.file.published.as_ref().filter(|p| Some(p.population.as_str()) == population)
+        let published = self.file.published.as_ref().filter(|_| self.others.is_empty());
+        published.filter(|p| Some(p.population.as_str()) == population)
     }
 
     /// Refuses a clean accuracy that cannot belong to the published one: wrong weights or preprocessing. Fisher's exact

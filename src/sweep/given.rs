@@ -1,8 +1,9 @@
 //! What a network says of pictures that the command line gives, before there is a plan: those that are attacked are labelled so.
 
+pub use super::class_names::class_names;
 use super::plan::Takes;
 use super::run::Machine;
-use crate::data::{self, CLASS_SETS, Choice, Given, Source};
+use crate::data::{self, Choice, Given, Source};
 use crate::error::{Error, Result};
 use crate::judge::{self, Verdict};
 use crate::kernel::Precision;
@@ -22,56 +23,6 @@ pub struct Seen {
     pub verdicts: Vec<Verdict>,
     /// The source that has them, labelled by what it says.
     pub source: Source,
-}
-
-/// Names of a model's classes: those of the set that is asked for, or of the lines of a file; else of the data that its
-/// published accuracy speaks of; else ImageNet's, of a thousand; else numbers. The second says what was assumed.
-///
-/// # Errors
-/// Another number of names than of classes; a file that cannot be read.
-pub fn class_names(model: &ModelSource, asked: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
-    let classes = model.file.classes;
-    if let Some(asked) = asked {
-        let names = match data::class_names(asked) {
-            Some(names) => names,
-            None => lines_of(asked)?,
-        };
-        return match names.len() == classes {
-            true => Ok((names, None)),
-            false => Err(Error::usage(format!(
-                "`{asked}` names {} classes, model `{}` has {classes} (hint: a file with {classes} lines)",
-                names.len(),
-                model.name
-            ))),
-        };
-    }
-    let fits = |set: &str| data::class_names(set).filter(|names| names.len() == classes);
-    let population = model.file.published.as_ref().and_then(|p| p.population.split('-').next());
-    if let Some(names) = population.and_then(fits) {
-        return Ok((names, None));
-    }
-    if let Some(names) = fits("imagenet") {
-        let note = format!("model `{}` has 1000 classes: taken to be ImageNet's (hint: --classes FILE)", model.name);
-        return Ok((names, Some(note)));
-    }
-    let note = format!(
-        "nothing names the {classes} classes of model `{}`: they are numbered from 0 (hint: --classes {} or a file with a name \
-         a line)",
-        model.name,
-        CLASS_SETS.join(", ")
-    );
-    Ok(((0..classes).map(|class| format!("class {class}")).collect(), Some(note)))
-}
-
-/// Names of a text file, one a line.
-fn lines_of(path: &str) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        let known = CLASS_SETS.join(", ");
-        Error::usage(format!(
-            "classes `{path}`: no file that can be read: {e} (hint: {known}, or a file with a name a line)"
-        ))
-    })?;
-    Ok(text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect())
 }
 
 /// Length that the short side of pictures gets where nobody says one; `None`: as in a sweep.

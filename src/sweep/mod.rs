@@ -3,6 +3,7 @@
 
 mod afterwards;
 mod claim;
+pub mod class_names;
 mod fits;
 pub mod given;
 pub mod plan;

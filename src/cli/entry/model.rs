@@ -8,6 +8,7 @@ use crate::error::{Error, Result, hint};
 use crate::hub::{Hub, Kind, RemoteFile};
 use crate::model::{BuiltIn, MODELS, families, weight_places};
 use crate::size;
+use crate::sweep::class_names;
 use std::path::Path;
 
 /// Prints the model of this name.
@@ -28,7 +29,7 @@ fn sheet(entry: &BuiltIn, hub: &Hub, data: &Path) -> Result<Sheet> {
     for key in family.keys {
         sheet.line(key.name, format!("{} ({})", file.value(key), key.summary));
     }
-    sheet.line("classes", file.classes.to_string());
+    sheet.line("classes", classes(&file)?);
     sheet.line("images", format!("{} pixels{}", size::text(file.size), preparation(&file)));
     sheet.line("mean", format!("{:?}", file.mean));
     sheet.line("std", format!("{:?}", file.std));
@@ -58,6 +59,20 @@ fn sheet(entry: &BuiltIn, hub: &Hub, data: &Path) -> Result<Sheet> {
     }
     Ok(sheet)
 }
+
+/// Their number, and the first of their names.
+fn classes(file: &ModelFile) -> Result<String> {
+    let mut names = class_names::of_file(file)?.unwrap_or_default();
+    let more = if names.len() > FIRST { ", …" } else { "" };
+    names.truncate(FIRST);
+    Ok(match names.is_empty() {
+        true => file.classes.to_string(),
+        false => format!("{}: {}{more}", file.classes, names.join(", ")),
+    })
+}
+
+/// Names of classes that are shown.
+const FIRST: usize = 5;
 
 fn preparation(file: &ModelFile) -> String {
     let how = if file.bicubic { "bicubic" } else { "bilinear" };
