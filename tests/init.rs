@@ -16,6 +16,8 @@ use foolproof::model::{self, FAMILIES, ModelSource, families, recognise_file};
 use foolproof::sweep::class_names;
 use onnx::{OPEN, Onnx};
 use rayon::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::borrow::Cow;
 use std::fs;
 use std::io::{Cursor, Write};
@@ -543,6 +545,49 @@ fn many_classes_are_named_in_a_file_beside() {
     let (run, said) = init(at, &["net.onnx", "--data", "pictures"]);
     assert!(run.status.success() && said.contains("nothing that was tried is better than guessing"), "{said}");
     assert!(!fs::read_to_string(at.join("net.toml")).unwrap().contains("class_names"));
+}
+
+#[test]
+fn what_no_sweep_can_attack_is_refused_with_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let refused = |name: &str, bytes: &[u8], expected: &str| {
+        fs::write(at.join(name), bytes).unwrap();
+        let (run, said) = init(at, &[name, "--yes"]);
+        let problem: Vec<&str> = said.lines().skip_while(|line| !line.starts_with("error: ")).collect();
+        assert!(!run.status.success() && problem.len() == 1, "{said}");
+        assert!(
+            problem[0].starts_with(&format!("error: {name}: {expected}")) && problem[0].contains("(hint: "),
+            "{said}"
+        );
+        assert!(!at.join(name).with_extension("toml").exists());
+    };
+    refused("one.onnx", &onnx_of(1), "the network has one class, and an attack needs two (hint: of a logit x");
+    let one = tensors(&described(("vgg11", "torchvision", VGG, 1)));
+    refused("one.safetensors", &vgg::safetensors(&one), "the network has one class");
+
+    let net = tensors(&described(("vgg11", "torchvision", VGG, 10)));
+    let mut broken = net.clone();
+    let (name, _, bytes) = broken.last_mut().unwrap();
+    bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let cause = format!("vgg11 by names and shapes, but tensor `{name}`: expected finite numbers, found NaN at 0");
+    refused("nan.safetensors", &vgg::safetensors(&broken), &cause);
+    let cause = "vgg11 by names and shapes, but tensor `";
+    refused("double.safetensors", &doubled(&net), cause);
+    let (_, said) = init(at, &["double.safetensors", "--yes"]);
+    assert!(said.contains("expected F32, F16 or BF16, found F64 (hint: save them in float32"), "{said}");
+}
+
+/// The same tensors in float64.
+fn doubled(tensors: &[Stored]) -> Vec<u8> {
+    let double = |bytes: &[u8]| -> Vec<u8> {
+        let (numbers, _) = bytes.as_chunks::<4>();
+        numbers.iter().flat_map(|number| f64::from(f32::from_le_bytes(*number)).to_le_bytes()).collect()
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, bytes)| double(bytes)).collect();
+    let view = |shape: &Vec<usize>, bytes| TensorView::new(Dtype::F64, shape.clone(), bytes).unwrap();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| (name, view(shape, bytes)));
+    safetensors::serialize(views, None).unwrap()
 }
 
 #[test]

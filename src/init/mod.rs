@@ -73,6 +73,7 @@ pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &
         Some(found) => found,
         None => weights::find(&request.weights, size, answers, &source.hub)?,
     };
+    refuse_one_class(&request.weights, &found)?;
     let wanted = asked.or_else(|| images::built_in(&found.source.file));
     let images = wanted.map(|wanted| Images::load(&wanted, request.take, &found.source.file, source)).transpose()?;
     let images = settle(&mut found, images, data.is_some(), answers, device)?;
@@ -90,6 +91,17 @@ pub fn init(request: &Request, answers: &mut Answers, source: &Source, device: &
     }
     let open = [&model, &sweep].iter().any(|text| text.contains(&toml::open_value()));
     Ok(Written { files, names: names.map(|(file, _)| file), open })
+}
+
+/// An attack asks for a wrong class.
+fn refuse_one_class(weights: &str, found: &Found) -> Result<()> {
+    match found.source.file.classes {
+        1 => Err(Error::usage(format!(
+            "{weights}: the network has one class, and an attack needs two (hint: of a logit x for yes or no, export \
+             `torch.cat([torch.zeros_like(x), x], 1)` to ONNX, which gives the same probabilities)"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Decides what shapes do not tell, by the images where there are some, else by asking. Gives back the images that the network

@@ -66,12 +66,18 @@ pub fn recognise(weights: &Weights, size: Option<[usize; 2]>) -> Result<Vec<Reco
         for guess in (family.recognise)(weights) {
             match built(family, weights, &guess, size) {
                 Ok(found) => fits.push(found),
-                Err(problem) => near.push((missing(family, weights, &guess), (guess.family, problem))),
+                Err(problem) => near.push((missing(family, weights, &guess), (family, guess, problem))),
             }
         }
     }
     // of equals the first
     let near = near.into_iter().min_by_key(|(missing, _)| *missing).map(|(_, near)| near);
+    if let (true, Some((family, guess, _))) = (fits.is_empty(), &near)
+        && let Some(problem) = unusable(family, weights, guess)
+    {
+        return Err(problem);
+    }
+    let near = near.map(|(_, guess, problem)| (guess.family, problem));
     match (fits.is_empty(), near.or_else(|| nearest(weights))) {
         (false, _) => Ok(fits),
         (true, near) => Err(unknown(weights, near)),
@@ -84,6 +90,15 @@ fn built(family: &Family, weights: &Weights, guess: &Guess, size: Option<[usize;
     let network = family.network(&file, Some(weights))?;
     let notes = [weights.notes(), &network.notes].concat();
     Ok(Recognised { file, guess: guess.clone(), unseen: family.unseen, notes })
+}
+
+/// Why numbers are none of a network, where all names and shapes are those of the guess.
+fn unusable(family: &Family, weights: &Weights, guess: &Guess) -> Option<String> {
+    let tensors = family.network(&described(guess, None), None).ok()?.tensors;
+    let is_there = |(name, shape): &(String, Vec<usize>)| weights.shape(name).is_ok_and(|own| own == shape);
+    let mut problems = tensors.iter().filter_map(|(name, _)| weights.unusable(name));
+    let problem = if tensors.iter().all(is_there) { problems.next() } else { None };
+    problem.map(|problem| format!("{} by names and shapes, but {problem}", guess.family))
 }
 
 /// How many tensors of a guess the file has not.

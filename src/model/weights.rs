@@ -110,6 +110,17 @@ impl<'a> Weights<'a> {
         self.tensors.get(name)?.shape.get(axis).copied()
     }
 
+    /// Why the numbers of a tensor are none of a network, with a way out; `None`: they may be, or there is no such tensor.
+    pub fn unusable(&self, name: &str) -> Option<String> {
+        let stored = self.tensors.get(name)?;
+        let problem = stored.values.convert::<f32>(&stored.shape, 1.0).err()?;
+        let way = match problem.contains("finite") {
+            true => "other weights: in these the training failed, or the file is damaged",
+            false => "save them in float32, as {name: tensor.float() for name, tensor in model.state_dict().items()}",
+        };
+        Some(format!("tensor `{name}`: {problem} (hint: {way})"))
+    }
+
     /// How many tensors there are under the names of `first`, `first + 1`, …
     pub fn count(&self, first: usize, name: impl Fn(usize) -> String) -> usize {
         (first..).take_while(|i| self.contains(&name(*i))).count()
