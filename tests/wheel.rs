@@ -95,6 +95,13 @@ fn the_tour_runs() {
 }
 
 #[test]
+fn a_model_of_a_known_family_becomes_a_model_file_without_onnx() {
+    if let Some(python) = python("a_model_of_a_known_family_becomes_a_model_file", "torch, PIL") {
+        script(&python, "state_dict.py");
+    }
+}
+
+#[test]
 fn a_model_of_pytorch_becomes_a_model_file_that_gives_its_logits() {
     if let Some(python) = python("a_model_of_pytorch_becomes_a_model_file", "torch, onnx, PIL") {
         script(&python, "network.py");

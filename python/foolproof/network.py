@@ -1,4 +1,4 @@
-"""A PyTorch model as a model file: exported, described, and held to PyTorch's logits."""
+"""A PyTorch model as a model file: its weights where the program knows the network, else exported; held to PyTorch's logits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import csv
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import preprocessing
-from .program import FoolproofError, call, needed
+from .program import FoolproofError, call, heard, needed
 
 #: How far logits may be off, as a share of the largest one (or of 1, if that is less).
 TOLERANCE = 1e-4
+
+#: Keys of a model file that this module knows better than the program, which sees weights alone.
+OURS = {"side", "size", "resize", "interpolation", "mean", "std", "class_names"}
 
 
 def from_torch(
@@ -31,19 +36,23 @@ def from_torch(
     mean: Any = None,
     std: Any = None,
     classes: int | None = None,
+    class_names: Sequence[str] | str | None = None,
     transforms: Any = None,
 ) -> Path:
-    """Writes `NAME.onnx` and `NAME.toml` for a `torch.nn.Module` that returns logits, and returns the path of the latter.
+    """Writes a model file for a `torch.nn.Module` that returns logits, and returns its path: `NAME.toml`, and beside it
+    `NAME.pth`, the state dict, where the program knows the network by its tensors; else `NAME.onnx`.
 
     `example` is a batch of images in the model's size, before any normalisation: a tensor N×3×height×width in [0,1], an
     array of 8 bits N×height×width×3, or a list of PIL images. The program must give the logits that PyTorch gives for
-    them, to 1e-4; else nothing is written and `FoolproofError` says how far they are off.
+    them, to 1e-4; else nothing is written and `FoolproofError` says how far they are off. A state dict with which they are
+    off goes through ONNX, too.
 
     `model` takes normalised images. `mean` and `std` say how; or `transforms`, torchvision's `weights.transforms()` or a
     `Compose`; or timm's description of a model, which it carries. `mean="inside"`: the model takes pixels in [0,1].
+
+    `class_names`: what the classes are called, in the order of the logits; or a set that the program knows, as "imagenet".
     """
     torch = needed("torch")
-    needed("onnx", "onnx", "onnxscript")
     levels = _levels(example)
     size = tuple(levels.shape[2:])
     how = preprocessing.find(model, mean, std, transforms)
@@ -60,21 +69,54 @@ def from_torch(
         raise ValueError(f"the model returns {type(logits).__name__}, not logits N×classes (hint: a Module around it that does)")
     if classes not in (None, logits.shape[1]):
         raise ValueError(f"{classes} classes, and the model has {logits.shape[1]}")
+    if not (class_names is None or isinstance(class_names, str) or len(class_names) == logits.shape[1]):
+        raise ValueError(f"{len(class_names)} names of classes, and the model has {logits.shape[1]}")
     name = name or type(model).__name__.lower()
+    lines = [f"side = {size[0]}" if size[0] == size[1] else f"size = [{size[0]}, {size[1]}]"]
+    if class_names is not None:
+        names = class_names if isinstance(class_names, str) else list(class_names)
+        lines.append(f"class_names = {json.dumps(names, ensure_ascii=False)}")
     with tempfile.TemporaryDirectory() as temporary:
-        onnx, toml = Path(temporary, f"{name}.onnx"), Path(temporary, f"{name}.toml")
-        _export(model, images[:1], onnx)
-        side = f"side = {size[0]}" if size[0] == size[1] else f"size = [{size[0]}, {size[1]}]"
-        lines = [f'weights = "{onnx.name}"', f"classes = {logits.shape[1]}", side, *how.lines()]
-        data = [path for path in [Path(f"{onnx}.data")] if path.exists()]
-        if not data:  # else the digest is one of both files together, which the program tells
-            lines.append(f'sha256 = "{hashlib.sha256(onnx.read_bytes()).hexdigest()}"')
-        toml.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        _hold(toml, levels, logits)
+        toml = Path(temporary, f"{name}.toml")
+        try:
+            files = _weights(model, toml, [*lines, *how.lines(of_family=True)])
+            _hold(toml, levels, logits)
+        except FoolproofError as why:
+            try:
+                needed("onnx", "onnx", "onnxscript")
+            except ImportError as missing:
+                reason = str(why).replace(f"{temporary}{os.sep}", "")
+                raise FoolproofError(f"no family of networks fits: {reason}; and to go through ONNX {missing}", why.code) from None
+            files = _onnx(model, images[:1], toml, [f"classes = {logits.shape[1]}", *lines, *how.lines(of_family=False)])
+            _hold(toml, levels, logits)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        for path in [*data, onnx, toml]:
+        for path in [*files, toml]:
             shutil.move(path, Path(folder, path.name))
         return Path(folder, toml.name)
+
+
+def _weights(model: Any, toml: Path, lines: list[str]) -> list[Path]:
+    """The state dict and, from what the program says of it, the model file; an error where it knows no such network."""
+    weights = toml.with_suffix(".pth")
+    needed("torch").save(model.state_dict(), weights)
+    # what it assumes is said in the model file, and held to the logits
+    heard("init", weights, "--yes", "--quiet", tell=lambda line: False)
+    written = toml.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in written if line.split(" ")[0] not in OURS and not line.startswith("#")]
+    toml.write_text("\n".join([*kept, *lines]) + "\n", encoding="utf-8")
+    return [weights]
+
+
+def _onnx(model: Any, image: Any, toml: Path, lines: list[str]) -> list[Path]:
+    """The exported network and its model file."""
+    onnx = toml.with_suffix(".onnx")
+    _export(model, image, onnx)
+    data = [path for path in [Path(f"{onnx}.data")] if path.exists()]
+    lines = [f'weights = "{onnx.name}"', *lines]
+    if not data:  # else the digest is one of both files together, which the program tells
+        lines.append(f'sha256 = "{hashlib.sha256(onnx.read_bytes()).hexdigest()}"')
+    toml.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [*data, onnx]
 
 
 def _levels(example: Any) -> Any:

@@ -18,14 +18,14 @@ class Preprocessing:
     resize: int | None = None
     interpolation: str | None = None
 
-    def lines(self) -> Iterator[str]:
-        """Lines of a model file."""
+    def lines(self, of_family: bool) -> Iterator[str]:
+        """Lines of a model file: of a network that the program builds itself, or of one in a file."""
         if self.resize is not None:
             yield f"resize = {self.resize}"
         if self.interpolation is not None:
             yield f'interpolation = "{self.interpolation}"'
         if isinstance(self.mean, str) or self.std is None:
-            yield 'mean = "inside"'
+            yield from ["mean = [0.0, 0.0, 0.0]", "std = [1.0, 1.0, 1.0]"] if of_family else ['mean = "inside"']
         else:
             yield f"mean = {[float(m) for m in self.mean]}"
             yield f"std = {[float(s) for s in self.std]}"

@@ -50,6 +50,7 @@ def fails(error, words, *arguments, **options):
 
 fails(foolproof.FoolproofError, "off PyTorch's", Unsteady(), images, "models", mean="inside")
 assert sorted(path.name for path in Path("models").iterdir()) == ["small.onnx", "small.toml", "square.onnx", "square.toml"]
+fails(ValueError, "2 names of classes", net, images, "models", mean="inside", class_names=["a", "b"])
 fails(ValueError, "how are images normalised?", Unsteady(), images, "models")
 fails(ValueError, "outside [0,1]", net, images * 255, "models")
 fails(ValueError, "pictures are cut to 24×24", net, images, "models")
