@@ -6,6 +6,7 @@ mod keys;
 mod model_file;
 mod quoted;
 mod reader;
+mod resize;
 mod sweep_file;
 
 pub use asked::{Asked, AskedKey, Form};

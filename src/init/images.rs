@@ -89,7 +89,7 @@ impl Images {
         choice.shuffle = (dataset.name != "cifar10-sample").then_some(0);
         if dataset.prepared {
             let filter = if file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
-            let made = Preparation::usual(super::weights::resize_of(file), file.size);
+            let made = Preparation::usual(file.resize_to_write(), file.size);
             choice.preparation = Some(Preparation { filter, ..made.map_err(Error::usage)? });
         }
         let subset = dataset.subset(source, &choice).or_else(|_| {

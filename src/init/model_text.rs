@@ -4,7 +4,7 @@ use super::class_names::Written;
 use super::images::path_from;
 use super::normalisation::{NONE, Normalisation, in_order};
 use super::toml::{line, open_line};
-use super::weights::{Found, choices, resize_of};
+use super::weights::{Found, choices};
 use crate::config::{BICUBIC, INTERPOLATIONS, KeyValue, ModelFile, ONNX, Place, quoted};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub fn text(found: &Found, names: Option<&Written>, names_file: &Path, folder: &
     text += &size(file.size);
     let from = if file.resize.is_some() { "as the repository says" } else { "assumed" };
     let resize = format!("pictures: length of the short side before the cut; {from}");
-    text += &line("resize", &resize_of(file).to_string(), &resize);
+    text += &line("resize", &file.resize_to_write().to_string(), &resize);
     let interpolation = if file.bicubic { BICUBIC } else { INTERPOLATIONS[0] };
     text += &line("interpolation", &quoted(interpolation), &format!("pictures: how they are resized; {from}"));
     if let Some(keys) = &file.keys {

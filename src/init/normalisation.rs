@@ -32,17 +32,9 @@ pub const NORMALISATIONS: [Normalisation; 7] = [
     of("Caffe's, from 0 to 255", [123.0 / 255.0, 117.0 / 255.0, 104.0 / 255.0], [1.0 / 255.0; 3]),
 ];
 
-/// Larger images are pictures of things as ImageNet has them.
-pub const SMALL: usize = 64;
-
-/// Whether a network is for images as CIFAR's.
-pub fn is_small(file: &ModelFile) -> bool {
-    file.size[0].max(file.size[1]) <= SMALL
-}
-
 /// All, the most usual of such networks first: of equally good ones the first is taken.
 pub fn in_order(file: &ModelFile) -> Vec<Normalisation> {
-    let first = match (file.family.as_str(), is_small(file), file.classes) {
+    let first = match (file.family.as_str(), file.is_small(), file.classes) {
         (ONNX, ..) => NONE.name,
         (_, true, 100) => "CIFAR-100's",
         (_, true, _) => "CIFAR-10's",

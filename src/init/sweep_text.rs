@@ -1,7 +1,6 @@
 //! A first sweep, with comments.
 
 use super::images::{Images, candidates};
-use super::normalisation::is_small;
 use super::toml::{commented, line, open_line};
 use super::weights::Found;
 use crate::config::quoted;
@@ -13,7 +12,7 @@ pub fn text(found: &Found, images: Option<&Images>, model: &Path, folder: &Path)
     let file = model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = file.trim_end_matches(".toml");
     // RobustBench's budgets for CIFAR and for ImageNet
-    let (linf, l2) = if is_small(&found.source.file) { ("8/255", "0.5") } else { ("4/255", "3") };
+    let (linf, l2) = if found.source.file.is_small() { ("8/255", "0.5") } else { ("4/255", "3") };
     let head = format!(
         "# A first sweep of `{stem}`; written by `foolproof init`. Every key: docs/sweep-file.md.\n\
          # `foolproof --config` and this file runs it, and writes tables, figures and report.html.\n"

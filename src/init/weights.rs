@@ -1,7 +1,7 @@
 //! Finds what a network is, in a weight file, in an ONNX file or on the Hub, and says what was recognised and what was assumed.
 
 use super::ask::Answers;
-use super::normalisation::{NONE, Normalisation, in_order, is_small};
+use super::normalisation::{NONE, Normalisation, in_order};
 use crate::config::{FamilyKey, KeyKind, KeyValue, ModelFile, ONNX, Place, RepositorySpec, SAFETENSORS};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
@@ -126,7 +126,7 @@ fn tell(taken: &Recognised, size: Option<[usize; 2]>) {
 }
 
 fn tell_resize(file: &ModelFile) {
-    let resize = resize_of(file);
+    let resize = file.resize_to_write();
     say(format_args!("assumed: pictures are resized to {resize} on their short side, bilinearly, before they are cut"));
 }
 
@@ -271,13 +271,6 @@ impl Found {
             }
         });
     }
-}
-
-/// Length of the short side of what is cut from a picture, before the cut.
-pub fn resize_of(file: &ModelFile) -> usize {
-    let side = file.size[0].min(file.size[1]);
-    // torchvision's 256 before it cuts 224
-    file.resize.unwrap_or(if is_small(file) { side } else { side * 8 / 7 })
 }
 
 /// Choices of a key, its default first.

@@ -12,9 +12,6 @@ use crate::record::Witnesses;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Smaller networks are shown a whole picture, not the middle of one that was brought to ImageNet's size.
-const WHOLE_BELOW: usize = 224;
-
 /// Pictures, and what a network says of them.
 pub struct Seen {
     /// What has to be said of how they were prepared.
@@ -27,8 +24,7 @@ pub struct Seen {
 
 /// Length that the short side of pictures gets where nobody says one; `None`: as in a sweep.
 pub fn usual_resize(model: &ModelSource) -> Option<usize> {
-    let short = model.file.size[0].min(model.file.size[1]);
-    Some(short).filter(|short| model.file.resize.is_none() && *short < WHOLE_BELOW)
+    model.file.resize_of_given_pictures()
 }
 
 /// Shows pictures to a network.

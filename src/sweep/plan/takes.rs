@@ -4,9 +4,6 @@ use crate::data::Preparation;
 use crate::data::resize::Filter;
 use crate::model::ModelSource;
 
-/// `resize` where neither sweep nor model names one: torchvision's before it cuts 224.
-const RESIZE: usize = 256;
-
 /// The pictures that a model takes.
 #[derive(Clone, Copy)]
 pub struct Takes {
@@ -22,7 +19,7 @@ impl Takes {
     /// As its model file says.
     pub fn of(model: &ModelSource) -> Takes {
         let filter = if model.file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
-        Takes { size: model.file.size, resize: model.file.resize.unwrap_or(RESIZE), filter }
+        Takes { size: model.file.size, resize: model.file.resize_in_a_sweep(), filter }
     }
 
     /// How pictures are prepared, resized as asked, else as the model says unless they have its size already.
