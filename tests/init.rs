@@ -562,6 +562,12 @@ fn what_no_sweep_can_attack_is_refused_with_its_cause() {
         );
         assert!(!at.join(name).with_extension("toml").exists());
     };
+    refused(
+        "p.onnx",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        "the file is a pointer of git-lfs",
+    );
+    refused("page.onnx", b"<!DOCTYPE html><html>", "the file is a page of the web");
     refused("one.onnx", &onnx_of(1), "the network has one class, and an attack needs two (hint: of a logit x");
     let one = tensors(&described(("vgg11", "torchvision", VGG, 1)));
     refused("one.safetensors", &vgg::safetensors(&one), "the network has one class");

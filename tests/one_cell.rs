@@ -268,9 +268,24 @@ fn a_model_file_names_its_classes() {
     fs::create_dir(at.join("below")).unwrap();
     fs::copy(at.join("vgg11-half-cifar10.safetensors"), at.join("below/vgg11-half-cifar10.safetensors")).unwrap();
     let lines: Vec<String> = (0..10).map(|i| format!("line {i}")).collect();
-    fs::write(at.join("below/names.txt"), lines.join("\r\n") + "\n\n").unwrap();
+    fs::write(at.join("below/names.txt"), format!("\u{feff}{}\r\n\n", lines.join("\r\n"))).unwrap();
     with("below/file.toml", "class_names = \"names.txt\"");
     assert!(predict("below/file.toml", &[]).contains(",3,line 3,"));
+    let all = ok(at, &["predict", &cat, "--model", "below/file.toml", "--all"]);
+    assert!(all.contains(",0,line 0,"), "without its byte order mark");
+
+    // images whose classes are the same in another order
+    with("numbers.toml", "class_names = [\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\", \"9\", \"10\"]");
+    for class in 1..11 {
+        fs::create_dir_all(at.join(format!("pics/{class}"))).unwrap();
+        fs::copy(&cat, at.join(format!("pics/{class}/cat.png"))).unwrap();
+    }
+    let text = "name = \"n\"\n[[sweep]]\nmodels = [\"numbers.toml\"]\ndata = { name = \"folder\", path = \"pics\" }\n\
+                goals = [\"untargeted\"]\nthreats = [{ norm = \"linf\", eps = [\"0\"] }]\nattacks = [{ name = \"noise\" }]\n";
+    fs::write(at.join("n.toml"), text).unwrap();
+    let told = String::from_utf8(run(at, &["list", "n.toml"]).stderr).unwrap();
+    assert!(told.contains("model `numbers` calls class 1 `2`, and it is `10` in dataset `folder`"), "{told}");
+    assert!(told.contains("`10` is class 1, before `2`"), "{told}");
 
     // networks as one: those that have names must agree
     assert!(predict("toy.toml + list.toml", &[]).contains(",3,thing 3,"));

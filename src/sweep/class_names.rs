@@ -89,7 +89,9 @@ fn names_of(text: &str, folder: &Path) -> Result<Vec<String>, String> {
         let known = CLASS_SETS.join(", ");
         format!("no file that can be read: {e} (hint: {known}, or a file with a name a line)")
     })?;
-    let names: Vec<String> = read.trim_end().lines().map(|line| line.trim().to_string()).collect();
+    // editors of Windows begin a file with a byte order mark
+    let names: Vec<String> =
+        read.trim_start_matches('\u{feff}').trim_end().lines().map(|line| line.trim().to_string()).collect();
     match names.iter().position(String::is_empty) {
         // the numbers of all classes behind it would shift
         Some(empty) => {

@@ -5,6 +5,8 @@ use crate::config::{At, Block, ExplainSpec};
 use crate::data::{self};
 use crate::model::{self};
 use crate::size;
+use crate::sweep::class_names;
+use std::collections::BTreeSet;
 
 impl Resolver<'_> {
     /// The layer whose maps explain what a model says.
@@ -49,6 +51,18 @@ impl Resolver<'_> {
         let ((name, model), data) = (&self.models[model], &self.data[data]);
         let (file, subset) = (&model.file, &data.subset);
         let fits = file.size == subset.size && file.classes == subset.classes.len();
+        // a file of names that cannot be read is no problem of a sweep, which does without
+        if let (true, Ok(Some(names))) = (fits, class_names::of_file(file)) {
+            let order = in_another_order(&names, &subset.classes);
+            let set = data.dataset.name;
+            self.note(order.map(|(class, own, other)| {
+                format!(
+                    "model `{name}` calls class {class} `{own}`, and it is `{other}` in dataset `{set}`, which has the same \
+                     classes in another order: images count as wrong that are right (hint: names of folders that are sorted as \
+                     the network's classes are)"
+                )
+            }));
+        }
         if !fits {
             self.problem(
                 line,
@@ -73,4 +87,11 @@ impl Resolver<'_> {
         }
         models
     }
+}
+
+/// The first class of which two lists of the same names say another one, and what they say.
+fn in_another_order<'a>(names: &'a [String], others: &'a [String]) -> Option<(usize, &'a str, &'a str)> {
+    let sorted = |names: &'a [String]| names.iter().collect::<BTreeSet<_>>();
+    let class = names.iter().zip(others).position(|(name, other)| name != other)?;
+    (sorted(names) == sorted(others)).then(|| (class, names[class].as_str(), others[class].as_str()))
 }
