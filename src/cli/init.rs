@@ -82,19 +82,37 @@ pub fn init(arguments: &Arguments, options: &Options) -> Result<()> {
 const LONG: f64 = 120.0;
 const FIRST_LOOK: f64 = 60.0;
 
-/// The price of the sweep that was written; of a long one, how many images make a first look. Both are upper bounds: most images
-/// of a network that nobody hardened fall long before the end.
+/// The price of the sweep that was written; of a long one, how many images make a first look.
 fn say_what_it_costs(plan: &Plan, sweep: &Path, machine: &Machine, options: &Options) -> Result<()> {
     let store = Store::open(&options.out.join(&plan.name)).ok();
     let seconds = say_price(plan, store.as_ref(), machine)?.seconds;
-    if seconds > LONG {
-        let images = plan.data.iter().map(|data| data.subset.len()).max().unwrap_or(1) as f64;
-        let few = (FIRST_LOOK / seconds * images).floor().max(1.0);
-        let takes = time(seconds * few / images);
+    let images = plan.data.iter().map(|data| data.subset.len()).max().unwrap_or(1);
+    if let Some((few, seconds)) = first_look(seconds, images) {
         say(format_args!(
-            "a first look at fewer images takes at most {takes}, less where they fall early (hint: foolproof --config {} --limit {few})",
+            "a first look takes about {} (hint: foolproof --config {} --limit {few})",
+            time(seconds),
             sweep.display()
         ));
     }
     Ok(())
+}
+
+/// Of a long sweep so many images as take about a minute, one at least, and how long they take.
+fn first_look(seconds: f64, images: usize) -> Option<(usize, f64)> {
+    let of_one = seconds / images as f64;
+    let few = ((FIRST_LOOK / of_one) as usize).max(1);
+    (seconds > LONG && few < images).then_some((few, few as f64 * of_one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_look_takes_a_minute_or_an_image() {
+        assert_eq!(first_look(100.0, 40), None);
+        assert_eq!(first_look(400.0, 40), Some((6, 60.0)));
+        assert_eq!(first_look(40_000.0, 40), Some((1, 1000.0)));
+        assert_eq!(first_look(1000.0, 1), None);
+    }
 }

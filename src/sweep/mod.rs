@@ -8,6 +8,7 @@ mod fits;
 pub mod given;
 pub mod plan;
 pub mod price;
+mod probe;
 pub mod run;
 mod runner;
 mod units;

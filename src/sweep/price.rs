@@ -1,17 +1,15 @@
 //! What a plan costs, before it is run.
 
 use super::plan::{Plan, PlannedCell};
+use super::probe::{Probed, STEPS, probe};
 use super::run::Machine;
 use super::units::{Unit, units};
-use crate::data;
 use crate::error::Result;
-use crate::judge;
-use crate::kernel::{Engine, Precision};
-use crate::record::Witnesses;
+use crate::kernel::Precision;
 use crate::store::{State, Store};
-use crate::terms::WitnessKind;
+use crate::terms::{Goal, Threat, WitnessKind};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What is missing of a plan, and what it takes.
 #[derive(Debug, Default)]
@@ -20,9 +18,11 @@ pub struct Price {
     pub missing: usize,
     /// Gradient steps of all images, a pass forward and a pass back each, if every image stands to the end.
     pub steps: u64,
-    /// Seconds on this machine.
+    /// Seconds on this machine, if every image stands to the end.
+    pub most_seconds: f64,
+    /// Seconds, if images that a few steps of a descent fool fall as early in every attack that stops there.
     pub seconds: f64,
-    /// Models whose speed was measured now, not read from what is stored. That is an upper bound: images that fall leave early.
+    /// Models whose speed was measured now, not read from what is stored.
     pub probed: usize,
     /// Bytes of witnesses and clean images, before any compression.
     pub bytes: u64,
@@ -46,24 +46,57 @@ pub fn price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Pr
         if state == State::Done { done.push(cell) } else { missing.push(cell) }
     }
     let mut price = Price { missing: missing.len(), bytes: bytes(plan, &missing), ..Price::default() };
-    let mut steps: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut by_model: BTreeMap<usize, Vec<Unit>> = BTreeMap::new();
     for unit in units(missing) {
-        *steps.entry(unit.longest().model).or_default() += Unit::work(&unit);
+        by_model.entry(unit.longest().model).or_default().push(unit);
     }
     let known = stored_speeds(store, &done, machine)?;
-    let unknown = steps.keys().filter(|model| !known.contains_key(model)).count() as u32;
-    for (model, steps) in steps {
+    let unknown = by_model.keys().filter(|model| !known.contains_key(model)).count() as u32;
+    for (model, units) in by_model {
+        let steps: u64 = units.iter().map(Unit::work).sum();
         price.steps += steps;
-        let seconds_a_step = match known.get(&model) {
-            Some(seconds) => *seconds,
-            None => {
-                price.probed += 1;
-                probe(plan, model, machine, PROBE / unknown)?
-            }
-        };
-        price.seconds += steps as f64 * seconds_a_step;
+        // what is stored was measured with images that fell
+        if let Some(seconds) = known.get(&model) {
+            price.most_seconds += steps as f64 * seconds;
+            price.seconds += steps as f64 * seconds;
+            continue;
+        }
+        price.probed += 1;
+        let engine = plan.models[model].engine(&machine.device, Precision::F32)?;
+        let subset = &plan.data[units[0].longest().data].subset;
+        let probed = probe(engine.as_ref(), subset, &threats(&units), machine, PROBE / unknown)?;
+        price.most_seconds += steps as f64 * probed.seconds;
+        price.seconds += units.iter().map(|unit| expected(unit, &probed)).sum::<f64>() * probed.seconds;
     }
     Ok(price)
+}
+
+/// Threats of which it matters how many images stand, the ones with the most work first.
+fn threats(units: &[Unit]) -> Vec<Threat> {
+    let mut works: Vec<(Threat, u64)> = Vec::new();
+    for unit in units.iter().filter(|unit| ends_early(unit.longest())) {
+        let threat = unit.longest().cell.threat;
+        match works.iter_mut().find(|(known, _)| *known == threat) {
+            Some((_, work)) => *work += unit.work(),
+            None => works.push((threat, unit.work())),
+        }
+    }
+    works.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
+    works.into_iter().map(|(threat, _)| threat).collect()
+}
+
+/// Whether an attack is over with an image that falls, and a descent says something of when it does.
+fn ends_early(cell: &PlannedCell) -> bool {
+    let PlannedCell { cell, attack, fit, .. } = cell;
+    let is_searched = cell.threat.norm.is_ball() && cell.threat.eps.radius().is_some() && !attack.seeks_nearest();
+    is_searched && cell.goal == Goal::Untargeted && cell.confidence.is_none() && fit.is_none()
+}
+
+/// Gradient steps of a unit, if as many images stand as stood when they were probed.
+fn expected(unit: &Unit, probed: &Probed) -> f64 {
+    let (cell, cost) = (unit.longest(), unit.longest().attack.cost() as f64);
+    let standing = probed.standing(cell.cell.threat).filter(|_| ends_early(cell)).unwrap_or(1.0);
+    cell.cell.data.take as f64 * (standing * cost + (1.0 - standing) * cost.min(f64::from(STEPS)))
 }
 
 /// What witnesses take, and each set of clean images once.
@@ -93,28 +126,4 @@ fn stored_speeds(store: Option<&Store>, done: &[&PlannedCell], machine: &Machine
         }
     }
     Ok(sums.into_iter().map(|(model, (seconds, steps))| (model, seconds / steps.max(1) as f64)).collect())
-}
-
-/// Seconds a step of a model, measured for so long on its first images: at least once, after a first pass that is not timed.
-fn probe(plan: &Plan, model: usize, machine: &Machine, time: Duration) -> Result<f64> {
-    let engine = plan.models[model].engine(&machine.device, Precision::F32)?;
-    let data = plan.cells.iter().find(|cell| cell.model == model).expect("a cell that is missing").data;
-    let subset = &plan.data[data].subset;
-    let images = machine.batch_size(subset.values()).min(subset.len()).max(1);
-    let pixels = &subset.pixels[..images * subset.values()];
-    let batch = data::to_tensor(pixels, subset.size, &machine.device)?;
-    let first = Witnesses::U8(pixels.to_vec());
-    judge::predict_stored(engine.as_ref(), &first, subset.size, &machine.device, images)?;
-    let (began, mut rounds) = (Instant::now(), 0u32);
-    while rounds == 0 || began.elapsed() < time {
-        step(engine.as_ref(), &batch)?;
-        rounds += 1;
-    }
-    Ok(began.elapsed().as_secs_f64() / f64::from(rounds) / images as f64)
-}
-
-/// A pass forward and back of a batch.
-fn step(engine: &dyn Engine, batch: &candle_core::Tensor) -> Result<()> {
-    let loss = |_: usize, _: &[f32], gradient: &mut [f32]| gradient.fill(1.0);
-    engine.logits_and_gradient(batch, &loss).map(drop)
 }
