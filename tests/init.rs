@@ -503,7 +503,7 @@ fn the_price_of_the_sweep_is_said() {
         said
     };
     // what falls is not paid for to the end; the robust network stands on half of its images
-    assert!(said("mine.safetensors").contains("in which a few steps fooled most images; "));
+    assert!(said("mine.safetensors").contains("in which a few steps fooled many images; "));
     assert!(said("mine-robust.safetensors").contains("by a probe of two seconds, "));
 }
 

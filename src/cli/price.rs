@@ -29,7 +29,7 @@ fn line(price: &Price) -> String {
             "by a probe of two seconds, where every image stands to the end".into()
         }
         _ => format!(
-            "by a probe of two seconds, in which a few steps fooled most images; {} if every image stood to the end",
+            "by a probe of two seconds, in which a few steps fooled many images; {} if every image stood to the end",
             time(*most_seconds)
         ),
     };
