@@ -284,7 +284,7 @@ fn a_model_file_names_its_classes() {
                 goals = [\"untargeted\"]\nthreats = [{ norm = \"linf\", eps = [\"0\"] }]\nattacks = [{ name = \"noise\" }]\n";
     fs::write(at.join("n.toml"), text).unwrap();
     let told = String::from_utf8(run(at, &["list", "n.toml"]).stderr).unwrap();
-    assert!(told.contains("model `numbers` calls class 1 `2`, and it is `10` in dataset `folder`"), "{told}");
+    assert!(told.contains("model `numbers.toml` calls class 1 `2`, and it is `10` in dataset `folder`"), "{told}");
     assert!(told.contains("`10` is class 1, before `2`"), "{told}");
 
     // networks as one: those that have names must agree

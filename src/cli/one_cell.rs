@@ -4,7 +4,7 @@ use super::options::Options;
 use super::run;
 use crate::analysis::Run;
 use crate::attack::Entry;
-use crate::config::quoted;
+use crate::config::{folder_name, quoted};
 use crate::data::Source;
 use crate::error::{Error, Result, hint};
 use crate::notice::say;
@@ -30,7 +30,7 @@ pub struct Asked {
 impl Asked {
     /// The name of the run: as asked, else made of these.
     pub fn name(&self, parts: [&str; 2]) -> String {
-        self.name.clone().unwrap_or_else(|| run_name(&parts))
+        self.name.clone().unwrap_or_else(|| folder_name(&parts.join("-"), "picture"))
     }
 }
 
@@ -137,14 +137,6 @@ fn scalar(value: &str) -> String {
     let stands =
         ["true", "false"].contains(&value) || (is_number && !value.starts_with(['+', '.']) && !value.ends_with('.'));
     if stands { value.to_string() } else { quoted(value) }
-}
-
-/// The name of a run from its parts: what a folder may be called.
-fn run_name(parts: &[&str]) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    let name: String = parts.join("-").chars().map(safe).take(60).collect();
-    let name = name.trim_matches(['-', '_', '.']);
-    if name.is_empty() { "picture".into() } else { name.to_string() }
 }
 
 /// Whether a file of a report is worth naming: pictures, and figures that say something of a few.

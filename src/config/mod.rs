@@ -20,4 +20,5 @@ pub use quoted::quoted;
 pub use reader::{At, FILL_IN, Problems};
 pub use sweep_file::{
     AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,
+    folder_name,
 };

@@ -405,6 +405,17 @@ impl DataSpec {
 /// A folder's name may have 255 bytes; `-first-N` and endings of files come behind this one.
 const MOST_LETTERS: usize = 100;
 
+/// Names that are made are shorter, to be read and written by people.
+const MOST_LETTERS_MADE: usize = 60;
+
+/// A name of a run made of a text: what no folder may be called becomes `-`. `otherwise` where nothing is left.
+pub fn folder_name(text: &str, otherwise: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = text.chars().map(safe).take(MOST_LETTERS_MADE).collect();
+    let name = name.trim_matches(['-', '_', '.']);
+    if name.is_empty() { otherwise.into() } else { name.into() }
+}
+
 /// Safe as one folder name on every system.
 fn is_folder_name(name: &str) -> bool {
     name.len() <= MOST_LETTERS

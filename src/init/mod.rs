@@ -15,6 +15,7 @@ pub use normalisation::{NORMALISATIONS, Normalisation};
 
 use crate::data::Source;
 use crate::error::{Error, Result};
+use crate::model::WITH;
 use candle_core::Device;
 use images::Images;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,12 @@ fn places(request: &Request) -> Result<[PathBuf; 3]> {
         true => name.split('@').next().unwrap_or_default().to_string(),
         false => Path::new(&name).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
     };
+    if stem.contains(WITH) || stem.contains(char::is_control) {
+        return Err(Error::usage(format!(
+            "{:?}: a model of this name could not be named in a sweep (hint: rename the file)",
+            request.weights
+        )));
+    }
     let beside = if is_hub { Path::new("") } else { path.parent().unwrap_or(Path::new("")) };
     let folder = request.to.as_deref().unwrap_or(beside);
     let files = [".toml", "-sweep.toml", "-classes.txt"].map(|end| folder.join(format!("{stem}{end}")));

@@ -46,12 +46,16 @@ pub fn run(found: &mut Found, images: &Images, device: &Device) -> Result<bool> 
     }
     // of equally good ones the first
     let best = rows.iter().rev().max_by_key(|row| row.count()).expect("at least one way");
-    if !is_better_than_guessing(best, images) {
-        say(format_args!(
-            "to fill in: nothing that was tried is better than guessing on `{}` (hint: are these the right images, with classes \
-             in the network's order, and the network of RGB?)",
-            images.name
-        ));
+    let chance = |right: usize| chance_of(right, images);
+    if chance(best.count()) >= GUESSING {
+        let (n, of, name) = (best.count(), best.right.len(), images.name);
+        match chance(n) < SAME || chance(of) >= GUESSING {
+            true => say(format_args!("to fill in: {n} of {of} right on `{name}` may be chance (hint: more images)")),
+            false => say(format_args!(
+                "to fill in: nothing that was tried is better than guessing on `{name}` (hint: are these the right images, with \
+                 classes in the network's order, and the network of RGB?)"
+            )),
+        }
         return Ok(false);
     }
     say(format_args!("recognised: {}, by the highest clean accuracy on `{}`", best.text(), images.name));
@@ -96,12 +100,12 @@ fn right(
     Ok(right)
 }
 
-/// Whether so many right ones are more than the share of the largest class gives.
-fn is_better_than_guessing(row: &Row, images: &Images) -> bool {
+/// Chance of so many right ones by guessing, of which the share of the largest class is right.
+fn chance_of(right: usize, images: &Images) -> f64 {
     let labels = &images.subset.labels;
     let largest = labels.iter().map(|label| labels.iter().filter(|other| *other == label).count()).max().unwrap_or(0);
     let share = (largest as f64 / labels.len() as f64).max(1.0 / images.subset.classes.len() as f64);
-    share < 1.0 && at_least(row.count(), labels.len(), share) < GUESSING
+    if share < 1.0 { at_least(right, labels.len(), share) } else { 1.0 }
 }
 
 /// What the best row has, except keys that another row has otherwise within chance: those stay open.

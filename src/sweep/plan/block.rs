@@ -27,8 +27,8 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     // nothing lies beside a pipe
     let pipe = path.exists() && !path.is_file();
     let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
-    let (models, data, notes) = Default::default();
-    let mut resolver = Resolver { problems: &problems, source, beside, models, data, notes };
+    let (models, refused, data, notes) = Default::default();
+    let mut resolver = Resolver { problems: &problems, source, beside, models, refused, data, notes };
     let mut cells: Vec<PlannedCell> = Vec::new();
     let mut places: BTreeMap<CellId, usize> = BTreeMap::new();
     for block in &file.blocks {

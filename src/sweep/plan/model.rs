@@ -19,6 +19,18 @@ impl Resolver<'_> {
         if let Some(known) = self.models.iter().position(|(n, _)| *n == name.value) {
             return Some(known);
         }
+        // what is wrong with it is said where it is named first
+        if self.refused.contains(&name.value) {
+            return None;
+        }
+        let found = self.new_model(name);
+        if found.is_none() {
+            self.refused.push(name.value.clone());
+        }
+        found
+    }
+
+    fn new_model(&mut self, name: &At<String>) -> Option<usize> {
         let at = |one: &str| At { value: one.trim().to_string(), line: name.line };
         let named: Option<Vec<String>> = name.value.split(model::WITH).map(|one| self.model_file(&at(one))).collect();
         let found = model::find(&named?.join(model::WITH), self.beside, &self.source.hub);

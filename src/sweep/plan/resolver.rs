@@ -18,6 +18,8 @@ pub(super) struct Resolver<'a> {
     pub(super) source: &'a Source,
     pub(super) beside: &'a Path,
     pub(super) models: Vec<(String, ModelSource)>,
+    /// Names of models that cannot be had.
+    pub(super) refused: Vec<String>,
     pub(super) data: Vec<LoadedData>,
     pub(super) notes: RefCell<Vec<String>>,
 }
