@@ -71,6 +71,17 @@ fn results(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
+fn a_minimal_threat_costs_the_passes_that_it_gives() {
+    let folder = folder_with(
+        "name = \"least\"\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\"]\ndata = { name = \"cifar10-sample\" }\n\
+         goals = [\"untargeted\"]\nthreats = [{ norm = \"l2\", minimal = true, passes = 60 }]\nattacks = [{ name = \"cw\" }]\n",
+    );
+    let told = run(folder.path(), &["list", "sweeps/quick.toml"]).stderr;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("1 cell missing: 600 gradient steps at most"), "{told}");
+}
+
+#[test]
 fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     let folder = folder_with(QUICK);
     let at = folder.path();

@@ -159,8 +159,9 @@ fn a_file_that_cannot_be_decoded_is_named_and_one_not_wanted_is_not_read() {
         ("b.png", bomb(), "65535×65535 pixels are more than"),
         ("b.jpg", whole[..whole.len() / 2].to_vec(), "the file is cut off"),
         ("b.png", fs::read(at("a.png")).unwrap()[..60].to_vec(), ""),
-        ("b.webp", b"<html>not found</html>".to_vec(), "no picture format that is known here"),
-        ("b.gif", Vec::new(), "no picture format"),
+        ("b.webp", b"<html>not found</html>".to_vec(), "the file is a page of the web, in place of the picture"),
+        ("b.gif", Vec::new(), "the file is empty"),
+        ("b.bmp", b"no picture".to_vec(), "no picture format that is known here"),
     ] {
         fs::write(at(name), bytes).unwrap();
         let text = problem("folder", folder.path());

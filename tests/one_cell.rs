@@ -306,6 +306,10 @@ fn a_model_file_names_its_classes() {
         ("class_names = [\"a\", \"b\"]", "5: `class_names`: 2 names for 10 classes (hint: one name a class"),
         (&list.replace("thing 7", " "), "5: `class_names`: class 7 has an empty name (hint:"),
         (&list.replace("thing 7", "thing 2"), "5: `class_names`: classes 2 and 7 are both called \"thing 2\" (hint:"),
+        (
+            &list.replace("thing 7", "thing\\n7"),
+            "5: `class_names`: class 7 is called \"thing\\n7\", with a control character (hint:",
+        ),
         ("class_names = []", "5: `class_names`: the list is empty (hint:"),
         ("class_names = 3", "5: `class_names`: expected a list"),
         ("class_names = \"short.txt\"", "5: `class_names`: \"short.txt\": 2 names for 10 classes (hint:"),

@@ -385,6 +385,22 @@ fn a_softmax_at_the_end_goes_with_a_note_and_a_log_softmax_too() {
     close(&computed(&softmax).0, &[2.5 / 12.0, 6.5 / 12.0, 10.5 / 12.0]);
     assert!(log.notes[0].contains("LogSoftmax, which is left out"), "{:?}", log.notes);
     close(&computed(&log).0, &[2.5 / 12.0, 6.5 / 12.0, 10.5 / 12.0]);
+    // what comes behind one is computed as it stands, and said
+    let probabilities =
+        || images().node("GlobalAveragePool", &["image"], &["pooled"], &[]).node("Flatten", &["pooled"], &["z"], &[]);
+    let probabilities = || probabilities().node("Softmax", &["z"], &["p"], &[("axis", A::Int(1))]);
+    let clipped = probabilities().weight("low", &[], &[1e-7]).weight("high", &[], &[0.999]);
+    let clipped = clipped.node("Clip", &["p", "low", "high"], &["logits"], &[]);
+    let scaled = probabilities().weight("hundred", &[], &[100.0]).node("Mul", &["p", "hundred"], &["logits"], &[]);
+    for (model, sum) in [(clipped, 1.0), (scaled, 100.0)] {
+        let network = read(&model).unwrap();
+        assert!(
+            network.notes.iter().any(|n| n.contains("computed from a softmax over all classes")),
+            "{:?}",
+            network.notes
+        );
+        assert!((computed(&network).0.iter().sum::<f64>() - sum).abs() < 1e-4);
+    }
     // what nobody asks for is not computed into the output
     assert_eq!(read(&flat).unwrap().graph.classes(), 3);
 }

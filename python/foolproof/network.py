@@ -53,6 +53,11 @@ def from_torch(
     `class_names`: what the classes are called, in the order of the logits; or a set that the program knows, as "imagenet".
     """
     torch = needed("torch")
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
+    name = name or type(model).__name__.lower()
+    if Path(name).name != name:
+        raise ValueError(f"the name {name!r} is none of a file (hint: `folder` says where it goes)")
     levels = _levels(example)
     size = tuple(levels.shape[2:])
     how = preprocessing.find(model, mean, std, transforms)
@@ -67,14 +72,17 @@ def from_torch(
         logits = model(images)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise ValueError(f"the model returns {type(logits).__name__}, not logits N×classes (hint: a Module around it that does)")
+    if logits.shape[1] < 2:
+        raise ValueError("the model has one class, and an attack needs two (hint: logits of no and of yes)")
     if classes not in (None, logits.shape[1]):
         raise ValueError(f"{classes} classes, and the model has {logits.shape[1]}")
     if not (class_names is None or isinstance(class_names, str) or len(class_names) == logits.shape[1]):
         raise ValueError(f"{len(class_names)} names of classes, and the model has {logits.shape[1]}")
-    name = name or type(model).__name__.lower()
     lines = [f"side = {size[0]}" if size[0] == size[1] else f"size = [{size[0]}, {size[1]}]"]
     if class_names is not None:
-        names = class_names if isinstance(class_names, str) else list(class_names)
+        # a file counts from the current folder here, and from the model file there
+        file = isinstance(class_names, str) and Path(class_names).is_file()
+        names = str(Path(class_names).resolve()) if file else class_names if isinstance(class_names, str) else list(class_names)
         lines.append(f"class_names = {json.dumps(names, ensure_ascii=False)}")
     with tempfile.TemporaryDirectory() as temporary:
         toml = Path(temporary, f"{name}.toml")
@@ -165,6 +173,6 @@ def _hold(toml: Path, levels: Any, logits: Any) -> None:
     if not off <= TOLERANCE * max(1.0, largest):
         raise FoolproofError(
             f"the program's logits are {off:.2g} off PyTorch's, of which the largest is {largest:.3g} (hint: does the model "
-            "do the same in each call, to each image by itself, and return logits without LogSoftmax?)",
+            "do the same in each call, to each image by itself, and return logits without Softmax or LogSoftmax?)",
             3,
         )

@@ -33,6 +33,8 @@ class Preprocessing:
 
 def find(model: Any, mean: Any, std: Any, transforms: Any) -> Preprocessing:
     """What is given, else what `transforms` say, else what timm keeps with the model."""
+    if mean is not None and transforms is not None:
+        raise ValueError("mean and transforms: one of them, or neither for timm's models")
     if isinstance(mean, str):
         if mean != "inside" or std is not None:
             raise ValueError('mean: three numbers with std, or "inside" alone, where the model normalises images itself')

@@ -64,8 +64,8 @@ impl Network {
 }
 
 impl Shown {
-    /// Loads the network and shows it the pictures. What has to be said of how they were prepared is left to say: where there
-    /// is a plan, it says so.
+    /// Loads the network and shows it the pictures. What has to be said of how they were prepared, and of how weights were
+    /// read, is left to say: where there is a plan, it says so.
     pub fn look(&self, machine: &Machine, options: &Options) -> Result<(model::ModelSource, given::Seen)> {
         let (model, names) = self.network.load(options)?;
         let (mut files, unread) = data::picture_files(&self.pictures)?;
@@ -73,14 +73,14 @@ impl Shown {
         files.truncate(options.limit.map_or(files.len(), |limit| limit as usize));
         let seen = given::look(&model, files, names, self.network.resize(&model), options.source(), machine)?;
         unread.iter().for_each(|warning| say(format_args!("warning: {warning}")));
-        model.notes().iter().for_each(|note| say(format_args!("weights of `{}`: {note}", model.name)));
         Ok((model, seen))
     }
 }
 
 /// Prints what a network says of pictures.
 pub fn predict(arguments: &Arguments, options: &Options) -> Result<()> {
-    let (_, seen) = arguments.shown.look(&options.machine()?, options)?;
+    let (model, seen) = arguments.shown.look(&options.machine()?, options)?;
+    model.notes().iter().for_each(|note| say(format_args!("weights of `{}`: {note}", model.name)));
     seen.notes.iter().for_each(|note| say(format_args!("warning: {note}")));
     let mut rows = Vec::new();
     let given = seen.source.given.as_ref().expect("the pictures that were looked at");

@@ -33,8 +33,9 @@ fn line(price: &Price) -> String {
             time(*most_seconds)
         ),
     };
+    let noun = if *missing == 1 { "cell" } else { "cells" };
     format!(
-        "{missing} cells missing: {steps} gradient steps at most (a pass forward and one back each), about {} on this machine ({by}); \
+        "{missing} {noun} missing: {steps} gradient steps at most (a pass forward and one back each), about {} on this machine ({by}); \
          {} to store, nothing to download",
         time(*seconds),
         size(*bytes)

@@ -59,6 +59,9 @@ pub fn problem_of(names: &[String], classes: Option<usize>) -> Option<String> {
     let mut first = BTreeMap::new();
     names.iter().enumerate().find_map(|(class, name)| match name.trim() {
         "" => Some(format!("class {class} has an empty name (hint: any name, as \"class {class}\")")),
+        name if name.contains(char::is_control) => {
+            Some(format!("class {class} is called {name:?}, with a control character (hint: plain text in one line)"))
+        }
         name => first.insert(name, class).map(|other| {
             format!("classes {other} and {class} are both called \"{name}\" (hint: names that tell them apart)")
         }),

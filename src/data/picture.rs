@@ -102,16 +102,16 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
 /// What a file is that is no picture: what downloads leave in place of one, first.
 fn foreign(bytes: &[u8]) -> &'static str {
     match bytes.trim_ascii_start() {
-        [] => "the file is empty (hint: download it again)",
+        [] => "the file is empty",
         begin if begin.starts_with(b"version https://git-lfs.github.com/") => {
-            "the file is a pointer of git-lfs, in place of the picture (hint: run `git lfs pull`)"
+            "the file is a pointer of git-lfs, in place of the picture, which `git lfs pull` fetches"
         }
         begin
             if begin
                 .first_chunk()
                 .is_some_and(|b: &[u8; 5]| b.eq_ignore_ascii_case(b"<html") || b.eq_ignore_ascii_case(b"<!doc")) =>
         {
-            "the file is a page of the web, in place of the picture (hint: download the picture itself)"
+            "the file is a page of the web, in place of the picture"
         }
         _ => "no picture format that is known here (JPEG, PNG, GIF, BMP, WebP, TIFF, PNM)",
     }

@@ -38,6 +38,9 @@ impl Subset {
         size: [usize; 2],
         classes: Vec<String>,
     ) -> Subset {
+        // the store keeps a name a line, and a terminal obeys what is none
+        let plain = |name: String| name.replace(char::is_control, "\u{fffd}");
+        let classes = classes.into_iter().map(plain).collect();
         let mut text = format!("3x{}x{}\n", size[0], size[1]).into_bytes();
         for (example, label) in examples.iter().zip(&labels) {
             text.extend_from_slice(format!("{example} {label}\n").as_bytes());

@@ -7,7 +7,7 @@ use super::units::{Unit, units};
 use crate::error::Result;
 use crate::kernel::Precision;
 use crate::store::{State, Store};
-use crate::terms::{Goal, Threat, WitnessKind};
+use crate::terms::{Budget, Goal, Threat, WitnessKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub fn price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Pr
     let known = stored_speeds(store, &done, machine)?;
     let unknown = by_model.keys().filter(|model| !known.contains_key(model)).count() as u32;
     for (model, units) in by_model {
-        let steps: u64 = units.iter().map(Unit::work).sum();
+        let steps: u64 = units.iter().map(work).sum();
         price.steps += steps;
         // what is stored was measured with images that fell
         if let Some(seconds) = known.get(&model) {
@@ -77,12 +77,20 @@ fn threats(units: &[Unit]) -> Vec<Threat> {
     for unit in units.iter().filter(|unit| ends_early(unit.longest())) {
         let threat = unit.longest().cell.threat;
         match works.iter_mut().find(|(known, _)| *known == threat) {
-            Some((_, work)) => *work += unit.work(),
-            None => works.push((threat, unit.work())),
+            Some((_, sum)) => *sum += work(unit),
+            None => works.push((threat, work(unit))),
         }
     }
     works.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
     works.into_iter().map(|(threat, _)| threat).collect()
+}
+
+/// Gradient steps of a unit, if every image stands to the end. A minimal threat gives passes, of which a step takes two.
+fn work(unit: &Unit) -> u64 {
+    match unit.longest().cell.threat.eps {
+        Budget::Minimal { passes } => unit.work().min(unit.longest().cell.data.take as u64 * (passes / 2).max(1)),
+        _ => unit.work(),
+    }
 }
 
 /// Whether an attack is over with an image that falls, and a descent says something of when it does.
@@ -94,9 +102,10 @@ fn ends_early(cell: &PlannedCell) -> bool {
 
 /// Gradient steps of a unit, if as many images stand as stood when they were probed.
 fn expected(unit: &Unit, probed: &Probed) -> f64 {
-    let (cell, cost) = (unit.longest(), unit.longest().attack.cost() as f64);
+    let (cell, work) = (unit.longest(), work(unit) as f64);
     let standing = probed.standing(cell.cell.threat).filter(|_| ends_early(cell)).unwrap_or(1.0);
-    cell.cell.data.take as f64 * (standing * cost + (1.0 - standing) * cost.min(f64::from(STEPS)))
+    let early = work.min(cell.cell.data.take as f64 * f64::from(STEPS));
+    standing * work + (1.0 - standing) * early
 }
 
 /// What witnesses take, and each set of clean images once.

@@ -275,7 +275,9 @@ impl Loaded<'_> {
                 Err(problem) if problem.is_absence() => problem.to_string(),
                 Err(problem) => return Err(problem),
             };
+            let subset = run_images(self.store, record)?;
             self.absent.insert(name, format!("images of {} were taken from the run: {problem}", record.text()));
+            return Ok(subset);
         }
         run_images(self.store, record)
     }

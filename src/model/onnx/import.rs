@@ -368,7 +368,13 @@ impl Output {
         if logits != id {
             notes.push(
                 "the network ends in Softmax, which is left out: what is attacked are the logits before it, whose predictions \
-                 and probabilities are the same"
+                 and probabilities are those of the file"
+                    .into(),
+            );
+        } else if is_behind_softmax(&graph, id) {
+            notes.push(
+                "what the network gives is computed from a softmax over all classes: it is attacked as it is, and its \
+                 gradients vanish where it is sure (hint: export it up to its logits)"
                     .into(),
             );
         }
@@ -398,6 +404,28 @@ fn before_softmax(graph: &Graph<f32>, value: usize) -> usize {
         }
     }
     value
+}
+
+/// Whether this value is made of a softmax over all its numbers, one by one or scaled.
+fn is_behind_softmax(graph: &Graph<f32>, value: usize) -> bool {
+    let all: usize = graph.shape(value).iter().product();
+    let mut last = value;
+    while let Some(node) = last.checked_sub(1).map(|i| &graph.nodes()[i]) {
+        match node.op {
+            Op::Softmax { axis } => return graph.shape(last)[axis] == all,
+            // of two, the one that depends on the image
+            Op::Reshape { .. } | Op::Activate(_) | Op::Scale { .. } => last = node.inputs[0],
+            Op::Add | Op::Mul => {
+                let is_constant = |v: &usize| *v > 0 && matches!(graph.nodes()[v - 1].op, Op::Constant { .. });
+                match node.inputs.iter().find(|v| !is_constant(v)) {
+                    Some(other) if node.inputs.iter().any(is_constant) => last = *other,
+                    _ => return false,
+                }
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Which values the last one depends on.
