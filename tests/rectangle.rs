@@ -207,7 +207,10 @@ fn a_sweep_over_pictures_runs_resumes_is_verified_and_shown() {
         let stored = store.read(&planned.id).unwrap();
         let what = format!("{} {}", stored.cell.attack.name, stored.cell.budget_text());
         assert!(stored.outcomes.iter().all(|o| !o.is_error()), "{what}");
-        assert_eq!(stored.cell.model.network, "onnx classes=10 size=64x48 mean=[0.0, 0.0, 0.0] std=[1.0, 1.0, 1.0]");
+        assert_eq!(
+            stored.cell.model.network,
+            "onnx reading=2 classes=10 size=64x48 mean=[0.0, 0.0, 0.0] std=[1.0, 1.0, 1.0]"
+        );
         let prepared = &stored.cell.data.prepared;
         assert!(prepared.starts_with("resize=52 crop=64x48 bilinear") || prepared == "size=64x48", "{prepared}");
         let inputs = store.read_inputs(&stored.cell.data.digest).unwrap();

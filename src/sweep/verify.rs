@@ -275,7 +275,13 @@ impl Loaded<'_> {
                 Err(problem) if problem.is_absence() => problem.to_string(),
                 Err(problem) => return Err(problem),
             };
-            let subset = run_images(self.store, record)?;
+            let subset = run_images(self.store, record).map_err(|of_run| {
+                let of_run = of_run.to_string();
+                Error::Store(format!(
+                    "no images to check it on: in the run, {}; elsewhere, {problem}",
+                    of_run.trim_start_matches("store: ")
+                ))
+            })?;
             self.absent.insert(name, format!("images of {} were taken from the run: {problem}", record.text()));
             return Ok(subset);
         }
