@@ -42,6 +42,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
                 budget: None,
             })
             .collect();
+        leave_single_budgets_alone(&mut lines);
         let points = points_of_worst(of_group(&worst, &group), axis.units);
         if !points.is_empty() {
             lines.push(Line { style: worst_style, form: Form::Joined, points, budget: None });
@@ -61,6 +62,19 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         note += &format!("; worst case: what stands against {}", over_all(&worst));
     }
     if panels.is_empty() { Ok(None) } else { render(&Curves::new(look, panels, legend.names, &note), look).map(Some) }
+}
+
+/// Beside curves over several budgets a line from the clean accuracy to an attack's only one would say what nobody measured
+/// between them, and make it look weaker: such an attack is a mark.
+fn leave_single_budgets_alone(lines: &mut [Line]) {
+    let budgets = |line: &Line| line.points.iter().filter(|point| point.x > 0.0).count();
+    if lines.iter().all(|line| budgets(line) < 2) {
+        return;
+    }
+    for line in lines.iter_mut().filter(|line| budgets(line) == 1) {
+        line.points.retain(|point| point.x > 0.0);
+        line.form = Form::Marks;
+    }
 }
 
 /// The clean point at 0, then the worst cases by eps.
@@ -86,4 +100,27 @@ fn points(cells: &[&Summary], unit: f64) -> Vec<Point> {
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
     points.dedup_by(|a, b| a.x == b.x);
     points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_of_one_budget_is_a_mark_beside_curves() {
+        let line = |budgets: &[f64]| Line {
+            style: 0,
+            form: Form::Joined,
+            points: [&[0.0], budgets].concat().iter().map(|x| Point::share(*x, 1, 2, "cell")).collect(),
+            budget: None,
+        };
+        let mut lines = [line(&[1.0, 2.0]), line(&[2.0])];
+        leave_single_budgets_alone(&mut lines);
+        assert_eq!(lines.each_ref().map(|line| line.points.len()), [3, 1]);
+        assert!(lines[1].form == Form::Marks && lines[0].form == Form::Joined);
+        // where nobody has a curve the line says where it comes from
+        let mut lines = [line(&[2.0]), line(&[2.0])];
+        leave_single_budgets_alone(&mut lines);
+        assert_eq!(lines.each_ref().map(|line| line.points.len()), [2, 2]);
+    }
 }
