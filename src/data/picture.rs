@@ -99,6 +99,11 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     Ok(picture)
 }
 
+/// Whether bytes begin so, whatever the case.
+fn begins(bytes: &[u8], with: &[u8]) -> bool {
+    bytes.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+}
+
 /// What a file is that is no picture: what downloads leave in place of one, first.
 fn foreign(bytes: &[u8]) -> &'static str {
     match bytes.trim_ascii_start() {
@@ -106,11 +111,7 @@ fn foreign(bytes: &[u8]) -> &'static str {
         begin if begin.starts_with(b"version https://git-lfs.github.com/") => {
             "the file is a pointer of git-lfs, in place of the picture, which `git lfs pull` fetches"
         }
-        begin
-            if begin
-                .first_chunk()
-                .is_some_and(|b: &[u8; 5]| b.eq_ignore_ascii_case(b"<html") || b.eq_ignore_ascii_case(b"<!doc")) =>
-        {
+        begin if [&b"<html"[..], b"<!doc"].iter().any(|tag| begins(begin, tag)) => {
             "the file is a page of the web, in place of the picture"
         }
         _ => "no picture format that is known here (JPEG, PNG, GIF, BMP, WebP, TIFF, PNM)",

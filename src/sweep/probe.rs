@@ -66,7 +66,8 @@ pub fn probe(
         asks.push(began.elapsed().as_secs_f64());
         Ok::<_, Error>(answer)
     };
-    for threat in threats.iter().filter(|_| fits >= FEWEST) {
+    let walked = if fits >= FEWEST { threats } else { &[] };
+    for threat in walked {
         let mut stands = vec![true; images];
         let mut x_adv = x.clone();
         for step in 0..=STEPS {

@@ -86,32 +86,25 @@ impl<T: Real> Graph<T> {
     }
 }
 
+impl<T> Graph<T> {
+    /// The same network with its weights as other numbers.
+    fn with<U>(&self, numbers: impl Fn(&[T]) -> Vec<U>) -> Graph<U> {
+        let nodes = self.nodes.iter().map(|node| Node { op: node.op.with(&numbers), inputs: node.inputs.clone() });
+        let (mean, std, is_outline) = (self.mean, self.std, self.is_outline);
+        Graph { mean, std, nodes: nodes.collect(), shapes: self.shapes.clone(), is_outline }
+    }
+}
+
 impl Graph<f64> {
     /// Every weight rounded once.
     pub fn to_f32(&self) -> Graph<f32> {
-        let f32s = |v: &[f64]| v.iter().map(|v| *v as f32).collect();
-        let nodes = self.nodes.iter().map(|node| Node { op: node.op.with(f32s), inputs: node.inputs.clone() });
-        Graph {
-            mean: self.mean,
-            std: self.std,
-            nodes: nodes.collect(),
-            shapes: self.shapes.clone(),
-            is_outline: self.is_outline,
-        }
+        self.with(|v| v.iter().map(|v| *v as f32).collect())
     }
 }
 
 impl Graph<f32> {
     /// The same numbers in double precision.
     pub fn to_f64(&self) -> Graph<f64> {
-        let f64s = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect();
-        let nodes = self.nodes.iter().map(|node| Node { op: node.op.with(f64s), inputs: node.inputs.clone() });
-        Graph {
-            mean: self.mean,
-            std: self.std,
-            nodes: nodes.collect(),
-            shapes: self.shapes.clone(),
-            is_outline: self.is_outline,
-        }
+        self.with(|v| v.iter().map(|v| f64::from(*v)).collect())
     }
 }
