@@ -64,7 +64,21 @@ pub fn seal(object: &str) -> String {
 
 /// Whether `text` is exactly what [`seal`] wrote: any changed byte, in the seal too, says no.
 pub fn is_sealed(text: &str) -> bool {
-    text.rfind(SEAL).is_some_and(|at| seal(&format!("{}\n}}", &text[..at])) == text)
+    place_of_seal(text).is_some()
+}
+
+/// A sealed object without its seal; `None` where that does not fit. No second copy is made: the plan of a large run is long.
+pub fn unsealed(mut text: String) -> Option<String> {
+    let at = place_of_seal(&text)?;
+    text.truncate(at);
+    text.push_str("\n}");
+    Some(text)
+}
+
+/// Where the seal begins, if it is the right one.
+fn place_of_seal(text: &str) -> Option<usize> {
+    let at = text.rfind(SEAL)?;
+    (text[at + SEAL.len()..] == format!("{}\"\n}}\n", sha256(&text.as_bytes()[..at]))).then_some(at)
 }
 
 #[cfg(test)]
@@ -92,6 +106,7 @@ mod tests {
     fn a_seal_notices_every_changed_byte() {
         let sealed = seal("{\n  \"a\": 1\n}");
         assert!(is_sealed(&sealed));
+        assert_eq!(unsealed(sealed.clone()).as_deref(), Some("{\n  \"a\": 1\n}"));
         for i in 0..sealed.len() {
             let mut bytes = sealed.clone().into_bytes();
             bytes[i] ^= 1;

@@ -3,7 +3,9 @@
 
 use super::groups::{Key, grouped, line_key};
 use super::summary::{Fooled, Summary};
+use crate::error::Result;
 use crate::statistics::median;
+use crate::store::Store;
 use crate::terms::Norm;
 use std::collections::BTreeMap;
 
@@ -113,14 +115,25 @@ pub fn at_usual_budget<'a>(budgets: &[(f64, Vec<&'a Summary>)], size: [usize; 2]
     }
 }
 
+/// Images of all cells, after which they are looked through for those that are listed twice.
+const MANY: usize = 1 << 22;
+
 /// Images that were right and that none of these cells fooled, of all. Where the cells differ about what was right before, as those
 /// of two machines may, an image has to be right for each.
 pub fn worst_case(cells: &[&Summary]) -> (usize, usize) {
     // a run may have millions of verdicts: a sorted list is made faster than a set
-    let lost = cells.iter().flat_map(|s| &s.verdicts).filter(|v| !v.right || v.fooled);
-    let mut lost: Vec<u32> = lost.map(|v| v.example).collect();
-    lost.sort_unstable();
-    lost.dedup();
+    let mut lost: Vec<u32> = Vec::new();
+    let tidy = |lost: &mut Vec<u32>| {
+        lost.sort_unstable();
+        lost.dedup();
+    };
+    for s in cells {
+        lost.extend(s.verdicts.iter().filter(|v| !v.right || v.fooled).map(|v| v.example));
+        if lost.len() > MANY {
+            tidy(&mut lost);
+        }
+    }
+    tidy(&mut lost);
     let n = cells[0].verdicts.len();
     (n.saturating_sub(lost.len()), n)
 }
@@ -132,42 +145,47 @@ pub fn most_fooled(cells: &[&Summary]) -> (usize, usize) {
 }
 
 /// Where the least change was looked for: of each image the least that any attack found.
-pub fn least_change<'a>(cells: &[&'a Summary]) -> Answer<'a> {
+pub fn least_change<'a>(store: &Store, cells: &[&'a Summary]) -> Result<Answer<'a>> {
     let standing = |s: &Summary| s.rates.as_ref().map(|r| r.robust_correct);
-    let nearer = |a: &&&Summary, b: &&&Summary| {
-        median_change(&[a]).total_cmp(&median_change(&[b])).then_with(|| standing(a).cmp(&standing(b)))
+    let alone = |s: &&'a Summary| Ok((median_change(&least_changes(store, &[s])?, s), *s));
+    let alone = cells.iter().map(alone).collect::<Result<Vec<(f64, &Summary)>>>()?;
+    let nearer = |a: &&(f64, &Summary), b: &&(f64, &Summary)| {
+        a.0.total_cmp(&b.0).then_with(|| standing(a.1).cmp(&standing(b.1)))
     };
-    let strongest = *cells.iter().min_by(nearer).expect("a cell of the question");
-    let (alone, all) = (median_change(&[strongest]), median_change(cells));
+    let (alone, strongest) = *alone.iter().min_by(nearer).expect("a cell of the question");
+    let least = least_changes(store, cells)?;
+    let all = median_change(&least, cells[0]);
     let right = strongest.rates.as_ref().map_or(0, |r| r.clean_correct);
     let several =
         format!("The least of {} attacks counts; alone it gives {}.", cells.len(), change_text(strongest, alone));
-    Answer {
+    Ok(Answer {
         asked: String::new(),
         what: OF_RIGHT,
-        count: (least_changes(cells).len(), right),
+        count: (least.len(), right),
         median: Some(all),
         set_by: vec![strongest],
         notes: (cells.len() > 1).then_some(several).into_iter().collect(),
         curve: Vec::new(),
-    }
+    })
 }
 
 /// Of each image that was fooled, the least change in the norm of the cells.
-pub fn least_changes(cells: &[&Summary]) -> BTreeMap<u32, f32> {
+fn least_changes(store: &Store, cells: &[&Summary]) -> Result<BTreeMap<u32, f32>> {
     let mut least = BTreeMap::new();
-    for (s, fooled) in cells.iter().flat_map(|s| s.tally.fooled.iter().map(move |f| (s, f))) {
-        let size = fooled.change(s.cell.threat.norm);
-        let entry = least.entry(fooled.example).or_insert(size);
-        *entry = entry.min(size);
+    for s in cells {
+        for fooled in s.fooled(store)?.iter() {
+            let size = fooled.change(s.cell.threat.norm);
+            let entry = least.entry(fooled.example).or_insert(size);
+            *entry = entry.min(size);
+        }
     }
-    least
+    Ok(least)
 }
 
-/// The median over the images that were right; one that was not fooled counts as infinitely far.
-pub fn median_change(cells: &[&Summary]) -> f64 {
-    let mut changes: Vec<f64> = least_changes(cells).into_values().map(f64::from).collect();
-    let right = cells[0].rates.as_ref().map_or(0, |r| r.clean_correct);
+/// The median of the least changes over the images that were right in cell `s`; one that was not fooled counts as infinitely far.
+fn median_change(least: &BTreeMap<u32, f32>, s: &Summary) -> f64 {
+    let mut changes: Vec<f64> = least.values().copied().map(f64::from).collect();
+    let right = s.rates.as_ref().map_or(0, |r| r.clean_correct);
     changes.resize(right.max(changes.len()), f64::INFINITY);
     median(changes).unwrap_or(f64::INFINITY)
 }
@@ -205,28 +223,27 @@ pub fn over_goals<'a>(cells: &[&'a Summary]) -> Answer<'a> {
 
 /// The cells whose fooled images stand for a model: those that set the first number with some, else any that fools one.
 pub fn shown<'a>(lines: &[Answer<'a>], complete: &[&'a Summary]) -> Vec<&'a Summary> {
-    let fools = |s: &&Summary| !s.tally.fooled.is_empty();
+    let fools = |s: &&Summary| s.rates.as_ref().is_some_and(|r| r.clean_correct > r.robust_correct);
     let first = lines.iter().map(|line| &line.set_by).find(|cells| cells.iter().any(fools));
     first.cloned().unwrap_or_else(|| complete.iter().copied().find(fools).into_iter().collect())
 }
 
 /// Fooled images by the size of the change in the norm of the attack, then the other one, then their numbers.
-pub fn nearest<'a>(cells: &[&'a Summary]) -> Vec<(Fooled, &'a Summary)> {
-    let of = |s: &&'a Summary| {
-        let s: &'a Summary = s;
-        s.tally.fooled.iter().map(move |f| (*f, s))
-    };
-    let mut all: Vec<(Fooled, &Summary)> = cells.iter().flat_map(of).collect();
+pub fn nearest<'a>(store: &Store, cells: &[&'a Summary]) -> Result<Vec<(Fooled, &'a Summary)>> {
+    let mut all: Vec<(Fooled, &'a Summary)> = Vec::new();
     let size = |(f, s): &(Fooled, &Summary)| match s.cell.threat.norm {
         Norm::Linf => [f.linf_255, f.l2],
         norm => [f.change(norm), f.linf_255],
     };
-    all.sort_by(|a, b| {
-        let (x, y) = (size(a), size(b));
-        x[0].total_cmp(&y[0]).then(x[1].total_cmp(&y[1])).then(a.0.example.cmp(&b.0.example))
-    });
-    all.truncate(PAIRS);
-    all
+    for s in cells {
+        all.extend(s.fooled(store)?.iter().map(|f| (*f, *s)));
+        all.sort_by(|a, b| {
+            let (x, y) = (size(a), size(b));
+            x[0].total_cmp(&y[0]).then(x[1].total_cmp(&y[1])).then(a.0.example.cmp(&b.0.example))
+        });
+        all.truncate(PAIRS);
+    }
+    Ok(all)
 }
 
 /// Fooled images of a card.

@@ -1,7 +1,7 @@
 //! Rates and intervals of one cell (`docs/methodology.md` says what each means and why).
 
 use super::least::{Least, least};
-use super::paired::Verdict;
+use super::paired::{Verdict, Verdicts};
 use crate::error::Result;
 use crate::record::{
     CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StageRecord, StoredCell, ZERO_GRADIENT,
@@ -9,6 +9,7 @@ use crate::record::{
 use crate::statistics::{median, wilson};
 use crate::store::Store;
 use crate::terms::Norm;
+use std::borrow::Cow;
 
 /// A cell in one row.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub struct Summary {
     /// Rates; `None` unless `ok`.
     pub rates: Option<Rates>,
     /// What came out for each image, by number; empty unless `ok`.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Verdicts,
     /// What hints at an attack that failed.
     pub indicators: Indicators,
     /// What tables and charts need of the images; empty unless `ok`.
@@ -108,6 +109,12 @@ pub struct Tally {
     pub fooled: Vec<Fooled>,
     /// Of a minimal threat, what was found for each image that was right, by number.
     pub least: Vec<Least>,
+    /// The largest change of a fooled image in the norm of the threat; `None`: none was fooled, or none was measured.
+    pub most_change: Option<f32>,
+    /// Of a minimal threat, whether a distance was found for some image.
+    pub finds: bool,
+    /// Whether both lists were dropped, because a run has too many: [`Summary::fooled`] and [`Summary::least`] read them again.
+    pub dropped: bool,
     /// Most forward passes spent on an image.
     pub most_forwards: u64,
     /// Images whose target is predicted: before, after.
@@ -155,6 +162,11 @@ impl Fooled {
 }
 
 impl Tally {
+    /// Drops the lists of images.
+    pub fn drop_lists(&mut self) {
+        (self.fooled, self.least, self.dropped) = (Vec::new(), Vec::new(), true);
+    }
+
     /// Of a cell without error rows.
     fn of(cell: &Cell, outcomes: &[Outcome]) -> Tally {
         let small = |v: u64| u32::try_from(v).unwrap_or(u32::MAX);
@@ -176,9 +188,14 @@ impl Tally {
             [count(|o| o.target_rank_clean), count(|o| o.target_rank_adversarial)]
         };
         let probability = |of: fn(&Outcome) -> Option<f32>| mean(outcomes.iter().filter_map(of));
+        let (fooled, least): (Vec<Fooled>, _) = (fooled.collect(), least(cell, outcomes));
+        let changes = fooled.iter().map(|f| f.change(cell.threat.norm)).filter(|change| change.is_finite());
         Tally {
-            fooled: fooled.collect(),
-            least: least(cell, outcomes),
+            most_change: changes.max_by(f32::total_cmp),
+            finds: least.iter().any(|l| l.distance.is_finite()),
+            fooled,
+            least,
+            dropped: false,
             most_forwards: outcomes.iter().map(|o| o.forwards).max().unwrap_or(0),
             target: ranks(1),
             target_top5: ranks(5),
@@ -229,7 +246,7 @@ pub struct Rates {
 
 impl Summary {
     /// Reads and summarises a planned cell, and gives its outcomes too.
-    pub fn read(store: &Store, plan: &PlanRecord, cell: &Cell) -> Result<(Summary, Vec<Outcome>)> {
+    pub fn read(store: &Store, plan: &PlanRecord, cell: Cell) -> Result<(Summary, Vec<Outcome>)> {
         let id = cell.id();
         let stored = if store.has(&id) { Some(store.read(&id)?) } else { None };
         let (status, error) = match &stored {
@@ -244,27 +261,46 @@ impl Summary {
         let n = done.as_ref().map(|s| s.outcomes.len());
         let (outcomes, stages) = done.map(|s| (s.outcomes, s.provenance.stages)).unwrap_or_default();
         let mut summary = Summary {
-            cell: cell.clone(),
             id,
             status,
             error,
             n,
             rates: None,
-            verdicts: Vec::new(),
+            verdicts: Verdicts::default(),
             indicators: Indicators::default(),
             tally: Tally::default(),
             stages,
-            weights_pinned: plan.weights_pinned(cell),
-            data_pinned: plan.data_pinned(cell),
+            weights_pinned: plan.weights_pinned(&cell),
+            data_pinned: plan.data_pinned(&cell),
+            cell,
         };
         if status == "ok" {
             summary.rates = Some(Rates::of(&outcomes));
             summary.verdicts = outcomes.iter().map(Verdict::of).collect();
-            summary.verdicts.sort_by_key(|v| v.example);
             summary.indicators = Indicators::of(&outcomes);
-            summary.tally = Tally::of(cell, &outcomes);
+            summary.tally = Tally::of(&summary.cell, &outcomes);
         }
         Ok((summary, outcomes))
+    }
+
+    /// The images that it fooled, in the order of its outcomes.
+    pub fn fooled(&self, store: &Store) -> Result<Cow<'_, [Fooled]>> {
+        Ok(match self.tally.dropped {
+            false => Cow::Borrowed(&self.tally.fooled),
+            true => Cow::Owned(self.tally_again(store)?.fooled),
+        })
+    }
+
+    /// Of a minimal threat, what it found for each image that was right, by number.
+    pub fn least(&self, store: &Store) -> Result<Cow<'_, [Least]>> {
+        Ok(match self.tally.dropped {
+            false => Cow::Borrowed(&self.tally.least),
+            true => Cow::Owned(self.tally_again(store)?.least),
+        })
+    }
+
+    fn tally_again(&self, store: &Store) -> Result<Tally> {
+        Ok(Tally::of(&self.cell, &store.read(&self.id)?.outcomes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What other nets say of the witnesses of a cell.
 
-use super::paired::Verdict;
+use super::paired::{Verdict, Verdicts};
 use super::summary::{Summary, mean};
 use crate::error::Result;
 use crate::record::{Outcome, Transfer};
@@ -62,11 +62,11 @@ pub struct Transferred {
     /// Name and weights of the other net.
     pub model: (String, String),
     /// By number of the image.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Verdicts,
 }
 
 /// What the other net makes of each image, as if the cell were its own.
-pub fn transferred(outcomes: &[Outcome], rows: &[Transfer]) -> Vec<Verdict> {
+pub fn transferred(outcomes: &[Outcome], rows: &[Transfer]) -> Verdicts {
     let verdict = |(o, t): (&Outcome, &Transfer)| {
         let right = t.clean_prediction.is_some() && t.clean_prediction == o.label;
         let reached = match o.target {

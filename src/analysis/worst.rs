@@ -5,8 +5,10 @@ use super::answer::{labelled, worst_case};
 use super::groups::{Key, grouped};
 use super::least::Least;
 use super::summary::Summary;
+use crate::error::Result;
+use crate::store::Store;
 use crate::terms::Norm;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What it is called in tables and figures.
 pub const NAME: &str = "worst case";
@@ -69,17 +71,27 @@ impl WorstCase<'_> {
     pub fn ids(&self) -> String {
         self.cells.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(" ")
     }
-
-    /// Of minimal threats: of each image the least that any of them found.
-    pub fn least(&self) -> Vec<Least> {
-        nearest(self.cells.iter().map(|s| s.tally.least.as_slice()))
-    }
 }
 
-/// Those that took a cell of this group.
-pub fn of_group<'w, 'a>(all: &'w [WorstCase<'a>], group: &[&Summary]) -> Vec<&'w WorstCase<'a>> {
-    let ids: BTreeSet<&str> = group.iter().map(|s| s.id.as_str()).collect();
-    all.iter().filter(|w| w.cells.iter().any(|s| ids.contains(s.id.as_str()))).collect()
+/// Worst cases by the cells that they took.
+pub struct ByCell<'w, 'a> {
+    all: &'w [WorstCase<'a>],
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'w, 'a> ByCell<'w, 'a> {
+    /// A cell belongs to one at most.
+    pub fn new(all: &'w [WorstCase<'a>]) -> ByCell<'w, 'a> {
+        let of = |(place, w): (usize, &WorstCase<'a>)| w.cells.iter().map(move |s| (s.id.as_str(), place)).collect();
+        let places: Vec<Vec<(&str, usize)>> = all.iter().enumerate().map(of).collect();
+        ByCell { all, places: places.into_iter().flatten().collect() }
+    }
+
+    /// Those that took a cell of this group, in their order.
+    pub fn of_group(&self, group: &[&Summary]) -> Vec<&'w WorstCase<'a>> {
+        let places: BTreeSet<usize> = group.iter().filter_map(|s| self.places.get(s.id.as_str())).copied().collect();
+        places.into_iter().map(|place| &self.all[place]).collect()
+    }
 }
 
 /// The attacks of all in words, where they are the same.
@@ -99,16 +111,41 @@ pub fn attacks<'a>(cells: &[&'a Summary]) -> Vec<&'a str> {
     names
 }
 
-/// Of each image the nearest; of equally near ones the first.
-pub fn nearest<'a>(all: impl Iterator<Item = &'a [Least]>) -> Vec<Least> {
-    let mut nearest: BTreeMap<u32, Least> = BTreeMap::new();
-    for least in all.flatten() {
-        let entry = nearest.entry(least.example).or_insert(*least);
-        if least.distance < entry.distance {
-            *entry = *least;
+/// Of each image the nearest that was seen; of equally near ones the first.
+#[derive(Default)]
+struct Nearest(BTreeMap<u32, Least>);
+
+impl Nearest {
+    /// Looks at what a cell found.
+    fn see(&mut self, all: &[Least]) {
+        for least in all {
+            let entry = self.0.entry(least.example).or_insert(*least);
+            if least.distance < entry.distance {
+                *entry = *least;
+            }
         }
     }
-    nearest.into_values().collect()
+
+    /// By number of the image.
+    fn into_least(self) -> Vec<Least> {
+        self.0.into_values().collect()
+    }
+}
+
+/// Of each image the nearest.
+pub fn nearest<'a>(all: impl Iterator<Item = &'a [Least]>) -> Vec<Least> {
+    let mut nearest = Nearest::default();
+    all.for_each(|least| nearest.see(least));
+    nearest.into_least()
+}
+
+/// Of each image the least that any of these cells found.
+pub fn nearest_of(store: &Store, cells: &[&Summary]) -> Result<Vec<Least>> {
+    let mut nearest = Nearest::default();
+    for s in cells {
+        nearest.see(&s.least(store)?);
+    }
+    Ok(nearest.into_least())
 }
 
 #[cfg(test)]

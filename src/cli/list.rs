@@ -9,6 +9,7 @@ use crate::hub::{Hub, RemoteFile};
 use crate::notice::say;
 use crate::store::{State, Store};
 use crate::sweep::plan;
+use crate::sweep::price::states;
 use std::path::Path;
 
 /// Prints one row a cell, with what the store has of it; then, for people, what the missing ones cost. Downloads nothing.
@@ -21,11 +22,10 @@ pub fn list(config: &Path, options: &Options) -> Result<()> {
     let plan = plan?;
     say_what_is_read(&plan, options.quiet);
     let store = Store::open(&options.out.join(&plan.name)).ok();
-    let state = |id: &str| store.as_ref().map_or(Ok(State::Missing), |s| s.state(id));
     let mut rows = Vec::new();
-    for planned in &plan.cells {
+    for (planned, state) in plan.cells.iter().zip(states(&plan, store.as_ref())?) {
         let c = &planned.cell;
-        let state = match state(&planned.id)? {
+        let state = match state {
             State::Done => "done",
             State::Failed => "failed",
             State::Missing => "missing",

@@ -41,7 +41,7 @@ fn rules() -> PossibleValuesParser {
 /// Scores the minimal attacks of some runs, or freezes what they found. `find` looks for a run.
 pub fn optimality(arguments: &Arguments, find: &dyn Fn(&Path) -> PathBuf) -> Result<()> {
     let stores = arguments.runs.iter().map(|run| Store::open(&find(run))).collect::<Result<Vec<_>>>()?;
-    let runs = stores.iter().map(Run::read).collect::<Result<Vec<_>>>()?;
+    let runs = stores.iter().map(Run::read_whole).collect::<Result<Vec<_>>>()?;
     let cells: Vec<&Summary> = runs.iter().flat_map(|run| &run.cells).collect();
     let entrants = entrants(cells.iter().copied());
     say_what_is_left_out(&cells);

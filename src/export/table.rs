@@ -78,7 +78,7 @@ pub fn write(request: &Request) -> Result<Written> {
     let mut without = 0;
     for cells in plan.cells.chunks(CHUNK) {
         let read = cells.par_iter().map(|cell| {
-            let (summary, outcomes) = Summary::read(request.store, &plan, cell)?;
+            let (summary, outcomes) = Summary::read(request.store, &plan, cell.clone())?;
             let mut table = Table::new(&columns);
             let of_cell = of_cell(&id, &summary);
             outcomes.iter().try_for_each(|o| table.push(of_cell.iter().cloned().chain(of_outcome(o))))?;

@@ -148,7 +148,8 @@ pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
     let mut written: Vec<String> = [images::CSV, images::PARQUET].map(String::from).into();
     written.extend(files.into_iter().map(|(path, _)| path));
     // what an earlier plan gave and this one does not
-    for path in earlier(store)?.iter().filter(|path| !written.contains(path)) {
+    let now: BTreeSet<&String> = written.iter().collect();
+    for path in earlier(store)?.iter().filter(|path| !now.contains(path)) {
         store.remove(path)?;
     }
     Ok((run, written))

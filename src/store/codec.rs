@@ -1,5 +1,6 @@
 //! The bytes of what a run keeps.
 
+use crate::digest;
 use crate::error::{Error, Result};
 use crate::record::{Inputs, Outcome, StoredPictures, Witnesses};
 use safetensors::tensor::TensorView;
@@ -7,11 +8,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A sealed JSON object without its seal.
-pub fn unsealed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
-    object.remove("seal");
-    serde_json::from_value(object.into())
+/// What a sealed JSON object says. `Err` says what is wrong with it.
+pub fn unsealed<T: serde::de::DeserializeOwned>(text: String) -> Result<T, String> {
+    let object = digest::unsealed(text).ok_or("its seal does not fit")?;
+    serde_json::from_str(&object).map_err(|e| e.to_string())
 }
 
 /// Rows of `outcomes.csv`.

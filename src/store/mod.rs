@@ -19,8 +19,9 @@ use crate::record::{
 };
 use codec::{input_file, outcomes_csv, parse_inputs, unsealed, witness_file};
 use pending::{TEMPORARY, remove, sync_dir, write_synced};
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
@@ -145,6 +146,15 @@ impl Store {
         Ok(if provenance.error.is_some() { State::Failed } else { State::Done })
     }
 
+    /// What is there of many cells, in their order: the folder is listed once, and only what is there is looked into, on all
+    /// threads, because a disk across a network answers slowly and many questions at once.
+    pub fn states<'i>(&self, ids: impl IntoIterator<Item = &'i CellId>) -> Result<Vec<State>> {
+        let there: HashSet<CellId> = self.ids()?.into_iter().collect();
+        let ids: Vec<&CellId> = ids.into_iter().collect();
+        let state = |id: &&CellId| if there.contains(*id) { self.state(id) } else { Ok(State::Missing) };
+        ids.par_iter().map(state).collect()
+    }
+
     /// Ids of all stored cells, sorted.
     pub fn ids(&self) -> Result<Vec<CellId>> {
         let cells = self.dir.join("cells");
@@ -251,10 +261,7 @@ impl Store {
     fn provenance(&self, shelf: &str, id: &str) -> Result<Provenance> {
         let path = self.dir.join(shelf).join(id).join(PROVENANCE);
         let text = fs::read_to_string(&path).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))?;
-        if !digest::is_sealed(&text) {
-            return Err(self.damaged(shelf, id, PROVENANCE, "its seal does not fit"));
-        }
-        unsealed(&text).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))
+        unsealed(text).map_err(|e| self.damaged(shelf, id, PROVENANCE, e))
     }
 
     fn checked(&self, shelf: &str, id: &str, file: &str, provenance: &Provenance) -> Result<Vec<u8>> {
@@ -287,10 +294,7 @@ impl Store {
         let problem = |p: String| {
             Error::Store(format!("{}: {p} (hint: run the sweep again, it rewrites the plan)", path.display()))
         };
-        if !digest::is_sealed(&text) {
-            return Err(problem("its seal does not fit".into()));
-        }
-        let plan: PlanRecord = unsealed(&text).map_err(|e| problem(e.to_string()))?;
+        let plan: PlanRecord = unsealed(text).map_err(problem)?;
         match plan.schema {
             SCHEMA => Ok(plan),
             other => Err(problem(format!("schema {other}, this foolproof reads {SCHEMA}"))),

@@ -19,7 +19,7 @@ use std::time::Instant;
 pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
     let mut engines: BTreeMap<usize, Box<dyn Engine>> = BTreeMap::new();
     let mut cleans: BTreeMap<(usize, usize), Vec<Verdict>> = BTreeMap::new();
-    let cells: Vec<&PlannedCell> = complete(runner)?.into_iter().filter(|c| !c.transfer_to.is_empty()).collect();
+    let cells = complete(runner, |c| !c.transfer_to.is_empty())?;
     for (done, cell) in cells.iter().enumerate() {
         tell(Event::After { what: "transfers", done, of: cells.len() });
         for model in &cell.transfer_to {
@@ -89,7 +89,7 @@ pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
     let mut explainers: BTreeMap<(usize, &str), Explainer> = BTreeMap::new();
     // of the clean images, which many cells share, by example
     let mut known: BTreeMap<(usize, usize, &str), BTreeMap<usize, Map>> = BTreeMap::new();
-    let cells = complete(runner)?.into_iter().filter_map(|c| Some((c, c.explain.as_deref()?)));
+    let cells = complete(runner, |c| c.explain.is_some())?.into_iter().filter_map(|c| Some((c, c.explain.as_deref()?)));
     let cells: Vec<(&PlannedCell, &str)> = cells.collect();
     for (done, (cell, layer)) in cells.iter().copied().enumerate() {
         tell(Event::After { what: "maps", done, of: cells.len() });
@@ -182,9 +182,10 @@ fn maps(
     Ok(maps)
 }
 
-fn complete<'a>(runner: &Runner<'a>) -> Result<Vec<&'a PlannedCell>> {
+/// Complete cells of which something is `wanted`; the store is not asked about others.
+fn complete<'a>(runner: &Runner<'a>, wanted: impl Fn(&PlannedCell) -> bool) -> Result<Vec<&'a PlannedCell>> {
     let mut cells = Vec::new();
-    for cell in &runner.plan.cells {
+    for cell in runner.plan.cells.iter().filter(|c| wanted(c)) {
         if runner.store.state(&cell.id)? == State::Done {
             cells.push(cell);
         }

@@ -34,15 +34,22 @@ const PROBE: Duration = Duration::from_secs(2);
 /// A stored cell that took less says nothing of speed.
 const LEAST_SECONDS: f64 = 0.05;
 
+/// What the store has of each cell of a plan.
+///
+/// # Errors
+/// A store that cannot be read.
+pub fn states(plan: &Plan, store: Option<&Store>) -> Result<Vec<State>> {
+    let missing = || Ok(vec![State::Missing; plan.cells.len()]);
+    store.map_or_else(missing, |store| store.states(plan.cells.iter().map(|cell| &cell.id)))
+}
+
 /// The price of what the store lacks.
 ///
 /// # Errors
 /// Weights that do not load; a store that cannot be read.
 pub fn price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Price> {
-    let mut missing: Vec<&PlannedCell> = Vec::new();
-    let mut done: Vec<&PlannedCell> = Vec::new();
-    for cell in &plan.cells {
-        let state = store.map_or(Ok(State::Missing), |store| store.state(&cell.id))?;
+    let (mut missing, mut done): (Vec<&PlannedCell>, Vec<&PlannedCell>) = Default::default();
+    for (cell, state) in plan.cells.iter().zip(states(plan, store)?) {
         if state == State::Done { done.push(cell) } else { missing.push(cell) }
     }
     let mut price = Price { missing: missing.len(), bytes: bytes(plan, &missing), ..Price::default() };
@@ -50,6 +57,7 @@ pub fn price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Pr
     for unit in units(missing) {
         by_model.entry(unit.longest().model).or_default().push(unit);
     }
+    done.retain(|cell| by_model.contains_key(&cell.model));
     let known = stored_speeds(store, &done, machine)?;
     let unknown = by_model.keys().filter(|model| !known.contains_key(model)).count() as u32;
     for (model, units) in by_model {

@@ -71,12 +71,9 @@ pub fn run(
 ) -> Result<Done> {
     let runner = Runner { plan, store, machine, stop, noted: RefCell::default() };
     runner.store_inputs()?;
-    let mut missing = Vec::new();
-    for cell in &plan.cells {
-        if store.state(&cell.id)? != State::Done {
-            missing.push(cell);
-        }
-    }
+    let states = store.states(plan.cells.iter().map(|cell| &cell.id))?;
+    let missing: Vec<&PlannedCell> =
+        plan.cells.iter().zip(states).filter(|(_, state)| *state != State::Done).map(|(cell, _)| cell).collect();
     let cached = plan.cells.len() - missing.len();
     if let Some(cell) = missing.iter().find(|c| c.cell.precision != Precision::F32 && machine.device.is_cpu()) {
         return Err(Error::usage(format!(

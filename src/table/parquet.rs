@@ -22,8 +22,9 @@ const GROUP: usize = 1 << 16;
 /// A Parquet file under way.
 pub struct Parquet<W: Write + Send> {
     file: SerializedFileWriter<W>,
-    /// Of the next row group.
+    /// Of the next row group, and how many rows they have.
     waiting: Vec<Table>,
+    rows: usize,
 }
 
 impl<W: Write + Send> Parquet<W> {
@@ -48,21 +49,22 @@ impl<W: Write + Send> Parquet<W> {
             .set_created_by("foolproof".into())
             .build();
         let file = SerializedFileWriter::new(to, Arc::new(schema), Arc::new(properties)).map_err(problem)?;
-        Ok(Parquet { file, waiting: Vec::new() })
+        Ok(Parquet { file, waiting: Vec::new(), rows: 0 })
     }
 
     /// Adds rows.
     pub fn append(&mut self, rows: Table) -> Result<()> {
-        let waiting: usize = self.waiting.iter().map(Table::rows).sum();
-        if waiting + rows.rows() > GROUP {
+        if self.rows + rows.rows() > GROUP {
             self.write_group()?;
         }
+        self.rows += rows.rows();
         self.waiting.push(rows);
         Ok(())
     }
 
     /// Writes what waits; no rows make no row group.
     fn write_group(&mut self) -> Result<()> {
+        self.rows = 0;
         let mut parts = std::mem::take(&mut self.waiting).into_iter();
         let Some(mut rows) = parts.next() else { return Ok(()) };
         parts.for_each(|part| rows.extend(part));

@@ -20,18 +20,26 @@ pub fn square_and_gradients(cells: &[&Summary]) -> Vec<Row> {
         let takes_gradients = |s: &&Summary| s.rates.as_ref().is_some_and(|r| r.backwards.is_some_and(|b| b > 0.0));
         let white: Vec<&Summary> =
             group.iter().copied().filter(|s| takes_gradients(s) && !is(s, AUTOATTACK) && !is(s, SQUARE)).collect();
-        rows.extend(group.iter().filter(|s| is(s, SQUARE)).filter_map(|s| alone(s, &white)));
+        let square: Vec<&Summary> = group.iter().copied().filter(|s| is(s, SQUARE)).collect();
+        if !square.is_empty() {
+            let theirs: BTreeSet<u32> = white.iter().flat_map(|s| fooled(s)).collect();
+            rows.extend(square.iter().filter_map(|s| alone(s, &white, &theirs)));
+        }
         rows.extend(group.iter().filter(|s| is(s, AUTOATTACK)).filter_map(|s| at_its_stage(s)));
     }
     rows
 }
 
-/// Square against the attacks that took gradients.
-fn alone(square: &Summary, white: &[&Summary]) -> Option<Row> {
-    let fooled = |s: &Summary| s.verdicts.iter().filter(|v| v.fooled).map(|v| v.example).collect::<BTreeSet<u32>>();
-    let strongest = white.iter().max_by_key(|s| fooled(s).len())?;
-    let (own, theirs): (_, BTreeSet<u32>) = (fooled(square), white.iter().flat_map(|s| fooled(s)).collect());
-    let only = (own.difference(&theirs).count(), theirs.difference(&own).count());
+/// Numbers of the images that a cell fooled.
+fn fooled(s: &Summary) -> impl Iterator<Item = u32> + '_ {
+    s.verdicts.iter().filter(|v| v.fooled).map(|v| v.example)
+}
+
+/// Square against the attacks that took gradients, which fooled `theirs` together.
+fn alone(square: &Summary, white: &[&Summary], theirs: &BTreeSet<u32>) -> Option<Row> {
+    let strongest = white.iter().max_by_key(|s| fooled(s).count())?;
+    let own: BTreeSet<u32> = fooled(square).collect();
+    let only = (own.difference(theirs).count(), theirs.difference(&own).count());
     let n = square.verdicts.len();
     let why = format!("{} of {n} images fall to Square alone, and stand against {}", only.0, attacks(white).join(", "));
     let row = single(RELATION, square, n, own.len(), verdict(only.0, n), why);

@@ -16,8 +16,8 @@ use crate::statistics::holm;
 use crate::store::Store;
 use autoattack::{more_than_its_parts, square_and_gradients};
 use relations::{
-    MORE, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here, kinds_of_attack, labelled,
-    may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded, white_box, zero_gradients,
+    MORE, WhiteBoxes, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here, kinds_of_attack,
+    labelled, may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded, zero_gradients,
 };
 use row::LOOK;
 
@@ -33,22 +33,33 @@ pub fn ladder(store: &Store, cells: &[Summary], published: &[PublishedRecord]) -
             shapes.insert(s.cell.data.digest.clone(), (inputs.classes.len(), 3 * inputs.size[0] * inputs.size[1]));
         }
     }
-    let mut transfers = Vec::new();
+    let (mut white_box, mut own) = (Vec::new(), None);
     for (cell, s) in cells.iter().enumerate().filter(|(_, s)| labelled(s)) {
-        for (model, rows) in store.read_transfers(&s.id)? {
-            if model.weights != s.cell.model.weights {
-                let verdicts = transferred(&store.read(&s.id)?.outcomes, &rows);
-                transfers.push(Transferred { cell, model: (model.name, model.weights), verdicts });
-            }
+        let transfers = store.read_transfers(&s.id)?;
+        let mut others = transfers.iter().filter(|(model, _)| model.weights != s.cell.model.weights).peekable();
+        if others.peek().is_none() {
+            continue;
+        }
+        let outcomes = store.read(&s.id)?.outcomes;
+        for (model, rows) in others {
+            let model = (model.name.clone(), model.weights.clone());
+            let transferred = Transferred { cell, model, verdicts: transferred(&outcomes, rows) };
+            white_box.extend(own.get_or_insert_with(|| WhiteBoxes::of(cells)).rows(&transferred));
         }
     }
-    let mut rows = rows(cells, &shapes, &transfers);
+    let mut rows = all(cells, &shapes, white_box);
     rows.extend(clean_accuracies(cells, published));
     Ok(rows)
 }
 
 /// The ladder of some cells.
 pub fn rows(cells: &[Summary], shapes: &Shapes, transfers: &[Transferred]) -> Vec<Row> {
+    let own = WhiteBoxes::of(cells);
+    all(cells, shapes, transfers.iter().flat_map(|t| own.rows(t)).collect())
+}
+
+/// The same, with what is said of the transfers: their verdicts are many, and are not kept.
+fn all(cells: &[Summary], shapes: &Shapes, white_box: Vec<Row>) -> Vec<Row> {
     let complete: Vec<&Summary> = cells.iter().filter(|s| labelled(s)).collect();
     let mut rows = Vec::new();
     rows.extend(complete.iter().filter_map(|s| no_budget(s)));
@@ -59,7 +70,7 @@ pub fn rows(cells: &[Summary], shapes: &Shapes, transfers: &[Transferred]) -> Ve
     rows.extend(square_and_gradients(&complete));
     rows.extend(complete.iter().filter_map(|s| unbounded(s, shapes)));
     rows.extend(fitted_here(&complete));
-    rows.extend(transfers.iter().flat_map(|t| white_box(t, cells, &complete)));
+    rows.extend(white_box);
     rows.extend(clean_predictions(&complete));
     rows.extend(complete.iter().filter_map(|s| zero_gradients(s)));
     rows.extend(complete.iter().filter_map(|s| short_steps(s)));

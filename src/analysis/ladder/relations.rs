@@ -5,10 +5,11 @@ use crate::analysis::groups::grouped;
 use crate::analysis::paired::{Counts, Verdict};
 use crate::analysis::summary::{AT_REST, Summary};
 use crate::analysis::transfers::Transferred;
+use crate::digest;
 use crate::record::{Cell, PublishedRecord};
 use crate::statistics::{GATE, mcnemar, tails, wilson};
 use crate::terms::{Budget, Mode, Norm};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Number of classes of a subset, and of values of its images, by its digest.
 pub type Shapes = BTreeMap<String, (usize, usize)>;
@@ -45,19 +46,22 @@ pub fn labelled(s: &Summary) -> bool {
 pub const FOOLED: Counts = |v| v.fooled;
 const TARGET: Counts = |v| v.target;
 
+/// What is the same of cells, as a digest: a description is long, and a run may have very many.
+pub type Same = [u8; 32];
+
 /// What two cells share that differ in what `change` wipes out. Smaller budgets that a `within` cell builds on differ with
 /// its own.
-fn but_for(s: &Summary, change: impl Fn(&mut Cell)) -> String {
+fn but_for(s: &Summary, change: impl Fn(&mut Cell)) -> Same {
     let mut cell = s.cell.clone();
     if cell.mode.carries() {
         cell.mode = Mode::Within(Vec::new());
     }
     change(&mut cell);
-    cell.canonical()
+    digest::sha256_bytes(cell.canonical().as_bytes())
 }
 
 /// Cells at one place: all but the attack is the same.
-pub fn place(s: &Summary) -> String {
+pub fn place(s: &Summary) -> Same {
     but_for(s, |cell| {
         cell.attack.name.clear();
         cell.attack.revision = 0;
@@ -256,28 +260,46 @@ pub fn fitted_here(cells: &[&Summary]) -> Vec<Row> {
     rows
 }
 
-/// Witnesses made for another net, against the same attack on this one.
-pub fn white_box(t: &Transferred, cells: &[Summary], complete: &[&Summary]) -> Vec<Row> {
-    let source = &cells[t.cell];
-    let key = |s: &Summary, name: &str, weights: &str| {
-        but_for(s, |cell| {
-            cell.train = None;
-            cell.model.network.clear();
-            cell.model.name = name.to_string();
-            cell.model.weights = weights.to_string();
+/// Complete cells by what a transfer to their net is held against.
+pub struct WhiteBoxes<'a> {
+    cells: &'a [Summary],
+    places: HashMap<Same, Vec<usize>>,
+}
+
+impl<'a> WhiteBoxes<'a> {
+    /// Those of a run.
+    pub fn of(cells: &'a [Summary]) -> WhiteBoxes<'a> {
+        let mut places: HashMap<Same, Vec<usize>> = HashMap::new();
+        for (place, s) in cells.iter().enumerate().filter(|(_, s)| labelled(s)) {
+            let (name, weights) = (&s.cell.model.name, &s.cell.model.weights);
+            places.entry(on_net(s, name, weights)).or_default().push(place);
+        }
+        WhiteBoxes { cells, places }
+    }
+
+    /// Witnesses made for another net, against the same attack on this one.
+    pub fn rows(&self, t: &Transferred) -> Vec<Row> {
+        let source = &self.cells[t.cell];
+        let own = self.places.get(&on_net(source, &t.model.0, &t.model.1)).into_iter().flatten();
+        own.map(|own| {
+            let own = &self.cells[*own];
+            let seen = Summary { verdicts: t.verdicts.clone(), ..source.clone() };
+            let why = format!("witnesses made for {} against those made for it", source.cell.model.name);
+            let row = pair("white box is not weaker", (&seen, own), &own.verdicts, FOOLED, &why);
+            Row { model: t.model.0.clone(), ..row }
         })
-    };
-    let wanted = key(source, &t.model.0, &t.model.1);
-    let same_net = complete.iter().filter(|s| s.cell.model.weights == t.model.1);
-    let own = same_net
-        .filter(|s| s.cell.attack == source.cell.attack && key(s, &s.cell.model.name, &s.cell.model.weights) == wanted);
-    own.map(|own| {
-        let seen = Summary { verdicts: t.verdicts.clone(), ..(*source).clone() };
-        let why = format!("witnesses made for {} against those made for it", source.cell.model.name);
-        let row = pair("white box is not weaker", (&seen, own), &own.verdicts, FOOLED, &why);
-        Row { model: t.model.0.clone(), ..row }
+        .collect()
+    }
+}
+
+/// The same attack on this net.
+fn on_net(s: &Summary, name: &str, weights: &str) -> Same {
+    but_for(s, |cell| {
+        cell.train = None;
+        cell.model.network.clear();
+        cell.model.name = name.to_string();
+        cell.model.weights = weights.to_string();
     })
-    .collect()
 }
 
 /// A net that says now this and now that of one clean image has a random part, of which attack and judge know nothing.
@@ -285,22 +307,28 @@ pub fn clean_predictions(cells: &[&Summary]) -> Vec<Row> {
     let key = |s: &Summary| format!("{} {} {}", s.cell.model.name, s.cell.model.weights, s.cell.data.digest);
     let mut rows = Vec::new();
     for group in grouped(cells, key).iter().filter(|g| g.len() > 1) {
-        let mut said: BTreeMap<u32, (&Verdict, &Summary)> = BTreeMap::new();
-        let (mut n, mut differ, mut clear, mut other) = (0, 0, 0, None);
+        let mut said: BTreeMap<u32, Verdict> = BTreeMap::new();
+        // of cells that say the same, how many predictions differ from the first, and how many of these are far from a tie
+        let mut of_same: HashMap<usize, (usize, usize)> = HashMap::new();
+        let (mut differ, mut clear, mut other) = (0, 0, None);
         for s in group {
-            for v in &s.verdicts {
-                let Some((first, _)) = said.get(&v.example) else {
-                    said.insert(v.example, (v, s));
-                    n += 1;
-                    continue;
-                };
-                if first.clean_prediction != v.clean_prediction {
-                    differ += 1;
-                    clear += usize::from(!v.near && !first.near);
-                    other.get_or_insert(s.id.clone());
+            let counts = of_same.entry(s.verdicts.clean()).or_insert_with(|| {
+                let (mut differ, mut clear) = (0, 0);
+                for v in s.verdicts.iter() {
+                    let first = said.entry(v.example).or_insert(v);
+                    if first.clean_prediction != v.clean_prediction {
+                        differ += 1;
+                        clear += usize::from(!v.near && !first.near);
+                    }
                 }
+                (differ, clear)
+            });
+            (differ, clear) = (differ + counts.0, clear + counts.1);
+            if counts.0 > 0 {
+                other.get_or_insert(s.id.clone());
             }
         }
+        let n = said.len();
         let verdict = match (differ, clear) {
             (0, _) => Judgement::Ok,
             (_, 0) => Judgement::Suspicious,
@@ -322,11 +350,14 @@ const MOST_PUBLISHED: u64 = 10_000_000;
 /// The clean accuracy against the published one: Fisher's exact test (1935), by itself, because it says nothing of an attack. A
 /// run that the gate before it let through is not violated.
 pub fn clean_accuracies(cells: &[Summary], published: &[PublishedRecord]) -> Vec<Row> {
+    // a goal may drop images, and the others are no sample then
+    let whole = |s: &&Summary| labelled(s) && s.verdicts.len() == s.cell.data.take;
+    let mut first: HashMap<(&str, &str), &Summary> = HashMap::new();
+    for s in cells.iter().filter(whole) {
+        first.entry((&s.cell.model.weights, &s.cell.data.digest)).or_insert(s);
+    }
     let row = |p: &PublishedRecord| {
-        // a goal may drop images, and the others are no sample then
-        let whole = |s: &&Summary| labelled(s) && s.verdicts.len() == s.cell.data.take;
-        let of = |s: &&Summary| s.cell.model.weights == p.weights && s.cell.data.digest == p.data;
-        let s = cells.iter().filter(of).find(whole)?;
+        let s = *first.get(&(p.weights.as_str(), p.data.as_str()))?;
         let rates = s.rates.as_ref()?;
         let (right, n) = (rates.clean_correct, rates.n);
         let (low, high) = tails(right as u64, n as u64, p.correct, p.of);

@@ -1,6 +1,6 @@
 //! What is said of one relation of the ladder.
 
-use crate::analysis::paired::{Counts, Paired, Verdict};
+use crate::analysis::paired::{Counts, Paired, Verdicts};
 use crate::analysis::summary::Summary;
 use crate::statistics::mcnemar;
 
@@ -66,7 +66,7 @@ pub struct Row {
 pub fn pair(
     relation: &'static str,
     (weaker, stronger): (&Summary, &Summary),
-    against: &[Verdict],
+    against: &Verdicts,
     counts: Counts,
     why: &str,
 ) -> Row {

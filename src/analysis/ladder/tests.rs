@@ -252,9 +252,10 @@ fn a_net_says_one_thing_of_a_clean_image() {
     let sound = [at("2/255", &[]), at("8/255", &[])];
     assert_eq!(verdicts(&sound, relation), [Fine]);
     let mut tie = sound.clone();
-    (tie[1].verdicts[4].clean_prediction, tie[1].verdicts[4].near) = (77, true);
+    let other = |v: Verdict, near| if v.example == 4 { Verdict { clean_prediction: 77, near, ..v } } else { v };
+    tie[1].verdicts = tie[1].verdicts.iter().map(|v| other(v, true)).collect();
     assert_eq!(verdicts(&tie, relation), [Suspicious]);
-    tie[1].verdicts[4].near = false;
+    tie[1].verdicts = tie[1].verdicts.iter().map(|v| other(v, false)).collect();
     assert_eq!(verdicts(&tie, relation), [Violated]);
 }
 

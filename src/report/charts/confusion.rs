@@ -1,5 +1,6 @@
 //! Which classes the network takes for which others before any attack: a table, and a figure of it.
 
+use crate::analysis::groups::grouped;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::canvas::{Drawing, Picture, Points, Scale, render};
@@ -11,6 +12,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Columns of `confusion.csv`: what is predicted for the images of a label; a prediction that is no number is empty.
 const COLUMNS: [Column; 8] = [
@@ -28,7 +30,7 @@ const COLUMNS: [Column; 8] = [
 struct Confusion {
     model: String,
     dataset: String,
-    classes: Vec<String>,
+    classes: Arc<[String]>,
     /// (label, prediction) to the number of images.
     counts: BTreeMap<(usize, Option<usize>), usize>,
     /// Images of each label.
@@ -38,18 +40,13 @@ struct Confusion {
 impl Confusion {
     /// One for each model and subset, in the order of the plan, from the cell that keeps most images: a target drops
     /// those that carry its label, no goal changes what is said of the others.
-    fn all(run: &Run, wanted: impl Fn(&Summary) -> bool) -> Result<Vec<Confusion>> {
+    fn all<'r>(run: &'r Run, wanted: impl Fn(&Summary) -> bool) -> Result<Vec<Confusion>> {
         let key = |s: &Summary| [&s.cell.model.name, &s.cell.model.weights, &s.cell.data.digest].map(String::clone);
-        let mut best: Vec<&Summary> = Vec::new();
-        for s in run.cells.iter().filter(|s| wanted(s) && s.rates.as_ref().is_some_and(|r| r.n > 0)) {
-            match best.iter_mut().find(|b| key(b) == key(s)) {
-                Some(b) if s.n > b.n => *b = s,
-                Some(_) => {}
-                None => best.push(s),
-            }
-        }
+        let cells = run.cells.iter().filter(|s| wanted(s) && s.rates.as_ref().is_some_and(|r| r.n > 0));
+        let most = |group: Vec<&'r Summary>| group.into_iter().rev().max_by_key(|s| s.n);
+        let best = grouped(&cells.collect::<Vec<_>>(), key).into_iter().filter_map(most);
         // where each goal drops some, there is no whole to show
-        best.iter().filter(|s| s.n == Some(s.cell.data.take)).map(|s| Confusion::of(run, s)).collect()
+        best.filter(|s| s.n == Some(s.cell.data.take)).map(|s| Confusion::of(run, s)).collect()
     }
 
     fn of(run: &Run, summary: &Summary) -> Result<Confusion> {
@@ -62,7 +59,7 @@ impl Confusion {
         Ok(Confusion {
             model: summary.cell.model.name.clone(),
             dataset: summary.cell.data.text(),
-            classes: run.store.read_inputs(&summary.cell.data.digest)?.classes,
+            classes: run.classes(&summary.cell.data.digest)?,
             counts,
             of_label,
         })
@@ -170,7 +167,7 @@ impl Content {
             Some((n as f64 / c.of_label[&label] as f64, n))
         };
         let cells = classes.clone().map(|label| classes.clone().map(|p| cell(label, p)).collect()).collect();
-        Content::Squares { names: c.classes.clone(), cells }
+        Content::Squares { names: c.classes.to_vec(), cells }
     }
 
     fn bars(c: &Confusion) -> Content {

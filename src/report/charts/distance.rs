@@ -7,7 +7,7 @@ use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
-use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
+use crate::report::draw::curves::{Curves, Form, Line, Panel, Point, is_drawn};
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
@@ -41,29 +41,28 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         // one budget alone says no distance, but that a minimal attack looks for one
         let tells = |l: &Vec<&Summary>| l.len() > 1 || l.iter().any(|s| s.cell.threat.eps.is_minimal());
         let ladders: Vec<Vec<&Summary>> = grouped(&group, line_key).into_iter().filter(tells).collect();
-        let nearest: Vec<Vec<f32>> = ladders.iter().map(|cells| nearest_of(cells, *distance)).collect();
-        if nearest.iter().all(Vec::is_empty) {
+        if ladders.iter().flatten().all(|s| s.tally.most_change.is_none()) {
             continue;
         }
         let radii = group.iter().filter_map(|s| s.cell.threat.eps.radius()).map(|eps| eps.to_f64() * axis.units);
-        let found = group.iter().filter(|s| s.cell.threat.eps.is_minimal()).flat_map(|s| nearest_of(&[s], *distance));
+        let found = group.iter().filter(|s| s.cell.threat.eps.is_minimal()).filter_map(|s| s.tally.most_change);
         let most = radii.chain(found.map(f64::from)).fold(1e-9, f64::max);
         let levels = *norm == Norm::Linf && group.iter().all(|s| s.cell.witness == WitnessKind::U8);
         let (bins, width) = if levels { of_levels(most) } else { (BINS, most / BINS as f64) };
         let most = bins as f64 * width;
-        let lines = ladders.iter().zip(&nearest).map(|(cells, distances)| Line {
-            budget: None,
-            style: legend.style(cells[0]),
-            form: Form::Stairs,
-            points: bars(distances, (bins, width), cells),
-        });
+        let drawn = |cells: &&Vec<&Summary>| is_drawn(panels.len(), legend.style(cells[0]));
+        let line = |cells: &Vec<&Summary>| {
+            let (style, distances) = (legend.style(cells[0]), nearest_of(run, cells, *distance)?);
+            Ok(Line { budget: None, style, form: Form::Stairs, points: bars(&distances, (bins, width), cells) })
+        };
+        let lines = ladders.iter().filter(drawn).map(line).collect::<Result<_>>()?;
         panels.push(Panel {
             title: titles.title(group[0]),
             unit: look.label(unit),
             share: look.label("share / % of right"),
             axis: Axis::linear(most),
             chance: None,
-            lines: lines.collect(),
+            lines,
         });
     }
     let note = "share of the images that were right, in each bar up to its right edge; the rest was never fooled";
@@ -71,13 +70,15 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
 }
 
 /// Of each image that some budget fools, the least distance.
-fn nearest_of(cells: &[&Summary], distance: Distance) -> Vec<f32> {
+fn nearest_of(run: &Run, cells: &[&Summary], distance: Distance) -> Result<Vec<f32>> {
     let mut least: BTreeMap<u32, f32> = BTreeMap::new();
-    for fooled in cells.iter().flat_map(|s| &s.tally.fooled).filter(|f| distance(f).is_finite()) {
-        let entry = least.entry(fooled.example).or_insert(f32::MAX);
-        *entry = entry.min(distance(fooled));
+    for s in cells {
+        for fooled in s.fooled(run.store)?.iter().filter(|f| distance(f).is_finite()) {
+            let entry = least.entry(fooled.example).or_insert(f32::MAX);
+            *entry = entry.min(distance(fooled));
+        }
     }
-    least.into_values().collect()
+    Ok(least.into_values().collect())
 }
 
 /// Number and width of bars that each hold whole grey levels, up to `most` of them.

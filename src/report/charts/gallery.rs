@@ -59,11 +59,10 @@ fn complete<'a>(run: &'a Run, look: &'a Look) -> impl Iterator<Item = &'a Summar
 fn chosen<'a>(run: &'a Run, look: &'a Look) -> Vec<&'a Summary> {
     let mut models: Vec<&str> = Vec::new();
     for s in complete(run, look).filter(|s| !s.cell.goal.is_targeted()).chain(complete(run, look)) {
-        if !models.contains(&s.cell.model.name.as_str()) {
+        if models.len() < MOST_BLOCKS && !models.contains(&s.cell.model.name.as_str()) {
             models.push(&s.cell.model.name);
         }
     }
-    models.truncate(MOST_BLOCKS);
     let best = |model: &&str| {
         complete(run, look).filter(|s| s.cell.model.name == **model).min_by_key(|s| {
             let rates = s.rates.as_ref().expect("complete");

@@ -3,7 +3,7 @@
 
 use crate::analysis::groups::line_key;
 use crate::analysis::groups::{grouped, panel_key};
-use crate::analysis::worst::{NAME, WorstCase, of_group, over_all, worst_cases};
+use crate::analysis::worst::{ByCell, NAME, WorstCase, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
@@ -22,6 +22,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
     let (mut legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let worst = worst_cases(&complete);
+    let by_cell = ByCell::new(&worst);
     // however many lines there are, it is among those that are drawn
     let worst_style = legend.names.len().min(MOST_LINES - 1);
     let style_of = |legend: &Legend, s: &Summary| {
@@ -32,7 +33,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     for group in grouped(&complete, panel_key) {
         let first = group[0];
         let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
-        let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
+        let classes = run.classes(&first.cell.data.digest)?.len();
         let mut lines: Vec<Line> = grouped(&group, line_key)
             .into_iter()
             .map(|cells| Line {
@@ -43,7 +44,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
             })
             .collect();
         leave_single_budgets_alone(&mut lines);
-        let points = points_of_worst(of_group(&worst, &group), axis.units);
+        let points = points_of_worst(by_cell.of_group(&group), axis.units);
         if !points.is_empty() {
             lines.push(Line { style: worst_style, form: Form::Joined, points, budget: None });
         }

@@ -3,12 +3,12 @@
 
 use crate::analysis::groups::{budget_key, grouped, line_key};
 use crate::analysis::least::{Least, sorted};
-use crate::analysis::worst::{NAME, nearest, of_group, over_all, worst_cases};
+use crate::analysis::worst::{ByCell, NAME, nearest_of, over_all, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
-use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
+use crate::report::draw::curves::{Curves, Form, Line, MOST_PANELS, Panel, Point, is_drawn};
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
 use crate::report::draw::titles::Titles;
@@ -25,6 +25,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let complete: Vec<&Summary> = look.shown(run).filter(drawn).collect();
     let (mut legend, titles) = (Legend::of(&complete, look), Titles::of(&complete, look));
     let worst = worst_cases(&complete);
+    let by_cell = ByCell::new(&worst);
     let worst_style = legend.names.len();
     let searches = grouped(&complete, |s| s.cell.threat.eps_text()).len();
     let mut panels = Vec::new();
@@ -32,20 +33,32 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let first = group[0];
         let axis = first.cell.threat.norm.terms().axis.as_ref().expect("filtered");
         // beyond the hardest image that anybody fooled nothing is to be seen
-        let best = sorted(&nearest(group.iter().map(|s| s.tally.least.as_slice())));
-        let Some(right) = best.iter().copied().rfind(|d| d.is_finite()) else { continue };
+        let found = group.iter().any(|s| s.tally.finds);
+        if !found {
+            continue;
+        }
+        // what is not drawn is counted
+        let best = if panels.len() < MOST_PANELS { sorted(&nearest_of(run.store, &group)?) } else { vec![1.0] };
+        let right = best.iter().copied().rfind(|d| d.is_finite()).unwrap_or(1.0);
         let budget = format!(", {}", first.cell.threat.eps_text());
-        let classes = run.store.read_inputs(&first.cell.data.digest)?.classes.len();
+        let classes = run.classes(&first.cell.data.digest)?.len();
         let line = |style, least: &[Least], s: &Summary, ids: &str| {
             let n = s.rates.as_ref().map_or(0, |r| r.n);
             let points = steps(&sorted(least), right);
             let points = points.into_iter().map(|(x, standing)| Point::share(x * axis.units, standing, n, ids));
             Line { style, form: Form::Stairs, points: points.collect(), budget: None }
         };
-        let of_cell =
-            |cells: Vec<&Summary>| line(legend.style(cells[0]), &cells[0].tally.least, cells[0], &cells[0].id);
-        let mut lines: Vec<Line> = grouped(&group, line_key).into_iter().map(of_cell).collect();
-        lines.extend(of_group(&worst, &group).iter().map(|w| line(worst_style, &w.least(), first, &w.ids())));
+        let drawn = |cells: &Vec<&Summary>| is_drawn(panels.len(), legend.style(cells[0]));
+        let of_cell = |cells: Vec<&Summary>| -> Result<Line> {
+            Ok(line(legend.style(cells[0]), &*cells[0].least(run.store)?, cells[0], &cells[0].id))
+        };
+        let mut lines: Vec<Line> =
+            grouped(&group, line_key).into_iter().filter(drawn).map(of_cell).collect::<Result<_>>()?;
+        if is_drawn(panels.len(), worst_style) {
+            for w in by_cell.of_group(&group) {
+                lines.push(line(worst_style, &nearest_of(run.store, &w.cells)?, first, &w.ids()));
+            }
+        }
         panels.push(Panel {
             title: titles.title(first) + if searches > 1 { &budget } else { "" },
             unit: look.label(axis.caption),

@@ -8,7 +8,7 @@ use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
-use crate::report::draw::curves::{Curves, Form, Line, Panel};
+use crate::report::draw::curves::{Curves, Form, Line, Panel, is_drawn};
 use crate::report::draw::groups::at_usual_budget;
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
@@ -28,22 +28,24 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let (legend, titles) = (Legend::of(&shown, look), Titles::of(&shown, look));
     let mut panels = Vec::new();
     for group in grouped(&shown, budget_key) {
+        let drawn = |cells: &Vec<&Summary>| is_drawn(panels.len(), legend.style(cells[0]));
         let line = |cells: Vec<&Summary>| {
             let s = cells[0];
-            let mut at: Vec<u32> = s.tally.fooled.iter().map(|f| f.forwards.max(1)).collect();
+            let mut at: Vec<u32> = s.fooled(run.store)?.iter().map(|f| f.forwards.max(1)).collect();
             at.sort();
             let of = s.rates.as_ref().map_or(0, |r| r.clean_correct);
             let end = budget(s).unwrap_or(1);
             let points = cumulative(&at, end, of, &s.id);
-            Line { style: legend.style(s), form: Form::Stairs, points, budget: Some(f64::from(end)) }
+            Ok(Line { style: legend.style(s), form: Form::Stairs, points, budget: Some(f64::from(end)) })
         };
+        let lines = grouped(&group, line_key).into_iter().filter(drawn).map(line).collect::<Result<_>>()?;
         panels.push(Panel {
             title: titles.with_budget(group[0]),
             unit: look.label("queries (forward passes an image)"),
             share: look.label("fooled / % of right"),
             axis: Axis::log(group.iter().filter_map(|s| budget(s)).map(f64::from).chain([1.0])),
             chance: None,
-            lines: grouped(&group, line_key).into_iter().map(line).collect(),
+            lines,
         });
     }
     let note = "bands: 95 % Wilson intervals; dotted upright: the most queries that an image may take or, where no parameter says \

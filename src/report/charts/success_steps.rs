@@ -8,7 +8,7 @@ use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::report::draw::axis::Axis;
 use crate::report::draw::canvas::{Picture, render};
-use crate::report::draw::curves::{Curves, Form, Line, Panel, Point};
+use crate::report::draw::curves::{Curves, Form, Line, Panel, Point, is_drawn};
 use crate::report::draw::groups::at_usual_budget;
 use crate::report::draw::legend::Legend;
 use crate::report::draw::look::Look;
@@ -25,19 +25,19 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let (legend, titles) = (Legend::of(&shown, look), Titles::of(&shown, look));
     let mut panels = Vec::new();
     for group in grouped(&shown, budget_key) {
-        let line = |cells: Vec<&Summary>| Line {
-            style: legend.style(cells[0]),
-            form: Form::Stairs,
-            points: points(cells[0]),
-            budget: None,
+        let drawn = |cells: &Vec<&Summary>| is_drawn(panels.len(), legend.style(cells[0]));
+        let line = |cells: Vec<&Summary>| {
+            let (style, points) = (legend.style(cells[0]), points(run, cells[0])?);
+            Ok(Line { style, form: Form::Stairs, points, budget: None })
         };
+        let lines = grouped(&group, line_key).into_iter().filter(drawn).map(line).collect::<Result<_>>()?;
         panels.push(Panel {
             title: with_target(run, group[0], titles.with_budget(group[0]))?,
             unit: look.label("steps"),
             share: look.label("fooled / % of right"),
             axis: Axis::log(group.iter().filter_map(|s| steps(s)).map(f64::from).chain([1.0])),
             chance: None,
-            lines: grouped(&group, line_key).into_iter().map(line).collect(),
+            lines,
         });
     }
     let note = "bands: 95 % Wilson intervals; restarts one after the other";
@@ -54,13 +54,14 @@ fn steps(s: &Summary) -> Option<u32> {
 }
 
 /// A point wherever an image falls, and one at the end.
-fn points(s: &Summary) -> Vec<Point> {
-    let (Some(end), Some(rates)) = (steps(s), &s.rates) else { return Vec::new() };
+fn points(run: &Run, s: &Summary) -> Result<Vec<Point>> {
+    let (Some(end), Some(rates)) = (steps(s), &s.rates) else { return Ok(Vec::new()) };
     let restarts = s.cell.attack.params.get("restarts").and_then(|v| v.parse::<u32>().ok()).unwrap_or(1).max(1);
+    let fooled = s.fooled(run.store)?;
     let mut at: Vec<u32> =
-        s.tally.fooled.iter().map(|f| f.restart.saturating_mul(end / restarts).saturating_add(f.step).max(1)).collect();
+        fooled.iter().map(|f| f.restart.saturating_mul(end / restarts).saturating_add(f.step).max(1)).collect();
     at.sort();
-    cumulative(&at, end, rates.clean_correct, &s.id)
+    Ok(cumulative(&at, end, rates.clean_correct, &s.id))
 }
 
 /// How many of `n` have fallen, at each place where one does (sorted), at 1 and at the end.

@@ -4,7 +4,7 @@ use crate::analysis::groups::line_key;
 use crate::analysis::groups::{Key, grouped};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
-use crate::record::{Outcome, Transfer};
+use crate::record::{ModelRecord, Outcome, Transfer};
 use crate::report::draw::canvas::{Drawing, Picture, Points, Scale, render};
 use crate::report::draw::font::{FONT, text_mm};
 use crate::report::draw::legend::Legend;
@@ -15,7 +15,7 @@ use crate::terms::{Goal, Norm};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// More panels are no figure.
 const MOST_PANELS: usize = 12;
@@ -28,6 +28,9 @@ const GREY: RGBColor = RGBColor(90, 90, 90);
 
 /// Images that count, of how many.
 type Share = (usize, usize);
+
+/// Name of another network, and what it says of a cell; `None`: it is the attacked one.
+type Shown = (String, Option<Share>);
 
 struct Figure<'a> {
     look: &'a Look<'a>,
@@ -47,40 +50,44 @@ struct Panel {
 pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
     let complete: Vec<&Summary> = look.shown(run).filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0)).collect();
     let mut shown = Vec::new();
-    let mut transfers = Vec::new();
+    let mut transfers: HashMap<&str, Vec<Shown>> = HashMap::new();
     for s in complete {
         let found = run.store.read_transfers(&s.id)?;
         if found.iter().any(|(model, _)| model.weights != s.cell.model.weights) {
             shown.push(s);
-            transfers.push(found);
+            let outcomes = run.store.read(&s.id)?.outcomes;
+            let to = |(model, rows): (ModelRecord, Vec<Transfer>)| {
+                let own = model.weights == s.cell.model.weights;
+                (model.name, (!own).then(|| share(&s.cell.goal, &outcomes, &rows)))
+            };
+            transfers.insert(&s.id, found.into_iter().map(to).collect());
         }
     }
     if shown.is_empty() {
         return Ok(None);
     }
-    let mut models: Vec<String> = Vec::new();
     let sources = shown.iter().map(|s| &s.cell.model.name);
-    for name in sources.chain(transfers.iter().flatten().map(|(model, _)| &model.name)) {
-        if !models.contains(name) {
+    let judges = shown.iter().flat_map(|s| transfers[s.id.as_str()].iter().map(|(name, _)| name));
+    let (mut models, mut places): (Vec<String>, HashMap<&String, usize>) = Default::default();
+    for name in sources.chain(judges) {
+        places.entry(name).or_insert_with(|| {
             models.push(name.clone());
-        }
+            models.len() - 1
+        });
     }
-    let place = |name: &String| models.iter().position(|m| m == name).expect("listed above");
     let legend = Legend::of(&shown, look);
     let mut panels = Vec::new();
     for group in grouped(&shown, panel_key) {
         let mut cells: BTreeMap<(usize, usize), Share> = BTreeMap::new();
         for s in &group {
-            let outcomes = run.store.read(&s.id)?.outcomes;
-            let row = place(&s.cell.model.name);
+            let row = places[&s.cell.model.name];
             let mut add = |column: usize, (k, n): Share| {
                 let cell = cells.entry((row, column)).or_insert((0, 0));
                 *cell = (cell.0 + k, cell.1 + n);
             };
             add(row, own(s));
-            let at = shown.iter().position(|other| other.id == s.id).expect("it is one of them");
-            for (model, rows) in transfers[at].iter().filter(|(model, _)| model.weights != s.cell.model.weights) {
-                add(place(&model.name), share(&s.cell.goal, &outcomes, rows));
+            for (model, share) in &transfers[s.id.as_str()] {
+                share.iter().for_each(|share| add(places[model], *share));
             }
         }
         panels.push(Panel { title: title(group[0], &legend, look), cells });

@@ -15,7 +15,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// More panels are no figure.
-const MOST_PANELS: usize = 30;
+pub const MOST_PANELS: usize = 30;
 /// More lines are told apart by nothing: seven colours, four markers.
 pub const MOST_LINES: usize = 28;
 /// Bands of more lines add up to one dark colour: looked at with 6, 8, 10, 14 and 28.
@@ -116,6 +116,11 @@ const FAINT: RGBColor = RGBColor(225, 225, 225);
 const KEY_MM: f64 = 10.0;
 /// Between the edge of the page and what is on it.
 const EDGE_MM: f64 = 2.0;
+
+/// Whether a line of this style is drawn in the panel of this place: of a large run, the others need not be computed.
+pub fn is_drawn(panel: usize, style: usize) -> bool {
+    panel < MOST_PANELS && style < MOST_LINES
+}
 
 impl<'a> Curves<'a> {
     /// A figure; what is too much is left out, and the last note says so.

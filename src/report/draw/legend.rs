@@ -49,10 +49,23 @@ impl Legend {
     pub fn of(complete: &[&Summary], look: &Look) -> Legend {
         let lines: Vec<&Summary> = grouped(complete, line_key).into_iter().map(|g| g[0]).collect();
         let ensembles = Ensembles::of(lines.iter().copied());
+        // of each attack, how many lines it has, and the values of each parameter, with how many lines have one
+        let mut of_name: HashMap<&str, usize> = HashMap::new();
+        let mut values: HashMap<(&str, &str), (usize, BTreeSet<&str>)> = HashMap::new();
+        for attack in lines.iter().map(|s| &s.cell.attack) {
+            *of_name.entry(&attack.name).or_default() += 1;
+            for (key, value) in &attack.params {
+                let (lines, seen) = values.entry((&attack.name, key)).or_default();
+                *lines += 1;
+                seen.insert(value);
+            }
+        }
         let name = |s: &&Summary| {
             let attack = &s.cell.attack;
-            let same: Vec<_> = lines.iter().map(|o| &o.cell.attack).filter(|a| a.name == attack.name).collect();
-            let differs = |key: &str| same.iter().any(|a| a.params.get(key) != attack.params.get(key));
+            let differs = |key: &str| {
+                let (lines, seen) = &values[&(attack.name.as_str(), key)];
+                seen.len() > 1 || *lines < of_name[attack.name.as_str()]
+            };
             let words: Vec<String> = attack
                 .params
                 .iter()

@@ -78,7 +78,7 @@ impl<'a> Titles<'a> {
 /// The title of a panel of this cell, with the name of its target.
 pub fn with_target(run: &Run, s: &Summary, title: String) -> Result<String> {
     match s.cell.goal.is_targeted() {
-        true => Ok(with_class_name(title, &s.cell.goal, &run.store.read_inputs(&s.cell.data.digest)?.classes)),
+        true => Ok(with_class_name(title, &s.cell.goal, &run.classes(&s.cell.data.digest)?)),
         false => Ok(title),
     }
 }

@@ -125,10 +125,11 @@ impl<'a> Cards<'a> {
     /// cell `usual` are named.
     fn line(&mut self, cells: &[&'a Summary], all: &[&Summary], usual: &Summary) -> Result<Answer<'a>> {
         let first = cells[0];
+        let store = self.run.store;
         let inputs = self.inputs(&first.cell.data.digest)?;
         let size = inputs.size;
         let mut line = match by_budget(cells) {
-            _ if first.cell.threat.eps.is_minimal() => least_change(cells),
+            _ if first.cell.threat.eps.is_minimal() => least_change(store, cells)?,
             Some(budgets) if labelled(first) => at_usual_budget(&budgets, size),
             _ => over_goals(cells),
         };
@@ -174,7 +175,7 @@ impl<'a> Cards<'a> {
 
     /// The images of these cells that were fooled by the smallest changes: clean, and as they were fooled.
     fn pairs(&mut self, html: &mut Html, cells: &[&'a Summary], room: usize) -> Result<()> {
-        let nearest = nearest(cells);
+        let nearest = nearest(self.run.store, cells)?;
         let Some((_, first)) = nearest.first() else {
             html.raw("<p>No image was fooled.</p>");
             return Ok(());

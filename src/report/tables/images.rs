@@ -45,7 +45,7 @@ pub fn stream<W: Write + Send>(
 ) -> Result<(Run<'_>, W)> {
     let mut parquet = Parquet::new(parquet, &COLUMNS)?;
     to(None, &csv::bytes(&Table::new(&COLUMNS))?)?;
-    let run = Run::read_with(
+    let run = Run::read_for(
         store,
         |summary, outcomes| {
             let table = rows(summary, &outcomes)?;

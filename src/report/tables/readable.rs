@@ -7,7 +7,7 @@ use crate::analysis::paired::Counts;
 use crate::analysis::rounding::percent;
 use crate::analysis::strongest::strongest;
 use crate::analysis::transfers::{self, Asked};
-use crate::analysis::worst::{NAME, WorstCase, of_group, worst_cases};
+use crate::analysis::worst::{ByCell, NAME, WorstCase, worst_cases};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::figure::FigureRecord;
@@ -44,7 +44,8 @@ pub fn summary(run: &Run) -> Result<Option<Pages>> {
                 stands if it stands against every attack of that budget.";
     let cells: Vec<&Summary> = run.cells.iter().collect();
     let worst = worst_cases(&cells);
-    let below = |group: &[&Summary]| of_group(&worst, group).into_iter().map(worst_row).collect();
+    let taken = ByCell::new(&worst);
+    let below = |group: &[&Summary]| taken.of_group(group).into_iter().map(worst_row).collect();
     by_cell(run, (columns, note), &cells, row, below, (2, |v| v.fooled))
 }
 

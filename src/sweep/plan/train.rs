@@ -6,6 +6,7 @@ use super::takes::Takes;
 use crate::attack::{Attack, Training};
 use crate::config::TrainSpec;
 use crate::record::{Cell, DataRecord, ModelRecord, TrainRecord};
+use std::collections::HashSet;
 
 impl Resolver<'_> {
     /// The training images and nets of a block; no image of `attacked` may be among them.
@@ -22,7 +23,8 @@ impl Resolver<'_> {
         let same = train.dataset.name == attacked.dataset.name
             && (&train.choice.split, &train.choice.path, &train.choice.table)
                 == (&attacked.choice.split, &attacked.choice.path, &attacked.choice.table);
-        let shared = train.subset.examples.iter().filter(|e| same && attacked.subset.examples.contains(e)).count();
+        let examples: HashSet<usize> = attacked.subset.examples.iter().copied().filter(|_| same).collect();
+        let shared = train.subset.examples.iter().filter(|e| examples.contains(e)).count();
         if shared > 0 {
             let hint = "hint: another `split`, or `first` and `every` that keep them apart, in the same order";
             self.problem(spec.line, format!("{shared} training images are attacked too ({hint})"));
