@@ -11,6 +11,7 @@ pub mod error;
 pub mod explain;
 pub mod export;
 pub mod figure;
+pub mod fingerprint;
 pub mod goal;
 pub mod hub;
 pub mod init;

@@ -5,6 +5,7 @@ mod support;
 mod writer;
 
 use foolproof::data::Source;
+use foolproof::fingerprint::Fingerprints;
 use foolproof::hub::Hub;
 use foolproof::kernel::Precision;
 use foolproof::kernel::graph::{Activation, Graph, Op};
@@ -13,6 +14,8 @@ use foolproof::store::Store;
 use foolproof::sweep::verify;
 use std::fs;
 use std::path::Path;
+#[cfg(unix)]
+use std::time::SystemTime;
 use writer::{Attribute as A, OPEN, Onnx};
 
 const BUILT_IN: &str = "vgg11-half-cifar10";
@@ -118,6 +121,32 @@ fn an_onnx_file_is_attacked_and_verified_as_the_network_that_it_came_from() {
     assert_eq!(network, "onnx reading=2 classes=10 side=32 mean=[0.0, 0.0, 0.0] std=[1.0, 1.0, 1.0]");
     let findings = verify::verify(&Store::open(run.path()).unwrap(), &source, &support::machine(None)).unwrap();
     assert!(findings.problems.is_empty(), "{:?}", findings.problems);
+}
+
+/// A plan takes the digest of weights that were hashed before; whoever reads them holds them to it.
+#[cfg(unix)]
+#[test]
+fn weights_of_a_known_digest_are_read_when_the_network_is_made_and_held_to_it() {
+    let graph = model::built_in(BUILT_IN).unwrap().load().unwrap();
+    let folder = folder(&exported(&graph).bytes(), INSIDE);
+    let (weights, kept) = (folder.path().join("net.onnx"), folder.path().join("kept"));
+    let hour = std::time::Duration::from_secs(3600);
+    fs::File::options().write(true).open(&weights).unwrap().set_modified(SystemTime::now() - hour).unwrap();
+    let path = folder.path().join("net.toml");
+    let fingerprints = Fingerprints::at(&kept);
+    let found = || model::find_hashed(path.to_str().unwrap(), Path::new("."), &Hub::none(), &fingerprints).unwrap();
+    let digest = found().digest;
+    assert_eq!((&digest, &found().digest), (&find(folder.path()).unwrap().digest, &digest));
+    assert!(found().load().is_ok());
+    // another digest stands there: it is believed until the weights are read, and then forgotten
+    let entry = fs::read_dir(&kept).unwrap().next().expect("one").unwrap().path();
+    let text = fs::read_to_string(&entry).unwrap().replace(&digest, &"f".repeat(64));
+    fs::write(&entry, text).unwrap();
+    let wrong = found();
+    assert_eq!(wrong.digest, "f".repeat(64));
+    let problem = wrong.load().err().expect("they are not those").to_string();
+    assert!(problem.contains("net.onnx: changed since it was checked (hint: run again"), "{problem}");
+    assert_eq!(found().digest, digest);
 }
 
 #[test]

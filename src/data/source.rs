@@ -1,6 +1,7 @@
 //! Where data comes from.
 
 use super::given::Given;
+use crate::fingerprint::Fingerprints;
 use crate::hub::Hub;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ pub struct Source {
     folder: PathBuf,
     /// For datasets and models of the Hub.
     pub hub: Hub,
+    /// Files that were hashed before.
+    pub fingerprints: Fingerprints,
     /// No more images than so many are attacked of any data; `None`: no limit.
     pub limit: Option<usize>,
     /// What the command line gives; `None`: nothing, as a rule.
@@ -21,12 +24,13 @@ impl Source {
     /// The folder in the environment variable `FOOLPROOF_DATA`, else `datasets`, and the Hub as the environment says.
     pub fn from_env() -> Source {
         let folder = std::env::var_os("FOOLPROOF_DATA").map_or_else(|| "datasets".into(), PathBuf::from);
-        Source { folder, hub: Hub::from_env(), limit: None, given: None }
+        Source { fingerprints: Fingerprints::from_env(), hub: Hub::from_env(), ..Source::new(folder) }
     }
 
     /// This folder, and no Hub.
     pub fn new(folder: impl AsRef<Path>) -> Source {
-        Source { folder: folder.as_ref().to_path_buf(), hub: Hub::none(), limit: None, given: None }
+        let (folder, fingerprints) = (folder.as_ref().to_path_buf(), Fingerprints::none());
+        Source { folder, hub: Hub::none(), fingerprints, limit: None, given: None }
     }
 
     /// The folder of the data.

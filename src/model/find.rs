@@ -5,6 +5,7 @@ use super::source::{Bytes, ModelSource, WITH};
 use super::{families, onnx, repository};
 use crate::config::{self, ModelFile, ModelText, Place, RepositorySpec};
 use crate::error::{Error, Result, hint};
+use crate::fingerprint::Fingerprints;
 use crate::hub::{Hub, Kind, RemoteFile, is_commit};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,13 @@ pub(super) const DATA_FOLDER: &str = "datasets";
 /// Before a repository of the Hub in place of a model's name.
 pub(super) const HUB: &str = "hub:";
 
+/// Where weights come from, and which of them are hashed already.
+#[derive(Clone, Copy)]
+pub(super) struct Origins<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) fingerprints: &'a Fingerprints,
+}
+
 /// A model that is compiled in with its weights.
 pub fn built_in(name: &str) -> Result<ModelSource> {
     find(name, Path::new("."), &Hub::none())
@@ -27,12 +35,22 @@ pub fn built_in(name: &str) -> Result<ModelSource> {
 /// description that is compiled in, or `hub:owner/name`; several of them with ` + ` between, as one. A path is taken from the
 /// current folder, then from the folder of the sweep file.
 pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
+    find_hashed(name, beside, hub, &Fingerprints::none())
+}
+
+/// The same, without reading weights whose digest is known; they are read, and held to it, when the network is made.
+pub fn find_hashed(name: &str, beside: &Path, hub: &Hub, fingerprints: &Fingerprints) -> Result<ModelSource> {
+    find_from(name, beside, Origins { hub, fingerprints })
+}
+
+fn find_from(name: &str, beside: &Path, origins: Origins) -> Result<ModelSource> {
     if name.contains(WITH) {
-        let models: Result<Vec<ModelSource>> = name.split(WITH).map(|one| find(one.trim(), beside, hub)).collect();
+        let models: Result<Vec<ModelSource>> =
+            name.split(WITH).map(|one| find_from(one.trim(), beside, origins)).collect();
         return ModelSource::together(models?);
     }
     if let Some(text) = name.strip_prefix(HUB) {
-        return from_hub(text, hub);
+        return from_hub(text, origins);
     }
     let known = MODELS.iter().find(|m| m.name == name);
     if let Some(embedded) = known.and_then(BuiltIn::embedded) {
@@ -42,10 +60,10 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
     // before what is compiled in: a pin that is pasted there counts at once
     if let Some(path) = candidates.iter().find(|p| p.is_file()) {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return described(stem, path, path, hub);
+        return described(stem, path, path, origins);
     }
     if let Some(known) = known {
-        return with_weights(known.name.into(), known.file()?, None, hub);
+        return with_weights(known.name.into(), known.file()?, None, origins);
     }
     if ["onnx", "pth", "pt", "safetensors"].iter().any(|e| Path::new(name).extension().is_some_and(|own| own == *e)) {
         return Err(Error::Absent(format!(
@@ -54,7 +72,7 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
         )));
     }
     let parts: Vec<&str> = name.split('+').map(str::trim).collect();
-    if parts.len() > 1 && parts.iter().all(|part| find(part, beside, hub).is_ok()) {
+    if parts.len() > 1 && parts.iter().all(|part| find_from(part, beside, origins).is_ok()) {
         let meant = parts.join(WITH);
         return Err(Error::usage(format!(
             "unknown model `{name}` (hint: did you mean `{meant}`, the networks together?)"
@@ -65,13 +83,13 @@ pub fn find(name: &str, beside: &Path, hub: &Hub) -> Result<ModelSource> {
 }
 
 /// The model of a model file, whose weights are looked for beside `place`.
-pub(super) fn described(name: String, path: &Path, place: &Path, hub: &Hub) -> Result<ModelSource> {
+pub(super) fn described(name: String, path: &Path, place: &Path, origins: Origins) -> Result<ModelSource> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     let (file, drifts) = match families::parse_either(path, &text)? {
         ModelText::Whole(file) => (*file, false),
-        ModelText::Repository(spec) => (repository::describe(&spec, hub)?, !is_commit(&spec.revision)),
+        ModelText::Repository(spec) => (repository::describe(&spec, origins.hub)?, !is_commit(&spec.revision)),
     };
-    let mut source = with_weights(name, file, Some(place), hub)?;
+    let mut source = with_weights(name, file, Some(place), origins)?;
     source.drifts = drifts;
     Ok(source)
 }
@@ -85,18 +103,18 @@ pub(super) fn model_files(name: &str, beside: &Path) -> Vec<PathBuf> {
 }
 
 /// `owner/name`, with `@revision` or without. What we know of it counts before what it says of itself.
-fn from_hub(text: &str, hub: &Hub) -> Result<ModelSource> {
+fn from_hub(text: &str, origins: Origins) -> Result<ModelSource> {
     let spec = RepositorySpec::parse(text).ok_or_else(|| {
         Error::usage(format!("model `{HUB}{text}`: expected {HUB}owner/name or {HUB}owner/name@revision"))
     })?;
     let asks_for_no_revision = !text.contains('@');
     let known = if asks_for_no_revision { known_of(&spec.repository)? } else { None };
     if let Some(name) = known {
-        return find(name, Path::new("."), hub);
+        return find_from(name, Path::new("."), origins);
     }
-    let file = repository::describe(&spec, hub)?;
+    let file = repository::describe(&spec, origins.hub)?;
     let (_, name) = spec.repository.split_once('/').expect("checked");
-    let mut source = with_weights(name.into(), file, None, hub)?;
+    let mut source = with_weights(name.into(), file, None, origins)?;
     let commit = source.commit.as_deref().unwrap_or(&spec.revision);
     source.origin = Some(format!("{HUB}{}@{commit}", spec.repository));
     Ok(source)
@@ -124,26 +142,32 @@ fn known_of(repository: &str) -> Result<Option<&'static str>> {
 }
 
 /// A described model with its weights, from beside its model file `path`, from the data folder, or from the Hub.
-fn with_weights(name: String, file: ModelFile, path: Option<&Path>, hub: &Hub) -> Result<ModelSource> {
+fn with_weights(name: String, file: ModelFile, path: Option<&Path>, origins: Origins) -> Result<ModelSource> {
     let origin = path.map(|p| p.display().to_string());
     let (repository, revision, weights) = match &file.place {
         Place::Hub { repository, revision, file } => (repository.clone(), revision.clone(), file.clone()),
         Place::File(_) => {
             let folder = path.map_or(Path::new(MODEL_FOLDER), |p| p.parent().unwrap_or(Path::new(".")));
             let weights = weight_file(&name, &file, folder)?;
-            let mut bytes = std::fs::read(&weights).map_err(Error::io("read", &weights))?;
+            let fingerprints = origins.fingerprints;
+            if let Some(sha256) = fingerprints.known(&weights) {
+                let there = Bytes::Known { path: weights, sha256: sha256.clone(), fingerprints: fingerprints.clone() };
+                return ModelSource::with_digest(name, file, origin, there, sha256);
+            }
+            let (bytes, sha256) = fingerprints.read(&weights).map_err(Error::io("read", &weights))?;
             if file.family == config::ONNX {
                 let whole = onnx::whole(&bytes, Some(&folder_of(&weights)));
                 let whole = whole.map_err(|problem| Error::Weights { model: name.clone(), problem })?;
                 if let Cow::Owned(whole) = whole {
-                    bytes = whole;
+                    fingerprints.forget(&weights); // numbers of the network lie in other files
+                    return ModelSource::new(name, file, origin, Cow::Owned(whole));
                 }
             }
-            return ModelSource::new(name, file, origin, Cow::Owned(bytes));
+            return ModelSource::with_digest(name, file, origin, Bytes::Memory(Cow::Owned(bytes)), sha256);
         }
     };
     let sha256 = file.sha256.clone();
-    let local = hub.get(&RemoteFile { kind: Kind::Model, repository, revision, path: weights, sha256 })?;
+    let local = origins.hub.get(&RemoteFile { kind: Kind::Model, repository, revision, path: weights, sha256 })?;
     let (digest, commit) = (local.sha256.clone(), local.commit.clone());
     let mut source = ModelSource::with_digest(name, file, origin, Bytes::Cached(local), digest)?;
     source.commit = Some(commit);

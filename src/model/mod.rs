@@ -36,7 +36,7 @@ pub use built_in::{BuiltIn, MODELS};
 pub use convolution::Conv;
 pub use families::{FAMILIES, parse};
 pub use family::Family;
-pub use find::{MODEL_FOLDER, built_in, find, weight_places};
+pub use find::{MODEL_FOLDER, built_in, find, find_hashed, weight_places};
 pub use format::foreign;
 pub use guess::{Guess, Side};
 pub use portable::Portable;

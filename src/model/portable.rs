@@ -1,10 +1,11 @@
 //! Models that go with a run to another machine.
 
 use super::built_in::{BuiltIn, MODELS};
-use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, described, find, model_files, weight_file, weight_places};
+use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, Origins, described, find, model_files, weight_file, weight_places};
 use super::{ModelSource, WITH, families, onnx};
 use crate::config::{self, ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprints;
 use crate::hub::Hub;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -128,7 +129,8 @@ impl Portable {
         }
         if !weights.exists() {
             let place = Path::new(MODEL_FOLDER).join(format!("{name}.toml"));
-            return described(name.into(), &description, &place, hub);
+            let origins = Origins { hub, fingerprints: &Fingerprints::none() };
+            return described(name.into(), &description, &place, origins);
         }
         let text = std::fs::read_to_string(&description).map_err(Error::io("read", &description))?;
         let file = families::parse(&description, &text)?;

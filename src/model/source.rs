@@ -10,6 +10,7 @@ use crate::config::{self, ModelFile, PublishedSpec};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
+use crate::fingerprint::Fingerprints;
 use crate::hub::Local;
 use crate::kernel::cpu::Cpu;
 #[cfg(feature = "cuda")]
@@ -22,6 +23,7 @@ use crate::record::ModelRecord;
 use crate::statistics::{GATE, tails};
 use candle_core::Device;
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// A model as described, its weights hashed but not yet unpacked.
@@ -55,6 +57,8 @@ pub(super) enum Bytes {
     /// In the Hub's cache, hashed, under a name that stands for the content. They are read when the network is made, so
     /// that a sweep over many large nets does not hold all of them.
     Cached(Local),
+    /// In a file of the user's that was hashed before, as far as the file system tells.
+    Known { path: PathBuf, sha256: String, fingerprints: Fingerprints },
 }
 
 impl ModelSource {
@@ -301,16 +305,22 @@ impl Bytes {
     fn read(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Bytes::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Bytes::Cached(local) => {
-                let bytes = std::fs::read(&local.path).map_err(Error::io("read", &local.path))?;
-                match digest::sha256(&bytes) == local.sha256 {
-                    true => Ok(Cow::Owned(bytes)),
-                    false => Err(Error::usage(format!(
-                        "{}: changed since it was checked (hint: run again; does another program write there?)",
-                        local.path.display()
-                    ))),
-                }
+            Bytes::Cached(local) => read_checked(&local.path, &local.sha256),
+            Bytes::Known { path, sha256, fingerprints } => {
+                read_checked(path, sha256).inspect_err(|_| fingerprints.forget(path))
             }
         }
+    }
+}
+
+/// The bytes of a file that was hashed before, if they are still those.
+fn read_checked<'a>(path: &Path, sha256: &str) -> Result<Cow<'a, [u8]>> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    match digest::sha256(&bytes) == sha256 {
+        true => Ok(Cow::Owned(bytes)),
+        false => Err(Error::usage(format!(
+            "{}: changed since it was checked (hint: run again; does another program write there?)",
+            path.display()
+        ))),
     }
 }

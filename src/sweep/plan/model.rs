@@ -2,7 +2,7 @@
 
 use super::resolver::Resolver;
 use crate::config::{At, Block, ExplainSpec};
-use crate::data::{self};
+use crate::data::{self, Source};
 use crate::model::{self};
 use crate::size;
 use crate::sweep::class_names;
@@ -33,7 +33,8 @@ impl Resolver<'_> {
     fn new_model(&mut self, name: &At<String>) -> Option<usize> {
         let at = |one: &str| At { value: one.trim().to_string(), line: name.line };
         let named: Option<Vec<String>> = name.value.split(model::WITH).map(|one| self.model_file(&at(one))).collect();
-        let found = model::find(&named?.join(model::WITH), self.beside, &self.source.hub);
+        let Source { hub, fingerprints, .. } = self.source;
+        let found = model::find_hashed(&named?.join(model::WITH), self.beside, hub, fingerprints);
         let model = self.or_problem(name.line, found)?;
         if model.file.classes < 2 {
             let hint = "hint: attacks ask for a wrong class, so there must be two";
