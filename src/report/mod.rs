@@ -101,11 +101,21 @@ const FIGURE_FILES: [&str; 4] = ["svg", "png", "pdf", "csv"];
 
 /// Every report of a run but the table of all images: path below it, and bytes.
 pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
-    let (mut files, mut tables) = (Vec::new(), Vec::new());
+    let mut files = Vec::new();
+    render_to(run, &mut |path, bytes| {
+        files.push((path, bytes));
+        Ok(())
+    })?;
+    Ok(files)
+}
+
+/// The same, one file after the other: those of a large run are long.
+fn render_to(run: &Run, to: &mut dyn FnMut(String, Vec<u8>) -> Result<()>) -> Result<()> {
+    let (mut tables, mut drawings) = (Vec::new(), Vec::new());
     for (path, table) in TABLES {
         if let Some(table) = table(run)? {
-            files.push((format!("{path}.parquet"), parquet::bytes(&table)?));
-            files.push((format!("{path}.csv"), csv::bytes(&table)?));
+            to(format!("{path}.parquet"), parquet::bytes(&table)?)?;
+            to(format!("{path}.csv"), csv::bytes(&table)?)?;
             if *path != TIMED {
                 tables.push((format!("{path}.csv"), table));
             }
@@ -114,24 +124,24 @@ pub fn render(run: &Run) -> Result<Vec<(String, Vec<u8>)>> {
     let source = readable::source(run);
     for (path, table) in READABLE {
         if let Some(pages) = table(run)? {
-            files.push((format!("{path}.md"), pages.markdown(&source).into_bytes()));
-            files.push((format!("{path}.tex"), pages.latex(&source).into_bytes()));
+            to(format!("{path}.md"), pages.markdown(&source).into_bytes())?;
+            to(format!("{path}.tex"), pages.latex(&source).into_bytes())?;
         }
     }
     for (kind, asked) in &FigureRecord::resolved(&run.figures) {
         let look = Look::new(kind, asked, &run.id, &run.name);
         let draw = CHARTS.iter().find(|(name, _)| name == kind).expect("a test compares both lists").1;
         if let Some(Picture { svg, png, pdf, points }) = draw(run, &look)? {
-            let files_of = FIGURE_FILES.iter().zip([svg.into_bytes(), png, pdf, points]);
-            files.extend(files_of.map(|(end, bytes)| (format!("{FIGURES}/{}.{end}", look.name), bytes)));
+            drawings.push((format!("{FIGURES}/{}.svg", look.name), svg.clone().into_bytes()));
+            for (end, bytes) in FIGURE_FILES.iter().zip([svg.into_bytes(), png, pdf, points]) {
+                to(format!("{FIGURES}/{}.{end}", look.name), bytes)?;
+            }
         }
     }
     for pictures in PICTURE_MAKERS {
-        files.extend(pictures(run)?);
+        pictures(run)?.into_iter().try_for_each(|(path, bytes)| to(path, bytes))?;
     }
-    let page = page::page(run, &files, &tables)?;
-    files.push((PAGE.to_string(), page));
-    Ok(files)
+    to(PAGE.to_string(), page::page(run, &drawings, &tables)?)
 }
 
 /// Reads the run once and writes every report; returns the run, and the paths below it.
@@ -140,13 +150,17 @@ pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
     let (run, parquet) = images::stream(store, |_, bytes| csv.append(bytes), parquet)?;
     csv.finish()?;
     parquet.finish()?;
-    let files = render(&run)?;
-    for (path, bytes) in &files {
-        store.write(path, bytes)?;
-    }
-    say_what_the_font_lacks(&files);
     let mut written: Vec<String> = [images::CSV, images::PARQUET].map(String::from).into();
-    written.extend(files.into_iter().map(|(path, _)| path));
+    let mut letters = BTreeSet::new();
+    render_to(&run, &mut |path, bytes| {
+        store.write(&path, &bytes)?;
+        if path.starts_with(FIGURES) && path.ends_with(".svg") {
+            letters.extend(lacking(&String::from_utf8_lossy(&bytes)));
+        }
+        written.push(path);
+        Ok(())
+    })?;
+    say_what_the_font_lacks(&letters);
     // what an earlier plan gave and this one does not
     let now: BTreeSet<&String> = written.iter().collect();
     for path in earlier(store)?.iter().filter(|path| !now.contains(path)) {
@@ -156,9 +170,7 @@ pub fn write(store: &Store) -> Result<(Run<'_>, Vec<String>)> {
 }
 
 /// Says which letters of figures are boxes in all files but the SVG, for which viewers have fonts of their own.
-fn say_what_the_font_lacks(files: &[(String, Vec<u8>)]) {
-    let figures = files.iter().filter(|(path, _)| path.starts_with(FIGURES) && path.ends_with(".svg"));
-    let letters: BTreeSet<char> = figures.flat_map(|(_, svg)| lacking(&String::from_utf8_lossy(svg))).collect();
+fn say_what_the_font_lacks(letters: &BTreeSet<char>) {
     if !letters.is_empty() {
         let first: String = letters.iter().take(10).collect();
         say(format_args!(
