@@ -52,6 +52,7 @@ impl Options {
         let mut source = Source::from_env();
         source.hub = transfer::hub(self.quiet);
         source.limit = self.limit.map(|limit| limit as usize);
+        source.runs = Some(self.out.clone());
         source
     }
 

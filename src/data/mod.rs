@@ -22,6 +22,7 @@ mod path;
 pub mod picture;
 mod place;
 mod prepare;
+mod prepared;
 pub mod resize;
 mod shard;
 mod shown;
@@ -42,7 +43,7 @@ pub use path::{Located, find_folder, find_model_file, find_path, find_picture};
 pub use place::ALL;
 pub use prepare::Preparation;
 pub use shown::picture_files;
-pub use source::Source;
+pub use source::{Kept, Source};
 pub use subset::Subset;
 
 /// Every dataset.

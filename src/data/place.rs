@@ -1,8 +1,8 @@
 //! Where a split is read from, and what a dataset has there.
 
 use super::choice::Choice;
-use super::picture;
 use super::prepare::Preparation;
+use super::prepared::Prepared;
 use super::source::Source;
 use super::subset::Subset;
 use crate::error::{Error, Result};
@@ -108,12 +108,11 @@ impl Split {
                 ([side; 2], examples.iter().flat_map(|i| &pixels[i * values..(i + 1) * values]).copied().collect())
             }
             (Pictures::Files(files), Some(asked)) => {
-                let asked = asked.settled(|| picture::read_size(&files[0]))?;
                 let wanted: Vec<&Path> = examples.iter().map(|i| files[*i].as_path()).collect();
-                let (pixels, note) = asked.read_all(&wanted)?;
-                note.into_iter().for_each(|note| place.note(note));
-                preparation = Some(asked);
-                (asked.crop, pixels)
+                let prepared = Prepared::of(place.source, asked, &files[0], &wanted, &examples, &labels)?;
+                prepared.note.into_iter().for_each(|note| place.note(note));
+                preparation = Some(prepared.preparation);
+                (prepared.preparation.crop, prepared.pixels)
             }
             (Pictures::Canvases, Some(Preparation { crop, .. })) => {
                 (crop, vec![GREY; examples.len() * 3 * crop[0] * crop[1]])

@@ -3,6 +3,7 @@
 use super::given::Given;
 use crate::fingerprint::Fingerprints;
 use crate::hub::Hub;
+use crate::record::Inputs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,10 @@ pub struct Source {
     pub hub: Hub,
     /// Files that were hashed before.
     pub fingerprints: Fingerprints,
+    /// Folder of all runs, each of which keeps the images that it attacks; `None`: none is known.
+    pub runs: Option<PathBuf>,
+    /// Images that a run keeps, by their digest.
+    pub kept: Kept,
     /// No more images than so many are attacked of any data; `None`: no limit.
     pub limit: Option<usize>,
     /// What the command line gives; `None`: nothing, as a rule.
@@ -30,11 +35,41 @@ impl Source {
     /// This folder, and no Hub.
     pub fn new(folder: impl AsRef<Path>) -> Source {
         let (folder, fingerprints) = (folder.as_ref().to_path_buf(), Fingerprints::none());
-        Source { folder, hub: Hub::none(), fingerprints, limit: None, given: None }
+        let (runs, kept) = (None, Kept::default());
+        Source { folder, hub: Hub::none(), fingerprints, runs, kept, limit: None, given: None }
+    }
+
+    /// The same, with images that a run keeps.
+    pub fn with(&self, kept: Kept) -> Source {
+        Source { kept, ..self.clone() }
     }
 
     /// The folder of the data.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+/// Reads images that are kept somewhere.
+#[derive(Clone, Default)]
+pub struct Kept(Option<Arc<Read>>);
+
+type Read = dyn Fn(&str) -> Option<Inputs> + Send + Sync;
+
+impl Kept {
+    /// By their digest.
+    pub fn by(read: impl Fn(&str) -> Option<Inputs> + Send + Sync + 'static) -> Kept {
+        Kept(Some(Arc::new(read)))
+    }
+
+    /// The images of this digest, if they are kept; whoever takes them holds them to it.
+    pub fn images(&self, digest: &str) -> Option<Inputs> {
+        self.0.as_ref()?(digest)
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, to: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(to, "Kept({})", if self.0.is_some() { "somewhere" } else { "nowhere" })
     }
 }

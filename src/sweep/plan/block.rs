@@ -6,9 +6,10 @@ use super::resolver::{MOST_CELLS, ResolvedAttack, Resolver};
 use super::takes::Takes;
 use crate::attack::Attack;
 use crate::config::{At, Block, Problems, SweepFile};
-use crate::data::Source;
+use crate::data::{Kept, Source};
 use crate::error::{Error, Result};
 use crate::record::{AttackRecord, Cell, CellId, SCHEMA};
+use crate::store::Store;
 use crate::terms::{Budget, Goal, Mode, Precision, Threat, WitnessKind};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +28,8 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     // nothing lies beside a pipe
     let pipe = path.exists() && !path.is_file();
     let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
+    let name = named(&file.name, source.limit);
+    let source = &source.with(kept(&name, source));
     let (models, refused, data, notes) = Default::default();
     let mut resolver = Resolver { problems: &problems, source, beside, models, refused, data, notes };
     let mut cells: Vec<PlannedCell> = Vec::new();
@@ -45,13 +48,23 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let Resolver { models, data, notes, .. } = resolver;
     let figures = figures::resolve(&file.figures, &cells, &problems);
     problems.into_result()?;
-    let (mut name, mut notes) = (file.name, notes.into_inner());
+    let mut notes = notes.into_inner();
     if let Some(limit) = source.limit {
-        name += &format!("-first-{limit}");
         notes.push(format!("only the first {limit} images of every cell are attacked (--limit): the run is `{name}`"));
     }
     let models = models.into_iter().map(|(_, m)| m).collect();
     Ok(Plan { name, models, data, cells, figures, notes })
+}
+
+/// What a run is called.
+fn named(name: &str, limit: Option<usize>) -> String {
+    limit.map_or(name.to_string(), |limit| format!("{name}-first-{limit}"))
+}
+
+/// The images that the run of this name keeps.
+fn kept(name: &str, source: &Source) -> Kept {
+    let store = source.runs.as_ref().and_then(|runs| Store::open(&runs.join(name)).ok());
+    store.map_or(Kept::default(), |store| Kept::by(move |digest| store.read_inputs(digest).ok()))
 }
 
 /// Budgets in the order in which they are attacked.
