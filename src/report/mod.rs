@@ -24,6 +24,7 @@ use draw::canvas::Picture;
 use draw::font::lacking;
 use draw::look::Look;
 use draw::stamp::NAMESPACE;
+use page::Excerpt;
 use std::collections::BTreeSet;
 use tables::images::not_what_cells_give;
 use tables::{cells, distances, images, readable, sanity, stages, worst_case};
@@ -114,11 +115,12 @@ fn render_to(run: &Run, to: &mut dyn FnMut(String, Vec<u8>) -> Result<()>) -> Re
     let (mut tables, mut drawings) = (Vec::new(), Vec::new());
     for (path, table) in TABLES {
         if let Some(table) = table(run)? {
-            to(format!("{path}.parquet"), parquet::bytes(&table)?)?;
-            to(format!("{path}.csv"), csv::bytes(&table)?)?;
             if *path != TIMED {
-                tables.push((format!("{path}.csv"), table));
+                tables.push((format!("{path}.csv"), Excerpt::of(&table)));
             }
+            let csv = csv::bytes(&table)?;
+            to(format!("{path}.parquet"), parquet::bytes(table)?)?;
+            to(format!("{path}.csv"), csv)?;
         }
     }
     let source = readable::source(run);

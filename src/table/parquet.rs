@@ -99,8 +99,8 @@ fn put<T: DataType>(writer: &mut parquet::file::writer::SerializedColumnWriter, 
 }
 
 /// The whole of a table.
-pub fn bytes(table: &Table) -> Result<Vec<u8>> {
+pub fn bytes(table: Table) -> Result<Vec<u8>> {
     let mut file = Parquet::new(Vec::new(), table.columns())?;
-    file.append(table.clone())?;
+    file.append(table)?;
     file.finish()
 }

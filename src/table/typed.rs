@@ -218,6 +218,20 @@ impl Table {
         self.rows
     }
 
+    /// These rows, in this order.
+    pub fn picked(&self, rows: &[usize]) -> Table {
+        fn picked<T: Clone>(all: &[Option<T>], rows: &[usize]) -> Vec<Option<T>> {
+            rows.iter().map(|row| all[*row].clone()).collect()
+        }
+        let of = |values: &Values| match values {
+            Values::Counts(v) => Values::Counts(picked(v, rows)),
+            Values::Numbers(v) => Values::Numbers(picked(v, rows)),
+            Values::Flags(v) => Values::Flags(picked(v, rows)),
+            Values::Texts(v) => Values::Texts(picked(v, rows)),
+        };
+        Table { columns: self.columns.clone(), values: self.values.iter().map(of).collect(), rows: rows.len() }
+    }
+
     /// Adds rows of the same table.
     pub fn extend(&mut self, other: Table) {
         self.rows += other.rows;

@@ -13,11 +13,11 @@ use crate::analysis::ladder::{self, Judgement};
 use crate::analysis::{Run, Summary};
 use crate::digest;
 use crate::error::Result;
-use crate::table::Table;
 use base64::Engine as _;
 use cells::WARNINGS;
 use html::Html;
 use std::collections::BTreeSet;
+pub use tables::Excerpt;
 use words::{attack_names, budget_order, cut, goal, link_to_file, short};
 
 const STYLE: &str = include_str!("page.css");
@@ -27,11 +27,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// gallery have limits of their own, and what is left is small.
 const FIGURES: usize = 5_000_000;
 const TABLES: usize = 2_500_000;
-/// Of these, one table.
-const ONE_TABLE: usize = 600_000;
 
 /// The page of a run, with the figures among `files`, and with these tables.
-pub fn page(run: &Run, files: &[(String, Vec<u8>)], tables: &[(String, Table)]) -> Result<Vec<u8>> {
+pub fn page(run: &Run, files: &[(String, Vec<u8>)], tables: &[(String, Excerpt)]) -> Result<Vec<u8>> {
     let names = attack_names(&run.cells);
     let gallery = gallery::choose(run, &names)?;
     let cells = cells::cells(run, &names, &gallery.cells());
@@ -264,7 +262,7 @@ impl Page<'_> {
     }
 
     /// Every other table of the run.
-    fn tables(&self, html: &mut Html, all: &[(String, Table)]) {
+    fn tables(&self, html: &mut Html, all: &[(String, Excerpt)]) {
         html.raw("<section id=\"tables\" aria-labelledby=\"tables-h\"><h2 id=\"tables-h\">Tables</h2><p>All images: ");
         link_to_file(html, crate::report::tables::images::CSV);
         html.raw(".</p>");
@@ -274,7 +272,8 @@ impl Page<'_> {
             html.text(path.trim_start_matches("tables/").trim_end_matches(".csv"));
             html.raw("</summary>");
             let before = html.len();
-            let (rows, all) = tables::of(html, path, table, left.min(ONE_TABLE), &|html, id| self.link(html, id, true));
+            let (rows, all) =
+                tables::of(html, path, table, left.min(tables::ONE_TABLE), &|html, id| self.link(html, id, true));
             left = left.saturating_sub(html.len() - before);
             self.trimmed(html, rows, all, "rows", path);
             html.raw("</details>");

@@ -20,24 +20,44 @@ pub fn end(html: &mut Html) {
     html.raw("</tbody></table></div>");
 }
 
+/// What one table may take in bytes.
+pub const ONE_TABLE: usize = 600_000;
+
 /// Columns that hold ids of cells.
 const IDS: [&str; 2] = ["cell", "against"];
 
-/// A table of the run, as many rows as `room` bytes hold; `link` writes the id of a cell. Of a verdict those that are not ok
-/// come first. Returns how many rows are shown, of how many.
-pub fn of(html: &mut Html, path: &str, table: &Table, room: usize, link: &dyn Fn(&mut Html, &str)) -> (usize, usize) {
-    let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
-    let mut rows: Vec<usize> = (0..table.rows()).collect();
-    if let Some(verdict) = columns.iter().position(|c| *c == "verdict") {
-        rows.sort_by_key(|row| match table.text(*row, verdict).as_str() {
-            "violated" => 0,
-            "suspicious" => 1,
-            _ => 2,
-        });
+/// What the page may show of a table: its first rows, of a verdict those that are not ok first.
+pub struct Excerpt {
+    table: Table,
+    /// Rows of the whole table.
+    all: usize,
+}
+
+impl Excerpt {
+    /// Of the whole table.
+    pub fn of(table: &Table) -> Excerpt {
+        let mut rows: Vec<usize> = (0..table.rows()).collect();
+        if let Some(verdict) = table.columns().iter().position(|column| column.name == "verdict") {
+            rows.sort_by_cached_key(|row| match table.text(*row, verdict).as_str() {
+                "violated" => 0,
+                "suspicious" => 1,
+                _ => 2,
+            });
+        }
+        // a field takes so many bytes at least
+        rows.truncate(ONE_TABLE / ("<td></td>".len() * table.columns().len()) + 1);
+        Excerpt { table: table.picked(&rows), all: table.rows() }
     }
+}
+
+/// A table of the run, as many rows as `room` bytes hold; `link` writes the id of a cell. Returns how many rows are shown, of how
+/// many.
+pub fn of(html: &mut Html, path: &str, of: &Excerpt, room: usize, link: &dyn Fn(&mut Html, &str)) -> (usize, usize) {
+    let Excerpt { table, all } = of;
+    let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
     begin(html, path, &columns);
     let (until, mut shown) = (html.len() + room, 0);
-    for row in rows {
+    for row in 0..table.rows() {
         if html.len() >= until {
             break;
         }
@@ -60,5 +80,5 @@ pub fn of(html: &mut Html, path: &str, table: &Table, room: usize, link: &dyn Fn
         shown += 1;
     }
     end(html);
-    (shown, table.rows())
+    (shown, *all)
 }
