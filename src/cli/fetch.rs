@@ -8,11 +8,22 @@ use crate::error::{Error, Result};
 use crate::hub::cache::State;
 use crate::hub::{Kind, Local, RemoteFile};
 use crate::notice::say;
-use crate::sweep::plan;
+use crate::sweep::plan::{self, Plan};
 use std::path::Path;
 
 /// Makes the plan, which brings all that it needs, and prints one line a file.
 pub fn fetch(config: &Path, options: &Options) -> Result<()> {
+    let (plan, lines) = bring(config, options)?;
+    // what came before an error is worth saying, too
+    print(lines.as_bytes())?;
+    let plan = plan?;
+    say_what_is_read(&plan, options.quiet);
+    warn_of_unpinned(&plan, options.quiet);
+    Ok(())
+}
+
+/// The plan, which brings all that it needs, and one line a file.
+pub fn bring(config: &Path, options: &Options) -> Result<(Result<Plan>, String)> {
     // a download may be ended at any byte, so no signal has to wait for anything
     ctrlc::set_handler(|| {
         say(format_args!("error: {}", Error::Interrupted));
@@ -23,13 +34,8 @@ pub fn fetch(config: &Path, options: &Options) -> Result<()> {
     })?;
     let source = options.source();
     let plan = plan::load(config, &source);
-    // what came before an error is worth saying, too
-    let lines: String = source.hub.fetched().iter().map(|(f, l, downloaded)| line(f, l, *downloaded)).collect();
-    print(lines.as_bytes())?;
-    let plan = plan?;
-    say_what_is_read(&plan, options.quiet);
-    warn_of_unpinned(&plan, options.quiet);
-    Ok(())
+    let lines = source.hub.fetched().iter().map(|(f, l, downloaded)| line(f, l, *downloaded)).collect();
+    Ok((plan, lines))
 }
 
 fn line(file: &RemoteFile, local: &Local, downloaded: bool) -> String {

@@ -23,6 +23,7 @@ mod registries;
 mod run;
 mod schema;
 mod sheet;
+mod submit;
 mod transfer;
 mod verify;
 
@@ -78,6 +79,8 @@ enum Verb {
         /// Sweep file
         config: PathBuf,
     },
+    /// Compute a sweep on a cluster: submit its workers, or print the file that would
+    Submit(submit::Arguments),
     /// Print the files in the Hub's cache as CSV
     Cache {
         /// Read every file and compare it with its hash
@@ -169,6 +172,7 @@ impl Cli {
             Some(Verb::Verify { run }) => verify::verify(&find_run(run, &self.options), &self.options),
             Some(Verb::Export(arguments)) => export::export(arguments, &find_run(&arguments.run, &self.options)),
             Some(Verb::Fetch { config }) => fetch::fetch(&find_config(config)?, &self.options),
+            Some(Verb::Submit(arguments)) => submit::submit(arguments, &find_config(&arguments.config)?, &self.options),
             Some(Verb::Cache { verify }) => fetch::cache(*verify, &self.options),
             Some(Verb::Compare(arguments)) => compare::compare(arguments, &|run| find_run(run, &self.options)),
             Some(Verb::Bless { run, to }) => compare::bless(&find_run(run, &self.options), to),
