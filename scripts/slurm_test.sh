@@ -53,7 +53,11 @@ kill_step() {
 }
 daemon() { cat "$cluster/$1.pid" 2> /dev/null || true; }
 clean_up() {
-  local pid
+  local code=$? pid
+  if [ $code -ne 0 ]; then
+    squeue 2> /dev/null || true
+    tail -n 5 "$disk"/*/cluster/submit/log/*.txt "$cluster"/log/slurmctld 2> /dev/null || true
+  fi
   timeout 5 scancel --me > /dev/null 2>&1 || true
   sleep 1
   for pid in $(workers); do kill_step "$pid"; done
@@ -62,7 +66,6 @@ clean_up() {
   done
   sleep 2
   for pid in $(daemon slurmctld) $(daemon slurmd-n1) $(daemon slurmd-n2); do kill -KILL "$pid" 2> /dev/null || true; done
-  mountpoint -q "$disk" && { umount "$disk" || umount -l "$disk"; }
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -109,16 +112,19 @@ chmod 600 "$cluster/munge.key"
 munged --force --key-file="$cluster/munge.key" --socket="$cluster/munge.socket" --pid-file="$cluster/munged.pid" \
   --log-file="$cluster/log/munged" --seed-file="$cluster/munge.seed"
 
-# A disk of which the last half is kept for those with CAP_SYS_RESOURCE. Node n2 is without it: for its workers the disk is full before
-# it is for those of n1.
-is_mounted=
-if head -c 67108864 /dev/zero > "$work/image" && mkfs.ext4 -q -m 50 "$work/image" 2> /dev/null \
-  && tune2fs -u 65534 -g 65534 "$work/image" > /dev/null 2>&1 && mount -o loop "$work/image" "$disk" 2> /dev/null; then
-  is_mounted=1
-fi
-without=(setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource)
-"${without[@]}" true 2> /dev/null || without=()
-start_node() { if [ "$1" = n2 ]; then "${without[@]}" slurmd -N n2; else slurmd -N "$1"; fi; }
+# Node n2 has a view of its own of the disks, in which the one that all share can be full: a full one is laid over it.
+own_view=(unshare --mount)
+"${own_view[@]}" true 2> /dev/null || own_view=()
+start_node() { if [ "$1" = n2 ]; then "${own_view[@]}" slurmd -N n2; else slurmd -N "$1"; fi; }
+fill_disk() {
+  local full=$work/full
+  mkdir -p "$full"
+  nsenter --mount --target "$(daemon slurmd-n2)" bash -c '
+    mount -t tmpfs -o size=64k tmpfs "$1" && mkdir "$1/new" "$1/work" \
+      && mount -t overlay -o lowerdir="$2",upperdir="$1/new",workdir="$1/work" overlay "$2" && cat /dev/zero > "$1/filler"
+    mountpoint -q "$2"' bash "$full" "$disk" 2> /dev/null
+}
+free_disk() { nsenter --mount --target "$(daemon slurmd-n2)" umount -l "$disk" "$work/full"; }
 slurmctld -c
 start_node n1
 start_node n2
@@ -158,9 +164,13 @@ submit() {
   (cd "$work" && "$foolproof" submit slurm --config "it's a sweep.toml" --out "$out" --shards 6 --cpus 1 --time 3 -- --signal=B:USR1@150)
 }
 # files of finished chunks and cells: whatever is there that was not before
-progress() { cat "$run"/work/log/*.csv 2> /dev/null | wc -l; }
+progress() { { cat "$run"/work/log/*.csv 2> /dev/null || true; } | wc -l; }
 has_progressed() { [ "$(progress)" -gt "$1" ]; }
-wait_for_work() { until_true "${2:-60}" has_progressed "$(($(progress) + $1 - 1))"; }
+wait_for_work() {
+  local there
+  there=$(progress)
+  until_true 60 has_progressed $((there + $1 - 1)) || { echo "no more than $there units were computed for a minute"; return 1; }
+}
 has_workers() { [ "$(workers "${1:-}" | wc -l)" -ge "${2:-1}" ]; }
 jobs_of() { squeue -h -o %F 2> /dev/null | sort -u; }
 has_left() { ! jobs_of | grep -qx "$1"; }
@@ -173,24 +183,22 @@ if submit > "$work/twice" 2>&1; then echo "a second submission of queued work wa
 until_true 30 has_workers "" 6 || { squeue; echo "six workers did not start"; exit 1; }
 wait_for_work 3
 
-victim=$(workers n1 | head -1)
+read -r victim <<< "$(workers n1)"
 kill -KILL "$victim"
 killed=$((killed + 1))
 echo "a worker was killed at $((SECONDS - from)) s"
 wait_for_work 2
 
-full=
-if [ -n "$is_mounted" ] && [ ${#without[@]} -gt 0 ]; then
-  before=$(workers n2 | wc -l)
-  "${without[@]}" dd if=/dev/zero of="$disk/filler" bs=64k 2> /dev/null || true
-  until_true 20 eval '[ "$(workers n2 | wc -l)" -lt '"$before"' ]' || true
-  until_true 5 eval '[ "$(workers n2 | wc -l)" -eq 0 ]' || true
-  full=$((before - $(workers n2 | wc -l)))
-  rm -f "$disk/filler"
-  killed=$((killed + full))
-  echo "the disk was full on node n2 at $((SECONDS - from)) s: $full of $before workers ended; on n1 $(workers n1 | wc -l) went on"
+before=$(workers n2 | wc -l)
+if [ ${#own_view[@]} -gt 0 ] && fill_disk; then
+  has_fewer() { [ "$(workers n2 | wc -l)" -le "$1" ]; }
+  until_true 20 has_fewer 0 || true
+  free_disk
+  ended=$((before - $(workers n2 | wc -l)))
+  killed=$((killed + ended))
+  echo "the disk was full on node n2 at $((SECONDS - from)) s: $ended of $before workers ended; on n1 $(workers n1 | wc -l) went on"
 else
-  echo "a full disk on one node: skipped, no disk of its own can be mounted here"
+  echo "a full disk on one node: skipped, nothing can be mounted here"
 fi
 wait_for_work 2
 
@@ -228,7 +236,8 @@ is_down() { sinfo -h -n n2 -o %t | grep -q down; }
 until_true 40 is_down || true
 start_node n2
 until_true 120 has_left "$array" || { squeue; echo "the workers did not end"; exit 1; }
-echo "workers ended at $((SECONDS - from)) s: exit codes $(for id in "$run"/submit/log/"${array}"_*.txt; do tail -1 "$id" | cut -c1-60; done | sort | uniq -c | tr -s ' \n' ' ')"
+codes=$(grep "_job_complete: JobId=${array}_" "$cluster/log/slurmctld" | grep -o 'WEXITSTATUS [0-9]*\|WTERMSIG [0-9]*' | sort | uniq -c | tr -s ' \n' ' ' || true)
+echo "workers ended at $((SECONDS - from)) s:$codes"
 
 merges=()
 for _ in 1 2; do
