@@ -31,6 +31,7 @@ disk=$work/disk
 export SLURM_CONF=$cluster/slurm.conf
 unset "${!SBATCH_@}"
 began=$SECONDS
+port=$((20000 + RANDOM % 20000))
 mkdir -p "$cluster"/{state,spool-n1,spool-n2,log} "$disk"
 chmod 755 "$work"
 
@@ -74,7 +75,7 @@ trap 'exit 130' INT TERM
 cat > "$SLURM_CONF" << CONF
 ClusterName=loopback
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=17330
+SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -101,8 +102,8 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=6
 ReturnToService=2
 KillWait=5
-NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=17331 CPUs=3 RealMemory=1000
-NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=17332 CPUs=3 RealMemory=1000
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=3 RealMemory=1000
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=3 RealMemory=1000
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 CONF
 # known since 23.02, and needed where nothing mounts control groups for us

@@ -39,7 +39,8 @@ echo "$((6 + $(grep -c ^CALL "$ROOT/calls")));there"
 "#;
         site.command("sbatch", sbatch);
         site.command("squeue", "#!/bin/bash\ncat \"$ROOT/queue\" 2> /dev/null; true\n");
-        let scontrol = "#!/bin/bash\n[ \"$1\" = show ] && exec cat \"$ROOT/settings\"\necho \"$@\" >> \"$ROOT/scontrol\"\n";
+        let scontrol =
+            "#!/bin/bash\n[ \"$1\" = show ] && exec cat \"$ROOT/settings\"\necho \"$@\" >> \"$ROOT/scontrol\"\n";
         site.command("scontrol", scontrol);
         site.write("settings", "MaxArraySize            = 1001\n");
         site
@@ -281,7 +282,10 @@ fn the_report_job_merges_shows_and_reports_only_what_is_whole() {
     let site = Site::new();
     site.text("slurm", &["--strict"]);
     let ours = env!("CARGO_BIN_EXE_foolproof");
-    site.command("reader", "#!/bin/bash\necho \"$@\" >> \"$ROOT/read\"\n[ \"$1\" != merge ] || exit \"$(cat \"$ROOT/code\")\"\n");
+    site.command(
+        "reader",
+        "#!/bin/bash\necho \"$@\" >> \"$ROOT/read\"\n[ \"$1\" != merge ] || exit \"$(cat \"$ROOT/code\")\"\n",
+    );
     site.write("report.sh", &site.script("report.sh").replace(ours, "reader"));
     let run = site.here().join("results/tiny").display().to_string();
     let [merge, status] = [format!("merge {run}\n"), format!("status {run}\n")];
@@ -306,7 +310,8 @@ fn kubernetes_gets_a_manifest_in_four_parts() {
         command.args(["submit", "kubernetes", "--config", "a sweep.toml"]).args(further);
         site.with_commands(&mut command).env("FOOLPROOF_DATA", data).output().unwrap()
     };
-    let options = ["--shards", "6", "--max-parallel", "4", "--gpus", "1", "--image", "registry/foolproof:1", "--limit", "5"];
+    let options =
+        ["--shards", "6", "--max-parallel", "4", "--gpus", "1", "--image", "registry/foolproof:1", "--limit", "5"];
     let output = submit("da ta", &options);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -338,8 +343,10 @@ fn kubernetes_gets_a_manifest_in_four_parts() {
 /// Read by Python's YAML, where there is one.
 fn is_yaml(site: &Site, text: &str) {
     site.write("manifest.yaml", text);
-    let program = "import sys, yaml\nfor d in yaml.safe_load_all(open(sys.argv[1])):\n print(d['kind'], d['metadata']['name'])";
-    let has_yaml = |python: &str| Command::new(python).args(["-c", "import yaml"]).output().is_ok_and(|o| o.status.success());
+    let program =
+        "import sys, yaml\nfor d in yaml.safe_load_all(open(sys.argv[1])):\n print(d['kind'], d['metadata']['name'])";
+    let has_yaml =
+        |python: &str| Command::new(python).args(["-c", "import yaml"]).output().is_ok_and(|o| o.status.success());
     if !has_yaml("python3") {
         eprintln!("skipped a part of kubernetes_gets_a_manifest_in_four_parts: no Python with PyYAML");
         return;

@@ -18,7 +18,11 @@ pub fn manifest(job: &Job, image: &str) -> String {
     let of_report = [job.reader("merge"), job.reader("report")].map(|call| super::job::words(&call)).join(" && ");
     let report = ["/bin/sh".into(), "-c".into(), of_report];
     let part = |name: String, part: &str| {
-        format!("  name: {}\n  labels: {{foolproof/run: {}, foolproof/part: {part}}}\n", text(&name), text(&label(&job.run)))
+        format!(
+            "  name: {}\n  labels: {{foolproof/run: {}, foolproof/part: {part}}}\n",
+            text(&name),
+            text(&label(&job.run))
+        )
     };
     let single = |name: String, what: &str, command: &[String], offline: bool| {
         format!(
@@ -102,7 +106,6 @@ fn pod(job: &Job, image: &str, command: &[String], offline: bool, cpus: Option<u
 fn volume(job: &Job) -> String {
     format!("foolproof-{}-work", label(&job.run))
 }
-
 
 /// Longer names of pods are refused, and an index is added to them.
 const MOST_LETTERS: usize = 40;

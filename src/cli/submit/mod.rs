@@ -74,7 +74,10 @@ pub struct Arguments {
 /// Submits the sweep, or prints what would.
 pub fn submit(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> {
     if !config.is_file() {
-        return Err(Error::usage(format!("{} is no file, which workers have to read (hint: save it)", config.display())));
+        return Err(Error::usage(format!(
+            "{} is no file, which workers have to read (hint: save it)",
+            config.display()
+        )));
     }
     arguments.check()?;
     match arguments.engine {
@@ -145,7 +148,9 @@ impl Arguments {
     fn check(&self) -> Result<()> {
         let Arguments { engine, extra, time, image, gpus, max_parallel, .. } = self;
         let only = |given: bool, option: &str, of: &str| match given {
-            true => Err(Error::usage(format!("{option} is for {of} only (hint: write it into the file that is printed)"))),
+            true => {
+                Err(Error::usage(format!("{option} is for {of} only (hint: write it into the file that is printed)")))
+            }
             false => Ok(()),
         };
         let of_array = |option: &&String| ["-a", "--array"].iter().any(|name| option.starts_with(name));
@@ -156,7 +161,11 @@ impl Arguments {
         only(*engine != Engine::Slurm && !extra.is_empty(), "`--`, with options of sbatch,", "slurm")?;
         only(*engine != Engine::Kubernetes && image.is_some(), "--image", "kubernetes")?;
         let typed = gpus.as_ref().is_some_and(|gpus| gpus.contains(':'));
-        only(typed && [Engine::Kubernetes, Engine::Hyperqueue].contains(engine), "a type of GPU", "slurm and htcondor")?;
+        only(
+            typed && [Engine::Kubernetes, Engine::Hyperqueue].contains(engine),
+            "a type of GPU",
+            "slurm and htcondor",
+        )?;
         let limited = *engine == Engine::Hyperqueue && max_parallel.is_some();
         only(limited, "--max-parallel", "slurm, kubernetes and htcondor")
     }
@@ -195,7 +204,9 @@ fn gpu(text: &str) -> Result<String> {
     let kind = if text == "1" { Some("") } else { text.strip_suffix(":1") };
     let is_name = |kind: &&str| kind.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     kind.filter(is_name).map(String::from).ok_or_else(|| {
-        Error::usage(format!("--gpus {text}: a worker computes on one GPU (hint: --gpus 1 or TYPE:1, and more --shards)"))
+        Error::usage(format!(
+            "--gpus {text}: a worker computes on one GPU (hint: --gpus 1 or TYPE:1, and more --shards)"
+        ))
     })
 }
 

@@ -51,7 +51,8 @@ while [ -n "$signalled" ]; do
   wait "$worker"
   code=$?
 done
-if [ "$code" -eq 75 ]; then
+# 138: the signal came before the worker listened to it
+if [ "$code" -eq 75 ] || [ "$code" -eq 138 ]; then
   scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi
 exit "$code"
