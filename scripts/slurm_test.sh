@@ -150,7 +150,7 @@ models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
 data    = { name = "cifar10-sample" }
 goals   = ["untargeted", "target:next"]
 threats = [{ norm = "linf", eps = ["1/255", "2/255", "4/255", "8/255", "16/255"] }]
-attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = 10 }, { name = "pgd", steps = 20, random_start = true }]
+attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = 100 }, { name = "pgd", steps = 100, restarts = 8, random_start = true }]
 TOML
 cells=80
 from=$SECONDS
@@ -240,6 +240,8 @@ until_true 120 has_left "$array" || { squeue; echo "the workers did not end"; ex
 codes=$(grep "_job_complete: JobId=${array}_" "$cluster/log/slurmctld" | grep -o 'WEXITSTATUS [0-9]*\|WTERMSIG [0-9]*' | sort | uniq -c | tr -s ' \n' ' ' || true)
 echo "workers ended at $((SECONDS - from)) s:$codes"
 
+# a whole run keeps no trace of who computed it
+cp -r "$run/work/log" "$work/log"
 merges=()
 for _ in 1 2; do
   "$foolproof" merge "$run" > /dev/null 2> "$work/merge" &
@@ -264,9 +266,10 @@ rows=$(tail -n +2 "$run/tables/summary.csv" | cut -d, -f1)
 lost=$((cells - $(sort -u <<< "$rows" | wc -l)))
 doubled=$(sort <<< "$rows" | uniq -d | wc -l)
 left=$(find "$run" -name '.tmp*' | wc -l)
-units=$(cat "$run"/work/log/*.csv | grep -v ^unit, | cut -d, -f1-3 | sort -u | wc -l)
-lines=$(cat "$run"/work/log/*.csv | grep -vc ^unit,)
-echo "$units units by $(ls "$run"/work/log | wc -l) workers: $lost cells lost, $doubled doubled, $different files differ, $left temporary files left"
+log() { cat "$work"/log/*.csv | grep -v ^unit,; }
+units=$(log | cut -d, -f1-3 | sort -u | wc -l)
+lines=$(log | wc -l)
+echo "$units units by $(ls "$work/log" | wc -l) workers: $lost cells lost, $doubled doubled, $different files differ, $left temporary files left"
 echo "$killed workers ended by force; $((lines - units)) units computed twice"
 echo "all of it took $((SECONDS - began)) s"
 ((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && lines - units <= killed))

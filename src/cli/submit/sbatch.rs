@@ -70,7 +70,10 @@ fn sbatch(options: &[String]) -> Result<String> {
     let id = printed.trim().split(';').next().unwrap_or_default();
     match !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) {
         true => Ok(id.into()),
-        false => Err(Error::usage(format!("sbatch printed no job id, but `{}`", printed.trim()))),
+        false => Err(Error::usage(format!(
+            "sbatch printed no job id, but `{}` (hint: --dry-run prints what it was told)",
+            printed.trim()
+        ))),
     }
 }
 
@@ -83,6 +86,9 @@ fn call(program: &str, arguments: &[String]) -> Result<String> {
     })?;
     match status.success() {
         true => Ok(String::from_utf8_lossy(&stdout).into_owned()),
-        false => Err(Error::usage(format!("{program} refused: {}", String::from_utf8_lossy(&stderr).trim()))),
+        false => Err(Error::usage(format!(
+            "{program} refused: {} (hint: what stands behind `--` goes to sbatch as it is)",
+            String::from_utf8_lossy(&stderr).trim()
+        ))),
     }
 }
