@@ -7,7 +7,7 @@
 # without systemd; nothing is left behind. FOOLPROOF names the program (else target/release/foolproof). Needs root, or sudo without
 # a password. Where there is none, or no package, it says so and ends with 0.
 #
-# First round: 6 workers; one is killed, the disk is full on one node, the controller is killed, time limits come near (USR1, exit code
+# First round: 6 workers; one is killed, the disk is full on one node, the controller is struck, time limits come near (USR1, exit code
 # 75, back into the queue), and all is cancelled; the report job names what is missing. Second round: what is missing is submitted; a
 # node goes with all that runs on it. Then two merges at once, and the report. Prints one line a figure.
 set -euo pipefail
@@ -161,11 +161,11 @@ echo "serial run: $cells cells in $((SECONDS - from)) s"
 out="$disk/it's 100% \"here\""
 run=$out/cluster
 mkdir -p "$out"
-submit() {
-  (cd "$work" && "$foolproof" submit slurm --config "it's a sweep.toml" --out "$out" --shards 6 --cpus 1 --time 3 -- --signal=B:USR1@150)
-}
-# files of finished chunks and cells: whatever is there that was not before
-progress() { { cat "$run"/work/log/*.csv 2> /dev/null || true; } | wc -l; }
+submit() { (cd "$work" && "$foolproof" submit slurm --config "it's a sweep.toml" --out "$out" --shards 6 --cpus 1 "$@"); }
+# USR1 comes within half a minute of a task's start
+soon=(--time 3 -- --signal=B:USR1@150)
+# chunks that workers have stored
+progress() { { cat "$run"/work/log/*.csv 2> /dev/null || true; } | grep -c 'done"\?$' || true; }
 has_progressed() { [ "$(progress)" -gt "$1" ]; }
 wait_for_work() {
   local there
@@ -175,10 +175,10 @@ wait_for_work() {
 has_workers() { [ "$(workers "${1:-}" | wc -l)" -ge "${2:-1}" ]; }
 jobs_of() { squeue -h -o %F 2> /dev/null | sort -u; }
 has_left() { ! jobs_of | grep -qx "$1"; }
-killed=0
+struck=0
 
 from=$SECONDS
-submit > "$work/jobs"
+submit "${soon[@]}" > "$work/jobs"
 array=$(sed -n 's/ workers//p' "$work/jobs") report=$(sed -n 's/ report//p' "$work/jobs")
 if submit > "$work/twice" 2>&1; then echo "a second submission of queued work was not refused"; exit 1; fi
 until_true 30 has_workers "" 6 || { squeue; echo "six workers did not start"; exit 1; }
@@ -186,17 +186,19 @@ wait_for_work 3
 
 read -r victim <<< "$(workers n1)"
 kill -KILL "$victim"
-killed=$((killed + 1))
+struck=$((struck + 1))
 echo "a worker was killed at $((SECONDS - from)) s"
 wait_for_work 2
 
 before=$(workers n2 | wc -l)
 if [ ${#own_view[@]} -gt 0 ] && fill_disk; then
   has_fewer() { [ "$(workers n2 | wc -l)" -le "$1" ]; }
-  until_true 20 has_fewer 0 || true
+  until_true 60 has_fewer $((before - 1)) || true
+  until_true 5 has_fewer 0 || true
   free_disk
   ended=$((before - $(workers n2 | wc -l)))
-  killed=$((killed + ended))
+  # nobody else saw what those that went on wrote meanwhile
+  struck=$((struck + before))
   echo "the disk was full on node n2 at $((SECONDS - from)) s: $ended of $before workers ended; on n1 $(workers n1 | wc -l) went on"
 else
   echo "a full disk on one node: skipped, nothing can be mounted here"
@@ -213,7 +215,7 @@ until_true 90 eval 'has_come_back || has_left '"$array"
 echo "back in the queue after USR1 at $((SECONDS - from)) s: $(grep -l "start [1-9]" "$run"/submit/log/"${array}"_*.txt | wc -l) tasks"
 
 until_true 30 has_workers || true
-killed=$((killed + $(workers | wc -l)))
+struck=$((struck + $(workers | wc -l)))
 scancel "$array"
 until_true 60 has_left "$report" || { squeue; echo "the report job did not end"; exit 1; }
 echo "cancelled at $((SECONDS - from)) s"
@@ -231,7 +233,7 @@ until_true 30 has_workers n2 || { squeue; echo "no worker started on node n2"; e
 wait_for_work 2
 victims=$(workers n2)
 kill -KILL "$(daemon slurmd-n2)"
-for victim in $victims; do kill_step "$victim"; killed=$((killed + 1)); done
+for victim in $victims; do kill_step "$victim"; struck=$((struck + 1)); done
 echo "node n2 was killed at $((SECONDS - from)) s, with $(wc -w <<< "$victims") workers"
 is_down() { sinfo -h -n n2 -o %t | grep -q down; }
 until_true 40 is_down || true
@@ -266,10 +268,12 @@ rows=$(tail -n +2 "$run/tables/summary.csv" | cut -d, -f1)
 lost=$((cells - $(sort -u <<< "$rows" | wc -l)))
 doubled=$(sort <<< "$rows" | uniq -d | wc -l)
 left=$(find "$run" -name '.tmp*' | wc -l)
-log() { cat "$work"/log/*.csv | grep -v ^unit,; }
-units=$(log | cut -d, -f1-3 | sort -u | wc -l)
-lines=$(log | wc -l)
+# a line where a worker begins a chunk, and one where it has stored it
+log() { cat "$work"/log/*.csv | grep "\"\?$1\"\?\$" | cut -d, -f1-3; }
+units=$(log done | sort -u | wc -l)
+begun=$(log begun | wc -l)
+twice=$(log done | sort | uniq -d | wc -l)
 echo "$units units by $(ls "$work/log" | wc -l) workers: $lost cells lost, $doubled doubled, $different files differ, $left temporary files left"
-echo "$killed workers ended by force; $((lines - units)) units computed twice"
+echo "$struck workers were killed, cancelled or without disk: $((begun - units)) chunks begun in vain, $twice stored twice"
 echo "all of it took $((SECONDS - began)) s"
-((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && lines - units <= killed))
+((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && begun - units <= struck))
