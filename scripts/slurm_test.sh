@@ -7,7 +7,7 @@
 # without systemd; nothing is left behind. FOOLPROOF names the program (else target/release/foolproof). Needs root, or sudo without
 # a password. Where there is none, or no package, it says so and ends with 0.
 #
-# First round: 6 workers; one is killed, the disk is full on one node, the controller is struck, time limits come near (USR1, exit code
+# First round: 6 workers; one is killed, the disk is full on one node, the controller is killed, time limits come near (USR1, exit code
 # 75, back into the queue), and all is cancelled; the report job names what is missing. Second round: what is missing is submitted; a
 # node goes with all that runs on it. Then two merges at once, and the report. Prints one line a figure.
 set -euo pipefail
