@@ -149,10 +149,10 @@ name = "cluster"
 models  = ["vgg11-half-cifar10", "vgg11-half-cifar10-robust"]
 data    = { name = "cifar10-sample" }
 goals   = ["untargeted", "target:next"]
-threats = [{ norm = "linf", eps = ["1/255", "2/255", "4/255", "8/255", "16/255"] }]
-attacks = [{ name = "noise" }, { name = "fgsm" }, { name = "pgd", steps = 100 }, { name = "pgd", steps = 100, restarts = 8, random_start = true }]
+threats = [{ norm = "linf", eps = ["1/255", "2/255", "3/255", "4/255", "5/255", "6/255", "7/255", "8/255", "10/255", "12/255", "14/255", "16/255"] }]
+attacks = [{ name = "fgsm" }, { name = "pgd", steps = 100 }, { name = "pgd", steps = 100, restarts = 2, random_start = true }]
 TOML
-cells=80
+cells=144
 from=$SECONDS
 "$foolproof" --config "$work/it's a sweep.toml" --quiet --threads 2 --out "$work/serial" > /dev/null
 echo "serial run: $cells cells in $((SECONDS - from)) s"
@@ -170,7 +170,7 @@ has_progressed() { [ "$(progress)" -gt "$1" ]; }
 wait_for_work() {
   local there
   there=$(progress)
-  until_true 60 has_progressed $((there + $1 - 1)) || { echo "no more than $there units were computed for a minute"; return 1; }
+  until_true 180 has_progressed $((there + $1 - 1)) || { echo "no more than $there units were computed in three minutes"; return 1; }
 }
 has_workers() { [ "$(workers "${1:-}" | wc -l)" -ge "${2:-1}" ]; }
 jobs_of() { squeue -h -o %F 2> /dev/null | sort -u; }
@@ -238,7 +238,7 @@ echo "node n2 was killed at $((SECONDS - from)) s, with $(wc -w <<< "$victims") 
 is_down() { sinfo -h -n n2 -o %t | grep -q down; }
 until_true 40 is_down || true
 start_node n2
-until_true 120 has_left "$array" || { squeue; echo "the workers did not end"; exit 1; }
+until_true 600 has_left "$array" || { squeue; echo "the workers did not end"; exit 1; }
 codes=$(grep "_job_complete: JobId=${array}_" "$cluster/log/slurmctld" | grep -o 'WEXITSTATUS [0-9]*\|WTERMSIG [0-9]*' | sort | uniq -c | tr -s ' \n' ' ' || true)
 echo "workers ended at $((SECONDS - from)) s:$codes"
 
@@ -273,7 +273,10 @@ log() { cat "$work"/log/*.csv | grep "\"\?$1\"\?\$" | cut -d, -f1-3; }
 units=$(log done | sort -u | wc -l)
 begun=$(log begun | wc -l)
 twice=$(log done | sort | uniq -d | wc -l)
+# who began what was stored by another, or twice
+vain() { log begun | sort | uniq -d | (cd "$work/log" && grep -F -f - ./*.csv) || true; }
 echo "$units units by $(ls "$work/log" | wc -l) workers: $lost cells lost, $doubled doubled, $different files differ, $left temporary files left"
 echo "$struck workers were killed, cancelled or without disk: $((begun - units)) chunks begun in vain, $twice stored twice"
 echo "all of it took $((SECONDS - began)) s"
+((begun - units <= struck)) || vain
 ((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && begun - units <= struck))
