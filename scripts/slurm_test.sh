@@ -273,10 +273,13 @@ log() { cat "$work"/log/*.csv | grep "\"\?$1\"\?\$" | cut -d, -f1-3; }
 units=$(log done | sort -u | wc -l)
 begun=$(log begun | wc -l)
 twice=$(log done | sort | uniq -d | wc -l)
+# a full disk is tried three times
+refused=$(cat "$work"/log/*.csv | grep -c "No space left" || true)
+vain=$((begun - units - refused))
 # who began what was stored by another, or twice
-vain() { log begun | sort | uniq -d | (cd "$work/log" && grep -F -f - ./*.csv) || true; }
+show_vain() { log begun | sort | uniq -d | (cd "$work/log" && grep -F -f - ./*.csv) || true; }
 echo "$units units by $(ls "$work/log" | wc -l) workers: $lost cells lost, $doubled doubled, $different files differ, $left temporary files left"
-echo "$struck workers were killed, cancelled or without disk: $((begun - units)) chunks begun in vain, $twice stored twice"
+echo "$struck workers were killed, cancelled or without disk: $vain chunks begun in vain, $twice stored twice; $refused tries on the full disk"
 echo "all of it took $((SECONDS - began)) s"
-((begun - units <= struck)) || vain
-((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && begun - units <= struck))
+((vain <= struck)) || show_vain
+((lost == 0 && doubled == 0 && different == 0 && left == 0 && units >= 60 && vain <= struck))
