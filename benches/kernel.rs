@@ -146,8 +146,13 @@ attacks = [{ name = "pgd", steps = 10 }]
 /// From the sweep file to stored cells, on the built-in images.
 fn pgd_10(criterion: &mut Criterion) {
     let source = Source::new("nowhere");
-    let machine =
-        Machine { device: Device::Cpu, device_name: "cpu".into(), threads: rayon::current_num_threads(), batch: None };
+    let machine = Machine {
+        device: Device::Cpu,
+        device_name: "cpu".into(),
+        threads: rayon::current_num_threads(),
+        batch: None,
+        chunk: None,
+    };
     let mut group = criterion.benchmark_group("sweep");
     group.sample_size(SAMPLES).measurement_time(Duration::from_secs(5));
     group.bench_function("PGD-10 at two budgets, 20 images", |b| {
@@ -206,6 +211,7 @@ fn judge_and_store(criterion: &mut Criterion) {
         attacked_through: (&cpu, Precision::F32),
         device: &Device::Cpu,
         subset: &subset,
+        images: 0..subset.len(),
         clean: &clean,
         goal: Goal::Untargeted,
         seed: 0,

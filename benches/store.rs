@@ -1,5 +1,5 @@
-//! What a large store costs: seconds, processor time and memory of planning, listing, resuming and reporting a run that nobody
-//! computed.
+//! What a large store costs: seconds, processor time and memory of planning, listing, resuming, joining and reporting a run that
+//! nobody computed.
 //!
 //! `cargo bench --bench store -- CELLS IMAGES [FOLDER]` makes the run in a temporary folder below FOLDER, measures each step in a
 //! process of its own, and prints a line for each. Outcomes are of [`KINDS`] kinds, which the cells share by hard links, so that
@@ -38,7 +38,7 @@ const SIDE: usize = 2;
 const NAME: &str = "large";
 
 /// Steps that are measured, each in a process of its own.
-const STEPS: [&str; 5] = ["plan", "list, nothing stored", "list", "resume", "report"];
+const STEPS: [&str; 7] = ["plan", "list, nothing stored", "list", "resume", "worker", "status", "report"];
 
 /// Names the step to a process that takes one.
 const STEP: &str = "FOOLPROOF_BENCH_STEP";
@@ -176,6 +176,11 @@ fn measure(step: &str, folder: &Path) {
     match step {
         "plan" => drop(plan::load(&sweep, &Source::new("nowhere")).expect("a plan")),
         "resume" => resume(&sweep, &results.join(NAME)),
+        // which finds that all is done, and leaves what `status` reads
+        "worker" => {
+            command(&["worker", "--config", sweep_text, "--out", results_text, "--quiet"]).expect("nothing to do");
+        }
+        "status" => command(&["status", NAME, "--out", results_text]).expect("a status"),
         "report" => command(&["report", NAME, "--out", results_text]).expect("a report"),
         "list" => command(&["list", sweep_text, "--out", results_text]).expect("a list"),
         _ => command(&["list", sweep_text, "--out", empty_text]).expect("a list"),
@@ -188,7 +193,7 @@ fn measure(step: &str, folder: &Path) {
 fn resume(sweep: &Path, results: &Path) {
     let plan = plan::load(sweep, &Source::new("nowhere")).expect("a plan");
     let device = candle_core::Device::Cpu;
-    let machine = Machine { device, device_name: "cpu".into(), threads: 2, batch: None };
+    let machine = Machine { device, device_name: "cpu".into(), threads: 2, batch: None, chunk: None };
     let store = Store::create(results).expect("a run");
     let done = run::run(&plan, &store, &machine, &AtomicBool::new(false), &mut |_| {}).expect("a run");
     assert_eq!((done.cached, done.computed), (plan.cells.len(), 0));

@@ -8,6 +8,7 @@
 # BASELINES  folder of baselines; default results/baselines
 # FAIL_ON    rules of `compare --fail-on`; default regressed,changed
 # BENCHES    1: also `cargo bench --bench kernel`, held against benches.jsonl: benches.md, .xml, .json
+# SLURM      1: also `scripts/slurm_test.sh`, which starts a Slurm of its own and kills all that can be killed: slurm.txt
 # FOOLPROOF  the program; default: built by cargo
 #
 # Without a baseline the night passes and says how to bless it. Ends with the program's exit code: 3 where the gate fails,
@@ -52,5 +53,9 @@ gate "$baselines/$(basename "$run").jsonl" "$run" gate || worse $?
 if [ "${BENCHES:-0}" = 1 ]; then
     cargo bench --locked --bench kernel
     gate "$baselines/benches.jsonl" "${CARGO_TARGET_DIR:-target}/criterion" benches || worse $?
+fi
+if [ "${SLURM:-0}" = 1 ]; then
+    FOOLPROOF=$FOOLPROOF scripts/slurm_test.sh > "$night/slurm.txt" || worse 3
+    cat "$night/slurm.txt"
 fi
 exit "$status"

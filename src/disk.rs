@@ -44,6 +44,15 @@ pub fn sync(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
+/// Name of this machine, by which those that share a disk are told apart; empty where the system does not say.
+pub fn host() -> String {
+    #[cfg(unix)]
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").unwrap_or_default();
+    name
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

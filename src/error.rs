@@ -56,6 +56,12 @@ pub enum Error {
     /// Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
+    /// A worker that was asked to end after its piece of work.
+    #[error("ended after its piece, as it was asked to (hint: start it again, it goes on)")]
+    Unfinished,
+    /// Cells of a plan that no worker has stored.
+    #[error("{}", .0.join("\n"))]
+    Missing(Vec<String>),
     /// The run ended, but some of its cells failed.
     #[error("{failed} of {total} cells failed; `tables/summary.csv` names the errors")]
     CellsFailed {
@@ -128,11 +134,14 @@ impl Error {
         }
     }
 
-    /// Process exit code: 1 user error, 2 some cells failed, 3 a gate failed, 130 interrupted.
+    /// Process exit code: 1 user error, 2 some cells failed, 3 a gate failed, 4 cells are missing, 75 to be started again
+    /// (`EX_TEMPFAIL` of sysexits.h), 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::CellsFailed { .. } => 2,
             Error::Verify(_) | Error::Gate(_) => 3,
+            Error::Missing(_) => 4,
+            Error::Unfinished => 75,
             Error::Interrupted => 130,
             _ => 1,
         }

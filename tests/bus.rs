@@ -66,6 +66,7 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
         attacked_through: (&engine, Precision::F32),
         device: &Device::Cpu,
         subset: &subset,
+        images: 0..subset.len(),
         clean: &vec![verdict; IMAGES],
         goal: Goal::Untargeted,
         seed: 0,

@@ -118,6 +118,7 @@ fn with_trial<T>(model: &Linear, subset: &Subset, threat: Threat, work: &dyn Fn(
         attacked_through: (model, Precision::F32),
         device: &Device::Cpu,
         subset,
+        images: 0..subset.len(),
         clean: &clean,
         goal: Goal::Untargeted,
         seed: 0,

@@ -112,6 +112,7 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
                 attacked_through: (asked.as_ref(), precision),
                 device: &device,
                 subset: &subset,
+                images: 0..subset.len(),
                 clean: &clean,
                 goal: Goal::Untargeted,
                 seed: 0,

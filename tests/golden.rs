@@ -264,6 +264,7 @@ fn skipping_judgements_loses_no_success() {
                         attacked_through: (engine.as_ref(), Precision::F32),
                         device: &Device::Cpu,
                         subset: &subset,
+                        images: 0..subset.len(),
                         clean: &clean,
                         goal: Goal::Untargeted,
                         seed: 0,

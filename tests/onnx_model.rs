@@ -144,7 +144,7 @@ fn weights_of_a_known_digest_are_read_when_the_network_is_made_and_held_to_it() 
     fs::write(&entry, text).unwrap();
     let wrong = found();
     assert_eq!(wrong.digest, "f".repeat(64));
-    let problem = wrong.load().err().expect("they are not those").to_string();
+    let problem = wrong.load().expect_err("they are not those").to_string();
     assert!(problem.contains("net.onnx: changed since it was checked (hint: run again"), "{problem}");
     assert_eq!(found().digest, digest);
 }

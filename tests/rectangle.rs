@@ -419,3 +419,51 @@ fn a_run_on_rectangles_refuses_squares() {
     let found = problem(&format!("{path:?}"), &format!("{pictures}, resize = 47"));
     assert!(found.contains("`resize` is 47, less than the short side of 48 that the models take"), "{found}");
 }
+
+#[cfg(unix)]
+#[test]
+fn pictures_of_a_folder_are_decoded_once_and_what_is_kept_is_held_to_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, level) in [("cat", 10), ("dog", 200)] {
+        let pictures = folder.path().join("pictures").join(class);
+        fs::create_dir_all(&pictures).unwrap();
+        let file = pictures.join("0.png");
+        RgbImage::from_pixel(4, 4, Rgb([level, 7, 9])).save(&file).unwrap();
+        let hour = std::time::Duration::from_secs(3600);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(std::time::SystemTime::now() - hour).unwrap();
+    }
+    let choice = Choice {
+        path: Some(folder.path().join("pictures")),
+        preparation: Preparation::usual(4, [4; 2]).ok(),
+        ..Choice::new("all", 0, None)
+    };
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    // what stands in `change` becomes of what is kept
+    let subset = |kept: Option<&data::Subset>, change: u8| {
+        let (asked, inputs) = (asked.clone(), kept.map(data::Subset::inputs));
+        let kept = data::Kept::by(move |digest| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let mut inputs = inputs.clone()?;
+            inputs.pixels[0] ^= change;
+            (digest.len() == 64).then_some(inputs)
+        });
+        let fingerprints = foolproof::fingerprint::Fingerprints::at(folder.path().join("kept"));
+        let mut source = Source::new("nowhere").with(kept);
+        source.fingerprints = fingerprints;
+        data::find("folder").unwrap().subset(&source, &choice).unwrap()
+    };
+    let same = |a: &data::Subset, b: &data::Subset| {
+        assert_eq!((&a.digest, &a.pixels, &a.labels, &a.classes), (&b.digest, &b.pixels, &b.labels, &b.classes));
+        assert_eq!((a.preparation, &a.notes), (b.preparation, &b.notes));
+    };
+    let first = subset(None, 0);
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "no digest is known");
+    for (kept, change) in [(None, 0), (Some(&first), 0), (Some(&first), 1)] {
+        same(&subset(kept, change), &first);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    let file = folder.path().join("pictures/cat/0.png");
+    RgbImage::from_pixel(4, 4, Rgb([11, 7, 9])).save(&file).unwrap();
+    assert_ne!(subset(Some(&first), 0).digest, first.digest);
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "another file: another digest");
+}

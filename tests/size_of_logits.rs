@@ -139,6 +139,7 @@ fn found(
         attacked_through: (&engine, Precision::F32),
         device: &Device::Cpu,
         subset,
+        images: 0..subset.len(),
         clean: &clean,
         goal: Goal::Untargeted,
         seed: 0,

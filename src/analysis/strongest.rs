@@ -17,7 +17,7 @@ pub fn strongest(cells: &[&Summary], counts: Counts) -> Vec<bool> {
             budgets.entry(s.cell.threat.eps_text()).or_default().push(i);
         }
     }
-    let count = |i: &usize| cells[*i].verdicts.iter().filter(|v| counts(v)).count();
+    let count = |i: &usize| cells[*i].verdicts.iter().filter(counts).count();
     let (mut of, mut p) = (Vec::new(), Vec::new());
     for group in budgets.values().filter(|group| group.len() > 1) {
         let Some(&most) = group.iter().max_by_key(|i| count(i)) else { continue };

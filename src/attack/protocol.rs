@@ -72,6 +72,11 @@ pub trait Attack: Send + Sync {
         false
     }
 
+    /// Whether what it finds for an image depends on the other images of its batch, so that they must stay together.
+    fn mixes_images(&self) -> bool {
+        false
+    }
+
     /// Whether the attack pastes pictures ([`Attack::pictures`]).
     fn pastes(&self) -> bool {
         false

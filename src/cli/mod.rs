@@ -13,6 +13,7 @@ mod hang_up;
 mod init;
 mod list;
 mod man;
+mod merge;
 mod one_cell;
 mod optimality;
 mod options;
@@ -22,10 +23,14 @@ mod progress;
 mod registries;
 mod run;
 mod schema;
+mod several;
 mod sheet;
+mod status;
 mod submit;
 mod transfer;
 mod verify;
+mod whole;
+mod worker;
 
 use crate::error::{Error, Result};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -64,6 +69,21 @@ enum Verb {
     },
     /// Write tables and figures of a run from its stored cells
     Report {
+        /// Name below --out, or path
+        run: PathBuf,
+    },
+    /// Compute a sweep together with other workers of the same run, one share each
+    Worker(worker::Arguments),
+    /// Print how far a run is: units done, running, failed and missing, by worker
+    Status {
+        /// Name below --out, or path
+        run: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that a run is whole: every planned cell is there, sealed
+    Merge {
         /// Name below --out, or path
         run: PathBuf,
     },
@@ -169,6 +189,9 @@ impl Cli {
             Some(Verb::Run { config }) => run::run(&find_config(config)?, &self.options),
             Some(Verb::List { config }) => list::list(&find_config(config)?, &self.options),
             Some(Verb::Report { run }) => run::report(&find_run(run, &self.options), &self.options),
+            Some(Verb::Worker(arguments)) => worker::worker(arguments, &find_config(&arguments.config)?, &self.options),
+            Some(Verb::Status { run, json }) => status::print_status(&find_run(run, &self.options), *json),
+            Some(Verb::Merge { run }) => merge::merge(&find_run(run, &self.options)),
             Some(Verb::Verify { run }) => verify::verify(&find_run(run, &self.options), &self.options),
             Some(Verb::Export(arguments)) => export::export(arguments, &find_run(&arguments.run, &self.options)),
             Some(Verb::Fetch { config }) => fetch::fetch(&find_config(config)?, &self.options),

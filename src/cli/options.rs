@@ -16,18 +16,24 @@ use std::path::PathBuf;
 /// How to compute and where to write. Threads and batch change no result; another device changes last bits.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Where to compute: auto, cpu, cuda or cuda:N; a sweep on several GPUs by a process each: cuda:0,cuda:1, or cuda:all
     #[arg(long, global = true, default_value = "auto")]
     pub device: String,
     /// Threads [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Processes that compute a sweep together, and share the threads [default: 1, or one a GPU]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
     /// Widest CPU instructions to use: avx512, avx2 or portable; results are the same, only the speed differs
     #[arg(long, global = true, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(INSTRUCTIONS.iter().map(|(name, _)| *name)))]
     pub instructions: Option<String>,
     /// Images per batch [default: as many as 1 GiB holds, on a GPU 2 GiB, at most 512]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
+    /// Images per chunk: what is computed before it is stored, and so what a kill costs [default: about a minute's work]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk: Option<u32>,
     /// Folder of all runs
     #[arg(long, global = true, value_name = "DIR", default_value = "results")]
     pub out: PathBuf,
@@ -87,7 +93,8 @@ impl Options {
             limit.limit();
         }
         let (device, device_name) = open_device(device, self.quiet)?;
-        Ok(Machine { device, device_name, threads, batch: self.batch.map(|b| b as usize) })
+        let (batch, chunk) = (self.batch.map(|b| b as usize), self.chunk.map(|c| c as usize));
+        Ok(Machine { device, device_name, threads, batch, chunk })
     }
 }
 

@@ -4,12 +4,14 @@ use super::hang_up::HangUp;
 use super::options::Options;
 use super::progress::Progress;
 use super::registries::print;
+use super::several;
+use super::whole::{drop_work, missing_cells};
 use crate::analysis::{Run, ladder};
 use crate::error::{Error, Result};
 use crate::model::MODEL_FOLDER;
 use crate::notice::say;
 use crate::report;
-use crate::store::Store;
+use crate::store::{State, Store};
 use crate::sweep::plan::{self, Plan};
 use crate::sweep::run::{self, Done, Machine};
 use std::path::Path;
@@ -41,7 +43,9 @@ pub fn report(dir: &Path, options: &Options) -> Result<()> {
     let store = Store::create(dir)?;
     let (run, files) = report::write(&store)?;
     print_files(&store, &files)?;
-    warn(&run, options)
+    warn(&run, options)?;
+    missing_cells(&store)?;
+    drop_work(&store)
 }
 
 /// Relations of the sanity ladder that are printed; the rest are counted.
@@ -58,15 +62,48 @@ pub fn warn(run: &Run, options: &Options) -> Result<()> {
 }
 
 fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
+    if several::is_asked(options) {
+        return compute_by_several(config, options);
+    }
     let machine = options.machine()?; // first: the plan's pictures are decoded by its threads
     compute_plan(plan::load(config, &options.source())?, &machine, options)
 }
 
+/// The same by several processes, each of which plans for itself.
+fn compute_by_several(config: &Path, options: &Options) -> Result<(Store, Done)> {
+    // a sweep that cannot be planned is told once, and not by each
+    let plan = plan_of(config, options)?;
+    let dir = options.out.join(&plan.name);
+    let states = |store: &Store| store.states(plan.cells.iter().map(|cell| &cell.id));
+    let count = |states: &[State], of: State| states.iter().filter(|state| **state == of).count();
+    let before = match Store::open(&dir) {
+        Ok(store) => states(&store)?,
+        Err(_) => Vec::new(),
+    };
+    several::compute(config, &dir, options, &*stop_on_signals()?)?;
+    let store = Store::create_after_others(&dir)?;
+    missing_cells(&store)?;
+    drop_work(&store)?;
+    let (after, cached) = (states(&store)?, count(&before, State::Done));
+    let failed = count(&after, State::Failed) - count(&before, State::Failed).min(count(&after, State::Failed));
+    Ok((store, Done { computed: count(&after, State::Done) - cached, cached, failed }))
+}
+
+/// The plan of a sweep, with what the options ask of it.
+pub fn plan_of(config: &Path, options: &Options) -> Result<Plan> {
+    let mut plan = plan::load(config, &options.source())?;
+    explained(&mut plan, options)?;
+    Ok(plan)
+}
+
+fn explained(plan: &mut Plan, options: &Options) -> Result<()> {
+    let Some(layer) = &options.explain else { return Ok(()) };
+    plan.explain_all(Some(layer.as_str()).filter(|l| !l.is_empty()))
+}
+
 /// Computes what the store lacks of a plan.
 pub fn compute_plan(mut plan: Plan, machine: &Machine, options: &Options) -> Result<(Store, Done)> {
-    if let Some(layer) = &options.explain {
-        plan.explain_all(Some(layer.as_str()).filter(|l| !l.is_empty()))?;
-    }
+    explained(&mut plan, options)?;
     say_what_is_read(&plan, options.quiet);
     warn_of_unpinned(&plan, options.quiet);
     let store = Store::create(&options.out.join(&plan.name))?;
@@ -124,7 +161,7 @@ pub fn fail_if_cells_failed(run: &Run) -> Result<()> {
 
 /// Set by the first Ctrl-C or SIGTERM; the second ends the process at once. Either way the store stays whole. A terminal that is
 /// closed ends nothing.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, terminal) = (stop.clone(), HangUp::watch());
     let handler = move || {

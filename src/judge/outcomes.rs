@@ -23,10 +23,11 @@ struct Found {
 }
 
 impl Trial<'_> {
-    /// What the attack is to do with each image; `None` drops it.
+    /// What the attack is to do with each image; `None` drops it, or leaves it for another time.
     pub fn aims(&self) -> Vec<Option<Aim>> {
-        let aim =
+        let of =
             |i: usize| self.goal.aim(self.subset.examples[i], self.subset.label(i), &self.clean[i].logits, self.seed);
+        let aim = |i: usize| self.images.contains(&i).then(|| of(i)).flatten();
         (0..self.subset.len()).map(aim).collect()
     }
 

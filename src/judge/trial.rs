@@ -10,6 +10,7 @@ use crate::record::{Outcome, Witnesses};
 use crate::terms::{Precision, WitnessKind};
 use candle_core::Device;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 /// One cell's worth of work for the judge.
@@ -22,7 +23,9 @@ pub struct Trial<'a> {
     pub device: &'a Device,
     /// The images.
     pub subset: &'a Subset,
-    /// The net's verdicts on them.
+    /// Which of them are attacked now: the outcome of an image does not depend on the others.
+    pub images: Range<usize>,
+    /// The net's verdicts on all of them.
     pub clean: &'a [Verdict],
     /// What the attack wants.
     pub goal: Goal,

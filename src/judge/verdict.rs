@@ -21,7 +21,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(logits: Vec<f32>) -> Verdict {
+    /// What these logits say.
+    pub fn new(logits: Vec<f32>) -> Verdict {
         let prediction = logits.iter().all(|z| z.is_finite()).then(|| argmax(&logits));
         Verdict { logits, prediction }
     }

@@ -45,6 +45,7 @@ pub struct ModelSource {
     /// Other models whose logits are averaged with this one's; `digest` and `name` speak of all.
     others: Vec<ModelSource>,
     notes: OnceLock<Vec<String>>,
+    multiply_adds: OnceLock<u64>,
 }
 
 /// Between the names of models that are one.
@@ -102,6 +103,7 @@ impl ModelSource {
             bytes,
             others: Vec::new(),
             notes: OnceLock::new(),
+            multiply_adds: OnceLock::new(),
         })
     }
 
@@ -127,6 +129,7 @@ impl ModelSource {
             digest,
             commit: None,
             others,
+            multiply_adds: OnceLock::new(),
             ..first
         })
     }
@@ -256,6 +259,24 @@ impl ModelSource {
         }
         let network = self.family.network(&self.file, None);
         Ok(network.expect("the description was checked when the model was found").layers)
+    }
+
+    /// Multiplications with an addition each that the logits of an image take ([`Graph::multiply_adds`]).
+    ///
+    /// # Errors
+    /// An ONNX file that cannot be read; of other networks no weights are looked at.
+    pub fn multiply_adds(&self) -> Result<u64> {
+        if let Some(known) = self.multiply_adds.get() {
+            return Ok(*known);
+        }
+        let own = if self.file.family == config::ONNX {
+            self.imported(&self.bytes.read()?)?.graph.multiply_adds()
+        } else {
+            let network = self.family.network(&self.file, None);
+            network.expect("the description was checked when the model was found").graph.multiply_adds()
+        };
+        let all = self.others.iter().try_fold(own, |sum, other| Ok::<_, Error>(sum + other.multiply_adds()?))?;
+        Ok(*self.multiply_adds.get_or_init(|| all))
     }
 
     /// Ready to say where the network looks, by the map of this layer; `None`: of the one that was taken before one could be

@@ -5,6 +5,7 @@ mod cell;
 mod outcome;
 mod plan;
 mod provenance;
+mod work;
 
 pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
 pub use cell::{AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
@@ -13,6 +14,7 @@ pub use outcome::{
 };
 pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};
+pub use work::{AfterRecord, Chunk, UnitRecord, WorkRecord, WorkerRecord};
 
 #[cfg(test)]
 pub(crate) mod tests;

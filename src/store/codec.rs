@@ -6,7 +6,7 @@ use crate::record::{Inputs, Outcome, StoredPictures, Witnesses};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a sealed JSON object says. `Err` says what is wrong with it.
 pub fn unsealed<T: serde::de::DeserializeOwned>(text: String) -> Result<T, String> {
@@ -32,6 +32,22 @@ pub fn witness_file(outcomes: &[Outcome], witnesses: &Witnesses, [height, width]
     };
     let n = outcomes.len();
     tensor_file(vec![("examples", Dtype::I64, vec![n], examples), ("images", dtype, vec![n, 3, height, width], bytes)])
+}
+
+/// Reads what [`witness_file`] writes: the images, and their height and width.
+pub fn parse_witnesses(bytes: &[u8]) -> Result<(Witnesses, [usize; 2]), String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let images = file.tensor("images").map_err(|e| e.to_string())?;
+    let size = match *images.shape() {
+        [_, 3, height, width] => [height, width],
+        ref shape => return Err(format!("images of shape {shape:?}")),
+    };
+    let floats = || images.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    match images.dtype() {
+        Dtype::U8 => Ok((Witnesses::U8(images.data().to_vec()), size)),
+        Dtype::F32 => Ok((Witnesses::F32(floats()), size)),
+        other => Err(format!("images of type {other:?}")),
+    }
 }
 
 /// Bytes of clean images.
@@ -77,12 +93,21 @@ fn little_endian(numbers: impl Iterator<Item = usize>) -> Vec<u8> {
 
 /// Bytes of named tensors: type, shape, values.
 pub fn tensor_file(tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>) -> Result<Vec<u8>> {
+    tensor_file_with(tensors, None)
+}
+
+/// The same with one text, under its name.
+pub fn tensor_file_with(
+    tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)>,
+    text: Option<(&str, String)>,
+) -> Result<Vec<u8>> {
     let mut views = BTreeMap::new();
     for (name, dtype, shape, bytes) in &tensors {
         let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| Error::Store(format!("{name}: {e}")))?;
         views.insert(*name, view);
     }
-    safetensors::serialize(views, None).map_err(|e| Error::Store(format!("arrays: {e}")))
+    let text = text.map(|(name, text)| HashMap::from([(name.to_string(), text)]));
+    safetensors::serialize(views, text).map_err(|e| Error::Store(format!("arrays: {e}")))
 }
 
 /// Rows as CSV.

@@ -3,7 +3,7 @@
 
 use super::codec::{csv_of, parse_pictures, picture_file, tensor_file};
 use super::pending::{TEMPORARY, remove};
-use super::{CHECKPOINTS, EXPLANATIONS, FITS, Store, TRANSFERS};
+use super::{CHECKPOINTS, EXPLANATIONS, FITS, LAYER, Store, TRANSFERS};
 use crate::digest;
 use crate::error::Result;
 use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
@@ -17,7 +17,6 @@ const CURVE: &str = "curve.csv";
 const MODEL: &str = "model.json";
 const ROWS: &str = "rows.csv";
 const MAPS: &str = "maps.safetensors";
-const LAYER: &str = "layer.json";
 
 impl Store {
     /// Whether the pictures of a fit are there.

@@ -7,8 +7,11 @@
 mod codec;
 mod extras;
 mod pending;
+mod race;
+mod work;
 
 pub use pending::Pending;
+pub use work::Claim;
 
 use crate::digest;
 use crate::disk;
@@ -17,20 +20,24 @@ use crate::notice::say;
 use crate::record::{
     Cell, CellId, Inputs, ModelRecord, Outcome, PlanRecord, Provenance, SCHEMA, StoredCell, Witnesses,
 };
-use codec::{input_file, outcomes_csv, parse_inputs, unsealed, witness_file};
-use pending::{TEMPORARY, remove, sync_dir, write_synced};
+use codec::{input_file, outcomes_csv, parse_inputs, parse_witnesses, unsealed, witness_file};
+use pending::{TEMPORARY, remove};
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 const CELL: &str = "cell.json";
 const OUTCOMES: &str = "outcomes.csv";
 const WITNESSES: &str = "witnesses.safetensors";
 const PROVENANCE: &str = "provenance.json";
 const PLAN: &str = "plan.json";
+/// Of maps.
+const LAYER: &str = "layer.json";
+const LOCK: &str = "lock";
 
 /// Folders of a run: what was computed, what was made of it.
 const CELLS: &str = "cells";
@@ -43,11 +50,17 @@ const MODELS: &str = "models";
 /// Folders that files and folders are written into, but for those of checkpoints.
 const SWEPT: [&str; 9] = ["", CELLS, "inputs", "tables", "figures", "pictures", FITS, TRANSFERS, EXPLANATIONS];
 
+/// How long one who joins waits for one who writes alone, and the other way round; and the time between two looks.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// One run's directory.
 pub struct Store {
     dir: PathBuf,
     /// Held while this process may write, on a disk that knows locks; the system drops it when the process dies.
     _lock: Option<File>,
+    /// Whether other processes may write at the same time.
+    is_shared: bool,
     /// Which transfers there are of each cell; `None`: to be looked up.
     transfers: Mutex<Option<BTreeMap<CellId, Vec<String>>>>,
 }
@@ -68,7 +81,7 @@ impl Store {
     /// locks does not know: then a line on stderr says so.
     pub fn create(dir: &Path) -> Result<Store> {
         fs::create_dir_all(dir.join("cells")).map_err(Error::io("create folder", dir))?;
-        let path = dir.join("lock");
+        let path = dir.join(LOCK);
         // for reading too, or Windows would not lock it
         let lock =
             File::options().create(true).read(true).append(true).open(&path).map_err(Error::io("open", &path))?;
@@ -87,15 +100,59 @@ impl Store {
             )),
             Err(fs::TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
         }
-        let store = Store { dir: dir.to_path_buf(), _lock: Some(lock), transfers: Mutex::default() };
-        store.sweep_leftovers()?;
+        let store = Store { _lock: Some(lock), ..Store::at(dir) };
+        if store.at_work_elsewhere().is_none() {
+            store.sweep_leftovers()?;
+        }
         Ok(store)
+    }
+
+    /// Opens a run for writing beside others that join it; creates it where there is none. They need no lock to be right: what is
+    /// written is there whole or not at all, and who comes second compares. The lock that they share keeps out one who wants to be
+    /// alone ([`Store::create`]), on a disk that knows locks.
+    pub fn join(dir: &Path) -> Result<Store> {
+        fs::create_dir_all(dir.join(CELLS)).map_err(Error::io("create folder", dir))?;
+        let path = dir.join(LOCK);
+        let lock =
+            File::options().create(true).read(true).append(true).open(&path).map_err(Error::io("open", &path))?;
+        let began = Instant::now();
+        loop {
+            match lock.try_lock_shared() {
+                // a report, most often: it ends
+                Err(fs::TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK_AGAIN),
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(Error::Store(format!(
+                        "another foolproof is writing to {} alone (hint: wait for it, or choose another --out)",
+                        dir.display()
+                    )));
+                }
+                Err(fs::TryLockError::Error(e)) if !disk::knows_no_locks(&e) => {
+                    return Err(Error::io("lock", &path)(e));
+                }
+                _ => return Ok(Store { _lock: Some(lock), is_shared: true, ..Store::at(dir) }),
+            }
+        }
+    }
+
+    /// [`Store::create`], after those that have joined have ended, if they do soon: of a run that is whole they do.
+    pub fn create_after_others(dir: &Path) -> Result<Store> {
+        let began = Instant::now();
+        loop {
+            match Store::create(dir) {
+                Err(Error::Store(_)) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK_AGAIN),
+                result => return result,
+            }
+        }
+    }
+
+    fn at(dir: &Path) -> Store {
+        Store { dir: dir.to_path_buf(), _lock: None, is_shared: false, transfers: Mutex::default() }
     }
 
     /// Opens a run for reading.
     pub fn open(dir: &Path) -> Result<Store> {
         match dir.join("cells").is_dir() {
-            true => Ok(Store { dir: dir.to_path_buf(), _lock: None, transfers: Mutex::default() }),
+            true => Ok(Store::at(dir)),
             false => Err(Error::usage(format!(
                 "no run at {} (hint: a folder below --out, by its name or path)",
                 dir.display()
@@ -103,9 +160,19 @@ impl Store {
         }
     }
 
+    /// The same, whether there is a run yet or not.
+    pub fn peek(dir: &Path) -> Store {
+        Store::at(dir)
+    }
+
     /// The run's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Whether other processes may write at the same time ([`Store::join`]).
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Folder of a model that the run brought from another machine, below the run.
@@ -146,6 +213,11 @@ impl Store {
         Ok(if provenance.error.is_some() { State::Failed } else { State::Done })
     }
 
+    /// Whether what is there of a cell is the record that it failed: it has no rows.
+    pub fn is_failed(&self, id: &str) -> bool {
+        self.has(id) && !self.cell_dir(id).join(OUTCOMES).exists()
+    }
+
     /// What is there of many cells, in their order: the folder is listed once, and only what is there is looked into, on all
     /// threads, because a disk across a network answers slowly and many questions at once.
     pub fn states<'i>(&self, ids: impl IntoIterator<Item = &'i CellId>) -> Result<Vec<State>> {
@@ -155,11 +227,15 @@ impl Store {
         ids.par_iter().map(state).collect()
     }
 
-    /// Ids of all stored cells, sorted.
+    /// Ids of all stored cells, sorted; none where there is no run yet.
     pub fn ids(&self) -> Result<Vec<CellId>> {
-        let cells = self.dir.join("cells");
+        let cells = self.dir.join(CELLS);
         let mut ids = Vec::new();
-        for entry in fs::read_dir(&cells).map_err(Error::io("read folder", &cells))? {
+        let entries = match fs::read_dir(&cells) {
+            Err(problem) if problem.kind() == ErrorKind::NotFound => return Ok(ids),
+            entries => entries.map_err(Error::io("read folder", &cells))?,
+        };
+        for entry in entries {
             let name = entry.map_err(Error::io("read folder", &cells))?.file_name().to_string_lossy().into_owned();
             if !name.starts_with(TEMPORARY) {
                 ids.push(name);
@@ -191,32 +267,6 @@ impl Store {
         self.put_files(CELLS, &cell.id(), vec![(CELL, cell.canonical().into_bytes())], provenance)
     }
 
-    /// Stores a folder of files with their digests, all of it or nothing.
-    fn put_files(&self, shelf: &str, id: &str, files: Vec<(&str, Vec<u8>)>, mut provenance: Provenance) -> Result<()> {
-        provenance.files = files.iter().map(|(name, bytes)| (name.to_string(), digest::sha256(bytes))).collect();
-        let sealed = digest::seal(&serde_json::to_string_pretty(&provenance).expect("plain data"));
-        let shelf = self.dir.join(shelf);
-        fs::create_dir_all(&shelf).map_err(Error::io("create folder", &shelf))?;
-        let beside = shelf.join(format!("{TEMPORARY}{id}"));
-        if beside.exists() {
-            remove(&beside)?;
-        }
-        fs::create_dir(&beside).map_err(Error::io("create folder", &beside))?;
-        for (name, bytes) in files.iter().map(|(n, b)| (*n, b.as_slice())).chain([(PROVENANCE, sealed.as_bytes())]) {
-            write_synced(&beside.join(name), bytes)?;
-        }
-        sync_dir(&beside)?;
-        let place = shelf.join(id);
-        // only ever a failed cell, or maps of another layer; moved, not removed, so that a kill never leaves half of it
-        let old = shelf.join(format!("{TEMPORARY}old-{id}"));
-        if place.exists() {
-            fs::rename(&place, &old).map_err(Error::io("rename", &place))?;
-        }
-        fs::rename(&beside, &place).map_err(Error::io("rename into", &place))?;
-        sync_dir(&shelf)?;
-        if old.exists() { remove(&old) } else { Ok(()) }
-    }
-
     /// Reads a cell; every byte but the witnesses' is checked.
     pub fn read(&self, id: &str) -> Result<StoredCell> {
         let provenance = self.provenance(CELLS, id)?;
@@ -242,15 +292,7 @@ impl Store {
     /// Reads the witnesses of a complete cell; every byte is checked.
     pub fn read_witnesses(&self, id: &str) -> Result<Witnesses> {
         let bytes = self.checked(CELLS, id, WITNESSES, &self.provenance(CELLS, id)?)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| self.damaged(CELLS, id, WITNESSES, e))?;
-        let images = file.tensor("images").map_err(|e| self.damaged(CELLS, id, WITNESSES, e))?;
-        match images.dtype() {
-            Dtype::U8 => Ok(Witnesses::U8(images.data().to_vec())),
-            Dtype::F32 => {
-                Ok(Witnesses::F32(images.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()))
-            }
-            other => Err(self.damaged(CELLS, id, WITNESSES, format!("images of type {other:?}"))),
-        }
+        parse_witnesses(&bytes).map(|(images, _)| images).map_err(|e| self.damaged(CELLS, id, WITNESSES, e))
     }
 
     /// Where a cell was computed.
@@ -284,6 +326,9 @@ impl Store {
     /// Stores the plan: which cells belong to the run, in which order.
     pub fn put_plan(&self, plan: &PlanRecord) -> Result<()> {
         let sealed = digest::seal(&serde_json::to_string_pretty(plan).expect("plain data"));
+        if fs::read(self.dir.join(PLAN)).is_ok_and(|there| there == sealed.as_bytes()) {
+            return Ok(());
+        }
         self.write(PLAN, sealed.as_bytes())
     }
 
@@ -305,6 +350,11 @@ impl Store {
     pub fn put_inputs(&self, data_digest: &str, inputs: &Inputs) -> Result<()> {
         let bytes = input_file(inputs)?;
         let name = input_name(data_digest);
+        // its name is their digest, and who reads them checks: a thousand workers need not
+        let as_long = |file: fs::Metadata| file.len() == bytes.len() as u64;
+        if self.is_shared && fs::metadata(self.dir.join(&name)).is_ok_and(as_long) {
+            return Ok(());
+        }
         if fs::read(self.dir.join(&name)).is_ok_and(|there| there == bytes) {
             return Ok(());
         }

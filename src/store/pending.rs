@@ -3,7 +3,7 @@
 use crate::disk;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -27,13 +27,20 @@ impl Pending {
     /// Begins a file, and makes its folder. It grows beside its place, under a name that no other process has.
     pub fn at(path: PathBuf) -> Result<Pending> {
         let folder = path.parent().expect("a file in a folder");
-        fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
         let mut beside = tempfile::Builder::new();
         beside.prefix(TEMPORARY);
         // as `File::create` has it: the umask decides who may read
         #[cfg(unix)]
         beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = beside.tempfile_in(folder).map_err(Error::io("create", &path))?;
+        let file = match beside.tempfile_in(folder) {
+            // asked for only where it is missing: a network file system is slow to say that it is there
+            Err(problem) if problem.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(folder).map_err(Error::io("create folder", folder))?;
+                beside.tempfile_in(folder)
+            }
+            result => result,
+        };
+        let file = file.map_err(Error::io("create", &path))?;
         Ok(Pending { path, file: BufWriter::with_capacity(1 << 20, file) })
     }
 
@@ -44,11 +51,33 @@ impl Pending {
 
     /// Puts it into its place.
     pub fn finish(self) -> Result<()> {
+        let (path, file) = self.synced()?;
+        file.persist(&path).map_err(|e| Error::io("rename into", &path)(e.error))?;
+        sync_dir(path.parent().expect("below the run"))
+    }
+
+    /// Puts it into its place if that is free, and gives it back where it is not: it is gone when it is dropped.
+    pub fn finish_first(self) -> Result<Option<NamedTempFile>> {
+        let (path, file) = self.synced()?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => sync_dir(path.parent().expect("below the run")).map(|()| None),
+            Err(problem) if path.exists() => Ok(Some(problem.file)),
+            Err(problem) => Err(Error::io("rename into", &path)(problem.error)),
+        }
+    }
+
+    /// Puts it into its place without waiting for the disk: for what may be lost.
+    pub fn finish_soon(self) -> Result<()> {
+        let Pending { path, file } = self;
+        let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        file.persist(&path).map(drop).map_err(|e| Error::io("rename into", &path)(e.error))
+    }
+
+    fn synced(self) -> Result<(PathBuf, NamedTempFile)> {
         let Pending { path, file } = self;
         let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
         disk::sync(file.as_file(), &path).map_err(Error::io("sync", &path))?;
-        file.persist(&path).map_err(|e| Error::io("rename into", &path)(e.error))?;
-        sync_dir(path.parent().expect("below the run"))
+        Ok((path, file))
     }
 }
 

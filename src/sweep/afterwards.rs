@@ -15,22 +15,64 @@ use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Asks the other nets that the plan names about the witnesses of every complete cell.
-pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
-    let mut engines: BTreeMap<usize, Box<dyn Engine>> = BTreeMap::new();
-    let mut cleans: BTreeMap<(usize, usize), Vec<Verdict>> = BTreeMap::new();
-    let cells = complete(runner, |c| !c.transfer_to.is_empty())?;
-    for (done, cell) in cells.iter().enumerate() {
-        tell(Event::After { what: "transfers", done, of: cells.len() });
+/// What is needed to make it, kept from cell to cell.
+pub struct Afterwards<'a, 'r> {
+    runner: &'r Runner<'a>,
+    engines: BTreeMap<usize, Box<dyn Engine>>,
+    /// By model and images.
+    cleans: BTreeMap<(usize, usize), Vec<Verdict>>,
+    /// By model and layer.
+    explainers: BTreeMap<(usize, &'a str), Explainer>,
+    /// Maps of the clean images, which many cells share, by example.
+    known: BTreeMap<(usize, usize, &'a str), BTreeMap<usize, Map>>,
+}
+
+/// Makes it of every complete cell.
+pub fn all(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
+    let judged = complete(runner, |cell| !cell.transfer_to.is_empty())?;
+    let mut afterwards = Afterwards::new(runner);
+    for (done, cell) in judged.iter().enumerate() {
+        tell(Event::After { what: "transfers", done, of: judged.len() });
+        afterwards.transfer(cell, tell)?;
+    }
+    let mut afterwards = Afterwards::new(runner); // nets are not needed any more
+    let explained = complete(runner, |cell| cell.explain.is_some())?;
+    for (done, cell) in explained.iter().enumerate() {
+        tell(Event::After { what: "maps", done, of: explained.len() });
+        afterwards.explain(cell)?;
+    }
+    Ok(())
+}
+
+impl<'a, 'r> Afterwards<'a, 'r> {
+    /// Nothing is loaded yet.
+    pub fn new(runner: &'r Runner<'a>) -> Afterwards<'a, 'r> {
+        let (engines, cleans) = (BTreeMap::new(), BTreeMap::new());
+        Afterwards { runner, engines, cleans, explainers: BTreeMap::new(), known: BTreeMap::new() }
+    }
+
+    /// Whether all is there that the plan asks of a stored cell. Of a failed one nothing is made.
+    pub fn is_done(&self, cell: &PlannedCell) -> Result<bool> {
+        let (runner, store) = (self.runner, self.runner.store);
+        let judged = |model: &usize| store.has_transfer(&cell.id, &runner.plan.models[*model].record());
+        if cell.transfer_to.iter().all(judged) && store.explained_layer(&cell.id)? == cell.explain {
+            return Ok(true);
+        }
+        Ok(store.state(&cell.id)? == State::Failed)
+    }
+
+    /// Asks the other nets that the plan names about the witnesses of a complete cell.
+    pub fn transfer(&mut self, cell: &PlannedCell, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let runner = self.runner;
         for model in &cell.transfer_to {
             let record = runner.plan.models[*model].record();
             if runner.store.has_transfer(&cell.id, &record) {
                 continue;
             }
-            check_stop(runner)?;
+            runner.check_stop()?;
             let began = Instant::now();
             let device = &runner.machine.device;
-            let engine = match engines.entry(*model) {
+            let engine = match self.engines.entry(*model) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(runner.plan.models[*model].engine(device, Precision::F32)?),
             };
@@ -38,7 +80,7 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             let (engine, subset) = (engine.as_ref(), &runner.plan.data[cell.data].subset);
             let batch = runner.machine.batch_size(subset.values());
             let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.size, device, batch);
-            let clean = match cleans.entry((*model, cell.data)) {
+            let clean = match self.cleans.entry((*model, cell.data)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(predict(&Witnesses::U8(subset.pixels.clone()))?),
             };
@@ -54,8 +96,31 @@ pub fn transfer(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
             };
             runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Maps of the class predicted for each clean image and each witness of a complete cell (Grad-CAM), if the plan wants it
+    /// explained.
+    pub fn explain(&mut self, cell: &'a PlannedCell) -> Result<()> {
+        let (runner, Some(layer)) = (self.runner, cell.explain.as_deref()) else { return Ok(()) };
+        if runner.store.explained_layer(&cell.id)?.as_deref() == Some(layer) {
+            return Ok(());
+        }
+        runner.check_stop()?;
+        let began = Instant::now();
+        let model = &runner.plan.models[cell.model];
+        let explainer = match self.explainers.entry((cell.model, layer)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(model.explainer(Some(layer))?),
+        };
+        let known = self.known.entry((cell.model, cell.data, layer)).or_default();
+        let subset = &runner.plan.data[cell.data].subset;
+        let (outcomes, witnesses) = (runner.store.read(&cell.id)?.outcomes, runner.store.read_witnesses(&cell.id)?);
+        let made_with = (explainer as &Explainer, runner.stop);
+        let mut explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
+        explanation.layer = Some(layer.to_string());
+        runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))
+    }
 }
 
 /// What another net's verdicts on the images of a subset and on a cell's witnesses say: one row an outcome.
@@ -81,37 +146,6 @@ fn positions(subset: &Subset, outcomes: &[Outcome]) -> Vec<usize> {
     let mut images = subset.examples.iter().enumerate();
     let mut next = |o: &Outcome| images.find(|(_, e)| **e == o.example).expect("a row is of an image of the subset").0;
     outcomes.iter().map(&mut next).collect()
-}
-
-/// Maps of the class predicted for each clean image and each witness (Grad-CAM), of every complete cell that the plan wants
-/// explained.
-pub fn explain(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
-    let mut explainers: BTreeMap<(usize, &str), Explainer> = BTreeMap::new();
-    // of the clean images, which many cells share, by example
-    let mut known: BTreeMap<(usize, usize, &str), BTreeMap<usize, Map>> = BTreeMap::new();
-    let cells = complete(runner, |c| c.explain.is_some())?.into_iter().filter_map(|c| Some((c, c.explain.as_deref()?)));
-    let cells: Vec<(&PlannedCell, &str)> = cells.collect();
-    for (done, (cell, layer)) in cells.iter().copied().enumerate() {
-        tell(Event::After { what: "maps", done, of: cells.len() });
-        if runner.store.explained_layer(&cell.id)?.as_deref() == Some(layer) {
-            continue;
-        }
-        check_stop(runner)?;
-        let began = Instant::now();
-        let model = &runner.plan.models[cell.model];
-        let explainer = match explainers.entry((cell.model, layer)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(model.explainer(Some(layer))?),
-        };
-        let known = known.entry((cell.model, cell.data, layer)).or_default();
-        let subset = &runner.plan.data[cell.data].subset;
-        let (outcomes, witnesses) = (runner.store.read(&cell.id)?.outcomes, runner.store.read_witnesses(&cell.id)?);
-        let made_with = (explainer as &Explainer, runner.stop);
-        let mut explanation = explained(made_with, subset, &outcomes, witnesses, known)?;
-        explanation.layer = Some(layer.to_string());
-        runner.store.put_explanation(&cell.id, &explanation, runner.provenance(cell, began, None))?;
-    }
-    Ok(())
 }
 
 /// What explains, and until when.
@@ -191,8 +225,4 @@ fn complete<'a>(runner: &Runner<'a>, wanted: impl Fn(&PlannedCell) -> bool) -> R
         }
     }
     Ok(cells)
-}
-
-fn check_stop(runner: &Runner) -> Result<()> {
-    if runner.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }

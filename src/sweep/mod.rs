@@ -2,14 +2,20 @@
 //! claimed.
 
 mod afterwards;
+mod chunks;
 mod claim;
 pub mod class_names;
+mod compute;
 mod fits;
 pub mod given;
+mod pieces;
 pub mod plan;
 pub mod price;
 mod probe;
 pub mod run;
 mod runner;
+pub mod share;
+pub mod status;
 mod units;
 pub mod verify;
+pub mod worker;

@@ -7,7 +7,7 @@ use super::units::{Unit, units};
 use crate::error::Result;
 use crate::kernel::Precision;
 use crate::store::{State, Store};
-use crate::terms::{Budget, Goal, Threat, WitnessKind};
+use crate::terms::{Goal, Threat, WitnessKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub fn price(plan: &Plan, store: Option<&Store>, machine: &Machine) -> Result<Pr
     let known = stored_speeds(store, &done, machine)?;
     let unknown = by_model.keys().filter(|model| !known.contains_key(model)).count() as u32;
     for (model, units) in by_model {
-        let steps: u64 = units.iter().map(work).sum();
+        let steps: u64 = units.iter().map(Unit::work).sum();
         price.steps += steps;
         // what is stored was measured with images that fell
         if let Some(seconds) = known.get(&model) {
@@ -85,20 +85,12 @@ fn threats(units: &[Unit]) -> Vec<Threat> {
     for unit in units.iter().filter(|unit| ends_early(unit.longest())) {
         let threat = unit.longest().cell.threat;
         match works.iter_mut().find(|(known, _)| *known == threat) {
-            Some((_, sum)) => *sum += work(unit),
-            None => works.push((threat, work(unit))),
+            Some((_, sum)) => *sum += unit.work(),
+            None => works.push((threat, unit.work())),
         }
     }
     works.sort_by_key(|(_, work)| std::cmp::Reverse(*work));
     works.into_iter().map(|(threat, _)| threat).collect()
-}
-
-/// Gradient steps of a unit, if every image stands to the end. A minimal threat gives passes, of which a step takes two.
-fn work(unit: &Unit) -> u64 {
-    match unit.longest().cell.threat.eps {
-        Budget::Minimal { passes } => unit.work().min(unit.longest().cell.data.take as u64 * (passes / 2).max(1)),
-        _ => unit.work(),
-    }
 }
 
 /// Whether an attack is over with an image that falls, and a descent says something of when it does.
@@ -110,7 +102,7 @@ fn ends_early(cell: &PlannedCell) -> bool {
 
 /// Gradient steps of a unit, if as many images stand as stood when they were probed.
 fn expected(unit: &Unit, probed: &Probed) -> f64 {
-    let (cell, work) = (unit.longest(), work(unit) as f64);
+    let (cell, work) = (unit.longest(), unit.work() as f64);
     let standing = probed.standing(cell.cell.threat).filter(|_| ends_early(cell)).unwrap_or(1.0);
     let early = work.min(cell.cell.data.take as f64 * f64::from(STEPS));
     standing * work + (1.0 - standing) * early

@@ -1,13 +1,14 @@
 //! What a run works with: the machine, the plan, the store; and what it tells.
 
 use super::plan::{Plan, PlannedCell};
+use crate::error::{Error, Result};
 use crate::record::{Provenance, SCHEMA};
 use crate::store::Store;
 use candle_core::Device;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How to compute. Threads and batch change no result; another device changes last bits.
@@ -20,6 +21,8 @@ pub struct Machine {
     pub threads: usize,
     /// Images a batch; `None`: as many as [`BATCH_BYTES`] holds, on a GPU [`DEVICE_BATCH_BYTES`].
     pub batch: Option<usize>,
+    /// Images a chunk; `None`: as many as make about a minute of work ([`super::chunks`]).
+    pub chunk: Option<usize>,
 }
 
 /// Memory for the tensors of one batch: about ten of the batch's size live at once.
@@ -90,6 +93,11 @@ pub(super) struct Runner<'a> {
     pub(super) noted: RefCell<BTreeSet<usize>>,
 }
 
+/// Seconds since 1970-01-01 UTC.
+pub(super) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 /// `x86_64 linux, AMD EPYC, cpu family 25, model 17`; for a GPU, its model too. What the system does not tell is left out.
 fn kind_of_machine(cpu: bool) -> String {
     let value = |text: &str, key: &str| {
@@ -129,6 +137,12 @@ impl Machine {
 }
 
 impl Runner<'_> {
+    /// # Errors
+    /// [`Error::Interrupted`] after Ctrl-C.
+    pub(super) fn check_stop(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
     /// The current folder, where a model or data was found from it.
     pub(super) fn folder(&self, model: usize, data: usize) -> Option<String> {
         let choice = &self.plan.data[data].choice;
@@ -160,7 +174,7 @@ impl Runner<'_> {
             time_s: began.elapsed().as_secs_f64(),
             stages: Vec::new(),
             served_by: None,
-            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            finished_unix_s: unix_s(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::terms::Budget;
 use std::collections::BTreeMap;
 
 /// Cells that one run serves.
+#[derive(Clone)]
 pub struct Unit<'a> {
     /// By ascending number of iterations, then by budget. Never empty.
     pub cells: Vec<&'a PlannedCell>,
@@ -18,6 +19,20 @@ impl<'a> Unit<'a> {
     /// The cell whose attack serves the whole unit.
     pub fn longest(&self) -> &'a PlannedCell {
         self.cells.last().expect("a unit has cells")
+    }
+
+    /// Its name: the id of its longest cell.
+    pub fn id(&self) -> &'a CellId {
+        &self.longest().id
+    }
+
+    /// Gradient steps that an image costs, if it stands to the end. A minimal threat gives passes, of which a step takes two.
+    pub fn steps(&self) -> u64 {
+        let (cell, steps) = (&self.longest().cell, self.longest().attack.cost());
+        match cell.threat.eps {
+            Budget::Minimal { passes } => steps.min((passes / 2).max(1)),
+            _ => steps,
+        }
     }
 
     /// The cell that must be stored before: this one goes on from there.
@@ -43,7 +58,7 @@ impl<'a> Unit<'a> {
 
     /// Its work, in image × gradient steps.
     pub fn work(&self) -> u64 {
-        self.longest().cell.data.take as u64 * self.longest().attack.cost()
+        self.longest().cell.data.take as u64 * self.steps()
     }
 }
 

@@ -1,4 +1,5 @@
 //! Runs that are stopped and taken up again, and what they leave.
+#![allow(dead_code)] // each test binary uses its part
 
 use super::support::machine;
 use foolproof::data::Source;

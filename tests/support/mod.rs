@@ -66,22 +66,32 @@ pub fn machine(batch: Option<usize>) -> Machine {
         device_name: "cpu".into(),
         threads: rayon::current_num_threads(),
         batch,
+        chunk: None,
     }
 }
 
 /// Runs a sweep from text into a new folder, and reports; returns the folder (kept while it is held) and one summary a cell.
 pub fn sweep(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::TempDir, Vec<Summary>) {
-    let (folder, cells) = ran(text, source, batch);
+    sweep_on(text, source, &machine(batch))
+}
+
+/// The same on a machine.
+pub fn sweep_on(text: &str, source: &Source, machine: &Machine) -> (tempfile::TempDir, Vec<Summary>) {
+    let (folder, cells) = ran_on(text, source, machine);
     report::write(&Store::open(folder.path()).unwrap()).unwrap();
     (folder, cells)
 }
 
 /// [`sweep`] without reports.
 pub fn ran(text: &str, source: &Source, batch: Option<usize>) -> (tempfile::TempDir, Vec<Summary>) {
+    ran_on(text, source, &machine(batch))
+}
+
+fn ran_on(text: &str, source: &Source, machine: &Machine) -> (tempfile::TempDir, Vec<Summary>) {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan::parse(Path::new("test.toml"), text, source).unwrap();
     let store = Store::create(folder.path()).unwrap();
-    run::run(&plan, &store, &machine(batch), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    run::run(&plan, &store, machine, &AtomicBool::new(false), &mut |_| {}).unwrap();
     let cells = Run::read(&store).unwrap().cells;
     (folder, cells)
 }

@@ -224,6 +224,10 @@ impl Attack for Transfer {
         Some(self.settings.steps)
     }
 
+    fn mixes_images(&self) -> bool {
+        matches!(self.method, Method::Mixed { .. })
+    }
+
     fn caveat_within(&self) -> Option<String> {
         Some(
             "with `mode = \"within\"` an image that breaks at a smaller budget is kept, and it is the last iterate at the larger one that \

@@ -1,6 +1,6 @@
 //! HTCondor: a submit file for a pool whose machines share the disk.
 
-use super::job::{Job, words};
+use super::job::{Job, UNLESS_MISSING, words};
 
 /// The submit file.
 ///
@@ -20,7 +20,7 @@ pub fn submit_file(job: &Job) -> String {
     let most = job.max_parallel.map_or_else(String::new, |most| format!("max_materialize = {most}\n"));
     format!(
         r#"# The run `{run}` in {shards} workers. Before: mkdir -p {mkdir}; afterwards:
-#   {merge} && {report}
+#   {merge}{UNLESS_MISSING}{report}
 universe = vanilla
 executable = {program}
 arguments = {arguments}

@@ -1,6 +1,6 @@
 //! HyperQueue: a script that submits an array of tasks, waits for it, merges and reports.
 
-use super::job::{Job, exports, quoted, words};
+use super::job::{Job, UNLESS_MISSING, exports, quoted, words};
 
 /// The script. A task's number is `HQ_TASK_ID`.
 ///
@@ -30,7 +30,7 @@ pub fn script(job: &Job) -> String {
 cd {folder} || exit 1
 {exports}mkdir -p {logs}
 hq submit --wait {options} -- {worker}
-{merge} && {report}
+{merge}{UNLESS_MISSING}{report}
 "#,
         run = job.run,
         shards = job.shards,

@@ -50,6 +50,9 @@ impl Job {
     }
 }
 
+/// Between the calls of `merge` and `report`, for a shell: cells that failed for good (2) are in the report.
+pub const UNLESS_MISSING: &str = " || [ $? -eq 2 ] && ";
+
 /// Words as a shell reads them back.
 pub fn words<W: AsRef<str>>(words: &[W]) -> String {
     words.iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" ")

@@ -15,7 +15,9 @@ pub fn manifest(job: &Job, image: &str) -> String {
     let mut worker = job.worker();
     worker.extend(["--shards".into(), job.shards.to_string(), "--threads".into(), job.cpus.to_string()]);
     let fetch = [job.program.clone(), "fetch".into(), job.config.clone()];
-    let of_report = [job.reader("merge"), job.reader("report")].map(|call| super::job::words(&call)).join(" && ");
+    let of_report = [job.reader("merge"), job.reader("report")]
+        .map(|call| super::job::words(&call))
+        .join(super::job::UNLESS_MISSING);
     let report = ["/bin/sh".into(), "-c".into(), of_report];
     let part = |name: String, part: &str| {
         format!(

@@ -16,8 +16,9 @@ use super::run::{say_what_is_read, warn_of_unpinned};
 use crate::config::{Problems, SweepFile};
 use crate::error::{Error, Result};
 use crate::notice::say;
-use crate::store::{State, Store};
+use crate::store::Store;
 use crate::sweep::plan::{self, Plan};
+use crate::sweep::worker;
 use job::Job;
 use std::path::{Path, PathBuf, absolute};
 
@@ -101,7 +102,7 @@ fn slurm(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> 
         let mut source = options.here();
         source.limit = options.limit.map(|limit| limit as usize);
         match plan::load(config, &source) {
-            Ok(plan) => job.shards = job.shards.min(missing(&plan, &run)?.max(1)),
+            Ok(plan) => job.shards = job.shards.min(missing(&plan, &run, options)?.max(1)),
             Err(problem) => say(format_args!("as many workers as asked for, for there is no plan yet: {problem}")),
         }
         return print(slurm::dry_run(&job, extra).as_bytes());
@@ -120,7 +121,7 @@ fn slurm(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> 
     let plan = plan?;
     say_what_is_read(&plan, options.quiet);
     warn_of_unpinned(&plan, options.quiet);
-    let missing = missing(&plan, &run)?;
+    let missing = missing(&plan, &run, options)?;
     if missing == 0 {
         say(format_args!("nothing is missing of run `{}` (hint: `foolproof report {}`)", job.run, run.display()));
         return Ok(());
@@ -128,7 +129,7 @@ fn slurm(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> 
     job.shards = job.shards.min(missing).min(sbatch::largest_array().unwrap_or(usize::MAX));
     let [array, report] = sbatch::submit(&job, extra)?;
     say(format_args!(
-        "{missing} cells are missing: {} workers are queued as job {array}, and job {report} behind them merges and reports \
+        "{missing} pieces of work are missing: {} workers are queued as job {array}, and job {report} behind them merges and reports \
          (hint: `foolproof status {}`)",
         job.shards,
         run.display()
@@ -136,11 +137,9 @@ fn slurm(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> 
     print(format!("{array} workers\n{report} report\n").as_bytes())
 }
 
-/// Cells that nobody computed yet. Of one that failed a row says so: it is not tried again.
-fn missing(plan: &Plan, run: &Path) -> Result<usize> {
-    let Ok(store) = Store::open(run) else { return Ok(plan.cells.len()) };
-    let states: Result<Vec<State>> = plan.cells.iter().map(|planned| store.state(&planned.id)).collect();
-    Ok(states?.into_iter().filter(|state| *state == State::Missing).count())
+/// Pieces of work that nobody has done yet. Of a cell that failed a row says so: it is not tried again.
+fn missing(plan: &Plan, run: &Path, options: &Options) -> Result<usize> {
+    worker::open_pieces(plan, &Store::peek(run), options.chunk.map(|images| images as usize))
 }
 
 impl Arguments {
@@ -219,6 +218,7 @@ fn passed_on(options: &Options, on_gpu: bool) -> Vec<String> {
     pass("device", Some(device.to_string()).filter(|d| d != "auto"));
     pass("instructions", options.instructions.clone());
     pass("batch", options.batch.map(|n| n.to_string()));
+    pass("chunk", options.chunk.map(|n| n.to_string()));
     pass("limit", options.limit.map(|n| n.to_string()));
     pass("explain", options.explain.clone());
     passed

@@ -306,6 +306,19 @@ impl<T> Op<T> {
         }
     }
 
+    /// Multiplications with an addition each, for values of these shapes; 0 for what has few.
+    pub(super) fn multiply_adds(&self, inputs: &[&[usize]], out: &[usize]) -> u64 {
+        let numbers: usize = out.iter().product();
+        let each = match (self, inputs) {
+            (Op::Conv { window, groups, .. }, [x]) => x[0] / groups * window.size[0] * window.size[1],
+            (Op::Linear { .. } | Op::MatMul, [x, ..]) => x[x.len() - 1],
+            // queries with keys, and their shares of the values
+            (Op::Attention { .. }, [x]) => 2 * x[0],
+            _ => 0,
+        };
+        numbers as u64 * each as u64
+    }
+
     fn has_no_weights(&self) -> bool {
         match self {
             Op::Conv { weight: numbers, .. }

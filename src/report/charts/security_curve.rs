@@ -50,7 +50,7 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         };
         let drawn = |cells: &Vec<&Summary>| is_drawn(panels.len(), legend.style(cells[0]));
         let of_cell = |cells: Vec<&Summary>| -> Result<Line> {
-            Ok(line(legend.style(cells[0]), &*cells[0].least(run.store)?, cells[0], &cells[0].id))
+            Ok(line(legend.style(cells[0]), &cells[0].least(run.store)?, cells[0], &cells[0].id))
         };
         let mut lines: Vec<Line> =
             grouped(&group, line_key).into_iter().filter(drawn).map(of_cell).collect::<Result<_>>()?;

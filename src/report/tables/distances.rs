@@ -22,7 +22,7 @@ const COLUMNS: [Column; 9] = [
 pub fn table(run: &Run) -> Result<Option<Table>> {
     let minimal = |s: &&Summary| s.rates.is_some() && s.cell.threat.eps.is_minimal();
     let row = |s: &Summary| {
-        let (c, distances) = (&s.cell, sorted(&*s.least(run.store)?));
+        let (c, distances) = (&s.cell, sorted(&s.least(run.store)?));
         let failed = distances.iter().filter(|d| d.is_infinite()).count();
         let [q25, q50, q75] = quartiles(&distances);
         let names = row![s.id.clone(), c.model.name.clone(), c.attack.name.clone(), c.threat.norm.name()];

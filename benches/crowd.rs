@@ -1,0 +1,139 @@
+//! A thousand workers on one store, whose pieces of work are to sleep: what the store costs them.
+//!
+//! `cargo bench --bench crowd -- [--workers N] [--pieces N] [--seconds S] [--out DIR]`. Each worker is a thread with a store, a record
+//! and a beat of its own. Prints the time that is lost, and the calls that a piece makes: run it under `strace -f -c` for the
+//! system's own count.
+
+use foolproof::error::{Error, Result};
+use foolproof::record::{Chunk, Provenance, SCHEMA};
+use foolproof::store::Store;
+use foolproof::sweep::share::{self, BEAT, Pieces, Worker};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Pieces of a unit.
+const TOGETHER: usize = 100;
+
+struct Sleeping<'a> {
+    store: &'a Store,
+    names: &'a [String],
+    time: Duration,
+    computed: &'a AtomicUsize,
+}
+
+fn place(piece: usize) -> (String, Range<usize>) {
+    (format!("{:016}", piece / TOGETHER), piece % TOGETHER..piece % TOGETHER + 1)
+}
+
+impl Pieces for Sleeping<'_> {
+    fn count(&self) -> usize {
+        self.names.len()
+    }
+    fn name(&self, piece: usize) -> &str {
+        &self.names[piece]
+    }
+    fn cost(&self, _: usize) -> f64 {
+        1.0
+    }
+    fn group(&self, piece: usize) -> usize {
+        piece / TOGETHER
+    }
+    fn needs(&self, _: usize) -> &[usize] {
+        &[]
+    }
+    fn done(&self) -> Result<Vec<bool>> {
+        let stored = self.store.all_chunks();
+        let is_stored = |piece| {
+            let (unit, range) = place(piece);
+            stored.get(&unit).is_some_and(|ranges| ranges.contains(&(range.start, range.end)))
+        };
+        Ok((0..self.count()).map(is_stored).collect())
+    }
+    fn is_done(&self, piece: usize) -> Result<bool> {
+        let (unit, range) = place(piece);
+        Ok(self.store.has_chunk(&unit, &range))
+    }
+    fn compute(&mut self, piece: usize) -> Result<()> {
+        std::thread::sleep(self.time);
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        let (unit, range) = place(piece);
+        self.store.put_chunk(&unit, &range, &Chunk { provenance: provenance(), size: [1; 2], cells: Vec::new() })
+    }
+    fn give_up(&mut self, _: usize, problem: Error) -> Result<()> {
+        Err(problem)
+    }
+}
+
+fn provenance() -> Provenance {
+    Provenance {
+        schema: SCHEMA,
+        error: None,
+        files: BTreeMap::new(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        model_file: None,
+        model_commit: None,
+        model_notes: Vec::new(),
+        folder: None,
+        data_path: None,
+        data_table: None,
+        data_files: Vec::new(),
+        notes: Vec::new(),
+        device: "none".into(),
+        machine: None,
+        threads: 1,
+        batch: 1,
+        time_s: 0.0,
+        stages: Vec::new(),
+        served_by: None,
+        finished_unix_s: 0,
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let option = |name: &str| arguments.iter().position(|a| a == name).map(|i| arguments[i + 1].clone());
+    let number = |name: &str, usual: f64| option(name).map_or(usual, |text| text.parse().expect("a number"));
+    let (workers, pieces) = (number("--workers", 1000.0) as usize, number("--pieces", 6000.0) as usize);
+    let time = Duration::from_secs_f64(number("--seconds", 10.0));
+    let own = tempfile::tempdir().expect("a folder");
+    let folder = option("--out").map_or_else(|| own.path().join("run"), PathBuf::from);
+    let names: Vec<String> = (0..pieces).map(place).map(|(u, r)| format!("{u},{},{}", r.start, r.end)).collect();
+    let (never, computed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let began = Instant::now();
+    let ends: Vec<Duration> = std::thread::scope(|scope| {
+        let run = |k: usize| {
+            let (names, never, computed, folder) = (&names, &never, &computed, &folder);
+            move || {
+                let store = Store::join(Path::new(folder)).expect("a store");
+                let worker = Worker {
+                    store: &store,
+                    name: format!("worker-{k}"),
+                    // machines of eight workers each
+                    host: format!("host-{}", k / 8),
+                    share: (k, workers),
+                    stop: never,
+                    finish: never,
+                    beat: BEAT,
+                };
+                let mut pieces = Sleeping { store: &store, names, time, computed };
+                share::work(&worker, &mut pieces).expect("no error");
+                began.elapsed()
+            }
+        };
+        let all: Vec<_> = (0..workers).map(|k| scope.spawn(run(k))).collect();
+        all.into_iter().map(|worker| worker.join().expect("no panic")).collect()
+    });
+    let wall = began.elapsed().as_secs_f64();
+    let ideal = time.as_secs_f64() * (pieces as f64 / workers as f64).ceil();
+    let mean = ends.iter().map(Duration::as_secs_f64).sum::<f64>() / workers as f64;
+    println!(
+        "{workers} workers, {pieces} pieces of {:.1} s: {wall:.1} s, {mean:.1} s in the mean; without a store {ideal:.1} s: {:.1} % lost; \
+         {} pieces computed twice",
+        time.as_secs_f64(),
+        100.0 * (wall - ideal) / wall,
+        computed.load(Ordering::Relaxed) - pieces
+    );
+}

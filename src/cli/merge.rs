@@ -1,0 +1,30 @@
+//! `merge`: whether a run that several computed is whole.
+
+use super::run::fail_if_cells_failed;
+use super::whole::{drop_work, missing_cells};
+use crate::analysis::Run;
+use crate::error::{Error, Result};
+use crate::notice::say;
+use crate::store::Store;
+use std::path::Path;
+
+/// Checks that every planned cell is there, whole and sealed, and drops what was needed on the way.
+pub fn merge(dir: &Path) -> Result<()> {
+    let reader = Store::open(dir)?;
+    let plan = reader.read_plan()?;
+    missing_cells(&reader)?;
+    for cell in &plan.cells {
+        let id = cell.id();
+        if reader.read(&id)?.provenance.error.is_none() {
+            reader.read_witnesses(&id)?;
+        }
+    }
+    // alone, or not at all: others may be at work
+    match Store::create(dir) {
+        Ok(store) => drop_work(&store)?,
+        Err(Error::Store(problem)) => say(format_args!("what was needed on the way stays: {problem}")),
+        Err(other) => return Err(other),
+    }
+    say(format_args!("{} cells, none missing", plan.cells.len()));
+    fail_if_cells_failed(&Run::read(&reader)?)
+}
