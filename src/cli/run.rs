@@ -85,7 +85,7 @@ fn compute_by_several(config: &Path, options: &Options) -> Result<(Store, Done)>
     missing_cells(&store)?;
     drop_work(&store)?;
     let (after, cached) = (states(&store)?, count(&before, State::Done));
-    let failed = count(&after, State::Failed) - count(&before, State::Failed).min(count(&after, State::Failed));
+    let failed = count(&after, State::Failed).saturating_sub(count(&before, State::Failed));
     Ok((store, Done { computed: count(&after, State::Done) - cached, cached, failed }))
 }
 

@@ -244,18 +244,13 @@ impl Store {
         remove_if_there(&self.dir.join(WORK))
     }
 
-    /// A worker of another machine that said lately that it is at work: a lock need not reach there. None at the time of need would
-    /// have it sweep away what that one writes.
+    /// A worker of another machine that said lately that it is at work. A lock need not reach there, and what it writes must not be
+    /// swept away.
     pub fn at_work_elsewhere(&self) -> Option<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let here = crate::disk::host();
         let lately = |w: &WorkerRecord| w.ended.is_none() && now.saturating_sub(w.unix_s) < LATELY_S;
         self.workers().into_iter().find(|w| lately(w) && w.host != here).map(|w| w.name)
-    }
-
-    /// Whether something is under way, or was when it was killed.
-    pub fn has_work(&self) -> bool {
-        self.dir.join(WORK).exists()
     }
 }
 

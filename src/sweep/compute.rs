@@ -57,6 +57,7 @@ impl Prepared {
         }
         Ok(())
     }
+
     /// Reads what a cell goes on from, once for all its chunks.
     fn remember(&mut self, cell: Option<&CellId>, runner: &Runner) -> Result<()> {
         if let Some(id) = cell.filter(|id| self.earlier.as_ref().is_none_or(|(known, _)| known != *id)) {
