@@ -3,7 +3,7 @@
 use super::chunks::{self, ranges};
 use super::fits::{self, Kept};
 use super::plan::PlannedCell;
-use super::runner::{Event, Runner, unix_s};
+use super::runner::{Event, Runner};
 use super::units::Unit;
 use crate::attack::{StageReport, Task};
 use crate::digest;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
-use crate::record::{CellId, Chunk, Outcome, StageRecord, Witnesses};
+use crate::record::{CellId, Chunk, Outcome, StageRecord, Witnesses, unix_s};
 use crate::rng::Streams;
 use crate::store::State;
 use std::ops::Range;
@@ -251,7 +251,7 @@ impl Runner<'_> {
             State::Done => Ok(Earlier::new(self.store.read(id)?.outcomes, self.store.read_witnesses(id)?)),
             State::Failed => Err(Error::Rung(format!("it goes on from cell {id}, which failed"))),
             State::Missing => {
-                Err(Error::Absent(format!("cell {id}, which another goes on from, is not there (hint: run again)")))
+                Err(Error::Absent(format!("it goes on from cell {id}, which is not there (hint: run again)")))
             }
         }
     }

@@ -51,7 +51,8 @@ pub fn run(
                 done.computed += unit.cells.len();
                 unit.cells.iter().for_each(|_| tell(Event::Stored));
             }
-            Err(problem @ (Error::Tensor(_) | Error::Rung(_))) => {
+            // nobody else computes what it goes on from
+            Err(problem @ (Error::Tensor(_) | Error::Rung(_) | Error::Absent(_))) => {
                 runner.put_failed(unit, &problem.to_string(), tell)?;
                 done.failed += unit.cells.len();
             }
