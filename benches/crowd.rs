@@ -20,8 +20,11 @@ const TOGETHER: usize = 100;
 struct Sleeping<'a> {
     store: &'a Store,
     names: &'a [String],
+    places: &'a [(String, Range<usize>)],
     time: Duration,
     computed: &'a AtomicUsize,
+    /// When each piece of this worker began, and when its sleep was over.
+    spans: Vec<(Instant, Instant)>,
 }
 
 fn place(piece: usize) -> (String, Range<usize>) {
@@ -46,21 +49,23 @@ impl Pieces for Sleeping<'_> {
     }
     fn done(&self) -> Result<Vec<bool>> {
         let stored = self.store.all_chunks();
-        let is_stored = |piece| {
-            let (unit, range) = place(piece);
-            stored.get(&unit).is_some_and(|ranges| ranges.contains(&(range.start, range.end)))
+        let is_stored = |(unit, range): &(String, Range<usize>)| {
+            stored.get(unit).is_some_and(|ranges| ranges.contains(&(range.start, range.end)))
         };
-        Ok((0..self.count()).map(is_stored).collect())
+        Ok(self.places.iter().map(is_stored).collect())
     }
     fn is_done(&self, piece: usize) -> Result<bool> {
-        let (unit, range) = place(piece);
-        Ok(self.store.has_chunk(&unit, &range))
+        let (unit, range) = &self.places[piece];
+        Ok(self.store.has_chunk(unit, range))
     }
-    fn compute(&mut self, piece: usize) -> Result<()> {
+    fn compute(&mut self, piece: usize) -> Result<bool> {
+        let began = Instant::now();
         std::thread::sleep(self.time);
+        self.spans.push((began, Instant::now()));
         self.computed.fetch_add(1, Ordering::Relaxed);
-        let (unit, range) = place(piece);
-        self.store.put_chunk(&unit, &range, &Chunk { provenance: provenance(), size: [1; 2], cells: Vec::new() })
+        let (unit, range) = &self.places[piece];
+        self.store.put_chunk(unit, range, &Chunk { provenance: provenance(), size: [1; 2], cells: Vec::new() })?;
+        Ok(true)
     }
     fn give_up(&mut self, _: usize, problem: Error) -> Result<()> {
         Err(problem)
@@ -100,12 +105,13 @@ fn main() {
     let time = Duration::from_secs_f64(number("--seconds", 10.0));
     let own = tempfile::tempdir().expect("a folder");
     let folder = option("--out").map_or_else(|| own.path().join("run"), PathBuf::from);
-    let names: Vec<String> = (0..pieces).map(place).map(|(u, r)| format!("{u},{},{}", r.start, r.end)).collect();
+    let places: Vec<(String, Range<usize>)> = (0..pieces).map(place).collect();
+    let names: Vec<String> = places.iter().map(|(u, r)| format!("{u},{},{}", r.start, r.end)).collect();
     let (never, computed) = (AtomicBool::new(false), AtomicUsize::new(0));
     let began = Instant::now();
-    let ends: Vec<Duration> = std::thread::scope(|scope| {
+    let workers_spans: Vec<(Vec<(Instant, Instant)>, Instant)> = std::thread::scope(|scope| {
         let run = |k: usize| {
-            let (names, never, computed, folder) = (&names, &never, &computed, &folder);
+            let (names, places, never, computed, folder) = (&names, &places, &never, &computed, &folder);
             move || {
                 let store = Store::join(Path::new(folder)).expect("a store");
                 let worker = Worker {
@@ -118,9 +124,9 @@ fn main() {
                     finish: never,
                     beat: BEAT,
                 };
-                let mut pieces = Sleeping { store: &store, names, time, computed };
+                let mut pieces = Sleeping { store: &store, names, places, time, computed, spans: Vec::new() };
                 share::work(&worker, &mut pieces).expect("no error");
-                began.elapsed()
+                (pieces.spans, Instant::now())
             }
         };
         let all: Vec<_> = (0..workers).map(|k| scope.spawn(run(k))).collect();
@@ -128,12 +134,26 @@ fn main() {
     });
     let wall = began.elapsed().as_secs_f64();
     let ideal = time.as_secs_f64() * (pieces as f64 / workers as f64).ceil();
-    let mean = ends.iter().map(Duration::as_secs_f64).sum::<f64>() / workers as f64;
     println!(
-        "{workers} workers, {pieces} pieces of {:.1} s: {wall:.1} s, {mean:.1} s in the mean; without a store {ideal:.1} s: {:.1} % lost; \
-         {} pieces computed twice",
+        "{workers} workers, {pieces} pieces of {:.1} s: {wall:.1} s; without a store {ideal:.1} s: {:.1} % lost; {} pieces computed twice",
         time.as_secs_f64(),
         100.0 * (wall - ideal) / wall,
         computed.load(Ordering::Relaxed) - pieces
+    );
+    // where a worker's time goes besides
+    let said = |what: &str, times: Vec<f64>| {
+        let (mean, most) =
+            (times.iter().sum::<f64>() / times.len().max(1) as f64, times.iter().copied().fold(0.0, f64::max));
+        println!("{what}: {mean:.2} s in the mean, {most:.2} s at most");
+    };
+    let with_work = || workers_spans.iter().filter(|(spans, _)| !spans.is_empty());
+    said("before its first piece", with_work().map(|(spans, _)| (spans[0].0 - began).as_secs_f64()).collect());
+    let between = |spans: &[(Instant, Instant)]| -> Vec<f64> {
+        spans.windows(2).map(|w| (w[1].0 - w[0].1).as_secs_f64()).collect()
+    };
+    said("between two pieces", with_work().flat_map(|(spans, _)| between(spans)).collect());
+    said(
+        "after its last piece",
+        with_work().map(|(spans, end)| (*end - spans[spans.len() - 1].1).as_secs_f64()).collect(),
     );
 }

@@ -69,6 +69,18 @@ impl Options {
         source
     }
 
+    /// Those that change what a worker computes, or how, as another process is given them.
+    pub fn passed_on(&self) -> Vec<String> {
+        let mut passed = Vec::new();
+        let mut pass = |name: &str, value: Option<String>| passed.extend(value.map(|v| format!("--{name}={v}")));
+        pass("instructions", self.instructions.clone());
+        pass("batch", self.batch.map(|n| n.to_string()));
+        pass("chunk", self.chunk.map(|n| n.to_string()));
+        pass("limit", self.limit.map(|n| n.to_string()));
+        pass("explain", self.explain.clone());
+        passed
+    }
+
     /// Opens the device and sets the number of threads, once a process.
     pub fn machine(&self) -> Result<Machine> {
         self.machine_on(&self.device)

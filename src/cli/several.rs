@@ -4,12 +4,13 @@ use super::options::Options;
 use super::price::time;
 use crate::error::{Error, Result};
 use crate::notice::say;
+use crate::record::unix_s;
 use crate::store::Store;
 use crate::sweep::status::status;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often a process that was killed is started again.
 const RESTARTS: usize = 3;
@@ -71,7 +72,7 @@ pub fn compute(config: &Path, dir: &Path, options: &Options, stop: &AtomicBool) 
         let mut command = Command::new(&program);
         command.arg("worker").arg("--config").arg(config).arg("--shard").arg(format!("{share}/{count}"));
         command.arg("--device").arg(&devices[share % devices.len()]).arg("--threads").arg(threads.to_string());
-        command.arg("--quiet").args(passed_on(options));
+        command.arg("--quiet").arg("--out").arg(&options.out).args(options.passed_on());
         command.spawn().map_err(Error::io("start", &program))
     };
     let process = |share| Ok(Process { share, child: start(share)?, restarts: 0, ended: None });
@@ -134,21 +135,6 @@ pub fn compute(config: &Path, dir: &Path, options: &Options, stop: &AtomicBool) 
     Ok(())
 }
 
-/// Options that every process is given as they are.
-fn passed_on(options: &Options) -> Vec<String> {
-    let mut all = vec!["--out".to_string(), options.out.display().to_string()];
-    let mut add = |name: &str, value: Option<String>| all.extend(value.map(|v| format!("--{name}={v}")));
-    add("batch", options.batch.map(|n| n.to_string()));
-    add("chunk", options.chunk.map(|n| n.to_string()));
-    add("limit", options.limit.map(|n| n.to_string()));
-    add("instructions", options.instructions.clone());
-    match options.explain.as_deref() {
-        Some("") => all.push("--explain".into()),
-        layer => add("explain", layer.map(String::from)),
-    }
-    all
-}
-
 /// Ctrl-C reaches all processes of a terminal; SIGTERM only this one.
 fn ask_to_stop(child: &Child) {
     #[cfg(unix)]
@@ -162,9 +148,8 @@ fn ask_to_stop(child: &Child) {
 
 /// `12/40 chunks, about 30 s left`.
 fn say_progress(dir: &Path) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     // before the first worker has planned there is nothing to be seen
-    let Ok(status) = Store::open(dir).and_then(|store| status(&store, now)) else { return };
+    let Ok(status) = Store::open(dir).and_then(|store| status(&store, unix_s())) else { return };
     let Some(chunks) = status.chunks else { return };
     let done = chunks.done + chunks.failed;
     let left = status.seconds_left.map_or(String::new(), |s| format!(", about {} left", time(s)));

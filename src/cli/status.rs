@@ -4,15 +4,14 @@ use super::price::time;
 use super::registries::{print, print_csv};
 use crate::error::Result;
 use crate::notice::say;
+use crate::record::unix_s;
 use crate::store::Store;
 use crate::sweep::status::{Count, Status, status};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Says how far a run is: counts on stderr, workers as CSV, or all as JSON.
 pub fn print_status(dir: &Path, json: bool) -> Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let status = status(&Store::open(dir)?, now)?;
+    let status = status(&Store::open(dir)?, unix_s())?;
     if json {
         return print((serde_json::to_string_pretty(&status).expect("plain data") + "\n").as_bytes());
     }
@@ -26,7 +25,7 @@ pub fn print_status(dir: &Path, json: bool) -> Result<()> {
             said.done.to_string(),
             format!("{:.0}", said.seconds),
             w.silent_s.to_string(),
-            said.at.clone().unwrap_or_default(),
+            w.at.clone().unwrap_or_default(),
         ]
     };
     let rows = status.workers.iter().map(row).collect();

@@ -16,5 +16,10 @@ pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};
 pub use work::{AfterRecord, Chunk, UnitRecord, WorkRecord, WorkerRecord};
 
+/// The present as records have it: seconds since 1970-01-01 UTC, by this machine's clock.
+pub fn unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

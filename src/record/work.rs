@@ -68,8 +68,6 @@ pub struct WorkerRecord {
     pub shard: usize,
     /// Of so many.
     pub of: usize,
-    /// What it computes; `None`: it waits, or is at its end.
-    pub at: Option<String>,
     /// Pieces of work that it has stored.
     pub done: usize,
     /// The work in them, as [`UnitRecord::cost`] has it.

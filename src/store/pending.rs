@@ -56,11 +56,13 @@ impl Pending {
         sync_dir(path.parent().expect("below the run"))
     }
 
-    /// Puts it into its place if that is free, and gives it back where it is not: it is gone when it is dropped.
+    /// Puts it into its place if that is free, and gives it back where it is not: it is gone when it is dropped. For files that are
+    /// sealed: after a power failure one may be there, and damaged.
     pub fn finish_first(self) -> Result<Option<NamedTempFile>> {
-        let (path, file) = self.synced()?;
+        let (path, file) = self.written()?;
         match file.persist_noclobber(&path) {
-            Ok(_) => sync_dir(path.parent().expect("below the run")).map(|()| None),
+            // one wait for the disk, for bytes and name: a file that was renamed is synced with its name (ext4, XFS, Btrfs)
+            Ok(file) => disk::sync(&file, &path).map(|()| None).map_err(Error::io("sync", &path)),
             Err(problem) if path.exists() => Ok(Some(problem.file)),
             Err(problem) => Err(Error::io("rename into", &path)(problem.error)),
         }
@@ -68,14 +70,18 @@ impl Pending {
 
     /// Puts it into its place without waiting for the disk: for what may be lost.
     pub fn finish_soon(self) -> Result<()> {
-        let Pending { path, file } = self;
-        let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        let (path, file) = self.written()?;
         file.persist(&path).map(drop).map_err(|e| Error::io("rename into", &path)(e.error))
     }
 
-    fn synced(self) -> Result<(PathBuf, NamedTempFile)> {
+    fn written(self) -> Result<(PathBuf, NamedTempFile)> {
         let Pending { path, file } = self;
         let file = file.into_inner().map_err(|e| Error::io("write", &path)(e.into_error()))?;
+        Ok((path, file))
+    }
+
+    fn synced(self) -> Result<(PathBuf, NamedTempFile)> {
+        let (path, file) = self.written()?;
         disk::sync(file.as_file(), &path).map_err(Error::io("sync", &path))?;
         Ok((path, file))
     }

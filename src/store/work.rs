@@ -6,14 +6,13 @@ use super::race::remove_if_there;
 use super::{CHECKPOINTS, Store};
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::record::{CellId, Chunk, WorkRecord, WorkerRecord};
+use crate::record::{CellId, Chunk, WorkRecord, WorkerRecord, unix_s};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Folder of all that is here.
 const WORK: &str = "work";
@@ -85,8 +84,8 @@ impl Store {
     pub fn all_chunks(&self) -> BTreeMap<CellId, BTreeSet<(usize, usize)>> {
         let folder = self.dir.join(CHUNKS);
         let ranges = |unit: &String| {
-            let names = names_in(&folder.join(unit));
-            names.iter().filter_map(|name| parse_range(name)).map(|r| (r.start, r.end)).collect()
+            let entries = fs::read_dir(folder.join(unit)).into_iter().flatten().flatten();
+            entries.filter_map(|e| parse_range(e.file_name().to_str()?)).map(|r| (r.start, r.end)).collect()
         };
         names_in(&folder).into_iter().map(|unit| (unit.clone(), ranges(&unit))).collect()
     }
@@ -176,7 +175,7 @@ impl Store {
         names_in(&self.dir.join(WORKERS)).iter().filter_map(|name| self.read_worker(name)).collect()
     }
 
-    /// Says that `worker` computes something, unless another says so. It keeps two from the same work; nothing is wrong where both
+    /// Says that `worker` computes something (a name of a file), unless another says so. It keeps two from the same work; nothing is wrong where both
     /// do it.
     pub fn claim(&self, what: &str, worker: &str) -> Result<Claim> {
         let place = self.claim_file(what);
@@ -215,7 +214,11 @@ impl Store {
 
     /// Drops a claim.
     pub fn drop_claim(&self, what: &str) -> Result<()> {
-        remove_if_there(&self.claim_file(what))
+        let place = self.claim_file(what);
+        match fs::remove_file(&place) {
+            Err(problem) if problem.kind() != ErrorKind::NotFound => Err(Error::io("remove", &place)(problem)),
+            _ => Ok(()),
+        }
     }
 
     /// What is claimed, and by whom.
@@ -225,8 +228,13 @@ impl Store {
         names_in(&folder).into_iter().filter_map(holder).collect()
     }
 
+    /// What is claimed, by whomever.
+    pub fn claimed(&self) -> BTreeSet<String> {
+        names_in(&self.dir.join(CLAIMS)).into_iter().collect()
+    }
+
     fn claim_file(&self, what: &str) -> PathBuf {
-        self.dir.join(CLAIMS).join(what.replace('/', "+"))
+        self.dir.join(CLAIMS).join(what)
     }
 
     /// The log of a worker, for people: what it began, what it computed, in how many seconds.
@@ -247,7 +255,7 @@ impl Store {
     /// A worker of another machine that said lately that it is at work. A lock need not reach there, and what it writes must not be
     /// swept away.
     pub fn at_work_elsewhere(&self) -> Option<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let now = unix_s();
         let here = crate::disk::host();
         let lately = |w: &WorkerRecord| w.ended.is_none() && now.saturating_sub(w.unix_s) < LATELY_S;
         self.workers().into_iter().find(|w| lately(w) && w.host != here).map(|w| w.name)

@@ -219,8 +219,8 @@ impl<'a, 'r> OfRun<'a, 'r> {
         }
     }
 
-    /// Puts the chunks of a unit together. Those that are damaged are dropped, and so computed again.
-    fn join(&self, unit: usize) -> Result<()> {
+    /// Puts the chunks of a unit together; whether it could. Those that are damaged are dropped, and so computed again.
+    fn join(&self, unit: usize) -> Result<bool> {
         let (missing, name, store) = (self.missing(unit)?, self.units[unit].id(), self.runner.store);
         if !missing.cells.is_empty() {
             let mut found = Vec::new();
@@ -228,13 +228,14 @@ impl<'a, 'r> OfRun<'a, 'r> {
                 match self.runner.stored_chunk(&missing, name, &range) {
                     Some(chunk) => found.push(chunk),
                     // another was faster
-                    None if self.is_settled(unit) => return store.drop_chunks(name),
-                    None => return store.drop_chunk(name, &range),
+                    None if self.is_settled(unit) => return store.drop_chunks(name).map(|()| true),
+                    None => return store.drop_chunk(name, &range).map(|()| false),
                 }
             }
             self.runner.put_cells(&missing, &chunks::joined(found).expect("a unit has images"))?;
         }
-        store.drop_chunks(name)
+        store.drop_chunks(name)?;
+        Ok(true)
     }
 
     /// Whether each of its cells is stored, or stored as failed.
@@ -305,22 +306,23 @@ impl Pieces for OfRun<'_, '_> {
         })
     }
 
-    fn compute(&mut self, piece: usize) -> Result<()> {
+    fn compute(&mut self, piece: usize) -> Result<bool> {
         let Piece { kind, unit, cell, .. } = &self.pieces[piece];
         let (unit, cell) = (*unit, *cell);
         match kind {
-            Kind::Clean(range) => self.compute_clean(cell, &range.clone()),
+            Kind::Clean(range) => self.compute_clean(cell, &range.clone())?,
             Kind::Fit(_) => {
                 let fit = cell.fit.as_ref().expect("a fit is of a cell that has one");
-                fits::pictures(self.runner, cell, fit, self.tell).map(drop)
+                fits::pictures(self.runner, cell, fit, self.tell)?;
             }
-            Kind::Chunk(range) => self.compute_chunk(unit, &range.clone()),
-            Kind::Join => self.join(unit),
+            Kind::Chunk(range) => self.compute_chunk(unit, &range.clone())?,
+            Kind::Join => return self.join(unit),
             Kind::After => {
                 self.afterwards.transfer(cell, self.tell)?;
-                self.afterwards.explain(cell)
+                self.afterwards.explain(cell)?;
             }
         }
+        Ok(true)
     }
 
     fn give_up(&mut self, piece: usize, problem: Error) -> Result<()> {

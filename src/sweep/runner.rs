@@ -2,14 +2,14 @@
 
 use super::plan::{Plan, PlannedCell};
 use crate::error::{Error, Result};
-use crate::record::{Provenance, SCHEMA};
+use crate::record::{Provenance, SCHEMA, unix_s};
 use crate::store::Store;
 use candle_core::Device;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// How to compute. Threads and batch change no result; another device changes last bits.
 pub struct Machine {
@@ -91,11 +91,6 @@ pub(super) struct Runner<'a> {
     pub(super) stop: &'a AtomicBool,
     /// Models whose notes are told.
     pub(super) noted: RefCell<BTreeSet<usize>>,
-}
-
-/// Seconds since 1970-01-01 UTC.
-pub(super) fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// `x86_64 linux, AMD EPYC, cpu family 25, model 17`; for a GPU, its model too. What the system does not tell is left out.

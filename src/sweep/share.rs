@@ -4,7 +4,7 @@
 //! they are advice: where a claim is lost, or two hold one, a piece is computed twice, and whoever is second compares.
 
 use crate::error::{Error, Result};
-use crate::record::WorkerRecord;
+use crate::record::{WorkerRecord, unix_s};
 use crate::store::{Claim, Store};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,8 +37,8 @@ pub trait Pieces {
     /// Whether one is done: asked when it is about to be computed.
     fn is_done(&self, piece: usize) -> Result<bool>;
 
-    /// Computes and stores one.
-    fn compute(&mut self, piece: usize) -> Result<()>;
+    /// Computes and stores one; whether it is done now, which it is not where something that it needs turned out to be damaged.
+    fn compute(&mut self, piece: usize) -> Result<bool>;
 
     /// Stores that one failed for good; hands the problem back where there is no place for it.
     fn give_up(&mut self, piece: usize, problem: Error) -> Result<()>;
@@ -76,12 +76,19 @@ const WAITS: [Duration; TRIES - 1] = [Duration::from_secs(1), Duration::from_sec
 /// The shortest and the longest wait for pieces that others compute.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// A wait looks so often at least whether it is to end.
+const LONGEST_NAP: Duration = Duration::from_millis(200);
 /// Of a thousand that wait for the last pieces, each asks the store every two seconds at first, and then every twenty.
 const SHORTEST_A_WORKER: Duration = Duration::from_millis(2);
 const LONGEST_A_WORKER: Duration = Duration::from_millis(20);
 
-/// Pieces that others compute that are looked at between two waits.
-const MOST_LOOKS: usize = 64;
+/// Claims of others of which is looked up, between two waits, whether their worker lives.
+const MOST_LOOKS: usize = 8;
+/// One that does is asked again after so many of the shortest waits.
+const LOOK_AGAIN: u32 = 4;
+
+/// A wait is so many times as long as the listing of the store before it: a store that is slow is asked less.
+const WAIT_A_LISTING: u32 = 4;
 
 /// The order in which a worker takes pieces: those of its share, group by group, the longest of a group first; then those of the
 /// other shares, from the next one on, each from its end, where its owner comes last. A share is a part of equal work of the pieces
@@ -136,7 +143,7 @@ impl Roll<'_> {
         change(&mut own);
         own.beat += 1;
         own.seconds = self.began.elapsed().as_secs_f64();
-        own.unix_s = super::runner::unix_s();
+        own.unix_s = unix_s();
         self.worker.store.put_worker(&own)
     }
 
@@ -179,7 +186,6 @@ pub fn work(worker: &Worker, pieces: &mut dyn Pieces) -> Result<()> {
         process: std::process::id(),
         shard: worker.share.0,
         of: worker.share.1,
-        at: None,
         done: 0,
         work: 0.0,
         seconds: 0.0,
@@ -203,7 +209,7 @@ pub fn work(worker: &Worker, pieces: &mut dyn Pieces) -> Result<()> {
         let result = take_turns(&roll, pieces);
         drop(ended);
         let status = result.as_ref().map_or_else(Error::exit_code, |()| 0);
-        let said = roll.say(|own| (own.at, own.ended) = (None, Some(status)));
+        let said = roll.say(|own| own.ended = Some(status));
         result.and(said)
     })
 }
@@ -216,12 +222,16 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
         (SHORTEST_WAIT + many * SHORTEST_A_WORKER, LONGEST_WAIT + many * LONGEST_A_WORKER);
     let mut wait = shortest_wait;
     let mut at = 0;
+    // when a piece was last found to be held by one who is alive
+    let mut held: BTreeMap<usize, Instant> = BTreeMap::new();
     loop {
-        let mut done = pieces.done()?;
+        let listing = Instant::now();
+        let (mut done, claimed) = (pieces.done()?, worker.store.claimed());
+        let listing = listing.elapsed();
         // in the order, all before it are done; a chunk that was found to be damaged is not any more
         let Some(mut first) = order.iter().position(|piece| !done[*piece]) else { return Ok(()) };
-        let (mut computed, mut claimed) = (false, 0);
-        while let Some(piece) = order.get(at).copied().filter(|_| claimed < MOST_LOOKS) {
+        let (mut computed, mut is_stale, mut looks) = (false, false, 0);
+        while let Some(piece) = order.get(at).copied() {
             at += 1;
             if worker.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
@@ -233,10 +243,15 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
                 continue;
             }
             let name = pieces.name(piece).to_string();
+            let is_held = || held.get(&piece).is_some_and(|since| since.elapsed() < LOOK_AGAIN * shortest_wait);
+            if claimed.contains(&name) && (looks == MOST_LOOKS || is_held()) {
+                continue;
+            }
             match worker.store.claim(&name, &worker.name)? {
                 Claim::Of(holder) if holder == worker.name => {}
                 Claim::Of(holder) if roll.is_alive(&holder) => {
-                    claimed += 1;
+                    held.insert(piece, Instant::now());
+                    looks += 1;
                     continue;
                 }
                 // by one who is about to write his name, or died before he did
@@ -244,33 +259,38 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
                 Claim::Of(_) | Claim::Nameless => worker.store.take_claim(&name, &worker.name)?,
                 Claim::Ours => {}
             }
-            if !pieces.is_done(piece)? {
-                roll.say(|own| own.at = Some(name.clone()))?;
-                try_piece(roll, pieces, piece)?;
-                let cost = pieces.cost(piece);
-                roll.know(|own| (own.at, own.done, own.work) = (None, own.done + 1, own.work + cost));
-                computed = true;
-                at = first; // what it made ready may come before it
-                if !pieces.is_done(piece)? {
-                    worker.store.drop_claim(&name)?;
-                    break; // what it needs is not there after all: look again
-                }
+            if pieces.is_done(piece)? {
+                worker.store.drop_claim(&name)?;
+                is_stale = true;
+                break; // others have done this one, and more: one listing finds them all
             }
-            done[piece] = true;
+            let is_done = try_piece(roll, pieces, piece)?;
+            worker.store.drop_claim(&name)?;
+            let cost = pieces.cost(piece);
+            let count = |own: &mut WorkerRecord| (own.done, own.work) = (own.done + 1, own.work + cost);
+            match roll.began.elapsed() < worker.beat {
+                true => roll.say(count)?, // how fast it is, need not wait for a beat
+                false => roll.know(count),
+            }
+            is_stale = !is_done;
+            at = first; // what it made ready may come before it
+            if is_stale {
+                break; // what it needs is not there after all
+            }
+            (computed, done[piece]) = (true, true);
             while order.get(first).is_some_and(|piece| done[*piece]) {
                 first += 1;
             }
-            worker.store.drop_claim(&name)?;
         }
         if at >= order.len() {
             at = first;
         }
-        match computed {
+        match computed || is_stale {
             true => wait = shortest_wait,
             false => {
-                roll.say(|_| {})?; // it is at nothing now
-                sleep(wait, worker.stop, worker.finish);
-                wait = (wait * 2).min(longest_wait);
+                let long = wait.max(listing * WAIT_A_LISTING).min(longest_wait);
+                sleep(long, worker.stop, worker.finish);
+                wait = (long * 2).min(longest_wait);
             }
         }
     }
@@ -278,14 +298,14 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
 
 /// Sleeps, unless it is to end.
 fn sleep(time: Duration, stop: &AtomicBool, finish: &AtomicBool) {
-    let began = Instant::now();
+    let (began, nap) = (Instant::now(), (time / 10).clamp(SHORTEST_WAIT, LONGEST_NAP));
     while began.elapsed() < time && !stop.load(Ordering::Relaxed) && !finish.load(Ordering::Relaxed) {
-        std::thread::sleep(SHORTEST_WAIT.min(time));
+        std::thread::sleep(nap.min(time.saturating_sub(began.elapsed())));
     }
 }
 
-/// Computes a piece, three times at most where what went wrong may pass.
-fn try_piece(roll: &Roll, pieces: &mut dyn Pieces, piece: usize) -> Result<()> {
+/// Computes a piece, three times at most where what went wrong may pass. Whether it is done, if only as failed.
+fn try_piece(roll: &Roll, pieces: &mut dyn Pieces, piece: usize) -> Result<bool> {
     let (mut waits, name) = (WAITS.iter(), pieces.name(piece).to_string());
     let log = |seconds: &str, word: &str| roll.log(&format!("{name},{seconds},\"{word}\"\n"));
     loop {
@@ -293,12 +313,13 @@ fn try_piece(roll: &Roll, pieces: &mut dyn Pieces, piece: usize) -> Result<()> {
         log("", "begun");
         let result = pieces.compute(piece);
         let word = match &result {
-            Ok(()) => "done".to_string(),
+            Ok(true) => "done".to_string(),
+            Ok(false) => "damaged".to_string(),
             Err(problem) => problem.to_string().replace(['"', '\n'], " "),
         };
         log(&format!("{:.3}", began.elapsed().as_secs_f64()), &word);
         let problem = match result {
-            Ok(()) => return Ok(()),
+            Ok(is_done) => return Ok(is_done),
             Err(problem @ (Error::Interrupted | Error::Unfinished | Error::Store(_) | Error::Absent(_))) => {
                 return Err(problem);
             }
@@ -315,7 +336,8 @@ fn try_piece(roll: &Roll, pieces: &mut dyn Pieces, piece: usize) -> Result<()> {
                 None => {}
             }
         }
-        return pieces.give_up(piece, problem);
+        pieces.give_up(piece, problem)?;
+        return Ok(true);
     }
 }
 
@@ -380,13 +402,14 @@ mod tests {
         fn is_done(&self, piece: usize) -> Result<bool> {
             Ok(self.place(piece).exists())
         }
-        fn compute(&mut self, piece: usize) -> Result<()> {
+        fn compute(&mut self, piece: usize) -> Result<bool> {
             if let Some((left, problem)) = self.fails.get_mut(&piece).filter(|(left, _)| *left > 0) {
                 *left -= 1;
                 return Err(problem());
             }
             self.order.push(piece);
-            std::fs::write(self.place(piece), "done").map_err(Error::io("write", &self.folder))
+            std::fs::write(self.place(piece), "done").map_err(Error::io("write", &self.folder))?;
+            Ok(true)
         }
         fn give_up(&mut self, piece: usize, problem: Error) -> Result<()> {
             std::fs::write(self.place(piece), problem.to_string()).map_err(Error::io("write", &self.folder))
@@ -405,7 +428,6 @@ mod tests {
             process,
             shard: 0,
             of: 1,
-            at: None,
             done: 0,
             work: 0.0,
             seconds: 0.0,
@@ -469,9 +491,10 @@ mod tests {
             fn is_done(&self, piece: usize) -> Result<bool> {
                 self.0.is_done(piece)
             }
-            fn compute(&mut self, piece: usize) -> Result<()> {
+            fn compute(&mut self, piece: usize) -> Result<bool> {
                 if piece == 1 && std::mem::take(&mut self.1) {
-                    return std::fs::remove_file(self.0.place(0)).map_err(Error::io("remove", &self.0.folder));
+                    std::fs::remove_file(self.0.place(0)).map_err(Error::io("remove", &self.0.folder))?;
+                    return Ok(false);
                 }
                 self.0.compute(piece)
             }

@@ -1,7 +1,7 @@
 //! How far a run is, from its store alone.
 
 use crate::error::Result;
-use crate::record::{AfterRecord, UnitRecord, WorkerRecord};
+use crate::record::{AfterRecord, UnitRecord, WorkerRecord, unix_s};
 use crate::store::Store;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -40,6 +40,8 @@ pub struct WorkerStatus {
     /// What it said last.
     #[serde(flatten)]
     pub said: WorkerRecord,
+    /// What it computes; `None`: it waits, or is at its end.
+    pub at: Option<String>,
     /// Seconds since, by the clocks of two machines.
     pub silent_s: u64,
     /// `at work`, `silent`, `ended` or `ended with N`.
@@ -67,9 +69,13 @@ pub fn status(store: &Store, now_unix_s: u64) -> Result<Status> {
             (true, false) => cells.done += 1,
         }
     }
-    let workers: Vec<WorkerStatus> = store.workers().into_iter().map(|said| known_of(said, now_unix_s)).collect();
-    let at_work: Vec<&WorkerRecord> =
-        workers.iter().filter(|w| w.state == AT_WORK).map(|worker| &worker.said).collect();
+    let mut workers: Vec<WorkerStatus> = store.workers().into_iter().map(|said| known_of(said, now_unix_s)).collect();
+    for (what, holder) in store.claims() {
+        if let Some(worker) = workers.iter_mut().find(|w| w.said.name == holder && w.state == AT_WORK) {
+            worker.at = Some(what);
+        }
+    }
+    let at_work: Vec<&WorkerStatus> = workers.iter().filter(|w| w.state == AT_WORK).collect();
     // passes over clean images, fits and the like are of no cell
     let is_chunk = |at: &&str| !at.contains('-');
     let at: Vec<&str> = at_work.iter().filter_map(|w| w.at.as_deref()).filter(is_chunk).collect();
@@ -87,7 +93,8 @@ pub fn status(store: &Store, now_unix_s: u64) -> Result<Status> {
     }
     cells.missing = cells.missing.saturating_sub(cells.running);
     // what a worker has done since it began says how fast it is
-    let speed: f64 = at_work.iter().filter(|w| w.work > 0.0).map(|w| w.work / w.seconds.max(1.0)).sum();
+    let said = at_work.iter().map(|worker| &worker.said);
+    let speed: f64 = said.filter(|w| w.work > 0.0).map(|w| w.work / w.seconds.max(1.0)).sum();
     let seconds_left = (chunks.is_some() && (speed > 0.0 || left == 0.0)).then(|| left / speed.max(f64::MIN_POSITIVE));
     let afterwards_missing = missing_afterwards(store)?.len();
     Ok(Status { cells, chunks, afterwards_missing, workers, seconds_left })
@@ -95,7 +102,7 @@ pub fn status(store: &Store, now_unix_s: u64) -> Result<Status> {
 
 /// Whether a worker has said lately that it is at work.
 pub fn is_somebody_at_work(store: &Store) -> bool {
-    let now = super::runner::unix_s();
+    let now = unix_s();
     store.workers().into_iter().any(|said| known_of(said, now).state == AT_WORK)
 }
 
@@ -148,5 +155,5 @@ fn known_of(said: WorkerRecord, now: u64) -> WorkerStatus {
         None if silent_s > SILENT_AFTER_S => "silent".to_string(),
         None => AT_WORK.to_string(),
     };
-    WorkerStatus { said, silent_s, state }
+    WorkerStatus { said, at: None, silent_s, state }
 }

@@ -191,7 +191,7 @@ impl Arguments {
             gpu: self.gpus.as_deref().map(gpu).transpose()?,
             cpus: self.cpus,
             time: self.time.clone(),
-            options: passed_on(options, self.gpus.is_some()),
+            options: device(options, self.gpus.is_some()).into_iter().chain(options.passed_on()).collect(),
             strict: options.strict,
             variables: variables(),
         })
@@ -209,19 +209,11 @@ fn gpu(text: &str) -> Result<String> {
     })
 }
 
-/// Options of this call that change what a worker does.
-fn passed_on(options: &Options, on_gpu: bool) -> Vec<String> {
-    let mut passed = Vec::new();
-    let mut pass = |name: &str, value: Option<String>| passed.extend(value.map(|v| format!("--{name}={v}")));
+/// The device that workers are told, where it is not left to them.
+fn device(options: &Options, on_gpu: bool) -> Option<String> {
     // a worker that was given a GPU must not compute on its cores in silence
     let device = if on_gpu && options.device == "auto" { "cuda" } else { &options.device };
-    pass("device", Some(device.to_string()).filter(|d| d != "auto"));
-    pass("instructions", options.instructions.clone());
-    pass("batch", options.batch.map(|n| n.to_string()));
-    pass("chunk", options.chunk.map(|n| n.to_string()));
-    pass("limit", options.limit.map(|n| n.to_string()));
-    pass("explain", options.explain.clone());
-    passed
+    (device != "auto").then(|| format!("--device={device}"))
 }
 
 /// Variables that say where things are; none of them is a secret.
