@@ -1,5 +1,5 @@
-//! What one step of PGD moves between memory and the device, counted (`kernel::bus`) at the size of `docs/performance.md`: 256
-//! images of 224 pixels, 1,000 classes. The net is a stand-in that says so, on the CPU; what crosses is the same on a GPU.
+//! What one step of PGD moves between memory and the device, counted (`kernel::bus`): a quarter of what `docs/performance.md` has,
+//! 64 images of 224 pixels, 1,000 classes. The net is a stand-in that says so, on the CPU; what crosses is the same on a GPU.
 
 use candle_core::{Device, Tensor};
 use foolproof::attack::{self, Params, Task};
@@ -16,7 +16,7 @@ use foolproof::threat::{Norm, Threat};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-const IMAGES: usize = 256;
+const IMAGES: usize = 64;
 const SIDE: usize = 224;
 const VALUES: usize = 3 * SIDE * SIDE;
 const CLASSES: usize = 1000;

@@ -162,7 +162,7 @@ fn results_are_the_same_bytes_for_any_threads_and_batch() {
         results(&at.join(out).join("quick"))
     };
     let first = with("1", "128");
-    for (threads, batch) in [("2", "128"), ("1", "1"), ("2", "1"), ("1", "7"), ("2", "7")] {
+    for (threads, batch) in [("2", "128"), ("1", "1"), ("2", "7")] {
         assert!(with(threads, batch) == first, "{threads} threads, batch {batch}");
     }
 }

@@ -11,6 +11,7 @@ use foolproof::kernel::graph::Graph;
 use foolproof::kernel::plain::Plain;
 use foolproof::kernel::{Engine, Precision};
 use foolproof::model::{self, FAMILIES, ModelSource, Named};
+use rayon::prelude::*;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -119,7 +120,8 @@ fn every_family_has_pytorchs_logits_and_gradients() {
     let weights = numbers(1 << 21, 10);
     let loss = |_: usize, _: &[f32], g: &mut [f32]| g.copy_from_slice(&weights);
     let cases = reference["cases"].as_array().unwrap();
-    for case in cases {
+    // most of the time goes into making weights, on one thread
+    cases.par_iter().for_each(|case| {
         let began = Instant::now();
         let source = model_of(case);
         let (side, every) = (source.file.size[0], case["every"].as_u64().unwrap() as usize);
@@ -141,7 +143,7 @@ fn every_family_has_pytorchs_logits_and_gradients() {
             println!("{} {}: by the reference off by {off:.1e}, {askew:.1e}", case["family"], case["own"]);
             assert!(off < 1e-4 && askew < 1e-4, "{} {}, reference: {off}, {askew}", case["family"], case["own"]);
         }
-    }
+    });
     assert_eq!(cases.len(), 43);
 }
 

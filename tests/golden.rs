@@ -244,10 +244,10 @@ fn skipping_judgements_loses_no_success() {
     let plain = params(&[("steps", "10"), ("random_start", "false")]);
     let restarted = params(&[("steps", "20"), ("restarts", "2")]);
     let cases = [
-        (Norm::Linf, vec!["1/255", "2/255", "4/255", "8/255", "16/255"], &plain, 500, WitnessKind::U8),
-        (Norm::Linf, vec!["3/510", "2/255", "8/255"], &restarted, 200, WitnessKind::U8),
-        (Norm::Linf, vec!["2/255"], &restarted, 200, WitnessKind::F32),
-        (Norm::L2, vec!["0.25", "0.5"], &restarted, 200, WitnessKind::U8),
+        (Norm::Linf, vec!["1/255", "2/255", "4/255", "8/255", "16/255"], &plain, 200, WitnessKind::U8),
+        (Norm::Linf, vec!["3/510", "2/255", "8/255"], &restarted, 100, WitnessKind::U8),
+        (Norm::Linf, vec!["2/255"], &restarted, 100, WitnessKind::F32),
+        (Norm::L2, vec!["0.25", "0.5"], &restarted, 100, WitnessKind::U8),
     ];
     for entry in MODELS.iter().filter(|m| m.is_embedded()) {
         let engine = model::built_in(entry.name).unwrap().engine(&Device::Cpu, Precision::F32).unwrap();

@@ -7,12 +7,12 @@ use foolproof::store::Store;
 use foolproof::sweep::plan;
 use std::collections::BTreeMap;
 use std::path::Path;
-use support::{stored, sweep};
+use support::{ran, stored};
 
 fn text(attack: &str, mode: &str, witness: &str) -> String {
     format!(
         "name = \"marks\"\nseed = 5\n[[sweep]]\nmodels = [\"vgg11-half-cifar10\", \"vgg11-half-cifar10-robust\"]\n\
-         data = {{ name = \"cifar10-sample\" }}\ngoals = [\"untargeted\", \"target:next\"]\nmode = \"{mode}\"\n\
+         data = {{ name = \"cifar10-sample\", take = 10 }}\ngoals = [\"untargeted\", \"target:next\"]\nmode = \"{mode}\"\n\
          threats = [{{ norm = \"linf\", eps = [\"1/255\", \"2/255\", \"8/255\"] }}, {{ norm = \"l2\", eps = [\"0.2\"] }}]\n\
          witness = \"{witness}\"\nattacks = [{attack}]\n"
     )
@@ -20,7 +20,7 @@ fn text(attack: &str, mode: &str, witness: &str) -> String {
 
 /// Bytes of every cell by id, and the cells that a longer run served.
 fn cells(text: &str, batch: Option<usize>) -> (BTreeMap<String, Vec<Vec<u8>>>, usize) {
-    let (folder, cells) = sweep(text, &Source::new("nowhere"), batch);
+    let (folder, cells) = ran(text, &Source::new("nowhere"), batch);
     let served = stored(folder.path(), &cells).iter().filter(|c| c.provenance.served_by.is_some()).count();
     let read = |id: &str| {
         let file = |name: &&str| std::fs::read(folder.path().join("cells").join(id).join(name)).unwrap();
@@ -70,7 +70,7 @@ fn budgets_within_budgets_share_the_first_rung_alone() {
 fn what_is_stored_already_is_not_needed_for_the_rest() {
     let attack = |steps: &str| format!("{{ name = \"pgd\", steps = {steps}, step_size = \"1/255\", restarts = 2 }}");
     let all = text(&attack("[2, 5, 9]"), "at", "u8");
-    let (folder, before) = sweep(&all, &Source::new("nowhere"), None);
+    let (folder, before) = ran(&all, &Source::new("nowhere"), None);
     let store = Store::create(folder.path()).unwrap();
     let file = |id: &str| folder.path().join("cells").join(id).join("outcomes.csv");
     for gone in [vec!["2"], vec!["9"], vec!["2", "5"]] {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use foolproof::analysis::Summary;
 use foolproof::data::{self, Choice, Source, Subset};
 use foolproof::record::{Outcome, Witnesses};
 use foolproof::store::Store;
@@ -57,6 +58,26 @@ fn one_run_serves_every_budget_as_if_it_were_alone() {
     }
     // the least distance lies within a budget if and only if something within the budget was found
     assert!(fooled[0] > 20 && fooled[1] > 25, "{fooled:?}");
+}
+
+/// As a report of very many images has them.
+#[test]
+fn lists_of_images_that_were_dropped_are_read_again() {
+    let threats = format!("{{ norm = \"l2\", eps = [\"0.5\"] }}, {MINIMAL}");
+    let (folder, cells) =
+        ran(&text(SAMPLE, &threats, "{ name = \"ddn\", steps = 10 }", ""), &Source::new("nowhere"), None);
+    let store = Store::open(folder.path()).unwrap();
+    // distances that are missing are no numbers, which equal nothing
+    let lists = |s: &Summary| format!("{:?} {:?}", s.fooled(&store).unwrap(), s.least(&store).unwrap());
+    let mut images = [0; 2];
+    for mut s in cells {
+        let kept = lists(&s);
+        images = [images[0] + s.tally.fooled.len(), images[1] + s.tally.least.len()];
+        s.tally.drop_lists();
+        assert!(s.tally.fooled.is_empty() && s.tally.least.is_empty());
+        assert_eq!(lists(&s), kept);
+    }
+    assert!(images.iter().all(|n| *n > 10), "{images:?}");
 }
 
 /// These attacks end less than half a grey level beyond the boundary, where rounding to 8 bits takes their points back.
