@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::record::{WorkerRecord, unix_s};
 use crate::store::{Claim, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -221,9 +221,10 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
     let (shortest_wait, longest_wait) =
         (SHORTEST_WAIT + many * SHORTEST_A_WORKER, LONGEST_WAIT + many * LONGEST_A_WORKER);
     let mut wait = shortest_wait;
-    let mut at = 0;
     // when a piece was last found to be held by one who is alive
     let mut held: BTreeMap<usize, Instant> = BTreeMap::new();
+    // pieces that are done, whatever a later listing says
+    let mut found_done: BTreeSet<usize> = BTreeSet::new();
     loop {
         let listing = Instant::now();
         let (mut done, claimed) = (pieces.done()?, worker.store.claimed());
@@ -231,6 +232,7 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
         // in the order, all before it are done; a chunk that was found to be damaged is not any more
         let Some(mut first) = order.iter().position(|piece| !done[*piece]) else { return Ok(()) };
         let (mut computed, mut is_stale, mut looks) = (false, false, 0);
+        let mut at = first;
         while let Some(piece) = order.get(at).copied() {
             at += 1;
             if worker.stop.load(Ordering::Relaxed) {
@@ -261,8 +263,13 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
             }
             if pieces.is_done(piece)? {
                 worker.store.drop_claim(&name)?;
-                is_stale = true;
-                break; // others have done this one, and more: one listing finds them all
+                done[piece] = true;
+                // others have done this one, and more: one listing finds them all, unless it lags behind, as that of a network may
+                is_stale = found_done.insert(piece);
+                if is_stale {
+                    break;
+                }
+                continue;
             }
             let is_done = try_piece(roll, pieces, piece)?;
             worker.store.drop_claim(&name)?;
@@ -272,18 +279,15 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
                 true => roll.say(count)?, // how fast it is, need not wait for a beat
                 false => roll.know(count),
             }
-            is_stale = !is_done;
             at = first; // what it made ready may come before it
-            if is_stale {
+            if !is_done {
                 break; // what it needs is not there after all
             }
             (computed, done[piece]) = (true, true);
+            found_done.insert(piece);
             while order.get(first).is_some_and(|piece| done[*piece]) {
                 first += 1;
             }
-        }
-        if at >= order.len() {
-            at = first;
         }
         match computed || is_stale {
             true => wait = shortest_wait,
@@ -344,7 +348,7 @@ fn try_piece(roll: &Roll, pieces: &mut dyn Pieces, piece: usize) -> Result<bool>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use std::cell::Cell;
     use std::path::PathBuf;
 
     /// How often it fails, and how.
@@ -510,6 +514,53 @@ mod tests {
         let mut pieces = Damaged(files, true);
         work(&worker(&store, "a", &never), &mut pieces).unwrap();
         assert_eq!(pieces.0.order, [0, 0, 1, 2], "and what needs it waits");
+    }
+
+    #[test]
+    fn a_listing_that_lags_behind_is_waited_for() {
+        /// Pieces whose listing knows of none for a while.
+        struct Lagging(Files, Instant, Cell<usize>);
+        impl Pieces for Lagging {
+            fn count(&self) -> usize {
+                self.0.count()
+            }
+            fn name(&self, piece: usize) -> &str {
+                self.0.name(piece)
+            }
+            fn cost(&self, piece: usize) -> f64 {
+                self.0.cost(piece)
+            }
+            fn group(&self, piece: usize) -> usize {
+                self.0.group(piece)
+            }
+            fn needs(&self, piece: usize) -> &[usize] {
+                self.0.needs(piece)
+            }
+            fn done(&self) -> Result<Vec<bool>> {
+                self.2.update(|n| n + 1);
+                let lags = self.1.elapsed() < Duration::from_millis(300);
+                if lags { Ok(vec![false; self.count()]) } else { self.0.done() }
+            }
+            fn is_done(&self, piece: usize) -> Result<bool> {
+                self.0.is_done(piece)
+            }
+            fn compute(&mut self, piece: usize) -> Result<bool> {
+                self.0.compute(piece)
+            }
+            fn give_up(&mut self, piece: usize, problem: Error) -> Result<()> {
+                self.0.give_up(piece, problem)
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::join(&folder.path().join("run")).unwrap();
+        let files = Files::new(folder.path(), &[1.0; 3], &[0; 3]);
+        std::fs::write(files.place(0), "by another").unwrap();
+        let never = AtomicBool::new(false);
+        let mut pieces = Lagging(files, Instant::now(), Cell::new(0));
+        work(&worker(&store, "a", &never), &mut pieces).unwrap();
+        assert_eq!(pieces.0.order, [1, 2]);
+        // one at once for what another did, and then waits that double
+        assert!((3..15).contains(&pieces.2.get()), "{} listings", pieces.2.get());
     }
 
     #[test]
