@@ -262,6 +262,9 @@ fn a_sweep_file_may_be_a_pipe() {
     }
     let problem = shell(at.path(), "sed s/fgsm/fgms/ below/quick.toml | foolproof list /dev/stdin");
     assert!(text(&problem.stderr).contains("/dev/stdin:8: "), "{problem:?}");
+    // every worker reads it, and a pipe is empty for the second
+    let problem = shell(at.path(), "cat below/quick.toml | foolproof --config /dev/stdin --workers 2");
+    assert!(text(&problem.stderr).contains("/dev/stdin is no file, which workers have to read"), "{problem:?}");
     let none = shell(at.path(), "foolproof list below");
     assert!(none.status.code() == Some(1) && text(&none.stderr).contains("no sweep file below"), "{none:?}");
 }

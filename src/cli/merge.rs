@@ -22,7 +22,9 @@ pub fn merge(dir: &Path) -> Result<()> {
     // alone, or not at all: others may be at work
     match Store::create(dir) {
         Ok(store) => drop_work(&store)?,
-        Err(Error::Store(problem)) => say(format_args!("what was needed on the way stays: {problem}")),
+        Err(Error::Store(_)) => say(
+            "what was needed on the way is left to whoever else is at work here (hint: merge again when they have ended)",
+        ),
         Err(other) => return Err(other),
     }
     say(format_args!("{total} cells, none missing"));

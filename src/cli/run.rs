@@ -71,6 +71,7 @@ fn compute(config: &Path, options: &Options) -> Result<(Store, Done)> {
 
 /// The same by several processes, each of which plans for itself.
 fn compute_by_several(config: &Path, options: &Options) -> Result<(Store, Done)> {
+    several::check_is_file(config)?;
     // a sweep that cannot be planned is told once, and not by each
     let plan = plan_of(config, options)?;
     let dir = options.out.join(&plan.name);

@@ -42,6 +42,16 @@ pub fn devices(text: &str) -> Result<Vec<String>> {
     }
 }
 
+/// Refuses a sweep that comes through a pipe: every worker reads it, and a pipe is empty for the second.
+pub fn check_is_file(config: &Path) -> Result<()> {
+    match config.is_file() {
+        true => Ok(()),
+        false => {
+            Err(Error::usage(format!("{} is no file, which workers have to read (hint: save it)", config.display())))
+        }
+    }
+}
+
 /// Whether more than one process is asked for.
 pub fn is_asked(options: &Options) -> bool {
     options.workers.is_some_and(|n| n > 1) || options.device.contains(',') || options.device == "cuda:all"
@@ -152,8 +162,12 @@ fn say_progress(dir: &Path) {
     let Ok(status) = Store::open(dir).and_then(|store| status(&store, unix_s())) else { return };
     let Some(chunks) = status.chunks else { return };
     let done = chunks.done + chunks.failed;
-    let left = status.seconds_left.map_or(String::new(), |s| format!(", about {} left", time(s)));
-    say(format_args!("{done}/{} chunks{left}", done + chunks.running + chunks.missing));
+    let all = done + chunks.running + chunks.missing;
+    let left = match status.seconds_left {
+        _ if done == all => ", workers are about to end".to_string(),
+        left => left.map_or(String::new(), |s| format!(", about {} left", time(s))),
+    };
+    say(format_args!("{done}/{all} chunks{left}"));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::price::time;
 use super::registries::{print, print_csv};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::notice::say;
 use crate::record::unix_s;
 use crate::store::Store;
@@ -11,7 +11,14 @@ use std::path::Path;
 
 /// Says how far a run is: counts on stderr, workers as CSV, or all as JSON.
 pub fn print_status(dir: &Path, json: bool) -> Result<()> {
-    let status = status(&Store::open(dir)?, unix_s())?;
+    let store = Store::open(dir)?;
+    if !store.has_plan() {
+        return Err(Error::Absent(format!(
+            "{} has no plan yet (hint: a run that has just begun writes it in a moment; else start it again)",
+            dir.display()
+        )));
+    }
+    let status = status(&store, unix_s())?;
     if json {
         return print((serde_json::to_string_pretty(&status).expect("plain data") + "\n").as_bytes());
     }
@@ -46,7 +53,8 @@ fn lines(status: &Status) -> Vec<String> {
     match status.seconds_left {
         Some(left) if open => lines.push(format!("about {} left, at the speed of the workers so far", time(left))),
         None if open => lines
-            .push("nothing is known of the time left: no worker has stored anything yet, or none is at work".into()),
+            .push("nothing is known of the time left: no worker has stored anything yet, or none is at work (a run by one process counts as \
+                   none: it says itself how far it is)".into()),
         _ => {}
     }
     lines

@@ -332,6 +332,11 @@ impl Store {
         self.write(PLAN, sealed.as_bytes())
     }
 
+    /// Whether there is a plan: a run that has just begun may have none.
+    pub fn has_plan(&self) -> bool {
+        self.dir.join(PLAN).exists()
+    }
+
     /// Reads the plan.
     pub fn read_plan(&self) -> Result<PlanRecord> {
         let path = self.dir.join(PLAN);

@@ -84,8 +84,6 @@ const LONGEST_A_WORKER: Duration = Duration::from_millis(20);
 
 /// Claims of others of which is looked up, between two waits, whether their worker lives.
 const MOST_LOOKS: usize = 8;
-/// One that does is asked again after so many of the shortest waits.
-const LOOK_AGAIN: u32 = 4;
 
 /// A wait is so many times as long as the listing of the store before it: a store that is slow is asked less.
 const WAIT_A_LISTING: u32 = 4;
@@ -221,8 +219,8 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
     let (shortest_wait, longest_wait) =
         (SHORTEST_WAIT + many * SHORTEST_A_WORKER, LONGEST_WAIT + many * LONGEST_A_WORKER);
     let mut wait = shortest_wait;
-    // when a piece was last found to be held by one who is alive
-    let mut held: BTreeMap<usize, Instant> = BTreeMap::new();
+    // claims whose workers were found alive, since all were looked at last: the next round looks at others
+    let mut looked_at: BTreeSet<usize> = BTreeSet::new();
     // pieces that are done, whatever a later listing says
     let mut found_done: BTreeSet<usize> = BTreeSet::new();
     loop {
@@ -245,14 +243,13 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
                 continue;
             }
             let name = pieces.name(piece).to_string();
-            let is_held = || held.get(&piece).is_some_and(|since| since.elapsed() < LOOK_AGAIN * shortest_wait);
-            if claimed.contains(&name) && (looks == MOST_LOOKS || is_held()) {
+            if claimed.contains(&name) && (looks == MOST_LOOKS || looked_at.contains(&piece)) {
                 continue;
             }
             match worker.store.claim(&name, &worker.name)? {
                 Claim::Of(holder) if holder == worker.name => {}
                 Claim::Of(holder) if roll.is_alive(&holder) => {
-                    held.insert(piece, Instant::now());
+                    looked_at.insert(piece);
                     looks += 1;
                     continue;
                 }
@@ -288,6 +285,9 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
             while order.get(first).is_some_and(|piece| done[*piece]) {
                 first += 1;
             }
+        }
+        if looks < MOST_LOOKS {
+            looked_at.clear();
         }
         match computed || is_stale {
             true => wait = shortest_wait,
@@ -606,6 +606,33 @@ mod tests {
             work(&worker(&store, "b", &never), &mut files).unwrap();
         });
         assert_eq!(files.order, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn the_claim_of_the_dead_is_found_behind_those_of_many_who_live() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::join(&folder.path().join("run")).unwrap();
+        let (never, finish) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut files = Files::new(folder.path(), &[1.0; 61], &[0; 61]);
+        store.put_worker(&said("alive", "there", 1, None)).unwrap();
+        for piece in 0..60 {
+            store.claim(files.name(piece), "alive").unwrap();
+        }
+        store.claim(files.name(60), "nobody").unwrap();
+        let taken = files.place(60);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let began = Instant::now();
+                // whoever looks at the same eight each time takes it when all others are gone: after 90 s
+                while !taken.exists() && began.elapsed() < Duration::from_secs(60) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                finish.store(true, Ordering::Relaxed);
+            });
+            let worker = Worker { finish: &finish, beat: BEAT, ..worker(&store, "a", &never) };
+            assert!(matches!(work(&worker, &mut files), Err(Error::Unfinished)));
+        });
+        assert_eq!(files.order, [60]);
     }
 
     #[test]

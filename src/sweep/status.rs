@@ -78,20 +78,22 @@ pub fn status(store: &Store, now_unix_s: u64) -> Result<Status> {
     let at_work: Vec<&WorkerStatus> = workers.iter().filter(|w| w.state == AT_WORK).collect();
     // passes over clean images, fits and the like are of no cell
     let is_chunk = |at: &&str| !at.contains('-');
-    let at: Vec<&str> = at_work.iter().filter_map(|w| w.at.as_deref()).filter(is_chunk).collect();
-    cells.running = at.iter().filter_map(|at| at.split(',').next()).collect::<BTreeSet<_>>().len();
+    let at: BTreeSet<&str> = at_work.iter().filter_map(|w| w.at.as_deref()).filter(is_chunk).collect();
+    // a claim stands a moment longer than its work, and where its worker was killed then, until he is gone
+    let units: BTreeSet<&str> = at.iter().filter_map(|at| at.split(',').next()).collect();
+    cells.running =
+        plan.cells.iter().map(|cell| cell.id()).filter(|id| units.contains(id.as_str()) && !there.contains(id)).count();
     let (mut chunks, mut left) = (None, 0.0);
     if let Some(work) = store.read_work() {
-        let mut count = Count { running: at.len(), ..Count::default() };
+        let mut count = Count::default();
         let stored = store.all_chunks();
         for unit in &work.units {
             let of_unit = stored.get(unit.cells.last().map_or("", String::as_str));
-            left += count_unit(unit, &there, &failed, of_unit, &mut count);
+            left += count_unit(unit, &there, &failed, of_unit, &at, &mut count);
         }
-        count.missing = count.missing.saturating_sub(count.running);
         chunks = Some(count);
     }
-    cells.missing = cells.missing.saturating_sub(cells.running);
+    cells.missing -= cells.running;
     // what a worker has done since it began says how fast it is
     let said = at_work.iter().map(|worker| &worker.said);
     let speed: f64 = said.filter(|w| w.work > 0.0).map(|w| w.work / w.seconds.max(1.0)).sum();
@@ -129,6 +131,7 @@ fn count_unit(
     there: &BTreeSet<String>,
     failed: &BTreeSet<&String>,
     stored: Option<&BTreeSet<(usize, usize)>>,
+    claimed: &BTreeSet<&str>,
     count: &mut Count,
 ) -> f64 {
     let settled = unit.cells.iter().all(|id| there.contains(id));
@@ -139,7 +142,11 @@ fn count_unit(
             () if settled && is_failed => count.failed += 1,
             () if settled || stored.is_some_and(|s| s.contains(&(cut[0], cut[1]))) => count.done += 1,
             () => {
-                count.missing += 1;
+                let name = format!("{},{},{}", unit.cells.last().map_or("", String::as_str), cut[0], cut[1]);
+                match claimed.contains(name.as_str()) {
+                    true => count.running += 1,
+                    false => count.missing += 1,
+                }
                 left += unit.cost * (cut[1] - cut[0]) as f64;
             }
         }

@@ -13,6 +13,7 @@ use super::fetch;
 use super::options::Options;
 use super::registries::print;
 use super::run::{say_what_is_read, warn_of_unpinned};
+use super::several;
 use crate::config::{Problems, SweepFile};
 use crate::error::{Error, Result};
 use crate::notice::say;
@@ -74,12 +75,7 @@ pub struct Arguments {
 
 /// Submits the sweep, or prints what would.
 pub fn submit(arguments: &Arguments, config: &Path, options: &Options) -> Result<()> {
-    if !config.is_file() {
-        return Err(Error::usage(format!(
-            "{} is no file, which workers have to read (hint: save it)",
-            config.display()
-        )));
-    }
+    several::check_is_file(config)?;
     arguments.check()?;
     match arguments.engine {
         Engine::Slurm => slurm(arguments, config, options),
