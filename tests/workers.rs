@@ -7,7 +7,7 @@ mod support;
 use attempts::results;
 use foolproof::data::Source;
 use foolproof::error::Error;
-use foolproof::record::Witnesses;
+use foolproof::record::{UnitRecord, Witnesses};
 use foolproof::store::Store;
 use foolproof::sweep::plan;
 use foolproof::sweep::run::{self, Event, Machine};
@@ -332,7 +332,22 @@ fn a_status_counts_what_the_store_has() {
     }
     worker.kill().unwrap();
     worker.wait().unwrap();
-    let known = status(&Store::open(&bench.dir("out")).unwrap(), now() + 1000).unwrap();
+    // killed between a chunk and its claim: what is stored does not run
+    let store = Store::open(&bench.dir("out")).unwrap();
+    let (work, stored) = (store.read_work().unwrap(), store.all_chunks());
+    let mut chunks = work.units.iter().flat_map(|unit| unit.cuts.windows(2).map(move |cut| (unit, cut[0], cut[1])));
+    let is_done = |(unit, from, to): &(&UnitRecord, usize, usize)| {
+        let of_unit = stored.get(unit.cells.last().unwrap());
+        unit.cells.iter().all(|id| store.has(id)) || of_unit.is_some_and(|ranges| ranges.contains(&(*from, *to)))
+    };
+    let (unit, from, to) = chunks.find(is_done).expect("some are");
+    let before = status(&store, now()).unwrap().chunks.unwrap();
+    store.claims().keys().for_each(|what| store.drop_claim(what).unwrap());
+    store.claim(&format!("{},{from},{to}", unit.cells.last().unwrap()), &store.workers()[0].name).unwrap();
+    let after = status(&store, now()).unwrap().chunks.unwrap();
+    assert_eq!((after.running, after.done), (0, before.done));
+    assert_eq!(after.done + after.missing, before.done + before.running + before.missing);
+    let known = status(&store, now() + 1000).unwrap();
     assert_eq!((known.workers[0].state.as_str(), known.cells.running), ("silent", 0));
     let output = bench.run("status shared --out out --json");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
