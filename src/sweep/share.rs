@@ -243,7 +243,7 @@ fn take_turns(roll: &Roll, pieces: &mut dyn Pieces) -> Result<()> {
                 continue;
             }
             let name = pieces.name(piece).to_string();
-            if claimed.contains(&name) && (looks == MOST_LOOKS || looked_at.contains(&piece)) {
+            if claimed.contains(&name) && (looks >= MOST_LOOKS || looked_at.contains(&piece)) {
                 continue;
             }
             match worker.store.claim(&name, &worker.name)? {
