@@ -4,11 +4,14 @@
 //! and a beat of its own. Prints the time that is lost, and the calls that a piece makes: run it under `strace -f -c` for the
 //! system's own count.
 
+#[path = "../tests/support/made_up.rs"]
+#[allow(dead_code, reason = "it takes a provenance alone")]
+mod made_up;
+
 use foolproof::error::{Error, Result};
-use foolproof::record::{Chunk, Provenance, SCHEMA};
+use foolproof::record::Chunk;
 use foolproof::store::Store;
 use foolproof::sweep::share::{self, BEAT, Pieces, Worker};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -64,36 +67,15 @@ impl Pieces for Sleeping<'_> {
         self.spans.push((began, Instant::now()));
         self.computed.fetch_add(1, Ordering::Relaxed);
         let (unit, range) = &self.places[piece];
-        self.store.put_chunk(unit, range, &Chunk { provenance: provenance(), size: [1; 2], cells: Vec::new() })?;
+        self.store.put_chunk(
+            unit,
+            range,
+            &Chunk { provenance: made_up::provenance(), size: [1; 2], cells: Vec::new() },
+        )?;
         Ok(true)
     }
     fn give_up(&mut self, _: usize, problem: Error) -> Result<()> {
         Err(problem)
-    }
-}
-
-fn provenance() -> Provenance {
-    Provenance {
-        schema: SCHEMA,
-        error: None,
-        files: BTreeMap::new(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-        model_file: None,
-        model_commit: None,
-        model_notes: Vec::new(),
-        folder: None,
-        data_path: None,
-        data_table: None,
-        data_files: Vec::new(),
-        notes: Vec::new(),
-        device: "none".into(),
-        machine: None,
-        threads: 1,
-        batch: 1,
-        time_s: 0.0,
-        stages: Vec::new(),
-        served_by: None,
-        finished_unix_s: 0,
     }
 }
 

@@ -74,6 +74,16 @@ impl Bench {
         self.command(&arguments).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Worker 0 of 6, which has begun.
+    fn worker_at_work(&self, out: &str) -> Child {
+        let (mut worker, began) = (self.worker(out, 0), Instant::now());
+        while !self.dir(out).join("work/log").exists() {
+            assert!(began.elapsed() < Duration::from_secs(60) && worker.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        worker
+    }
+
     fn dir(&self, out: &str) -> std::path::PathBuf {
         self.0.path().join(out).join("shared")
     }
@@ -189,12 +199,7 @@ fn two_hundred_kills_lose_nothing_and_cost_a_chunk_each() {
 #[test]
 fn usr1_ends_a_worker_after_its_piece_and_another_goes_on() {
     let bench = Bench::new(SWEEP);
-    let mut worker = bench.worker("out", 0);
-    let began = Instant::now();
-    while !bench.dir("out").join("work/log").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60) && worker.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut worker = bench.worker_at_work("out");
     assert!(Command::new("kill").args(["-USR1", &worker.id().to_string()]).status().unwrap().success());
     assert_eq!(worker.wait().unwrap().code(), Some(75));
     let log = bench.log("out");
@@ -425,12 +430,7 @@ fn what_is_to_be_made_of_stored_cells_is_missed_too() {
 #[test]
 fn another_sweep_of_the_same_name_is_refused_while_workers_are_at_work() {
     let bench = Bench::new(SWEEP);
-    let mut worker = bench.worker("out", 0);
-    let began = Instant::now();
-    while !bench.dir("out").join("work/log").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60) && worker.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut worker = bench.worker_at_work("out");
     fs::write(bench.0.path().join("other.toml"), CHAIN).unwrap();
     let other = bench.run("worker --config other.toml --out out");
     worker.kill().unwrap();
