@@ -364,6 +364,11 @@ mod tests {
         /// Tries of a piece that fail, and how.
         fails: BTreeMap<usize, Fails>,
         order: Vec<usize>,
+        /// A piece that finds another damaged, once.
+        finds_damaged: Option<(usize, usize)>,
+        /// Until then a listing knows of none.
+        lags_until: Option<Instant>,
+        listings: Cell<usize>,
     }
 
     impl Files {
@@ -376,6 +381,9 @@ mod tests {
                 folder: folder.to_path_buf(),
                 fails: BTreeMap::new(),
                 order: Vec::new(),
+                finds_damaged: None,
+                lags_until: None,
+                listings: Cell::new(0),
             }
         }
 
@@ -401,7 +409,9 @@ mod tests {
             &self.needs[piece]
         }
         fn done(&self) -> Result<Vec<bool>> {
-            (0..self.count()).map(|piece| self.is_done(piece)).collect()
+            self.listings.update(|n| n + 1);
+            let lags = self.lags_until.is_some_and(|end| Instant::now() < end);
+            (0..self.count()).map(|piece| Ok(!lags && self.is_done(piece)?)).collect()
         }
         fn is_done(&self, piece: usize) -> Result<bool> {
             Ok(self.place(piece).exists())
@@ -410,6 +420,10 @@ mod tests {
             if let Some((left, problem)) = self.fails.get_mut(&piece).filter(|(left, _)| *left > 0) {
                 *left -= 1;
                 return Err(problem());
+            }
+            if let Some((_, damaged)) = self.finds_damaged.take_if(|(finder, _)| *finder == piece) {
+                std::fs::remove_file(self.place(damaged)).map_err(Error::io("remove", &self.folder))?;
+                return Ok(false);
             }
             self.order.push(piece);
             std::fs::write(self.place(piece), "done").map_err(Error::io("write", &self.folder))?;
@@ -471,96 +485,28 @@ mod tests {
 
     #[test]
     fn what_was_done_and_is_not_any_more_is_done_again() {
-        /// The second piece finds the first damaged, once.
-        struct Damaged(Files, bool);
-        impl Pieces for Damaged {
-            fn count(&self) -> usize {
-                self.0.count()
-            }
-            fn name(&self, piece: usize) -> &str {
-                self.0.name(piece)
-            }
-            fn cost(&self, piece: usize) -> f64 {
-                self.0.cost(piece)
-            }
-            fn group(&self, piece: usize) -> usize {
-                self.0.group(piece)
-            }
-            fn needs(&self, piece: usize) -> &[usize] {
-                self.0.needs(piece)
-            }
-            fn done(&self) -> Result<Vec<bool>> {
-                self.0.done()
-            }
-            fn is_done(&self, piece: usize) -> Result<bool> {
-                self.0.is_done(piece)
-            }
-            fn compute(&mut self, piece: usize) -> Result<bool> {
-                if piece == 1 && std::mem::take(&mut self.1) {
-                    std::fs::remove_file(self.0.place(0)).map_err(Error::io("remove", &self.0.folder))?;
-                    return Ok(false);
-                }
-                self.0.compute(piece)
-            }
-            fn give_up(&mut self, piece: usize, problem: Error) -> Result<()> {
-                self.0.give_up(piece, problem)
-            }
-        }
         let folder = tempfile::tempdir().unwrap();
         let store = Store::join(&folder.path().join("run")).unwrap();
         let mut files = Files::new(folder.path(), &[1.0; 3], &[0; 3]);
         files.needs = vec![vec![], vec![0], vec![1]];
         let never = AtomicBool::new(false);
-        let mut pieces = Damaged(files, true);
-        work(&worker(&store, "a", &never), &mut pieces).unwrap();
-        assert_eq!(pieces.0.order, [0, 0, 1, 2], "and what needs it waits");
+        files.finds_damaged = Some((1, 0));
+        work(&worker(&store, "a", &never), &mut files).unwrap();
+        assert_eq!(files.order, [0, 0, 1, 2], "and what needs it waits");
     }
 
     #[test]
     fn a_listing_that_lags_behind_is_waited_for() {
-        /// Pieces whose listing knows of none for a while.
-        struct Lagging(Files, Instant, Cell<usize>);
-        impl Pieces for Lagging {
-            fn count(&self) -> usize {
-                self.0.count()
-            }
-            fn name(&self, piece: usize) -> &str {
-                self.0.name(piece)
-            }
-            fn cost(&self, piece: usize) -> f64 {
-                self.0.cost(piece)
-            }
-            fn group(&self, piece: usize) -> usize {
-                self.0.group(piece)
-            }
-            fn needs(&self, piece: usize) -> &[usize] {
-                self.0.needs(piece)
-            }
-            fn done(&self) -> Result<Vec<bool>> {
-                self.2.update(|n| n + 1);
-                let lags = self.1.elapsed() < Duration::from_millis(300);
-                if lags { Ok(vec![false; self.count()]) } else { self.0.done() }
-            }
-            fn is_done(&self, piece: usize) -> Result<bool> {
-                self.0.is_done(piece)
-            }
-            fn compute(&mut self, piece: usize) -> Result<bool> {
-                self.0.compute(piece)
-            }
-            fn give_up(&mut self, piece: usize, problem: Error) -> Result<()> {
-                self.0.give_up(piece, problem)
-            }
-        }
         let folder = tempfile::tempdir().unwrap();
         let store = Store::join(&folder.path().join("run")).unwrap();
-        let files = Files::new(folder.path(), &[1.0; 3], &[0; 3]);
+        let mut files = Files::new(folder.path(), &[1.0; 3], &[0; 3]);
         std::fs::write(files.place(0), "by another").unwrap();
         let never = AtomicBool::new(false);
-        let mut pieces = Lagging(files, Instant::now(), Cell::new(0));
-        work(&worker(&store, "a", &never), &mut pieces).unwrap();
-        assert_eq!(pieces.0.order, [1, 2]);
+        files.lags_until = Some(Instant::now() + Duration::from_millis(300));
+        work(&worker(&store, "a", &never), &mut files).unwrap();
+        assert_eq!(files.order, [1, 2]);
         // one at once for what another did, and then waits that double
-        assert!((3..15).contains(&pieces.2.get()), "{} listings", pieces.2.get());
+        assert!((3..15).contains(&files.listings.get()), "{} listings", files.listings.get());
     }
 
     #[test]
