@@ -16,6 +16,7 @@ mod ensemble;
 pub mod functions;
 pub mod graph;
 pub mod halving;
+pub mod learn;
 pub mod libraries;
 pub mod pixels;
 pub mod plain;

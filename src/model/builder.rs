@@ -6,6 +6,7 @@ use super::layer::Layer;
 use super::weights::{Taken, Weights};
 use crate::config::ModelFile;
 use crate::kernel::graph::{Activation, Graph, Op, Window};
+use crate::kernel::learn::{Blueprint, Learned};
 
 /// PyTorch's default `eps` of `BatchNorm2d`, also timm's and torchvision's.
 const BATCH_NORM_EPS: f64 = 1e-5;
@@ -25,6 +26,9 @@ pub struct Builder<'a> {
     called: String,
     tensors: Vec<Named>,
     layers: Vec<Layer>,
+    learned: Vec<Option<Learned>>,
+    /// Whether a bias that a file may have is left out where a batch norm follows, which has one.
+    spares_biases: bool,
     notes: Vec<String>,
 }
 
@@ -53,8 +57,15 @@ impl<'a> Builder<'a> {
             called: file.family.clone(),
             tensors: Vec::new(),
             layers: Vec::new(),
+            learned: Vec::new(),
+            spares_biases: false,
             notes: Vec::new(),
         }
+    }
+
+    /// For a network that is to be trained: listed, without biases that it can do without.
+    pub fn to_train(file: &ModelFile) -> Builder<'a> {
+        Builder { spares_biases: true, ..Builder::new(file, None) }
     }
 
     /// What the network is called where a tensor has no place in it; else its family.
@@ -104,7 +115,19 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// See [`Graph::push`].
     pub fn push(&mut self, op: Op<f32>, inputs: &[usize]) -> Result<usize, String> {
-        self.graph.push(op, inputs)
+        self.learn(op, inputs, None)
+    }
+
+    fn learn(&mut self, op: Op<f32>, inputs: &[usize], learned: Option<Learned>) -> Result<usize, String> {
+        let made = self.graph.push(op, inputs)?;
+        self.learned.push(learned);
+        Ok(made)
+    }
+
+    /// The layer whose last tensors are its weight and perhaps a bias.
+    fn last_layer(&self, has_bias: bool) -> Option<Learned> {
+        let weight = self.tensors.len() - 1 - usize::from(has_bias);
+        Some(Learned::Layer { weight, bias: has_bias.then_some(weight + 1) })
     }
 
     fn tensor<T: crate::kernel::Real>(&mut self, name: String, shape: &[usize]) -> Result<Vec<T>, String> {
@@ -136,11 +159,15 @@ impl<'a> Builder<'a> {
         let bias_name = format!("{name}.bias");
         // listed with the bias that it may have
         let has_bias = match bias {
-            Bias::Free => self.taken.is_none() || self.has(&bias_name),
+            Bias::Free => match self.taken {
+                None => !self.spares_biases,
+                Some(_) => self.has(&bias_name),
+            },
             other => other == Bias::Yes,
         };
         let bias = if has_bias { self.tensor(bias_name, &[outputs])? } else { vec![0.0; outputs] };
-        let made = self.push(Op::Conv { window, groups, weight, bias }, &[x])?;
+        let learned = self.last_layer(has_bias);
+        let made = self.learn(Op::Conv { window, groups, weight, bias }, &[x], learned)?;
         Ok(self.layer(name, made))
     }
 
@@ -149,7 +176,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// A tensor that is missing, of another shape or not finite; variances below 0.
     pub fn norm(&mut self, name: &str, x: usize) -> Result<usize, String> {
-        let channels = self.shape(x)[0];
+        let (channels, first) = (self.shape(x)[0], self.tensors.len());
         let mut get = |part: &str| self.tensor::<f64>(format!("{name}.{part}"), &[channels]);
         let (gamma, beta) = (get("weight")?, get("bias")?);
         let (mean, variance) = (get("running_mean")?, get("running_var")?);
@@ -159,7 +186,8 @@ impl<'a> Builder<'a> {
         }
         let factor: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + BATCH_NORM_EPS).sqrt()).collect();
         let shift = beta.iter().zip(&mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
-        let made = self.push(Op::Scale { axis: 0, factor, shift }, &[x])?;
+        let learned = Learned::Norm { gamma: first, beta: first + 1, mean: first + 2, variance: first + 3 };
+        let made = self.learn(Op::Scale { axis: 0, factor, shift }, &[x], Some(learned))?;
         Ok(self.layer(name, made))
     }
 
@@ -192,7 +220,7 @@ impl<'a> Builder<'a> {
     pub fn linear(&mut self, name: &str, x: usize, outputs: usize) -> Result<usize, String> {
         let inputs = *self.shape(x).last().expect("no value is a single number");
         let (weight, bias) = self.weights(name, &[outputs, inputs])?;
-        self.push(Op::Linear { weight, bias }, &[x])
+        self.learn(Op::Linear { weight, bias }, &[x], self.last_layer(true))
     }
 
     /// Fully connected over the last axis, its weights stored as those of a convolution in this shape.
@@ -201,7 +229,7 @@ impl<'a> Builder<'a> {
     /// A tensor that is missing, of another shape or not finite.
     pub fn linear_stored(&mut self, name: &str, x: usize, shape: &[usize]) -> Result<usize, String> {
         let (weight, bias) = self.weights(name, shape)?;
-        self.push(Op::Linear { weight, bias }, &[x])
+        self.learn(Op::Linear { weight, bias }, &[x], self.last_layer(true))
     }
 
     /// The same linear layer at every place of a map, its weights stored outputs×inputs.
@@ -210,7 +238,8 @@ impl<'a> Builder<'a> {
     /// A tensor that is missing, of another shape or not finite.
     pub fn pointwise(&mut self, name: &str, x: usize, outputs: usize) -> Result<usize, String> {
         let (weight, bias) = self.weights(name, &[outputs, self.shape(x)[0]])?;
-        let made = self.push(Op::Conv { window: Window::square(1, 1, 0), groups: 1, weight, bias }, &[x])?;
+        let op = Op::Conv { window: Window::square(1, 1, 0), groups: 1, weight, bias };
+        let made = self.learn(op, &[x], self.last_layer(true))?;
         Ok(self.layer(name, made))
     }
 
@@ -323,5 +352,10 @@ impl<'a> Builder<'a> {
         }
         let Builder { graph, tensors, layers, notes, .. } = self;
         Ok(Network { graph, tensors, layers, notes })
+    }
+
+    /// What there is to learn of it.
+    pub(super) fn blueprint(self) -> Blueprint {
+        Blueprint { graph: self.graph, learned: self.learned, tensors: self.tensors }
     }
 }

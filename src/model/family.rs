@@ -5,6 +5,7 @@ use super::guess::Guess;
 use super::weights::Weights;
 use crate::config::{self, FamilyKey, KeyKind, ModelFile};
 use crate::error::hint;
+use crate::kernel::learn::Blueprint;
 use crate::size;
 
 /// Networks that one file builds.
@@ -37,6 +38,17 @@ impl Family {
         let mut builder = Builder::new(file, weights);
         (self.build)(file, &mut builder)?;
         builder.finish()
+    }
+
+    /// What there is to learn of the network of a checked description.
+    ///
+    /// # Errors
+    /// Images that it does not take; an operation that learners do not know.
+    pub fn blueprint(&self, file: &ModelFile) -> Result<Blueprint, String> {
+        let mut builder = Builder::to_train(file);
+        (self.build)(file, &mut builder)?;
+        let blueprint = builder.blueprint();
+        blueprint.check().map(|()| blueprint)
     }
 
     /// Everything but the weights that decides a logit, in one line.

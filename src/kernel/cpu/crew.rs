@@ -30,9 +30,15 @@ impl Scratch {
                 _ => {}
             }
         }
+        Scratch::of_channels(channels, if outputs > 0 { cpu.size[1] } else { 0 }, outputs)
+    }
+
+    /// For Winograd convolutions over at most so many padded channels, and a first convolution of images of this width to so many
+    /// outputs.
+    pub fn of_channels(channels: usize, width: usize, outputs: usize) -> Scratch {
         Scratch {
             conv: conv::Scratch::new(channels),
-            first: first::Scratch::new(if outputs > 0 { cpu.size[1] } else { 0 }, outputs),
+            first: first::Scratch::new(width, outputs),
             dense: dense::Scratch::new(),
             stem: stem::Scratch::default(),
             attention: attention::Scratch::default(),

@@ -11,6 +11,7 @@
 
 mod attention;
 mod backward;
+mod batch_norm;
 mod buffers;
 mod compiled;
 mod connected;
@@ -25,9 +26,11 @@ mod incremental;
 mod instructions;
 mod lanes;
 mod lattice;
+mod learn;
 mod linear;
 mod map;
 mod other;
+mod outer;
 mod plan;
 mod product;
 mod program;
@@ -38,6 +41,7 @@ mod stem;
 mod table;
 mod unit;
 mod wave;
+mod windows;
 mod winograd;
 mod work;
 mod workspace;
@@ -53,6 +57,7 @@ use workspace::Workspace;
 
 pub use compiled::Cpu;
 pub use instructions::{INSTRUCTIONS, Instructions};
+pub use learn::CpuLearner;
 
 impl Cpu {
     /// Logits of images 3×H×W one after the other; and the gradients with respect to them, if `loss` gives those with

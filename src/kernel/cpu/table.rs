@@ -1,6 +1,7 @@
 //! The kernels compiled once for each instruction set, chosen when an engine is made.
 
 use super::attention::{self, Head};
+use super::batch_norm::{self, Into};
 use super::conv::{self, Block};
 use super::dense;
 use super::finish::{Operand, Target};
@@ -8,9 +9,12 @@ use super::first;
 use super::instructions::Instructions;
 use super::lanes::Portable;
 use super::linear;
+use super::outer::{self, Outer};
 use super::product::{self, Kernel, Product};
 use super::rows::{self, Rows};
 use super::stem;
+use super::windows::{self, Pool};
+use std::ops::Range;
 
 /// Entry points for one instruction set.
 ///
@@ -37,6 +41,14 @@ pub struct Table {
     pub linear_forward: unsafe fn(&mut linear::Forward),
     /// [`linear::backward`].
     pub linear_backward: unsafe fn(&mut linear::Backward),
+    /// [`outer::accumulate`].
+    pub outer: unsafe fn(&Outer),
+    /// [`batch_norm::compute`].
+    pub batch_norm: unsafe fn(&mut batch_norm::Work, Range<usize>),
+    /// [`windows::largest`].
+    pub largest: unsafe fn(&mut Pool, Operand, Into),
+    /// [`windows::back`].
+    pub largest_back: unsafe fn(&mut Pool, Operand, Into),
 }
 
 impl Table {
@@ -123,6 +135,22 @@ macro_rules! compile {
             unsafe fn linear_backward(b: &mut linear::Backward) {
                 unsafe { linear::backward::<$lanes>(b) }
             }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn outer(o: &Outer) {
+                unsafe { outer::accumulate::<$lanes>(o) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn batch_norm(work: &mut batch_norm::Work, images: Range<usize>) {
+                unsafe { batch_norm::compute::<$lanes>(work, images) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn largest(p: &mut Pool, from: Operand, to: Into) {
+                unsafe { windows::largest::<$lanes>(p, from, to) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn largest_back(p: &mut Pool, gradient: Operand, to: Into) {
+                unsafe { windows::back::<$lanes>(p, gradient, to) }
+            }
 
             pub static TABLE: Table = Table {
                 block,
@@ -135,6 +163,10 @@ macro_rules! compile {
                 attention_back,
                 linear_forward,
                 linear_backward,
+                outer,
+                batch_norm,
+                largest,
+                largest_back,
             };
         }
     };

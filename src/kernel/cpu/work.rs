@@ -150,7 +150,8 @@ impl Work {
 const TILES_TOGETHER: usize = 64;
 const ROWS_TOGETHER: usize = 64;
 
-fn convolution(window: Window, c: Channels, weight: Vec<f32>, size: [usize; 2]) -> Work {
+/// A convolution, of maps of this height and width.
+pub fn convolution(window: Window, c: Channels, weight: Vec<f32>, size: [usize; 2]) -> Work {
     let Channels { inputs, outputs, groups, of_images } = c;
     let taps = window.size[0] * window.size[1];
     if groups == 1 && window == WINOGRAD {
