@@ -33,3 +33,4 @@ pub mod sweep;
 pub mod table;
 pub mod terms;
 pub mod threat;
+pub mod train;

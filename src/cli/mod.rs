@@ -27,6 +27,7 @@ mod several;
 mod sheet;
 mod status;
 mod submit;
+mod train;
 mod transfer;
 mod verify;
 mod whole;
@@ -125,6 +126,8 @@ enum Verb {
     Dream(dream::Arguments),
     /// Print what a network says of pictures, as CSV
     Predict(predict::Arguments),
+    /// Train networks by the recipes of a training file; sweeps then find the models by name
+    Train(train::Arguments),
     /// Print the built-in models as CSV, or all that is known of one
     Models {
         /// Name of a model
@@ -154,10 +157,10 @@ enum Verb {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
-    /// Print the JSON Schema of sweep or model files, for editors
+    /// Print the JSON Schema of sweep, model or training files, for editors
     ///
     /// `foolproof schema sweep > sweep.schema.json`, and `#:schema ./sweep.schema.json` as the first line of a sweep file: editors
-    /// with TOML support then complete and check keys. There are no training files yet.
+    /// with TOML support then complete and check keys.
     Schema {
         /// Kind of file
         of: schema::Kind,
@@ -203,6 +206,7 @@ impl Cli {
             Some(Verb::Attack(arguments)) => attack::attack(arguments, &self.options),
             Some(Verb::Dream(arguments)) => dream::dream(arguments, &self.options),
             Some(Verb::Predict(arguments)) => predict::predict(arguments, &self.options),
+            Some(Verb::Train(arguments)) => train::train(arguments, &train::find(&arguments.file)?, &self.options),
             Some(Verb::Models { name }) => match name {
                 Some(name) => entry::model(name, &self.options),
                 None => registries::models(),

@@ -101,4 +101,34 @@ pub const MODEL_KEYS: &[Key] = &[
     Key { path: "robust_accuracy.correct", meaning: "images that it still gets right", default: "required" },
     Key { path: "robust_accuracy.of", meaning: "of so many", default: "required" },
     Key { path: "robust_accuracy.source", meaning: "who measured it", default: "required" },
+    Key { path: "training", meaning: "how it was trained, as `foolproof train` notes it; for people", default: "none" },
+];
+
+/// Of a training file, but for the keys of `network`, which are those of a model file.
+#[rustfmt::skip]
+pub const TRAINING_KEYS: &[Key] = &[
+    Key { path: "name", meaning: "folder below `results/`", default: "required" },
+    Key { path: "seed", meaning: "of first weights, order, crops, flips and random starts", default: "0" },
+    Key { path: "network", meaning: "the network, by the keys of a [model file](models.md) but those of weights: `family`, `width`, `classes`, `side`, `mean`, `std`, …", default: "required" },
+    Key { path: "data", meaning: "what is learned, by the keys of `data` in a [sweep file](sweep-file.md#images)", default: "required" },
+    Key { path: "held_out", meaning: "what is measured after every epoch, and never learned; the same keys", default: "required" },
+    Key { path: "train", meaning: "recipes, each of which makes a model", default: "required" },
+    Key { path: "train.model", meaning: "name of the model: `models = [\"NAME\"]` in a sweep then finds it", default: "required" },
+    Key { path: "train.recipe", meaning: "what is learned ([below](#recipes))", default: "required" },
+    Key { path: "train.epochs", meaning: "times that every image is learned", default: "15; `trades` 76, `free` 10" },
+    Key { path: "train.batch", meaning: "images a step", default: "128" },
+    Key { path: "train.learning_rate", meaning: "the largest rate", default: "0.2; `trades` 0.1, `free` 0.04" },
+    Key { path: "train.schedule", meaning: "how the rate changes: `\"one-cycle\"` rises evenly for half of the training and falls evenly, `\"cosine\"` falls by half a cosine", default: "`\"one-cycle\"`; `trades` `\"cosine\"`" },
+    Key { path: "train.momentum", meaning: "of stochastic gradient descent", default: "0.9" },
+    Key { path: "train.weight_decay", meaning: "added to the gradient, times the weight", default: "5e-4; `trades` 2e-4" },
+    Key { path: "train.label_smoothing", meaning: "share of the label that all classes get", default: "0" },
+    Key { path: "train.ema", meaning: "the model is the moving average of its weights, which keeps this share of itself a step", default: "none: the last weights" },
+    Key { path: "train.crop", meaning: "pixels by which an image is moved at random, zeros coming in", default: "4" },
+    Key { path: "train.flip", meaning: "whether half of the images are mirrored", default: "`true`" },
+    Key { path: "train.eps", meaning: "Linf budget of the training attack, and of what is measured", default: "`\"8/255\"`; `trades` `\"0.031\"`" },
+    Key { path: "train.step_size", meaning: "of the training attack", default: "`fast-at` 1.25 `eps`, `pgd-at` `\"2/255\"`, `trades` `\"0.007\"`, `free` `eps`" },
+    Key { path: "train.steps", meaning: "of the training attack: `pgd-at`, `trades`", default: "7, 10" },
+    Key { path: "train.beta", meaning: "of `trades`: weight of the divergence", default: "6" },
+    Key { path: "train.replays", meaning: "of `free`: steps on each batch", default: "8" },
+    Key { path: "train.early_stop", meaning: "of `fast-at`: whether training ends where PGD-5 on a batch loses more than 20 points in an epoch; the model is that of the epoch before", default: "`true`" },
 ];

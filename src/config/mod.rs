@@ -1,4 +1,4 @@
-//! Wire types: what sweep files and model files say, with the line of every value, before any name is resolved.
+//! Wire types: what sweep files, model files and training files say, with the line of every value, before any name is resolved.
 
 mod asked;
 mod class_names;
@@ -8,10 +8,11 @@ mod quoted;
 mod reader;
 mod resize;
 mod sweep_file;
+mod training_file;
 
 pub use asked::{Asked, AskedKey, Form};
 pub use class_names::{ClassNames, Names, problem_of};
-pub use keys::{Key, MODEL_KEYS, SWEEP_KEYS};
+pub use keys::{Key, MODEL_KEYS, SWEEP_KEYS, TRAINING_KEYS};
 pub use model_file::{
     BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
     RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED, asked as asked_of_a_model,
@@ -22,3 +23,4 @@ pub use sweep_file::{
     AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,
     folder_name,
 };
+pub use training_file::{RECIPES, RecipeSpec, SCHEDULES, TrainingFile};

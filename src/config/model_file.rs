@@ -41,6 +41,8 @@ pub struct ModelFile {
     pub published: Option<PublishedSpec>,
     /// Accuracy under attack others have measured.
     pub robust: Option<RobustSpec>,
+    /// How it was trained, as `foolproof train` notes it: keys and values, for people.
+    pub training: Vec<(String, String)>,
 }
 
 /// A key that only some families have; a family's registry line declares its own.
@@ -225,6 +227,22 @@ impl ModelFile {
 }
 
 fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
+    let network = network(top, own);
+    let state_dict = top.text("state_dict").map(|key| key.value);
+    let place = place(top);
+    let sha256 = sha256(top);
+    let (published, robust) = (published(top), robust(top));
+    let training = top.table("training", |t| {
+        let noted = t.rest().into_iter().map(|(key, values)| (key.value, values.join(", "))).collect();
+        t.leave_rest();
+        noted
+    });
+    let training = training.unwrap_or_default();
+    Some(ModelFile { state_dict, place: place?, sha256, published, robust, training, ..network? })
+}
+
+/// The network that a model file describes, without its weights.
+pub(super) fn network(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
     let family = match names_onnx(top) && !top.has("family") {
         true => Some(ONNX.to_string()),
         false => top.required_text("family").map(|family| family.value),
@@ -258,12 +276,8 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         );
     }
     let keys = top.word("keys", &KEYS);
-    let state_dict = top.text("state_dict").map(|key| key.value);
-    let place = place(top);
-    let sha256 = sha256(top);
     let (classes, resize) =
         (whole(top, "classes", classes, 100_000), resize.map(|r| whole(top, "resize", Some(r), MOST_SIDE)));
-    let (published, robust) = (published(top), robust(top));
     Some(ModelFile {
         classes,
         class_names,
@@ -275,11 +289,12 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         mean,
         std,
         keys: keys.map(|k| k.value),
-        state_dict,
-        place: place?,
-        sha256,
-        published,
-        robust,
+        state_dict: None,
+        place: Place::File(String::new()),
+        sha256: None,
+        published: None,
+        robust: None,
+        training: Vec::new(),
     })
 }
 

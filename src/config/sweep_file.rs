@@ -349,7 +349,7 @@ impl TrainSpec {
 }
 
 impl DataSpec {
-    fn parse(table: &Table) -> Option<DataSpec> {
+    pub(super) fn parse(table: &Table) -> Option<DataSpec> {
         let (name, split) = (table.required_text("name"), table.text("split"));
         let (first, every, take) = (table.count("first"), table.count("every"), table.count("take"));
         table.range("every", 1, u64::MAX);

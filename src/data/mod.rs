@@ -24,6 +24,7 @@ mod place;
 mod prepare;
 mod prepared;
 pub mod resize;
+mod shapes;
 mod shard;
 mod shown;
 mod source;
@@ -50,6 +51,7 @@ pub use subset::Subset;
 pub const DATASETS: &[&Dataset] = &[
     &cifar10_sample::DATASET,
     &cifar10::DATASET,
+    &shapes::DATASET,
     &cifar100::DATASET,
     &imagenet_1k::DATASET,
     &imagenette::DATASET,

@@ -176,6 +176,7 @@ fn of_onnx(
         sha256: None,
         published: None,
         robust: None,
+        training: Vec::new(),
     };
     tell_resize(&file);
     let source = ModelSource::new(name, file, None, Cow::Owned(bytes)).map_err(|e| e.to_string())?;

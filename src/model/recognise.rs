@@ -125,6 +125,7 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
         sha256: None,
         published: None,
         robust: None,
+        training: Vec::new(),
     }
 }
 

@@ -120,6 +120,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         sha256: None,
         published: None,
         robust: None,
+        training: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@ mod cell;
 mod outcome;
 mod plan;
 mod provenance;
+mod training;
 mod work;
 
 pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
@@ -14,6 +15,7 @@ pub use outcome::{
 };
 pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};
+pub use training::{EpochRecord, TrainingProvenance};
 pub use work::{AfterRecord, Chunk, UnitRecord, WorkRecord, WorkerRecord};
 
 /// The present as records have it: seconds since 1970-01-01 UTC, by this machine's clock.

@@ -8,6 +8,7 @@ pub mod columns;
 mod draw;
 mod page;
 pub mod tables;
+pub mod training;
 
 use crate::analysis::Run;
 use crate::error::Result;

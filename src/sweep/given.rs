@@ -40,7 +40,7 @@ pub fn look(
     machine: &Machine,
 ) -> Result<Seen> {
     let mut given = Given { labels: vec![0; files.len()], files, classes };
-    let preparation = Takes::of(model).preparation(resize).map_err(Error::usage)?;
+    let preparation = Takes::of(&model.file).preparation(resize).map_err(Error::usage)?;
     let choice = Choice { preparation: Some(preparation), ..Choice::new(data::ALL, 0, None) };
     let dataset = data::find("pictures")?;
     source.given = Some(Arc::new(given.clone()));

@@ -24,7 +24,9 @@ impl Stamp<'_> {
     /// The run, the digest of the points, and the command that makes the figure again.
     pub fn text(&self) -> String {
         let Look { run, run_name, kind, .. } = self.look;
-        format!("foolproof run {run}; {kind}; points sha256 {}; re-made by `foolproof report {run_name}`", self.points)
+        // a training writes its figure itself
+        let verb = if *kind == super::super::training::TRAINING { "train" } else { "report" };
+        format!("foolproof run {run}; {kind}; points sha256 {}; re-made by `foolproof {verb} {run_name}`", self.points)
     }
 
     /// The same as an element of an SVG.

@@ -81,7 +81,7 @@ impl Resolver<'_> {
     fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
         let found: Vec<(usize, usize)> =
             block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
-        let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1)).collect();
+        let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1.file)).collect();
         let data = block.data.as_ref().and_then(|d| self.data(d, &takes, self.source.limit));
         // where there is no data, that is reported where it stands
         let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));

@@ -3,11 +3,12 @@
 use super::cells::LoadedData;
 use super::resolver::Resolver;
 use super::takes::Takes;
-use crate::config::{At, DataSpec};
-use crate::data::{self, Choice, DATASETS, Dataset, Preparation};
+use crate::config::{At, DataSpec, Problems};
+use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source};
 use crate::error::Error;
 use crate::record::TableRecord;
 use crate::size;
+use std::path::Path;
 
 /// `a`, `a and b`, `a, b and c`.
 fn listed(names: &[&str]) -> String {
@@ -19,6 +20,21 @@ fn listed(names: &[&str]) -> String {
 
 /// No model file has more.
 const MOST_CLASSES: u64 = 100_000;
+
+/// The images that a file names which is no sweep, for a network that takes these pictures; `beside`: its folder. What has to be
+/// said of paths comes with them.
+pub fn images(
+    problems: &Problems,
+    beside: &Path,
+    source: &Source,
+    spec: &DataSpec,
+    takes: &Takes,
+) -> Option<(LoadedData, Vec<String>)> {
+    let (models, refused, data, notes) = Default::default();
+    let mut resolver = Resolver { problems, source, beside, models, refused, data, notes };
+    let at = resolver.data(spec, std::slice::from_ref(takes), source.limit)?;
+    Some((resolver.data.swap_remove(at), resolver.notes.into_inner()))
+}
 
 impl Resolver<'_> {
     /// The images, for models that take these pictures; no more than `limit`.

@@ -14,4 +14,5 @@ mod train;
 
 pub use block::{load, parse};
 pub use cells::{Fitting, LoadedData, Plan, PlannedCell};
+pub use data::images;
 pub use takes::Takes;

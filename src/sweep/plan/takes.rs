@@ -1,8 +1,8 @@
 //! The pictures that a model takes.
 
+use crate::config::ModelFile;
 use crate::data::Preparation;
 use crate::data::resize::Filter;
-use crate::model::ModelSource;
 
 /// The pictures that a model takes.
 #[derive(Clone, Copy)]
@@ -17,9 +17,9 @@ pub struct Takes {
 
 impl Takes {
     /// As its model file says.
-    pub fn of(model: &ModelSource) -> Takes {
-        let filter = if model.file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
-        Takes { size: model.file.size, resize: model.file.resize_in_a_sweep(), filter }
+    pub fn of(file: &ModelFile) -> Takes {
+        let filter = if file.bicubic { Filter::Bicubic } else { Filter::Bilinear };
+        Takes { size: file.size, resize: file.resize_in_a_sweep(), filter }
     }
 
     /// How pictures are prepared, resized as asked, else as the model says unless they have its size already.
