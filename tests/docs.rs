@@ -8,7 +8,7 @@ mod support;
 use clap::{Arg, Command, CommandFactory};
 use foolproof::attack::{ATTACKS, Entry};
 use foolproof::cli::Cli;
-use foolproof::config::{Place, Problems, RobustSpec, SWEEP_KEYS, SweepFile};
+use foolproof::config::{Place, Problems, RobustSpec, SWEEP_KEYS, SweepFile, TRAINING_KEYS};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
 use foolproof::model::{self, FAMILIES, MODELS};
@@ -32,6 +32,8 @@ const BLOCKS: &[Block] = &[
     ("keys-of-a-block", || keys("sweep.", &["key", "values", "default"], |key| !key.contains('.'))),
     ("keys-of-images", || keys("sweep.data.", &["key", "meaning", "default"], |key| !OF_PARQUET.contains(&key))),
     ("keys-of-parquet", keys_of_parquet),
+    ("keys-of-a-training", || keys_of_a_training(|key| !key.contains('.'))),
+    ("keys-of-a-recipe", || keys_of_a_training(|key| key.contains('.'))),
     ("verbs", verbs),
     ("options", options),
     ("options-of-verbs", options_of_verbs),
@@ -308,6 +310,15 @@ fn keys(prefix: &str, heading: &[&str], wanted: fn(&str) -> bool) -> String {
     let rows = below.filter(|(name, _)| wanted(name));
     let rows = rows.map(|(name, key)| vec![code(name), key.meaning.to_string(), key.default.to_string()]);
     table(heading, rows)
+}
+
+/// Keys of a training file: of the file itself, or of a recipe.
+fn keys_of_a_training(wanted: fn(&str) -> bool) -> String {
+    let rows = TRAINING_KEYS
+        .iter()
+        .filter(|key| wanted(key.path))
+        .map(|key| vec![code(key.path.trim_start_matches("train.")), key.meaning.to_string(), key.default.to_string()]);
+    table(&["key", "meaning", "default"], rows)
 }
 
 /// Keys of `data` that `parquet` alone has.

@@ -137,7 +137,9 @@ fn files(folder: &str) -> Vec<(String, Value)> {
 
 #[test]
 fn every_file_of_the_repository_fits() {
-    for (kind, folder, least) in [("sweep", "configs/sweeps", 20), ("model", "configs/models", 24)] {
+    for (kind, folder, least) in
+        [("sweep", "configs/sweeps", 20), ("model", "configs/models", 24), ("training", "configs/training", 4)]
+    {
         let (schema, files) = (schema(kind), files(folder));
         assert!(files.len() >= least, "{folder}: {}", files.len());
         for (path, file) in files {

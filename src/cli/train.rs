@@ -22,8 +22,8 @@ pub struct Arguments {
     /// Folder of the models: where sweeps find them by name
     #[arg(long, value_name = "DIR", default_value = MODEL_FOLDER)]
     pub models: PathBuf,
-    /// Seconds between two checkpoints within an epoch
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Seconds between two checkpoints within an epoch; 0: after every batch
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub checkpoint: u32,
     /// Begin anew where a training was stopped, or is done
     #[arg(long)]
@@ -35,9 +35,15 @@ pub fn train(arguments: &Arguments, path: &Path, options: &Options) -> Result<()
     let machine = options.machine()?;
     let plan = train::load(path, &options.source())?;
     if !options.quiet {
-        plan.notes.iter().for_each(|note| say(note));
+        plan.notes.iter().for_each(say);
     }
     let folder = options.out.join(&plan.name);
+    if folder.join("cells").exists() {
+        return Err(Error::usage(format!(
+            "{} is the run of a sweep (hint: another `name` in the training file)",
+            folder.display()
+        )));
+    }
     let stop = stop_on_signals()?;
     let (mut rows, mut provenance, mut models) = (Vec::new(), Vec::new(), Vec::new());
     for training in &plan.trainings {

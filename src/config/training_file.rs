@@ -94,7 +94,9 @@ fn check_name(table: &Table, key: &str, name: &At<String>) {
     if !name.value.is_empty() && folder_name(&name.value, "") != name.value {
         table.problem(
             name.line,
-            format!("`{key}` becomes a name of files: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit"),
+            format!(
+                "`{key}` becomes a name of files: use letters, digits, `-`, `_`, `.`, and begin with a letter or digit"
+            ),
         );
     }
 }

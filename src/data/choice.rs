@@ -106,8 +106,12 @@ impl Choice {
         let take = self.take.unwrap_or(n.saturating_sub(self.first).div_ceil(every));
         let take = take.min(self.limit.unwrap_or(usize::MAX));
         let last = self.last(take).filter(|last| *last < n);
-        let last =
-            last.ok_or_else(|| format!("first = {}, every = {every}, take = {take} does not fit", self.first))?;
+        let last = last.ok_or_else(|| {
+            format!(
+                "first = {}, every = {every}, take = {take} does not fit (hint: fewer, or from an earlier one on)",
+                self.first
+            )
+        })?;
         let order = self.shuffle.map(|seed| shuffled(seed, n, last + 1));
         let at = |place: usize| order.as_ref().map_or(place, |order| order[place]);
         Ok((0..take).map(|k| at(self.first + k * every)).collect())

@@ -36,17 +36,16 @@ fn load(place: &Place) -> Result<Content> {
 fn picture(label: usize, stream: &mut Stream) -> Vec<u8> {
     let mut between = |low: f32, high: f32| low + (high - low) * stream.uniform();
     let side = cifar::SIDE as f32;
-    let (x0, y0) = (between(0.35, 0.65) * side, between(0.35, 0.65) * side);
-    let (radius, angle) = (between(0.2, 0.34) * side, between(-0.35, 0.35));
+    let (x0, y0) = (between(0.42, 0.58) * side, between(0.42, 0.58) * side);
+    let (radius, angle) = (between(0.28, 0.38) * side, between(-0.2, 0.2));
     let ground: [f32; 3] = std::array::from_fn(|_| between(0.15, 0.85));
     // in some channel the figure stands out
     let strongest = (between(0.0, 3.0) as usize).min(2);
     let figure: [f32; 3] = std::array::from_fn(|c| {
-        let least = if c == strongest { 0.25 } else { 0.0 };
-        let by = between(least, 0.45);
+        let by = between(if c == strongest { 0.4 } else { 0.0 }, 0.5);
         if ground[c] < 0.5 { ground[c] + by } else { ground[c] - by }
     });
-    let noise = between(0.02, 0.08);
+    let noise = between(0.0, 0.05);
     let mut pixels = Vec::with_capacity(3 * cifar::SIDE * cifar::SIDE);
     for c in 0..3 {
         for at in 0..cifar::SIDE * cifar::SIDE {

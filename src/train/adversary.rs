@@ -8,6 +8,7 @@ use crate::kernel::learn::Learner;
 use crate::kernel::{Engine, lend};
 use crate::rng::Streams;
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 /// Images that are learned together.
 pub struct Batch {
@@ -54,9 +55,8 @@ pub fn start(training: &Training, batch: &Batch, epoch: usize) -> Vec<f32> {
     let eps = training.recipe.attack.eps.to_f64() as f32;
     let mut changes = vec![0.0; batch.images.len()];
     let values = batch.values();
-    for ((changes, images), example) in
-        changes.chunks_exact_mut(values).zip(batch.images.chunks_exact(values)).zip(&batch.examples)
-    {
+    let each = changes.par_chunks_exact_mut(values).zip(batch.images.par_chunks_exact(values)).zip(&batch.examples);
+    each.for_each(|((changes, images), example)| {
         let mut stream = streams.stream(*example, epoch, "start");
         for (d, x) in changes.iter_mut().zip(images) {
             let drawn = match training.recipe.kind {
@@ -65,7 +65,7 @@ pub fn start(training: &Training, batch: &Batch, epoch: usize) -> Vec<f32> {
             };
             *d = within(drawn, *x, eps);
         }
-    }
+    });
     changes
 }
 
@@ -96,7 +96,13 @@ pub fn in_training_mode(
 ///
 /// # Errors
 /// Those of the engine.
-pub fn away_from_itself(training: &Training, batch: &Batch, epoch: usize, engine: &dyn Engine, device: &Device) -> Result<Vec<f32>> {
+pub fn away_from_itself(
+    training: &Training,
+    batch: &Batch,
+    epoch: usize,
+    engine: &dyn Engine,
+    device: &Device,
+) -> Result<Vec<f32>> {
     let (attack, [height, width]) = (&training.recipe.attack, training.file.size);
     let (n, classes) = (batch.labels.len(), training.file.classes);
     let tensor = |images: Vec<f32>| Tensor::from_vec(images, (n, 3, height, width), device);
@@ -121,7 +127,13 @@ pub fn away_from_itself(training: &Training, batch: &Batch, epoch: usize, engine
 ///
 /// # Errors
 /// Those of the engine.
-pub fn pgd(training: &Training, batch: &Batch, steps: usize, engine: &dyn Engine, device: &Device) -> Result<[Vec<bool>; 2]> {
+pub fn pgd(
+    training: &Training,
+    batch: &Batch,
+    steps: usize,
+    engine: &dyn Engine,
+    device: &Device,
+) -> Result<[Vec<bool>; 2]> {
     let (attack, [height, width]) = (&training.recipe.attack, training.file.size);
     let (n, classes) = (batch.labels.len(), training.file.classes);
     let tensor = |images: Vec<f32>| Tensor::from_vec(images, (n, 3, height, width), device);

@@ -10,7 +10,11 @@ pub fn augmented(recipe: &Recipe, image: &[u8], [height, width]: [usize; 2], str
     let mirrored = recipe.flip && stream.below(2) == 1;
     for (plane, to) in image.chunks_exact(height * width).zip(to.chunks_exact_mut(height * width)) {
         for (y, row) in to.chunks_exact_mut(width).enumerate() {
-            let from = (y as isize + down).try_into().ok().filter(|y| *y < height).map(|y: usize| &plane[y * width..][..width]);
+            let from = (y as isize + down)
+                .try_into()
+                .ok()
+                .filter(|y| *y < height)
+                .map(|y: usize| &plane[y * width..][..width]);
             for (x, to) in row.iter_mut().enumerate() {
                 let x = if mirrored { width - 1 - x } else { x } as isize + across;
                 let pixel = usize::try_from(x).ok().filter(|x| *x < width).and_then(|x| Some(from?[x]));
@@ -40,12 +44,13 @@ mod tests {
         for i in 0..200 {
             let mut to = vec![9.0; 60];
             augmented(&recipe, &image, [4, 5], &mut Streams::new(0, "t").stream(i, 0, "augment"), &mut to);
-            let found = (-1..=1).flat_map(|d| (-1..=1).flat_map(move |a| [(d, a, false), (d, a, true)])).find(|(d, a, m)| {
-                (0..60).all(|i| {
-                    let (c, y, x) = (i / 20, (i / 5 % 4) as isize, (i % 5) as isize);
-                    to[i] == at(c, y + d, if *m { 4 - x } else { x } + a)
-                })
-            });
+            let found =
+                (-1..=1).flat_map(|d| (-1..=1).flat_map(move |a| [(d, a, false), (d, a, true)])).find(|(d, a, m)| {
+                    (0..60).all(|i| {
+                        let (c, y, x) = (i / 20, (i / 5 % 4) as isize, (i % 5) as isize);
+                        to[i] == at(c, y + d, if *m { 4 - x } else { x } + a)
+                    })
+                });
             seen.insert(found.expect("one of eighteen"));
         }
         assert_eq!(seen.len(), 18, "all of them come up");

@@ -35,9 +35,7 @@ pub fn cross_entropy(logits: &[f32], labels: &[usize], smoothing: f64) -> Graded
     let mut graded = Graded { loss: 0.0, gradient: Vec::with_capacity(logits.len()), correct: 0 };
     for (z, label) in logits.chunks_exact(classes).zip(labels) {
         let (p, log_p) = softmax(z);
-        let wanted = |class: usize| {
-            smoothing / classes as f32 + if class == *label { 1.0 - smoothing } else { 0.0 }
-        };
+        let wanted = |class: usize| smoothing / classes as f32 + if class == *label { 1.0 - smoothing } else { 0.0 };
         graded.loss -= (0..classes).map(|c| f64::from(wanted(c)) * f64::from(log_p[c])).sum::<f64>() / n as f64;
         graded.gradient.extend((0..classes).map(|c| share * (p[c] - wanted(c))));
         graded.correct += usize::from(argmax(z) == *label);

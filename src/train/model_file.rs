@@ -54,7 +54,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     {
         use std::os::unix::fs::PermissionsExt;
         // a temporary file is its owner's alone; a model is a file as others
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).map_err(Error::io("write", path))?;
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
+            .map_err(Error::io("write", path))?;
     }
     file.persist(path).map(drop).map_err(|e| Error::io("rename into", path)(e.error))
 }
@@ -65,10 +66,13 @@ fn text(training: &Training, state: &State, file: &str, weights: &[u8]) -> Strin
     let mut line = |key: &str, value: String| writeln!(text, "{key:<10} = {value}").expect("a text grows");
     line("family", quoted(&network.family));
     for (key, value) in &network.own {
-        line(key, match value {
-            KeyValue::Number(number) => number.to_string(),
-            KeyValue::Word(word) => quoted(word),
-        });
+        line(
+            key,
+            match value {
+                KeyValue::Number(number) => number.to_string(),
+                KeyValue::Word(word) => quoted(word),
+            },
+        );
     }
     line("classes", network.classes.to_string());
     let listed = |names: &[String]| format!("[{}]", names.iter().map(|n| quoted(n)).collect::<Vec<_>>().join(", "));

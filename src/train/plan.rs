@@ -69,7 +69,9 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
     let mut notes = Vec::new();
     let network = file.network.as_ref().and_then(|network| {
         let found = families::checked(network).and_then(|family| Ok((family, family.blueprint(network)?)));
-        found.map_err(|problem| problems.add(file.network_line, format!("`network`: {problem}{}", way_out(&problem)))).ok()
+        found
+            .map_err(|problem| problems.add(file.network_line, format!("`network`: {problem}{}", way_out(&problem))))
+            .ok()
     });
     let takes = file.network.as_ref().map(Takes::of);
     let mut load = |spec: &Option<DataSpec>| {
@@ -106,7 +108,8 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
             file.seed
         );
         let images = format!("{} {}, {} images", data.dataset.name, data.choice.split, data.subset.len());
-        let classes = if data.subset.classes.len() == network.classes { data.subset.classes.clone() } else { Vec::new() };
+        let classes =
+            if data.subset.classes.len() == network.classes { data.subset.classes.clone() } else { Vec::new() };
         let (file, blueprint, seed, model) = (network.clone(), blueprint.clone(), file.seed, name.value.clone());
         trainings.push(Training { model, file, blueprint, recipe, seed, description, classes, images });
     }
@@ -145,8 +148,10 @@ fn check_images(file: &TrainingFile, network: &ModelFile, [data, held_out]: [&Lo
             refuse(format!("{} images, and {least} is the least (hint: `take` more)", subset.len()));
         }
     }
-    let same_split = data.dataset.name == held_out.dataset.name && data.choice.split == held_out.choice.split
-        && data.choice.path == held_out.choice.path && data.choice.table == held_out.choice.table;
+    let same_split = data.dataset.name == held_out.dataset.name
+        && data.choice.split == held_out.choice.split
+        && data.choice.path == held_out.choice.path
+        && data.choice.table == held_out.choice.table;
     if same_split {
         let learned: BTreeSet<usize> = data.subset.examples.iter().copied().collect();
         let both = held_out.subset.examples.iter().filter(|e| learned.contains(e)).count();
@@ -154,7 +159,9 @@ fn check_images(file: &TrainingFile, network: &ModelFile, [data, held_out]: [&Lo
             let line = file.held_out.as_ref().map_or(1, |spec| spec.name.line);
             problems.add(
                 line,
-                format!("`held_out`: {both} of its images are in `data` and would be learned (hint: `first` and `take`)"),
+                format!(
+                    "`held_out`: {both} of its images are in `data` and would be learned (hint: `first` and `take`)"
+                ),
             );
         }
     }

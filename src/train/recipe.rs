@@ -187,7 +187,10 @@ impl Recipe {
         for (key, At { value, line }) in &spec.fractions {
             match Ratio::parse(value).filter(|r| r.num() > 0 && r.to_f64() <= 1.0) {
                 _ if !has(kind, key) => refuse(*line, foreign(key)),
-                None => refuse(*line, format!("`{key}`: expected a fraction above 0, up to 1 (as \"8/255\"), found `{value}`")),
+                None => refuse(
+                    *line,
+                    format!("`{key}`: expected a fraction above 0, up to 1 (as \"8/255\"), found `{value}`"),
+                ),
                 Some(ratio) if *key == "eps" => recipe.attack.eps = ratio,
                 Some(ratio) => recipe.attack.step_size = ratio,
             }

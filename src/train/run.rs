@@ -4,11 +4,11 @@ use super::adversary::{Batch, away_from_itself, changed, in_training_mode, pgd, 
 use super::augment::augmented;
 use super::held_out::{self, engine};
 use super::loss::{Graded, cross_entropy, divergence};
+use super::model_file;
 use super::optimiser;
 use super::plan::Training;
 use super::recipe::Kind;
 use super::state::State;
-use super::model_file;
 use crate::data::Subset;
 use crate::error::{Error, Result};
 use crate::kernel::cpu::CpuLearner;
@@ -17,6 +17,7 @@ use crate::kernel::learn::{Learner, Tensors};
 use crate::record::EpochRecord;
 use crate::rng::Streams;
 use candle_core::Device;
+use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -167,10 +168,11 @@ impl Lesson<'_> {
         let values = self.data.values();
         let mut images = vec![0.0; places.len() * values];
         let examples: Vec<usize> = places.iter().map(|i| self.data.examples[*i]).collect();
-        for ((to, place), example) in images.chunks_exact_mut(values).zip(places).zip(&examples) {
+        let pairs = images.par_chunks_exact_mut(values).zip(places).zip(&examples);
+        pairs.for_each(|((to, place), example)| {
             let mut stream = streams.stream(*example, epoch, "augment");
             augmented(&self.training.recipe, self.data.image(*place), self.data.size, &mut stream, to);
-        }
+        });
         Batch { images, labels: places.iter().map(|i| self.data.labels[*i]).collect(), examples }
     }
 

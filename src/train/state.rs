@@ -119,7 +119,8 @@ impl State {
             named.extend(tensors.iter().enumerate().map(|(i, t)| (format!("{part}.{i}"), vec![t.len()], t.as_slice())));
         }
         let progress = Progress { sha256: sha256(&self.parts()), ..self.progress.clone() };
-        let note = serde_json::to_string(&progress).map_err(|e| Error::usage(format!("progress: {e} (hint: please report it)")))?;
+        let note = serde_json::to_string(&progress)
+            .map_err(|e| Error::usage(format!("progress: {e} (hint: please report it)")))?;
         let bytes = weights::file(&named, Some((NOTE, note)))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
@@ -139,10 +140,7 @@ impl State {
             bytes => bytes.map_err(Error::io("read", path))?,
         };
         let damaged = || {
-            Error::usage(format!(
-                "{}: no sound state of a training (hint: `--restart` begins anew)",
-                path.display()
-            ))
+            Error::usage(format!("{}: no sound state of a training (hint: `--restart` begins anew)", path.display()))
         };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|_| damaged())?;
         let note = header.metadata().as_ref().and_then(|note| note.get(NOTE)).ok_or_else(damaged)?;

@@ -5,7 +5,7 @@ mod object;
 mod words;
 
 use super::registries::print;
-use crate::config::{MODEL_KEYS, SWEEP_KEYS, SweepFile, asked_of_a_model};
+use crate::config::{MODEL_KEYS, SWEEP_KEYS, SweepFile, TRAINING_KEYS, TrainingFile, asked_of_a_model};
 use crate::error::{Error, Result};
 use crate::model::families;
 use object::Pen;
@@ -18,6 +18,8 @@ pub enum Kind {
     Sweep,
     /// A model file
     Model,
+    /// A training file
+    Training,
 }
 
 /// Prints the schema of a kind of file.
@@ -30,6 +32,7 @@ pub fn text(kind: Kind) -> Result<String> {
     let schema = match kind {
         Kind::Sweep => sweep(),
         Kind::Model => model(),
+        Kind::Training => training(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|e| Error::usage(format!("the schema as JSON: {e}")))?;
     Ok(format!("{text}\n"))
@@ -59,6 +62,14 @@ fn model() -> Value {
     }
     schema["anyOf"] = json!([whole, onnx, repository]);
     head(&mut schema, "A model file of foolproof");
+    schema
+}
+
+fn training() -> Value {
+    let asked = TrainingFile::asked(&families::keys());
+    let mut schema = Pen { keys: TRAINING_KEYS, words: words::of_a_training }.object(&asked, "");
+    words::add_family_keys(&mut schema["properties"]["network"]);
+    head(&mut schema, "A training file of foolproof");
     schema
 }
 

@@ -1,6 +1,6 @@
 //! From what is asked of a table to the schema of an object.
 
-use crate::config::{Asked, AskedKey, Form, Key};
+use crate::config::{Asked, AskedKey, Form, Key, MODEL_KEYS, SWEEP_KEYS};
 use serde_json::{Map, Value, json};
 
 /// Writes schemas.
@@ -73,11 +73,23 @@ impl Pen {
     fn description(&self, path: &str) -> Option<String> {
         let at = |path: &str| self.keys.iter().find(|key| key.path == path);
         // the images of `train` have the keys of `data`
-        let key = at(path).or_else(|| at(&path.replacen("sweep.train.", "sweep.data.", 1)))?;
+        let key =
+            at(path).or_else(|| at(&path.replacen("sweep.train.", "sweep.data.", 1))).or_else(|| borrowed(path))?;
         let default = if key.default.is_empty() { String::new() } else { format!(" (default: {})", key.default) };
         let default = default.replace("(default: required", "(required");
         Some(without_links(key.meaning) + &without_links(&default))
     }
+}
+
+/// A key of a training file that a sweep file or a model file has, too, and means there.
+fn borrowed(path: &str) -> Option<&'static Key> {
+    let (part, key) = path.split_once('.')?;
+    let (keys, path) = match part {
+        "network" => (MODEL_KEYS, key.to_string()),
+        "data" | "held_out" => (SWEEP_KEYS, format!("sweep.data.{key}")),
+        _ => return None,
+    };
+    keys.iter().find(|known| known.path == path)
 }
 
 /// A text, a number, true or false.

@@ -2,7 +2,7 @@
 
 use super::object::one_or_more;
 use crate::attack::{ATTACKS, Entry, Kind, Param};
-use crate::config::KeyKind;
+use crate::config::{KeyKind, RECIPES};
 use crate::data::DATASETS;
 use crate::figure::{KINDS, PALETTES, WIDTHS};
 use crate::model::{FAMILIES, MODELS};
@@ -45,6 +45,17 @@ pub fn of_a_model(path: &str) -> Option<Value> {
         "mean" => Some(json!({ "const": "inside" })),
         "sha256" => Some(json!({ "type": "string", "pattern": "^([0-9a-f]{64}|unpinned)$" })),
         _ => None,
+    }
+}
+
+/// Of a training file.
+pub fn of_a_training(path: &str) -> Option<Value> {
+    match path {
+        "data.name" | "held_out.name" => Some(
+            json!({ "enum": DATASETS.iter().filter(|d| !d.given && d.labelled).map(|d| d.name).collect::<Vec<_>>() }),
+        ),
+        "train.recipe" => Some(json!({ "enum": RECIPES })),
+        other => other.strip_prefix("network.").filter(|key| *key != "sha256").and_then(of_a_model),
     }
 }
 

@@ -206,6 +206,15 @@ impl Target {
                     let target = Target { finish: Finish::Unpool { bits }, add: None, ..*self };
                     target.put_square::<L, S>(image, (y, x), channel, v);
                 }
+                // and what a learner's end in
+                (Finish::Bias { bias }, None) => {
+                    let target = Target { finish: Finish::Bias { bias }, add: None, ..*self };
+                    target.put_square::<L, S>(image, (y, x), channel, v);
+                }
+                (Finish::Pass, None) => {
+                    let target = Target { finish: Finish::Pass, add: None, ..*self };
+                    target.put_square::<L, S>(image, (y, x), channel, v);
+                }
                 _ => self.put_square::<L, S>(image, (y, x), channel, v),
             }
         }

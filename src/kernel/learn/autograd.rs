@@ -34,9 +34,8 @@ impl Autograd {
     /// Every value of a batch; running statistics move.
     fn values(&self, images: &Tensor, tensors: &mut [Vec<f32>]) -> Result<Tensor> {
         let graph = &self.blueprint.graph;
-        let channels = |numbers: [f64; 3]| {
-            Tensor::new(&numbers, &self.device)?.to_dtype(DType::F32)?.reshape((1, 3, 1, 1))
-        };
+        let channels =
+            |numbers: [f64; 3]| Tensor::new(&numbers, &self.device)?.to_dtype(DType::F32)?.reshape((1, 3, 1, 1));
         let mut values = vec![images.broadcast_sub(&channels(graph.mean)?)?.broadcast_div(&channels(graph.std)?)?];
         for (i, (node, learned)) in graph.nodes().iter().zip(&self.blueprint.learned).enumerate() {
             let value = self.value(node, learned.as_ref(), &values, graph.shape(i + 1), tensors)?;
@@ -57,7 +56,11 @@ impl Autograd {
         Ok(match (op, learned) {
             (Op::Conv { window, groups, .. }, Some(Learned::Layer { weight, bias })) => {
                 let [top, left, bottom, right] = window.padding;
-                let x = x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?;
+                let mut x = x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?;
+                // what no window reaches is cut off: candle's way back takes what is left over down for what is left over across
+                for axis in [0, 1] {
+                    x = x.narrow(2 + axis, 0, (shape[1 + axis] - 1) * window.stride[axis] + window.extent(axis))?;
+                }
                 let weight = self.variables[*weight].as_tensor();
                 // candle has one stride and dilation for both directions
                 let y = x.conv2d(weight, 0, window.stride[0], window.dilation[0], *groups)?;
@@ -100,7 +103,9 @@ impl Autograd {
                 averaged(&x, 3, width, out[1])?
             }
             (Op::Reshape { .. }, _) => x.flatten_from(1)?,
-            (other, _) => return Err(Error::usage(format!("a {} is not learned here (hint: another network)", other.name()))),
+            (other, _) => {
+                return Err(Error::usage(format!("a {} is not learned here (hint: another network)", other.name())));
+            }
         })
     }
 }

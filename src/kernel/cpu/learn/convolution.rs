@@ -91,8 +91,7 @@ impl Convolution {
             Work::First(first) => crew.spread(images, 1, |images, scratch| {
                 for image in images {
                     let (source, rows) = ({ source }, 0..self.sizes[1][0]);
-                    let part =
-                        first::Forward { first, source: source.map, layout: source.layout, target, image, rows };
+                    let part = first::Forward { first, source: source.map, layout: source.layout, target, image, rows };
                     // SAFETY: the maps hold the batch, and images are normalised; pieces write different images
                     unsafe { (crew.table.first_forward)(&part, &mut scratch.first) }
                 }

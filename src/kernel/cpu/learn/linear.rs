@@ -65,7 +65,24 @@ fn add_product(c: &mut [f32], (a, of_a): (&[f32], [usize; 2]), (b, of_b): (&[f32
     // SAFETY: the matrices lie in their slices, as asserted, and `c` overlaps with nothing
     unsafe {
         gemm::gemm(
-            m, n, k, c, 1, n_, true, a, a_column, a_row, b, b_column, b_row, 1.0, 1.0, false, false, false,
+            m,
+            n,
+            k,
+            c,
+            1,
+            n_,
+            true,
+            a,
+            a_column,
+            a_row,
+            b,
+            b_column,
+            b_row,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
             Parallelism::Rayon(0),
         )
     }

@@ -10,7 +10,7 @@ use crate::kernel::learn::{Blueprint, Learned};
 
 /// A step of the way forward, which one of the way back undoes.
 pub enum Unit {
-    Convolution(Convolution),
+    Convolution(Box<Convolution>),
     /// Or what of it there is: a sum, a ReLU.
     Norm(Norm),
     MaxPool(MaxPool),
@@ -71,7 +71,8 @@ pub fn lower(blueprint: &Blueprint) -> Result<(Vec<Unit>, Maps), String> {
         units.push(match (op, &blueprint.learned[i]) {
             (Op::Conv { window, groups, .. }, Some(Learned::Layer { weight, bias })) => {
                 let [inputs, outputs] = [from, to].map(|v| graph.shape(v));
-                Unit::Convolution(Convolution::new([from, to], *window, *groups, [inputs, outputs], (*weight, *bias)))
+                let conv = Convolution::new([from, to], *window, *groups, [inputs, outputs], (*weight, *bias));
+                Unit::Convolution(Box::new(conv))
             }
             (Op::Linear { .. }, Some(Learned::Layer { weight, bias })) => {
                 let [inputs, outputs] = [from, to].map(|v| graph.shape(v)[0]);

@@ -57,7 +57,8 @@ impl Crew {
     fn spread(&self, total: usize, most: usize, work: impl Fn(Range<usize>, &mut Scratch) + Sync) {
         let of_piece = total.div_ceil(PIECES).next_multiple_of(most);
         (0..total.div_ceil(of_piece)).into_par_iter().with_max_len(1).for_each(|piece| {
-            let mut scratch = self.scratches.take(|| Scratch::of_channels(self.widest[0], self.widest[1], self.widest[2]));
+            let mut scratch =
+                self.scratches.take(|| Scratch::of_channels(self.widest[0], self.widest[1], self.widest[2]));
             let end = ((piece + 1) * of_piece).min(total);
             for first in (piece * of_piece..end).step_by(most) {
                 work(first..(first + most).min(end), &mut scratch);

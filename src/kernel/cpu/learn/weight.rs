@@ -171,13 +171,15 @@ impl Geometry {
     /// From [group][tap][input][output] to [output][input][tap].
     fn add_sums(&self, groups: &Groups, sums: &[f32], to: &mut [f32]) {
         let Channels { inputs, outputs, groups: real, .. } = self.channels;
-        let (taps, of_group, outputs_of_group) = (self.window.size[0] * self.window.size[1], inputs / real, outputs / real);
+        let (taps, of_group, outputs_of_group) =
+            (self.window.size[0] * self.window.size[1], inputs / real, outputs / real);
         to.par_chunks_exact_mut(of_group * taps).enumerate().for_each(|(output, to)| {
             let (group, column) = match groups.count {
                 1 => (0, output),
                 _ => (output / groups.outputs, output % groups.outputs),
             };
-            let first = output / outputs_of_group * of_group - group * if groups.count == 1 { 0 } else { groups.inputs };
+            let first =
+                output / outputs_of_group * of_group - group * if groups.count == 1 { 0 } else { groups.inputs };
             for tap in 0..taps {
                 for input in 0..of_group {
                     let row = (group * taps + tap) * groups.inputs + first + input;
