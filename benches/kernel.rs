@@ -12,9 +12,10 @@ use foolproof::error::Result;
 use foolproof::goal::Goal;
 use foolproof::judge::{Judging, Trial, WitnessKind, predict};
 use foolproof::kernel::Precision;
-use foolproof::kernel::cpu::Cpu;
+use foolproof::kernel::cpu::{Cpu, CpuLearner};
 use foolproof::kernel::graph::{Graph, Op};
-use foolproof::model;
+use foolproof::kernel::learn::Learner;
+use foolproof::model::{self, families};
 use foolproof::oracle::{Mark, Memo, Oracle, Place, Proposal};
 use foolproof::ratio::Ratio;
 use foolproof::record::{Outcome, Provenance, SCHEMA, Witnesses};
@@ -279,5 +280,44 @@ fn judge_and_store(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, convolution, gradient, graphs, few_pixels, pgd_10, judge_and_store);
+/// A step of training a ResNet-18 for CIFAR of a quarter of the usual width: `scripts/reference_training.py --time` measures PyTorch's.
+fn training_step(criterion: &mut Criterion) {
+    const IMAGES: usize = 128;
+    let text = "family = \"resnet18_cifar\"\nwidth = 0.25\nclasses = 10\nside = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\n\
+                weights = \"none\"\n";
+    let file = families::parse(Path::new("bench.toml"), text).expect("a sound description");
+    let blueprint = families::checked(&file).and_then(|family| family.blueprint(&file)).expect("a ResNet");
+    let mut stream = Streams::new(0, "bench").stream(0, 0, "weights");
+    let mut tensors = blueprint.zeros();
+    tensors.iter_mut().flatten().for_each(|w| *w = 0.2 * (stream.uniform() - 0.5));
+    let mut learner = CpuLearner::new(&blueprint).expect("a ResNet");
+    learner.set(&tensors).expect("computed");
+    let (images, seed) = (pixels(IMAGES, 32), vec![0.01; IMAGES * 10]);
+    let (mut gradients, mut velocity) = (blueprint.zeros(), blueprint.zeros());
+    let mut group = criterion.benchmark_group("training step");
+    group.sample_size(SAMPLES).throughput(Throughput::Elements(IMAGES as u64));
+    for (name, is_attacked) in [("standard", false), ("fast-at", true)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                if is_attacked {
+                    learner.forward(&images, &mut tensors).expect("computed");
+                    learner.backward(&seed, None, true).expect("computed");
+                }
+                gradients.iter_mut().for_each(|g| g.fill(0.0));
+                learner.forward(&images, &mut tensors).expect("computed");
+                learner.backward(&seed, Some(&mut gradients), false).expect("computed");
+                for ((w, v), g) in
+                    tensors.iter_mut().flatten().zip(velocity.iter_mut().flatten()).zip(gradients.iter().flatten())
+                {
+                    *v = 0.9 * *v + g;
+                    *w -= 1e-6 * *v;
+                }
+                learner.set(&tensors).expect("computed");
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, convolution, gradient, graphs, few_pixels, pgd_10, judge_and_store, training_step);
 criterion_main!(benches);

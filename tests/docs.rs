@@ -8,7 +8,7 @@ mod support;
 use clap::{Arg, Command, CommandFactory};
 use foolproof::attack::{ATTACKS, Entry};
 use foolproof::cli::Cli;
-use foolproof::config::{Place, Problems, RobustSpec, SWEEP_KEYS, SweepFile, TRAINING_KEYS};
+use foolproof::config::{Place, Problems, RobustSpec, SWEEP_KEYS, SweepFile, TRAINING_KEYS, TrainingFile};
 use foolproof::data::{DATASETS, Source};
 use foolproof::export::FORMATS;
 use foolproof::model::{self, FAMILIES, MODELS};
@@ -612,6 +612,11 @@ fn try_example(text: &str) -> Result<(), String> {
     if has("[[sweep]]") {
         return planned(text);
     }
+    if has("[[train]]") {
+        let problems = Problems::new(path, text);
+        TrainingFile::parse(&problems, &model::families::keys());
+        return problems.into_result().map_err(|e| e.to_string());
+    }
     if has("family") || has("weights") {
         return model::parse(path, text).map(|_| ()).map_err(|e| e.to_string());
     }
@@ -641,10 +646,12 @@ fn examples_are_valid() {
 /// What the readers of sweep and model files ask for is explained.
 #[test]
 fn every_key_is_in_the_manual() {
-    let pages = ["docs/sweep-file.md", "docs/models.md", "docs/data.md"].map(|p| read(Path::new(p))).concat();
+    let pages = ["docs/sweep-file.md", "docs/models.md", "docs/data.md", "docs/training.md"]
+        .map(|p| read(Path::new(p)))
+        .concat();
     let said: BTreeSet<&str> = pages.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let mut keys = BTreeSet::new();
-    for source in ["src/config/sweep_file.rs", "src/config/model_file.rs"] {
+    for source in ["src/config/sweep_file.rs", "src/config/model_file.rs", "src/config/training_file.rs"] {
         let text = read(Path::new(source));
         for opening in ["(\"", "(top, \"", "[\""] {
             let literals = text.split(opening).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_string()));

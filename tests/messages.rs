@@ -304,7 +304,7 @@ fn what_is_printed_has_a_way_out() {
         (&["run", &good, "--explain=features.99"], "features.99"),
         (&["man", "--to", &format!("{file}/man")], "file/man"),
         (&["completions", "tcsh"], "tcsh"),
-        (&["schema", "training"], "training"),
+        (&["schema", "run"], "training"),
         (&["lisst"], "lisst"),
         (&[], "foolproof"),
     ];

@@ -4,6 +4,7 @@ use super::draw::axis::Axis;
 use super::draw::canvas::{Picture, render};
 use super::draw::curves::{Curves, Form, Line, Panel, Point};
 use super::draw::look::Look;
+use super::draw::stamp::TRAINING;
 use super::{FIGURE_FILES, FIGURES};
 use crate::digest;
 use crate::error::{Error, Result};
@@ -11,9 +12,6 @@ use crate::figure::FigureRecord;
 use crate::record::{EpochRecord, TrainingProvenance};
 use crate::table::csv;
 use std::path::Path;
-
-/// Name of the figure, and what it is of.
-pub const TRAINING: &str = "training";
 
 /// Writes `tables/training.csv`, the figure `training` and `provenance.json` below a folder.
 ///

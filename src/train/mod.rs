@@ -18,5 +18,5 @@ mod weights;
 
 pub use plan::{Plan, Training, load};
 pub use recipe::{Kind, Recipe};
-pub use run::{Event, Outcome, Setting, train};
+pub use run::{Event, Setting, Trained, train};
 pub use schedule::Schedule;

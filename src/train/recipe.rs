@@ -1,7 +1,7 @@
 //! What is learned, and how: recipes with the constants of their papers.
 
 use super::schedule::Schedule;
-use crate::config::{At, Problems, RECIPES, RecipeSpec, SCHEDULES};
+use crate::config::{At, Problems, RECIPES, RecipeSpec};
 use crate::ratio::Ratio;
 use std::fmt;
 
@@ -240,9 +240,4 @@ impl fmt::Display for Recipe {
             Kind::Standard | Kind::PgdAt => Ok(()),
         }
     }
-}
-
-/// Names of schedules, for the reader's list and ours to be one.
-pub(super) fn schedules() -> &'static [&'static str] {
-    SCHEDULES
 }

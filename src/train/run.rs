@@ -50,7 +50,7 @@ pub enum Event<'a> {
 }
 
 /// A model that is trained.
-pub struct Outcome {
+pub struct Trained {
     /// Its model file.
     pub model: PathBuf,
     /// Every epoch.
@@ -76,7 +76,7 @@ pub fn train(
     held_out: &Subset,
     setting: &Setting,
     tell: &mut dyn FnMut(Event),
-) -> Result<Outcome> {
+) -> Result<Trained> {
     model_file::refuse_foreign(training, setting.models)?;
     let found = if setting.restart { None } else { State::load(&setting.state, training)? };
     let mut state = match found {
@@ -127,7 +127,7 @@ pub fn train(
         tell(Event::Epoch { row: state.progress.rows.last().expect("just made"), left });
     }
     let model = model_file::write(training, &state, &setting.file, setting.models)?;
-    Ok(Outcome { model, rows: state.progress.rows, seconds: state.progress.seconds, was_done })
+    Ok(Trained { model, rows: state.progress.rows, seconds: state.progress.seconds, was_done })
 }
 
 /// A network and what it learns from.

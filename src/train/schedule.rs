@@ -1,6 +1,6 @@
 //! How the rate changes from the first step to the last.
 
-use super::recipe::schedules;
+use crate::config::SCHEDULES;
 
 /// How the rate changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,18 +13,18 @@ pub enum Schedule {
     Constant,
 }
 
-/// In the order of their names.
-const SCHEDULES: [Schedule; 3] = [Schedule::OneCycle, Schedule::Cosine, Schedule::Constant];
+/// In the order of [`SCHEDULES`].
+const ALL: [Schedule; 3] = [Schedule::OneCycle, Schedule::Cosine, Schedule::Constant];
 
 impl Schedule {
     /// Name in training files.
     pub fn name(self) -> &'static str {
-        schedules()[SCHEDULES.iter().position(|s| *s == self).expect("all are listed")]
+        SCHEDULES[ALL.iter().position(|s| *s == self).expect("all are listed")]
     }
 
     /// By its name.
     pub fn parse(name: &str) -> Option<Schedule> {
-        schedules().iter().position(|n| *n == name).map(|i| SCHEDULES[i])
+        SCHEDULES.iter().position(|n| *n == name).map(|i| ALL[i])
     }
 
     /// Share of the largest rate at a step, of so many.
@@ -49,8 +49,8 @@ mod tests {
         assert_eq!(shares(Schedule::OneCycle), [0.0, 0.5, 1.0, 0.5, 0.0]);
         assert_eq!(shares(Schedule::Cosine), [1.0, 0.853553, 0.5, 0.146447, 0.0]);
         assert_eq!(shares(Schedule::Constant), [1.0; 5]);
-        for (i, name) in schedules().iter().enumerate() {
-            assert_eq!((Schedule::parse(name), SCHEDULES[i].name()), (Some(SCHEDULES[i]), *name));
+        for (i, name) in SCHEDULES.iter().enumerate() {
+            assert_eq!((Schedule::parse(name), ALL[i].name()), (Some(ALL[i]), *name));
         }
     }
 }

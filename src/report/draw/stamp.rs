@@ -7,6 +7,9 @@ use std::fmt::Display;
 /// Of our element in an SVG.
 pub const NAMESPACE: &str = "urn:foolproof";
 
+/// The figure of a training.
+pub const TRAINING: &str = "training";
+
 /// What a file says of itself.
 pub struct Stamp<'a> {
     /// The figure.
@@ -25,7 +28,7 @@ impl Stamp<'_> {
     pub fn text(&self) -> String {
         let Look { run, run_name, kind, .. } = self.look;
         // a training writes its figure itself
-        let verb = if *kind == super::super::training::TRAINING { "train" } else { "report" };
+        let verb = if *kind == TRAINING { "train" } else { "report" };
         format!("foolproof run {run}; {kind}; points sha256 {}; re-made by `foolproof {verb} {run_name}`", self.points)
     }
 

@@ -9,7 +9,7 @@ use super::super::winograd::Kernels;
 use super::super::work::{Work, convolution};
 use super::super::workspace::Shared;
 use super::super::{first, stem};
-use super::Crew;
+use super::crew::Crew;
 use super::maps::Maps;
 use super::weight::Geometry;
 use crate::kernel::graph::Window;

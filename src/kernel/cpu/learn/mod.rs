@@ -2,9 +2,10 @@
 //! back. Convolutions and their gradients with respect to what they read are those of the engine, in its layouts; batch norm,
 //! sum and ReLU are one pass.
 //!
-//! Sums over a batch are made of sums over groups of [`GROUP`] images, in order: no result depends on the number of threads.
+//! Sums over a batch are made of sums over groups of [`crew::GROUP`] images, in order: no result depends on the number of threads.
 
 mod convolution;
+mod crew;
 mod linear;
 mod lower;
 mod maps;
@@ -13,21 +14,12 @@ mod pool;
 mod weight;
 
 use super::instructions::Instructions;
-use super::map::Buffer;
 use super::table::Table;
-use super::workspace::{Idle, Scratch};
 use crate::error::Result;
 use crate::kernel::learn::{Blueprint, Learner};
+use crew::Crew;
 use lower::Unit;
 use maps::{Map, Maps};
-use rayon::prelude::*;
-use std::ops::Range;
-
-/// Images whose sums are made together.
-const GROUP: usize = 8;
-
-/// Pieces that work is cut into at most: enough for any number of cores here.
-const PIECES: usize = 64;
 
 /// A network that learns on the CPU.
 pub struct CpuLearner {
@@ -39,55 +31,6 @@ pub struct CpuLearner {
     logits: usize,
     classes: usize,
     crew: Crew,
-}
-
-/// What every layer computes with.
-struct Crew {
-    table: &'static Table,
-    scratches: Idle<Scratch>,
-    /// Sums of weight gradients.
-    sums: Idle<Buffer>,
-    /// What scratches are made for: padded channels of Winograd convolutions, width of images, padded outputs of the first
-    /// convolution.
-    widest: [usize; 3],
-}
-
-impl Crew {
-    /// Work on `total` things, `most` at a time.
-    fn spread(&self, total: usize, most: usize, work: impl Fn(Range<usize>, &mut Scratch) + Sync) {
-        let of_piece = total.div_ceil(PIECES).next_multiple_of(most);
-        (0..total.div_ceil(of_piece)).into_par_iter().with_max_len(1).for_each(|piece| {
-            let mut scratch =
-                self.scratches.take(|| Scratch::of_channels(self.widest[0], self.widest[1], self.widest[2]));
-            let end = ((piece + 1) * of_piece).min(total);
-            for first in (piece * of_piece..end).step_by(most) {
-                work(first..(first + most).min(end), &mut scratch);
-            }
-            self.scratches.give_back(scratch);
-        });
-    }
-
-    /// Sums over a batch, in double precision: those of each group of images, added up in order.
-    fn totals(&self, images: usize, length: usize, work: impl Fn(Range<usize>, &mut [f64]) + Sync) -> Vec<f64> {
-        let groups = images.div_ceil(GROUP);
-        let mut parts = vec![0.0; groups * length];
-        parts.par_chunks_exact_mut(length.max(1)).with_max_len(1).enumerate().for_each(|(group, part)| {
-            work(group * GROUP..((group + 1) * GROUP).min(images), part);
-        });
-        let mut sums = vec![0.0; length];
-        for part in parts.chunks_exact(length.max(1)) {
-            sums.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
-        }
-        sums
-    }
-
-    /// Work on images, a group at a time.
-    fn groups(&self, images: usize, work: impl Fn(Range<usize>) + Sync) {
-        let groups = images.div_ceil(GROUP);
-        (0..groups).into_par_iter().with_max_len(1).for_each(|group| {
-            work(group * GROUP..((group + 1) * GROUP).min(images));
-        });
-    }
 }
 
 impl CpuLearner {
@@ -120,7 +63,7 @@ impl CpuLearner {
             of_vectors: vec![Vec::new(); values],
             logits: values - 1,
             classes: graph.classes(),
-            crew: Crew { table: Table::of(instructions), scratches: Idle::new(), sums: Idle::new(), widest },
+            crew: Crew::new(Table::of(instructions), widest),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::batch_norm::Work;
 use super::super::map::padded;
-use super::Crew;
+use super::crew::Crew;
 use super::maps::Maps;
 use crate::kernel::learn::{Learned, NORM_EPS, NORM_MOMENTUM};
 

@@ -2,7 +2,7 @@
 
 use super::super::lanes::LANES;
 use super::super::windows::Pool;
-use super::Crew;
+use super::crew::Crew;
 use super::maps::Maps;
 use crate::kernel::graph::Window;
 use rayon::prelude::*;

@@ -8,7 +8,7 @@ use super::super::lanes::LANES;
 use super::super::map::Buffer;
 use super::super::outer::{Outer, Places};
 use super::super::workspace::Shared;
-use super::{Crew, GROUP};
+use super::crew::{Crew, GROUP};
 use crate::kernel::graph::Window;
 use rayon::prelude::*;
 use std::ops::Range;
