@@ -122,6 +122,9 @@ fn small_maps() -> Blueprint {
         x = net.norm(x);
         x = net.relu(x);
     }
+    // windows that step over the only place there is
+    x = net.conv(x, 16, Window::square(1, 2, 0), 1, false);
+    x = net.norm(x);
     let x = net.flat(x);
     net.linear(x, 6);
     net.0

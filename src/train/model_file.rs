@@ -18,9 +18,8 @@ const MOST_LISTED: usize = 100;
 /// # Errors
 /// A file of that name that no training wrote; those of the disk.
 pub fn write(training: &Training, state: &State, file: &str, folder: &Path) -> Result<PathBuf> {
-    refuse_foreign(training, folder)?;
+    prepare(training, folder)?;
     let bytes = weights::of_model(training, state.model())?;
-    std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     let place = |end: &str| folder.join(format!("{}.{end}", training.model));
     let [weights, model] = [place("safetensors"), place("toml")];
     replace(&weights, &bytes)?;
@@ -28,11 +27,13 @@ pub fn write(training: &Training, state: &State, file: &str, folder: &Path) -> R
     Ok(model)
 }
 
-/// Refuses to write over what a training did not write.
+/// Makes the folder of models, and refuses to write over what a training did not write: before hours of it.
 ///
 /// # Errors
-/// If it would be.
-pub fn refuse_foreign(training: &Training, folder: &Path) -> Result<()> {
+/// A file that would be written over; a folder that cannot be made or takes no files.
+pub fn prepare(training: &Training, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    tempfile::NamedTempFile::new_in(folder).map(drop).map_err(Error::io("write in", folder))?;
     let model = folder.join(format!("{}.toml", training.model));
     let Ok(text) = std::fs::read_to_string(&model) else { return Ok(()) };
     let ours = families::parse(&model, &text).is_ok_and(|file| !file.training.is_empty());

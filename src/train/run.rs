@@ -77,7 +77,7 @@ pub fn train(
     setting: &Setting,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Trained> {
-    model_file::refuse_foreign(training, setting.models)?;
+    model_file::prepare(training, setting.models)?;
     let found = if setting.restart { None } else { State::load(&setting.state, training)? };
     let mut state = match found {
         Some(state) => {
@@ -244,7 +244,8 @@ impl Lesson<'_> {
     fn learn_free(&mut self, state: &mut State, batch: &Batch) -> Result<(f64, usize)> {
         let attack = &self.training.recipe.attack;
         if state.changes.is_empty() {
-            state.changes = vec![vec![0.0; self.training.recipe.batch.max(batch.labels.len()) * batch.values()]];
+            // the last batch may have one image more
+            state.changes = vec![vec![0.0; (self.training.recipe.batch + 1) * batch.values()]];
         }
         // the changes of the batch before, on other images: within their box again
         let mut changes = state.changes[0][..batch.images.len()].to_vec();

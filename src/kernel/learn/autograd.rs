@@ -28,6 +28,11 @@ impl Autograd {
     /// An operation that learners do not know.
     pub fn new(blueprint: &Blueprint, device: &Device) -> Result<Autograd, String> {
         blueprint.check()?;
+        // candle has one stride and dilation for both directions
+        let odd = |window: &Window| window.stride[0] != window.stride[1] || window.dilation[0] != window.dilation[1];
+        if blueprint.graph.nodes().iter().any(|n| matches!(&n.op, Op::Conv { window, .. } if odd(window))) {
+            return Err("a convolution with two strides or dilations is not learned on this device".into());
+        }
         Ok(Autograd { blueprint: blueprint.clone(), device: device.clone(), variables: Vec::new(), last: None })
     }
 
@@ -62,7 +67,6 @@ impl Autograd {
                     x = x.narrow(2 + axis, 0, (shape[1 + axis] - 1) * window.stride[axis] + window.extent(axis))?;
                 }
                 let weight = self.variables[*weight].as_tensor();
-                // candle has one stride and dilation for both directions
                 let y = x.conv2d(weight, 0, window.stride[0], window.dilation[0], *groups)?;
                 match bias {
                     Some(bias) => y.broadcast_add(&self.variables[*bias].reshape((1, shape[0], 1, 1))?)?,

@@ -30,6 +30,9 @@ impl Crew {
 
     /// Work on `total` things, `most` at a time.
     pub fn spread(&self, total: usize, most: usize, work: impl Fn(Range<usize>, &mut Scratch) + Sync) {
+        if total == 0 {
+            return;
+        }
         let of_piece = total.div_ceil(PIECES).next_multiple_of(most);
         (0..total.div_ceil(of_piece)).into_par_iter().with_max_len(1).for_each(|piece| {
             let mut scratch =
