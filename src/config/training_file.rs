@@ -73,6 +73,13 @@ impl TrainingFile {
         let mut network_line = top.line;
         let network = top.required_table("network", |t| {
             network_line = t.line;
+            // read by nobody here, but known to the reader of model files
+            if let Some(key) = ["weights", "file"].into_iter().find(|key| t.peek(key).is_some()) {
+                t.problem(
+                    t.line,
+                    format!("`{key}` in `network`: what is to be trained has no weights yet (hint: remove it)"),
+                );
+            }
             model_file::network(t, own)
         });
         let mut recipes = Vec::new();
