@@ -218,6 +218,8 @@ fn judge_and_store(criterion: &mut Criterion) {
         seed: 0,
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
+        blind: false,
+        votes: None,
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,

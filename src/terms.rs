@@ -455,6 +455,32 @@ impl fmt::Display for WitnessKind {
     }
 }
 
+/// How an attack meets the defence of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Through {
+    /// Not at all: it asks the bare network, as one that does not know of the defence.
+    Straight,
+    /// Through it; on the way back a stage without a derivative is the identity (BPDA, Athalye et al. 2018, §4.1).
+    Bpda,
+    /// Through it, by the derivative of every stage.
+    Exact,
+}
+
+impl Through {
+    /// Every one.
+    pub const ALL: [Through; 3] = [Through::Straight, Through::Bpda, Through::Exact];
+
+    /// Name in sweep files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Through::Straight => "straight",
+            Through::Bpda => "bpda",
+            Through::Exact => "exact",
+        }
+    }
+}
+
 /// Number format in which gradients are computed. What is judged is always computed in [`Precision::F32`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -72,6 +72,8 @@ fn steps(norm: Norm, eps: &str, on_device: bool) -> Vec<(u64, u64)> {
         seed: 0,
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
+        blind: false,
+        votes: None,
         on_device,
         marks: &[Mark { end: 6, threat }],
         earlier: None,

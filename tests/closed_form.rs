@@ -124,6 +124,8 @@ fn with_trial<T>(model: &Linear, subset: &Subset, threat: Threat, work: &dyn Fn(
         seed: 0,
         witness: WitnessKind::U8,
         judging: Judging::WhereItMatters,
+        blind: false,
+        votes: None,
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,

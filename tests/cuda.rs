@@ -118,6 +118,8 @@ fn a_trial_judged_on_the_device_is_one_judged_in_memory() {
                 seed: 0,
                 witness: WitnessKind::U8,
                 judging: Judging::WhereItMatters,
+                blind: false,
+                votes: None,
                 on_device,
                 marks: &[Mark { end: 7, threat }],
                 earlier: None,

@@ -41,6 +41,7 @@ const BLOCKS: &[Block] = &[
     ("families", families),
     ("onnx-operators", onnx_operators),
     ("datasets", datasets),
+    ("defences", defences),
     ("formats", formats),
     ("columns", all_columns),
     ("export-columns", || columns_of(&columns::EXPORT)),
@@ -347,6 +348,19 @@ fn datasets() -> String {
     table(&["dataset", "splits", "side", "classes", "what it is"], rows)
 }
 
+fn defences() -> String {
+    let key = |key: &foolproof::defence::Key| format!("{} = {}: {}", code(key.name), key.default, key.summary);
+    let yes = |flag: bool| if flag { "yes" } else { "no" }.to_string();
+    let row = |d: &foolproof::defence::StageEntry| {
+        let keys = d.keys.iter().map(key).collect::<Vec<_>>().join("; ");
+        vec![code(d.name), d.summary.into(), keys, yes(d.is_random), yes(d.has_derivative), d.source.into()]
+    };
+    table(
+        &["name", "what it does", "constants", "random", "derivative", "source"],
+        foolproof::defence::DEFENCES.iter().map(row),
+    )
+}
+
 fn formats() -> String {
     table(&["format", "what it is"], FORMATS.iter().map(|f| vec![code(f.name), f.summary.to_string()]))
 }
@@ -646,7 +660,7 @@ fn examples_are_valid() {
 /// What the readers of sweep and model files ask for is explained.
 #[test]
 fn every_key_is_in_the_manual() {
-    let pages = ["docs/sweep-file.md", "docs/models.md", "docs/data.md", "docs/training.md"]
+    let pages = ["docs/sweep-file.md", "docs/models.md", "docs/data.md", "docs/training.md", "docs/defences.md"]
         .map(|p| read(Path::new(p)))
         .concat();
     let said: BTreeSet<&str> = pages.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();

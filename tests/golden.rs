@@ -270,6 +270,8 @@ fn skipping_judgements_loses_no_success() {
                         seed: 0,
                         witness: *witness,
                         judging,
+                        blind: false,
+                        votes: None,
                         on_device,
                         marks: &[Mark { end: usize::MAX, threat }],
                         earlier: None,

@@ -145,6 +145,8 @@ fn found(
         seed: 0,
         witness: WitnessKind::F32,
         judging: Judging::WhereItMatters,
+        blind: false,
+        votes: None,
         on_device: false,
         marks: &[Mark { end: usize::MAX, threat }],
         earlier: None,

@@ -2,6 +2,7 @@
 //! sanity ladder, what other nets say of witnesses. It draws and writes nothing.
 
 pub mod answer;
+pub mod defences;
 pub mod groups;
 pub mod ladder;
 pub mod least;

@@ -4,7 +4,8 @@ use super::least::{Least, least};
 use super::paired::{Verdict, Verdicts};
 use crate::error::Result;
 use crate::record::{
-    CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, StageRecord, StoredCell, ZERO_GRADIENT,
+    CARRIED, Cell, CellId, Outcome, PlanRecord, Provenance, SHORT_STEP, SPLIT_VOTE, StageRecord, StoredCell,
+    ZERO_GRADIENT,
 };
 use crate::statistics::{median, wilson};
 use crate::store::Store;
@@ -49,6 +50,8 @@ pub struct Indicators {
     pub zero_gradient: usize,
     /// Of these, with one that was not, and so small that a step along it may have been shorter than asked.
     pub short_step: usize,
+    /// Images whose verdict other draws of a random defence may turn.
+    pub split_votes: usize,
     /// Attacked and not fooled, where it is known how close the first half of the iterations came.
     pub standing: usize,
     /// Of these, still rising: the second half brought more than [`AT_REST`] of all that was gained.
@@ -72,6 +75,7 @@ impl Indicators {
             with_gradient: count(&|o| asked(o)),
             zero_gradient: count(&|o| asked(o) && o.has(ZERO_GRADIENT)),
             short_step: count(&|o| asked(o) && o.has(SHORT_STEP) && !o.has(ZERO_GRADIENT)),
+            split_votes: count(&|o| o.has(SPLIT_VOTE)),
             standing: late.len(),
             rising: late.iter().filter(|share| **share > AT_REST).count(),
             late_gain: median(late).map(|share| share as f32),

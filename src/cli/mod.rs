@@ -146,6 +146,8 @@ enum Verb {
         #[arg(value_parser = NameOf(registries::names_of_attacks), hide_possible_values = true)]
         name: Option<String>,
     },
+    /// Print the stages that a defence may have, with their constants, as CSV
+    Defences,
     /// Print what this machine has and what the program finds on it, and test that it computes what it should
     Doctor {
         /// As JSON
@@ -215,6 +217,7 @@ impl Cli {
                 Some(name) => entry::dataset(name, &self.options),
                 None => registries::datasets(),
             },
+            Some(Verb::Defences) => registries::defences(),
             Some(Verb::Attacks { name }) => name.as_deref().map_or_else(registries::attacks, entry::attack),
             Some(Verb::Doctor { json }) => doctor::doctor(*json, &self.options),
             Some(Verb::Completions { shell }) => completions::completions(*shell, Cli::command()),

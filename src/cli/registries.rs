@@ -4,6 +4,7 @@ use super::hang_up;
 use crate::attack::ATTACKS;
 use crate::config::{Place, UNPINNED};
 use crate::data::DATASETS;
+use crate::defence::DEFENCES;
 use crate::error::{Error, Result};
 use crate::model::MODELS;
 use crate::size;
@@ -98,6 +99,21 @@ pub fn attacks() -> Result<()> {
         rows.extend(a.params.iter().map(|p| row(p.name, p.default, p.summary)));
     }
     print_csv(&["attack", "norms", "param", "default", "summary"], rows)
+}
+
+/// Prints the stages that a defence may have, a row each and a row a constant; loads nothing.
+pub fn defences() -> Result<()> {
+    let yes_or_no = |flag: bool| if flag { "yes" } else { "no" };
+    let mut rows = Vec::new();
+    for d in DEFENCES {
+        let mut row = |key: &str, default: &str, summary: &str| {
+            let kind = [d.name, yes_or_no(d.is_random), yes_or_no(d.has_derivative), key, default, summary, d.source];
+            rows.push(kind.map(String::from).to_vec());
+        };
+        row("", "", d.summary);
+        d.keys.iter().for_each(|key| row(key.name, key.default, key.summary));
+    }
+    print_csv(&["defence", "random", "derivative", "key", "default", "summary", "source"], rows)
 }
 
 /// Writes rows to stdout.

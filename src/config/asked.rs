@@ -46,6 +46,8 @@ pub enum Form {
     List(Box<Form>),
     /// A list that is not empty.
     Filled(Box<Form>),
+    /// One of these.
+    AnyOf(Vec<Form>),
     /// A table.
     Table(Asked),
 }

@@ -25,6 +25,8 @@ pub const SWEEP_KEYS: &[Key] = &[
     Key { path: "sweep.witness", meaning: "`\"u8\"`: 8-bit images are judged. `\"f32\"`: float images are", default: "`\"u8\"`" },
     Key { path: "sweep.confidence", meaning: "the search goes on after a success until the network gives the class it then predicts this probability (`\"90 %\"`), and keeps the success with the largest margin; what counts as a success stays the same", default: "none: the first success counts" },
     Key { path: "sweep.precision", meaning: "number format of gradients: `\"f32\"`, or on a GPU `\"tf32\"` or `\"bf16\"`. Images are judged in f32 always", default: "`\"f32\"`" },
+    Key { path: "sweep.through", meaning: "how attacks meet the [defence](defences.md) of a network, one or several: `\"straight\"` attacks the bare network, and only its last iterate is tried on the defended one; `\"bpda\"` attacks through the defence, whose stages without a derivative count as the identity on the way back; `\"exact\"` refuses such stages. Networks without a defence are attacked as they are", default: "`\"bpda\"`" },
+    Key { path: "sweep.eot", meaning: "draws of a random defence that each gradient, and each answer to an attack, is the mean of", default: "1" },
     Key { path: "sweep.train", meaning: "what a universal attack is fitted to; none of it is attacked. The keys of `data`, and `models`: the attacked network if not given; several are an ensemble; others than the attacked one make a black-box attack", default: "none" },
     Key { path: "sweep.transfer_to", meaning: "networks that are shown the witnesses too: `tables/transfer.csv`", default: "none" },
     Key { path: "sweep.explain", meaning: "`true`: Grad-CAM maps of every clean image and witness, of the last layer whose map is at least 4×4. `{ layer = \"features.13\" }`: of this layer, by its name in the weight file; another name is refused, with the list of those there are. `--explain` and `--explain=LAYER` do so for all cells", default: "`false`" },
@@ -101,6 +103,10 @@ pub const MODEL_KEYS: &[Key] = &[
     Key { path: "robust_accuracy.correct", meaning: "images that it still gets right", default: "required" },
     Key { path: "robust_accuracy.of", meaning: "of so many", default: "required" },
     Key { path: "robust_accuracy.source", meaning: "who measured it", default: "required" },
+    Key { path: "defence", meaning: "what stands before the network and changes images, in this order: names, or tables with a name and constants ([Defences](defences.md))", default: "none" },
+    Key { path: "defence.name", meaning: "a stage of a defence; its constants stand beside it", default: "required" },
+    Key { path: "votes", meaning: "of a random defence: draws whose majority is what the network says", default: "30" },
+    Key { path: "draws", meaning: "of a random defence: seed of the draws that are put to the vote", default: "0" },
     Key { path: "training", meaning: "how it was trained, as `foolproof train` notes it; for people", default: "none" },
 ];
 

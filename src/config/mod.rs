@@ -14,13 +14,13 @@ pub use asked::{Asked, AskedKey, Form};
 pub use class_names::{ClassNames, Names, problem_of};
 pub use keys::{Key, MODEL_KEYS, SWEEP_KEYS, TRAINING_KEYS};
 pub use model_file::{
-    BICUBIC, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place, PublishedSpec,
-    RepositorySpec, RobustSpec, SAFETENSORS, UNPINNED, asked as asked_of_a_model,
+    BICUBIC, DefenceSpec, FamilyKey, INTERPOLATIONS, KeyKind, KeyValue, ModelFile, ModelText, ONNX, Place,
+    PublishedSpec, RepositorySpec, RobustSpec, SAFETENSORS, StageSpec, UNPINNED, asked as asked_of_a_model,
 };
 pub use quoted::quoted;
 pub use reader::{At, FILL_IN, Problems};
 pub use sweep_file::{
-    AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, PanelSpec, SweepFile, TableSpec, ThreatSpec, TrainSpec,
-    folder_name,
+    AttackSpec, Block, DataSpec, ExplainSpec, FigureSpec, MOST_DRAWS, PanelSpec, SweepFile, TableSpec, ThreatSpec,
+    TrainSpec, folder_name,
 };
 pub use training_file::{RECIPES, RecipeSpec, SCHEDULES, TrainingFile};

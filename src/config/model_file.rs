@@ -41,6 +41,8 @@ pub struct ModelFile {
     pub published: Option<PublishedSpec>,
     /// Accuracy under attack others have measured.
     pub robust: Option<RobustSpec>,
+    /// What stands before it.
+    pub defence: DefenceSpec,
     /// How it was trained, as `foolproof train` notes it: keys and values, for people.
     pub training: Vec<(String, String)>,
 }
@@ -55,6 +57,63 @@ pub struct FamilyKey {
     /// One line.
     pub summary: &'static str,
 }
+
+/// `defence`, with `votes` and `draws`.
+#[derive(Debug, Clone, Default)]
+pub struct DefenceSpec {
+    /// In the order in which an image passes them.
+    pub stages: Vec<StageSpec>,
+    /// Draws whose majority decides, where one is random.
+    pub votes: Option<u32>,
+    /// Seed of the draws.
+    pub draws: u64,
+}
+
+/// `{ name, … }`, or the name alone.
+#[derive(Debug, Clone)]
+pub struct StageSpec {
+    /// Name in the registry.
+    pub name: String,
+    /// Everything else, values as text.
+    pub values: Vec<(String, String)>,
+}
+
+impl DefenceSpec {
+    fn read(top: &Table) -> DefenceSpec {
+        let mut stages = Vec::new();
+        if top.has("defence") {
+            let named = |name: &At<String>| StageSpec { name: name.value.clone(), values: Vec::new() };
+            let described = |t: &Table| {
+                let name = t.required_text("name");
+                let mut values = Vec::new();
+                for (key, texts) in t.rest() {
+                    match texts.as_slice() {
+                        [value] => values.push((key.value, value.clone())),
+                        _ => t.problem(key.line, format!("`{}` in `defence`: one value, not a list", key.value)),
+                    }
+                }
+                t.leave_rest();
+                name.map(|name| StageSpec { name: name.value, values })
+            };
+            stages = top.texts_or_tables("defence", named, described);
+        }
+        let (votes, draws) = (top.count("votes"), top.count("draws"));
+        top.range("votes", 1, MOST_VOTES);
+        for (key, given) in [("votes", &votes), ("draws", &draws)] {
+            if let Some(given) = given.as_ref().filter(|_| !top.has("defence")) {
+                top.problem(given.line, format!("`{key}` belongs to `defence`, and there is none (hint: remove it)"));
+            }
+        }
+        if let Some(votes) = votes.as_ref().filter(|v| !(1..=MOST_VOTES).contains(&v.value)) {
+            top.problem(votes.line, format!("`votes`: expected a whole number from 1 to {MOST_VOTES}"));
+        }
+        let votes = votes.map(|v| v.value.clamp(1, MOST_VOTES) as u32);
+        DefenceSpec { stages, votes, draws: draws.map_or(0, |d| d.value) }
+    }
+}
+
+/// So many as Cohen et al. 2019 take to certify a radius.
+const MOST_VOTES: u64 = 100_000;
 
 /// What a [`FamilyKey`] takes, and what counts where it is not given.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,6 +176,8 @@ pub struct RepositorySpec {
     pub class_names: Option<ClassNames>,
     /// Clean accuracy others have measured.
     pub published: Option<PublishedSpec>,
+    /// What stands before it.
+    pub defence: DefenceSpec,
 }
 
 impl RepositorySpec {
@@ -133,6 +194,7 @@ impl RepositorySpec {
             state_dict: None,
             class_names: None,
             published: None,
+            defence: DefenceSpec::default(),
         };
         sound.then_some(spec)
     }
@@ -238,7 +300,8 @@ fn model(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         noted
     });
     let training = training.unwrap_or_default();
-    Some(ModelFile { state_dict, place: place?, sha256, published, robust, training, ..network? })
+    let defence = DefenceSpec::read(top);
+    Some(ModelFile { state_dict, place: place?, sha256, published, robust, defence, training, ..network? })
 }
 
 /// The network that a model file describes, without its weights.
@@ -294,6 +357,7 @@ pub(super) fn network(top: &Table, own: &[FamilyKey]) -> Option<ModelFile> {
         sha256: None,
         published: None,
         robust: None,
+        defence: DefenceSpec::default(),
         training: Vec::new(),
     })
 }
@@ -356,8 +420,17 @@ fn repository(top: &Table) -> Option<RepositorySpec> {
     let state_dict = top.text("state_dict").map(|key| key.value);
     let (sha256, published, class_names) = (sha256(top), published(top), class_names::read(top, None));
     let revision = revision.map_or(MAIN.into(), |r| r.value);
-    let file = file.map(|f| f.value);
-    Some(RepositorySpec { repository: repository?, revision, file, sha256, state_dict, class_names, published })
+    let (file, defence) = (file.map(|f| f.value), DefenceSpec::read(top));
+    Some(RepositorySpec {
+        repository: repository?,
+        revision,
+        file,
+        sha256,
+        state_dict,
+        class_names,
+        published,
+        defence,
+    })
 }
 
 /// Whether the weight file is named as ONNX files are.

@@ -338,6 +338,42 @@ impl<'a> Table<'a> {
         });
     }
 
+    /// What `plain` makes of each text of a list, and `read` of each table; not empty, problems otherwise.
+    pub fn texts_or_tables<T>(
+        &self,
+        key: &'static str,
+        plain: impl Fn(&At<String>) -> T,
+        read: impl Fn(&Table) -> Option<T>,
+    ) -> Vec<T> {
+        let expected = "a text or a table";
+        if let Some(asked) = self.ask_within(|table| drop(read(table))) {
+            self.each(key, expected, Form::AnyOf(vec![Form::Text, Form::Table(asked)]), |_, _, _| {});
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        self.each(key, expected, Form::Text, |element, line, i| match (element.as_str(), element.as_table()) {
+            (Some(text), _) => all.push(plain(&At { value: text.to_string(), line })),
+            (_, Some(entries)) => {
+                let table = Table::new(self.problems, self.within(&format!("{key}[{i}]")), entries, line);
+                all.extend(read(&table));
+                table.finish();
+            }
+            _ => self.problem(line, format!("{}: expected {expected}, found {}", self.key(key), describe(element))),
+        });
+        all
+    }
+
+    /// A text or a list of texts, if the key is there.
+    pub fn text_or_texts(&self, key: &'static str) -> Vec<At<String>> {
+        if !self.has(key) {
+            return Vec::new();
+        }
+        let is_list = self.get(key).is_some_and(|value| value.get_ref().as_array().is_some());
+        let one = if is_list { None } else { self.text(key) };
+        let several = if is_list || self.is_asking() { self.texts(key) } else { Vec::new() };
+        one.into_iter().chain(several).collect()
+    }
+
     /// Calls `read` for a table or for each table of a list, if the key is there.
     pub fn table_or_tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
         if self.is_asking() && self.has(key) {

@@ -74,6 +74,10 @@ pub struct Block {
     pub witness: At<String>,
     /// `f32` if not given.
     pub precision: At<String>,
+    /// How attacks meet a defence; as `bpda` if not given.
+    pub through: Vec<At<String>>,
+    /// Draws of a random defence that a gradient is the mean of.
+    pub eot: Option<At<u64>>,
     /// Probability that a success must have for the search to end; any if not given.
     pub confidence: Option<At<String>>,
     /// What universal attacks are fitted to.
@@ -282,6 +286,11 @@ impl Block {
             mode: or("mode", "at"),
             witness: or("witness", "u8"),
             precision: or("precision", "f32"),
+            through: table.text_or_texts("through"),
+            eot: {
+                table.range("eot", 1, MOST_DRAWS);
+                table.count("eot")
+            },
             confidence: table.text("confidence"),
             train: table.table("train", TrainSpec::parse).flatten(),
             transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
@@ -401,6 +410,9 @@ impl DataSpec {
         })
     }
 }
+
+/// More draws a gradient are a slip of the pen.
+pub const MOST_DRAWS: u64 = 10_000;
 
 /// A folder's name may have 255 bytes; `-first-N` and endings of files come behind this one.
 const MOST_LETTERS: usize = 100;

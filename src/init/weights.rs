@@ -2,7 +2,7 @@
 
 use super::ask::Answers;
 use super::normalisation::{NONE, Normalisation, in_order};
-use crate::config::{FamilyKey, KeyKind, KeyValue, ModelFile, ONNX, Place, RepositorySpec, SAFETENSORS};
+use crate::config::{DefenceSpec, FamilyKey, KeyKind, KeyValue, ModelFile, ONNX, Place, RepositorySpec, SAFETENSORS};
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Kind, RemoteFile};
 use crate::model::{self, MODELS, ModelSource, Recognised, Side, onnx};
@@ -176,6 +176,7 @@ fn of_onnx(
         sha256: None,
         published: None,
         robust: None,
+        defence: DefenceSpec::default(),
         training: Vec::new(),
     };
     tell_resize(&file);

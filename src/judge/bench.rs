@@ -66,8 +66,13 @@ impl Bench<'_> {
             !outside && (look.fault.is_some() || self.sheets[mark][row].would_count(look.size))
         };
         // the marks for which each image counts
+        let waits =
+            |mark: usize, step: usize| self.trial.blind && marks.end(mark) != usize::MAX && marks.end(mark) != step;
         let counting = |(k, row): (usize, &usize)| -> Vec<usize> {
-            let counts = |mark: &usize| looks[k].as_ref().is_some_and(|look| counts(look, *mark, *row));
+            let step = proposal.places[k].step;
+            let is_sound = |look: &Look, mark: usize| look.fault.is_some() || !waits(mark, step);
+            let counts =
+                |mark: &usize| looks[k].as_ref().is_some_and(|look| is_sound(look, *mark) && counts(look, *mark, *row));
             ahead(*row, proposal.places[k].step).filter(counts).collect()
         };
         let counting: Vec<Vec<usize>> = rows.iter().enumerate().map(counting).collect();

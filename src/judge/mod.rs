@@ -16,4 +16,4 @@ mod verdict;
 pub use crate::terms::WitnessKind;
 pub use pixels::{distances_f32, distances_u8, to_floats};
 pub use trial::{Earlier, Judging, Trial};
-pub use verdict::{BOUNDARY_MARGIN, Verdict, is_boundary, is_right_before, predict, predict_stored};
+pub use verdict::{BOUNDARY_MARGIN, Verdict, clear_majority, is_boundary, is_right_before, predict, predict_stored};

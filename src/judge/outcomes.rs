@@ -10,7 +10,7 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::goal::Aim;
 use crate::oracle::{Memo, Oracle, Spent};
-use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT};
+use crate::record::{BOUNDARY, CLEAN_WRONG, NOT_FINITE, Outcome, SHORT_STEP, SPLIT_VOTE, Witnesses, ZERO_GRADIENT};
 use crate::terms::WitnessKind;
 
 /// What an attack has found for one image.
@@ -170,6 +170,11 @@ impl Trial<'_> {
         }
         if verdict.is_some_and(|v| is_boundary(v, &aim)) {
             flags.push(BOUNDARY);
+        }
+        if let (Some(of), Some(verdict)) = (self.votes, verdict)
+            && verdict.is_split(&aim, of)
+        {
+            flags.push(SPLIT_VOTE);
         }
         if spent.zero_gradient {
             flags.push(ZERO_GRADIENT);

@@ -35,6 +35,11 @@ pub struct Trial<'a> {
     pub witness: WitnessKind,
     /// Which iterates are judged.
     pub judging: Judging,
+    /// Whether the attack does not know what stands before the net: of an attack that counts iterations only the last of each
+    /// run is judged then.
+    pub blind: bool,
+    /// Draws of a random defence that `engine` puts to the vote.
+    pub votes: Option<u32>,
     /// Whether iterates are looked at by kernels, on [`Trial::device`], instead of in this machine's memory.
     pub on_device: bool,
     /// The cells that the attack serves, by ascending number of iterations.

@@ -6,6 +6,7 @@ use crate::goal::{Aim, argmax, margin};
 use crate::kernel::{Engine, bus};
 use crate::loss::probability;
 use crate::record::Witnesses;
+use crate::statistics::wilson;
 use candle_core::{Device, Tensor};
 
 /// Below this the margin of a witness is too thin to bind other machines (ATTACKS rule: argmax is flagged `boundary`).
@@ -46,6 +47,30 @@ impl Verdict {
     pub fn rank(&self, class: usize) -> Option<usize> {
         self.prediction.map(|_| self.logits.iter().filter(|z| **z > self.logits[class]).count())
     }
+}
+
+impl Verdict {
+    /// Votes for a class, of so many draws of a random defence: the softmax is (nᵢ + p̄ᵢ)/(of + 1), and p̄ᵢ is below 1.
+    pub fn votes(&self, class: usize, of: u32) -> u32 {
+        ((of + 1) as f32 * probability(&self.logits, class)).floor().min(of as f32) as u32
+    }
+
+    /// Whether other draws may decide otherwise on an aim: of the votes for the two classes that it hangs on, the 95 % interval
+    /// of either's share has the half in it.
+    pub fn is_split(&self, aim: &Aim, of: u32) -> bool {
+        let class = aim.target.unwrap_or(aim.label);
+        let others = (0..self.logits.len()).filter(|other| *other != class);
+        let (own, most) = (self.votes(class, of), others.map(|other| self.votes(other, of)).max().unwrap_or(0));
+        let (low, high) = wilson(own as usize, (own + most) as usize);
+        low <= 0.5 && 0.5 <= high
+    }
+}
+
+/// The least softmax of a class that more than half of so many votes are for beyond chance: the 95 % interval of its share then
+/// lies above the half. Above 1: of so few votes none is clear.
+pub fn clear_majority(of: u32) -> f32 {
+    let votes = (0..=of).find(|votes| wilson(*votes as usize, of as usize).0 > 0.5);
+    votes.unwrap_or(of + 2) as f32 / (of + 1) as f32
 }
 
 /// The net's verdicts on images N×3×H×W.

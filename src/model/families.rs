@@ -92,7 +92,7 @@ mod tests {
     /// Every key that is not a family's.
     const PLAIN: &str = "family = \"f\"\nclasses = 2\nclass_names = [\"a\", \"b\"]\nside = 32\nsize = [32, 32]\nresize = 32\ninterpolation = \"bicubic\"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\nkeys = \"timm\"\n\
                          hub = \"a/b\"\nrevision = \"main\"\nfile = \"f\"\nsha256 = \"unpinned\"\nclean_accuracy = {}\n\
-                         robust_accuracy = {}\ntraining = {}\n";
+                         robust_accuracy = {}\ntraining = {}\ndefence = [\"jpeg\"]\nvotes = 1\ndraws = 0\n";
 
     #[test]
     fn keys_of_one_name_are_of_one_kind_and_none_is_a_key_of_every_model() {

@@ -2,7 +2,7 @@
 
 use super::built_in::{BuiltIn, MODELS};
 use super::find::{DATA_FOLDER, HUB, MODEL_FOLDER, Origins, described, find, model_files, weight_file, weight_places};
-use super::{ModelSource, WITH, families, onnx};
+use super::{ModelSource, WITH, families, onnx, source};
 use crate::config::{self, ModelFile, ModelText, Place};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprints;
@@ -101,8 +101,7 @@ impl Portable {
     }
 
     fn described(name: &str, text: String, file: &ModelFile, folder: &Path) -> Result<Portable> {
-        let network = families::find(&file.family).map(|family| family.text(file));
-        let network = network.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
+        let network = source::network_of(file).map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         let weights = match &file.place {
             Place::Hub { .. } => None,
             Place::File(own) => {

@@ -6,7 +6,7 @@ use super::family::Family;
 use super::guess::Guess;
 use super::weights::Weights;
 use super::width::{WIDTH, width_of};
-use crate::config::{KeyValue, ModelFile, Place};
+use crate::config::{DefenceSpec, KeyValue, ModelFile, Place};
 
 /// A description that the weights fit.
 #[derive(Debug)]
@@ -125,6 +125,7 @@ fn described(guess: &Guess, size: Option<[usize; 2]>) -> ModelFile {
         sha256: None,
         published: None,
         robust: None,
+        defence: DefenceSpec::default(),
         training: Vec::new(),
     }
 }

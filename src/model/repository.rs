@@ -1,7 +1,7 @@
 //! A repository of the Hub that describes its network itself, as timm's do: `config.json`.
 
 use super::families;
-use crate::config::{BICUBIC, INTERPOLATIONS, ModelFile, Place, RepositorySpec, SAFETENSORS};
+use crate::config::{BICUBIC, DefenceSpec, INTERPOLATIONS, ModelFile, Place, RepositorySpec, SAFETENSORS};
 use crate::error::{Error, Result, hint};
 use crate::hub::{Hub, Kind, RemoteFile};
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub fn describe(spec: &RepositorySpec, hub: &Hub) -> Result<ModelFile> {
     file.place = Place::Hub { repository: repository.clone(), revision: local.commit, file: weights };
     file.sha256 = spec.sha256.clone();
     file.published = spec.published.clone();
+    file.defence = spec.defence.clone();
     file.state_dict = spec.state_dict.clone();
     file.class_names = spec.class_names.clone();
     Ok(file)
@@ -120,6 +121,7 @@ fn parse(text: &str) -> Result<ModelFile, String> {
         sha256: None,
         published: None,
         robust: None,
+        defence: DefenceSpec::default(),
         training: Vec::new(),
     })
 }

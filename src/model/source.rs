@@ -7,6 +7,7 @@ use super::layer::{self, Layer};
 use super::onnx::{self, Imported};
 use super::weights::Weights;
 use crate::config::{self, ModelFile, PublishedSpec};
+use crate::defence::{Defence, Defended, Draws};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::explain::Explainer;
@@ -19,12 +20,13 @@ use crate::kernel::graph::Graph;
 #[cfg(feature = "cuda")]
 use crate::kernel::halving::Halving;
 use crate::kernel::{Engine, Ensemble, Precision};
-use crate::record::ModelRecord;
+use crate::record::{DEFENCE, ModelRecord};
 use crate::statistics::{GATE, tails};
+use crate::terms::Through;
 use candle_core::Device;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A model as described, its weights hashed but not yet unpacked.
 pub struct ModelSource {
@@ -41,6 +43,8 @@ pub struct ModelSource {
     /// Whether the description is a repository's own, at a branch or tag, and so may be another tomorrow.
     pub(super) drifts: bool,
     family: &'static Family,
+    /// What stands before it.
+    defence: Option<Arc<Defence>>,
     bytes: Bytes,
     /// Other models whose logits are averaged with this one's; `digest` and `name` speak of all.
     others: Vec<ModelSource>,
@@ -92,6 +96,7 @@ impl ModelSource {
         }
         let family = families::checked(&file);
         let family = family.map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
+        let defence = defence_of(&file).map_err(|problem| Error::usage(format!("model `{name}`: {problem}")))?;
         Ok(ModelSource {
             name,
             file,
@@ -100,6 +105,7 @@ impl ModelSource {
             commit: None,
             drifts: false,
             family,
+            defence: defence.map(Arc::new),
             bytes,
             others: Vec::new(),
             notes: OnceLock::new(),
@@ -146,7 +152,7 @@ impl ModelSource {
 
     /// Everything but the weights that decides a logit, in one line.
     pub fn network(&self) -> String {
-        let own = self.family.text(&self.file);
+        let own = network_text(self.family, &self.file, self.defence.as_deref());
         std::iter::once(own).chain(self.others.iter().map(ModelSource::network)).collect::<Vec<_>>().join(WITH)
     }
 
@@ -210,14 +216,57 @@ impl ModelSource {
         own.into_iter().chain(self.others.iter().flat_map(ModelSource::notes)).collect()
     }
 
-    /// Ready to compute on `device`, on a GPU in the given precision.
+    /// Ready to compute on `device`, on a GPU in the given precision: behind its defence, if it has one, by the draws that are
+    /// put to the vote.
     ///
     /// # Errors
     /// Weights that do not load; those of the device.
     pub fn engine(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        let mut engines = vec![self.engine_alone(device, precision)?];
+        self.each(&|one| {
+            let vote = one.defence.as_ref().and_then(|defence| defence.vote());
+            let draws = vote.map_or(Draws::Mean(1, 0), |vote| Draws::Votes(vote.of, vote.draws));
+            Ok(one.behind_its_defence(one.bare(device, precision)?, draws))
+        })
+    }
+
+    /// The same as an attack meets it that asks `through` a defence, each gradient the mean over `eot` draws of its own by this
+    /// seed.
+    ///
+    /// # Errors
+    /// See [`ModelSource::engine`].
+    pub fn attacked(
+        &self,
+        device: &Device,
+        precision: Precision,
+        through: Option<Through>,
+        (eot, seed): (u32, u64),
+    ) -> Result<Box<dyn Engine>> {
+        self.each(&|one| {
+            let bare = one.bare(device, precision)?;
+            match through {
+                Some(Through::Straight) => Ok(bare),
+                _ => Ok(one.behind_its_defence(bare, Draws::Mean(eot, seed))),
+            }
+        })
+    }
+
+    /// What stands before it, or before one of the networks that it is.
+    pub fn defences(&self) -> impl Iterator<Item = &Defence> {
+        std::iter::once(self).chain(&self.others).filter_map(|one| one.defence.as_deref())
+    }
+
+    fn behind_its_defence(&self, engine: Box<dyn Engine>, draws: Draws) -> Box<dyn Engine> {
+        match &self.defence {
+            Some(defence) => Box::new(Defended::new(engine, defence.clone(), draws)),
+            None => engine,
+        }
+    }
+
+    /// The engines that `make` makes of each of its networks, as one.
+    fn each(&self, make: &dyn Fn(&ModelSource) -> Result<Box<dyn Engine>>) -> Result<Box<dyn Engine>> {
+        let mut engines = vec![make(self)?];
         for other in &self.others {
-            engines.push(other.engine(device, precision)?);
+            engines.push(make(other)?);
         }
         match engines.len() {
             1 => Ok(engines.remove(0)),
@@ -225,7 +274,8 @@ impl ModelSource {
         }
     }
 
-    fn engine_alone(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+    /// The network itself, whatever stands before it.
+    fn bare(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
         let graph = self.unpacked_alone()?.0;
         #[cfg(feature = "cuda")]
         if device.is_cuda() {
@@ -240,6 +290,13 @@ impl ModelSource {
     /// # Errors
     /// See [`layer::find`].
     pub fn layer(&self, name: Option<&str>) -> Result<Layer, String> {
+        if self.defence.is_some() {
+            return Err(format!(
+                "model `{}`: a map would be of the network alone, not of the defence before it (hint: explain the network \
+                 without its `defence`)",
+                self.name
+            ));
+        }
         self.find_layer(&self.layers().map_err(|e| e.to_string())?, name)
     }
 
@@ -320,6 +377,28 @@ impl ModelSource {
             self.name, published.correct, published.of, published.source
         )))
     }
+}
+
+/// What a model file says that stands before the network.
+///
+/// # Errors
+/// See [`Defence::new`].
+fn defence_of(file: &ModelFile) -> Result<Option<Defence>, String> {
+    let spec = &file.defence;
+    Defence::new(&spec.stages, spec.votes, spec.draws, file.size)
+}
+
+/// Everything but the weights that decides what a network says, in one line.
+fn network_text(family: &Family, file: &ModelFile, defence: Option<&Defence>) -> String {
+    family.text(file) + &defence.map_or(String::new(), |defence| format!(" {DEFENCE}[{}]", defence.text()))
+}
+
+/// The same of a model file.
+///
+/// # Errors
+/// A family that is not known; a defence that is none.
+pub(super) fn network_of(file: &ModelFile) -> Result<String, String> {
+    Ok(network_text(families::find(&file.family)?, file, defence_of(file)?.as_ref()))
 }
 
 impl Bytes {

@@ -1,7 +1,7 @@
 //! What a cell is: everything that may change an outcome, and its id.
 
 use crate::digest;
-use crate::terms::{Goal, Mode, Precision, Ratio, Threat, WitnessKind};
+use crate::terms::{Goal, Mode, Precision, Ratio, Threat, Through, WitnessKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,12 @@ pub struct Cell {
     pub witness: WitnessKind,
     /// Number format of the gradients. The judge computes in f32.
     pub precision: Precision,
+    /// How the attack meets the defence of the net; `None`: there is none. Not written then.
+    pub through: Option<Through>,
+    /// Draws of a random defence that a gradient is the mean of; `None`: it asks nothing random. Not written then.
+    pub eot: Option<u32>,
+    /// Draws of a random defence whose majority is what the net says; `None`: nothing is put to the vote. Not written then.
+    pub votes: Option<u32>,
     /// Probability that a success must have for the search to end; `None`: any. Not written then.
     pub confidence: Option<Ratio>,
     /// Seed of every random choice.
@@ -83,6 +89,9 @@ pub struct TrainRecord {
     /// Images, none of which is attacked.
     pub data: DataRecord,
 }
+
+/// Before what a network stands behind, in [`ModelRecord::network`].
+pub const DEFENCE: &str = "defence=";
 
 /// A model, pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +189,12 @@ struct StoredCellText {
     witness: WitnessKind,
     precision: Precision,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    through: Option<Through>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eot: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    votes: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     confidence: Option<String>,
     seed: u64,
     train: Option<TrainRecord>,
@@ -187,10 +202,24 @@ struct StoredCellText {
 
 impl From<Cell> for StoredCellText {
     fn from(cell: Cell) -> StoredCellText {
-        let Cell { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train } =
-            cell;
-        let (mode, confidence) = (mode.text(threat.norm), confidence.map(|p| p.to_string()));
-        StoredCellText { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train }
+        let Cell { mode, confidence, .. } = cell;
+        StoredCellText {
+            schema: cell.schema,
+            model: cell.model,
+            data: cell.data,
+            attack: cell.attack,
+            threat: cell.threat,
+            goal: cell.goal,
+            mode: mode.text(cell.threat.norm),
+            witness: cell.witness,
+            precision: cell.precision,
+            through: cell.through,
+            eot: cell.eot,
+            votes: cell.votes,
+            confidence: confidence.map(|p| p.to_string()),
+            seed: cell.seed,
+            train: cell.train,
+        }
     }
 }
 
@@ -198,24 +227,26 @@ impl TryFrom<StoredCellText> for Cell {
     type Error = String;
 
     fn try_from(text: StoredCellText) -> Result<Cell, String> {
-        let StoredCellText {
-            schema,
-            model,
-            data,
-            attack,
-            threat,
-            goal,
-            mode,
-            witness,
-            precision,
-            confidence,
-            seed,
-            train,
-        } = text;
-        let mode = Mode::parse(&mode).ok_or_else(|| format!("unknown mode `{mode}`"))?;
+        let mode = Mode::parse(&text.mode).ok_or_else(|| format!("unknown mode `{}`", text.mode))?;
         let parse = |text: String| Ratio::parse(&text).ok_or_else(|| format!("confidence `{text}`"));
-        let confidence = confidence.map(parse).transpose()?;
-        Ok(Cell { schema, model, data, attack, threat, goal, mode, witness, precision, confidence, seed, train })
+        let confidence = text.confidence.map(parse).transpose()?;
+        Ok(Cell {
+            schema: text.schema,
+            model: text.model,
+            data: text.data,
+            attack: text.attack,
+            threat: text.threat,
+            goal: text.goal,
+            mode,
+            witness: text.witness,
+            precision: text.precision,
+            through: text.through,
+            eot: text.eot,
+            votes: text.votes,
+            confidence,
+            seed: text.seed,
+            train: text.train,
+        })
     }
 }
 
@@ -255,10 +286,20 @@ impl Cell {
         self.threat.caption() + if self.mode == Mode::At { "" } else { ", within" }
     }
 
-    /// All parameters of the attack in one field, and how sure a success must be: `steps=10;step_size=2.5*eps/steps`.
+    /// The same cell, as if nothing stood before the net.
+    pub fn without_defence(mut self) -> Cell {
+        self.model.network = self.model.network.split(DEFENCE).next().unwrap_or_default().trim_end().to_string();
+        (self.through, self.eot, self.votes) = (None, None, None);
+        self
+    }
+
+    /// All parameters of the attack in one field, how it meets a defence, and how sure a success must be: `steps=10;step_size=2.5*eps/steps`.
     pub fn params(&self) -> String {
         let own = self.attack.params.iter().map(|(k, v)| format!("{k}={v}"));
-        let all: Vec<String> = own.chain(self.confidence.map(|p| format!("confidence={p}"))).collect();
+        let defence = self.through.map(|t| format!("through={}", t.name()));
+        let draws = self.eot.map(|k| format!("eot={k}"));
+        let sure = self.confidence.map(|p| format!("confidence={p}"));
+        let all: Vec<String> = own.chain(defence).chain(draws).chain(sure).collect();
         all.join(";")
     }
 }

@@ -9,9 +9,10 @@ mod training;
 mod work;
 
 pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
-pub use cell::{AttackRecord, Cell, CellId, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
+pub use cell::{AttackRecord, Cell, CellId, DEFENCE, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
 pub use outcome::{
-    BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, Witnesses, ZERO_GRADIENT,
+    BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, SPLIT_VOTE, Witnesses,
+    ZERO_GRADIENT,
 };
 pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};

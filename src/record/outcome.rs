@@ -53,7 +53,8 @@ pub struct Outcome {
     pub forwards: u64,
     /// Input gradients spent on the image.
     pub backwards: u64,
-    /// Space-separated: `clean-wrong`, `boundary`, `zero-gradient`, `short-step`, `carried`, `nan`, `outside`.
+    /// Space-separated: `clean-wrong`, `boundary`, `split-vote`, `zero-gradient`, `short-step`, `carried`, `nan`,
+    /// `outside`.
     pub flags: String,
     /// What the attack says of how the witness was made: where a patch lies, how an objective rose.
     pub note: String,
@@ -101,6 +102,8 @@ pub const CLEAN_WRONG: &str = "clean-wrong";
 pub const BOUNDARY: &str = "boundary";
 /// Flag: at least one input gradient was zero everywhere.
 pub const ZERO_GRADIENT: &str = "zero-gradient";
+/// Flag: the votes behind a random defence are so near a draw that others may decide otherwise.
+pub const SPLIT_VOTE: &str = "split-vote";
 /// Flag: at least one input gradient was so small that f32 may have lost values of it; a step along it may be shorter than
 /// asked.
 pub const SHORT_STEP: &str = "short-step";
@@ -112,6 +115,13 @@ pub const CARRIED: &str = "carried";
 pub const OUTSIDE: &str = "outside";
 
 impl Outcome {
+    /// Votes for the class that is predicted for the witness, of so many draws of a random defence: the softmax that is stored is
+    /// (votes + a mean probability below 1)/(of + 1).
+    pub fn votes(&self, of: u32) -> Option<u32> {
+        let share = self.confidence_adversarial?;
+        Some((((of + 1) as f32 * share).floor() as u32).min(of))
+    }
+
     /// Names of its fields, in the order of `outcomes.csv`.
     pub const COLUMNS: &[&str] = &[
         "example",

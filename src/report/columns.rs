@@ -13,8 +13,9 @@ pub struct Described {
 }
 
 /// Every table of a report.
-pub const TABLES: &[Described] =
-    &[SUMMARY, WORST_CASE, IMAGES, DISTANCES, STAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY];
+pub const TABLES: &[Described] = &[
+    SUMMARY, WORST_CASE, IMAGES, DEFENCES, DISTANCES, STAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY,
+];
 
 const CELL: (&str, &str) = ("cell", "id of the cell: the name of its folder below `cells/`");
 const MODEL: (&str, &str) = ("model", "the attacked network");
@@ -100,7 +101,37 @@ pub const WORST_CASE: Described = Described {
 };
 
 /// Of `distances.csv`.
-pub const DISTANCES: Described = Described {
+pub const DEFENCES: Described = Described {
+    table: "tables/defences",
+    rows: "One row per complete cell of a network with a defence.",
+    columns: &[
+        CELL,
+        MODEL,
+        ("defence", "what stands before the network, with all constants"),
+        DATASET,
+        ATTACK,
+        ("params", "parameters of the attack, without how it meets the defence"),
+        NORM,
+        EPS,
+        GOAL,
+        ("through", "`straight`: blind; `bpda`, `exact`: through the defence"),
+        ("eot", "draws that a gradient is the mean of; empty: nothing that is asked is random"),
+        ("votes", "draws whose majority is what the network says; empty: the defence is not random"),
+        ("split_votes", "images with the flag `split-vote`: other draws may decide otherwise"),
+        ("n", "images"),
+        ("robust_correct", "images that are right before and after the attack"),
+        ("clean_accuracy", "images that are right before it, of `n`"),
+        ("robust_accuracy", "`robust_correct` of `n`"),
+        ("robust_low", "95 % Wilson interval, lower bound"),
+        ("robust_high", "the same, upper bound"),
+        ("bare_model", "the same network with nothing before it; empty: the run has no such cell"),
+        ("bare_cell", "id of the cell of the same attack on that"),
+        ("bare_robust_accuracy", "its `robust_accuracy`"),
+        ("left_over_bare", "the difference"),
+    ],
+};
+
+const DISTANCES: Described = Described {
     table: "tables/distances",
     rows: "One row per complete cell of a minimal threat; written only if there are any.",
     columns: &[
@@ -157,6 +188,12 @@ const IMAGES: Described = Described {
         ("flags", "separated by spaces: see the table of flags"),
         WEIGHTS_PINNED,
         DATA_PINNED,
+        (
+            "votes",
+            "draws of a random defence that are for the class predicted for the witness; empty: nothing was put to the vote",
+        ),
+        ("votes_low", "lower end of the 95 % interval (Wilson) of their share of all draws"),
+        ("votes_high", "upper end"),
     ],
 };
 

@@ -28,7 +28,7 @@ use draw::stamp::NAMESPACE;
 use page::Excerpt;
 use std::collections::BTreeSet;
 use tables::images::not_what_cells_give;
-use tables::{cells, distances, images, readable, sanity, stages, worst_case};
+use tables::{cells, defences, distances, images, readable, sanity, stages, worst_case};
 
 /// Nothing where there is nothing to show.
 type Tabled = fn(&Run) -> Result<Option<Table>>;
@@ -44,6 +44,7 @@ type Chart = fn(&Run, &Look) -> Result<Option<Picture>>;
 const TABLES: &[(&str, Tabled)] = &[
     ("tables/summary", cells::summary),
     ("tables/worst-case", worst_case::table),
+    ("tables/defences", defences::table),
     ("tables/distances", distances::table),
     (TIMED, stages::table),
     ("tables/targets", cells::targets),
@@ -63,6 +64,7 @@ const PAGE: &str = "report.html";
 /// Every table for people, as Markdown and LaTeX: path below the run without extension, and what it says.
 const READABLE: &[(&str, Readable)] = &[
     ("tables/summary", readable::summary),
+    ("tables/defences", defences::readable),
     ("tables/targets", readable::targets),
     ("tables/class-max", class_max::readable),
     ("tables/transfer", readable::transfer),

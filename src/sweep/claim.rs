@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::goal::{Aim, Goal};
 use crate::judge::{self, BOUNDARY_MARGIN, Verdict};
 use crate::placement::{Picture, Placement};
-use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Explained, Outcome, StoredCell, Transfer, Witnesses};
+use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Explained, Outcome, SPLIT_VOTE, StoredCell, Transfer, Witnesses};
 use crate::store::Store;
 use crate::threat::Threat;
 
@@ -29,6 +29,8 @@ pub(super) struct Claim<'a> {
     /// Images that the goal does not drop.
     pub(super) rows: Vec<usize>,
     pub(super) bench: &'a Bench,
+    /// Draws that were put to the vote.
+    votes: Option<u32>,
 }
 
 /// The pictures that a cell's attack pasted, if it did.
@@ -81,7 +83,7 @@ impl Claim<'_> {
         let aim = |i: usize| goal.aim(subset.examples[i], subset.label(i), &bench.clean[i].logits, cell.seed);
         let aims: Vec<Option<Aim>> = (0..subset.len()).map(aim).collect();
         let rows = (0..aims.len()).filter(|i| aims[*i].is_some()).collect();
-        Ok(Claim { threat, aims, rows, bench })
+        Ok(Claim { threat, aims, rows, bench, votes: cell.votes })
     }
 
     /// One row for every image that the goal does not drop, in order.
@@ -117,6 +119,8 @@ impl Claim<'_> {
             return Err(format!("an error row: {}", o.flags));
         }
         expect("flag clean-wrong", o.has(CLEAN_WRONG), !right_before)?;
+        let split = self.votes.is_some_and(|of| verdict.is_split(&aim, of));
+        expect("flag split-vote", o.has(SPLIT_VOTE), split)?;
         near("margin of the witness", o.margin_adversarial, label.and_then(|l| verdict.margin(l)))?;
         let target = aim.target;
         for (what, stored, found) in [

@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::judge::{self, Earlier, Judging, Trial, Verdict};
 use crate::kernel::{Engine, Precision};
 use crate::oracle::Memo;
-use crate::record::{CellId, Chunk, Outcome, StageRecord, Witnesses, unix_s};
+use crate::record::{Cell, CellId, Chunk, Outcome, StageRecord, Witnesses, unix_s};
 use crate::rng::Streams;
 use crate::store::State;
+use crate::terms::Through;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -26,32 +27,55 @@ pub(super) struct Prepared {
     pub(super) model: usize,
     pub(super) data: usize,
     engine: Box<dyn Engine>,
-    /// The net for gradients in another precision than the judge's.
-    coarse: Option<(Precision, Box<dyn Engine>)>,
+    /// The net as attacks ask it, where that is not as the judge does.
+    attacked: Option<(Asking, Box<dyn Engine>)>,
     clean: Vec<Verdict>,
     /// What the cell of a smaller budget left, for those that go on from there.
     earlier: Option<(CellId, Earlier)>,
-    /// Goal and precision that `memo` belongs to.
-    memo_of: (String, Precision),
+    /// Goal that `memo` belongs to, and how the net was asked.
+    memo_of: (String, Asking),
     memo: Memo,
+}
+
+/// How attacks ask a net: in which precision, how its defence is met, and by which draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asking {
+    precision: Precision,
+    through: Option<Through>,
+    /// Draws a gradient, and their seed; `None`: nothing is random.
+    eot: Option<(u32, u64)>,
+}
+
+impl Asking {
+    /// As the judge asks a net without a defence.
+    const PLAIN: Asking = Asking { precision: Precision::F32, through: None, eot: None };
+
+    fn of(cell: &Cell) -> Asking {
+        Asking { precision: cell.precision, through: cell.through, eot: cell.eot.map(|k| (k, cell.seed)) }
+    }
 }
 
 impl Prepared {
     /// The net as an attack asks it.
     fn attacked_through(&self) -> (&dyn Engine, Precision) {
-        self.coarse.as_ref().map_or((self.engine.as_ref(), Precision::F32), |(p, engine)| (engine.as_ref(), *p))
+        let own = self.attacked.as_ref().map(|(asking, engine)| (engine.as_ref(), asking.precision));
+        own.unwrap_or((self.engine.as_ref(), Precision::F32))
     }
 
     /// Gets ready for a cell of the same model and images.
     fn turn_to(&mut self, cell: &PlannedCell, runner: &Runner) -> Result<()> {
-        if self.attacked_through().1 != cell.cell.precision {
-            self.coarse = None; // before there is another: both may not fit
-            if cell.cell.precision != Precision::F32 {
+        let asking = Asking::of(&cell.cell);
+        if self.attacked.as_ref().map_or(Asking::PLAIN, |(known, _)| *known) != asking {
+            self.attacked = None; // before there is another: both may not fit
+            if asking != Asking::PLAIN {
+                let Asking { precision, through, eot } = asking;
                 let model = &runner.plan.models[cell.model];
-                self.coarse = Some((cell.cell.precision, model.engine(&runner.machine.device, cell.cell.precision)?));
+                let engine =
+                    model.attacked(&runner.machine.device, precision, through, eot.unwrap_or((1, cell.cell.seed)))?;
+                self.attacked = Some((asking, engine));
             }
         }
-        let of = (cell.cell.goal.name(), cell.cell.precision);
+        let of = (cell.cell.goal.name(), asking);
         if self.memo_of != of {
             (self.memo_of, self.memo) = (of, runner.new_memo(cell));
         }
@@ -65,6 +89,13 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// How sure a success must be for the search to end: as asked; of a vote, by more than chance, where a blind attack looks no
+/// further anyway.
+fn sure(cell: &Cell) -> Option<f32> {
+    let asked = cell.confidence.map(|p| p.to_f64() as f32);
+    asked.or_else(|| cell.votes.filter(|_| cell.through != Some(Through::Straight)).map(judge::clear_majority))
 }
 
 /// What an attack told of a stage, as it is stored.
@@ -87,10 +118,10 @@ impl Runner<'_> {
             model: cell.model,
             data: cell.data,
             engine,
-            coarse: None,
+            attacked: None,
             clean,
             earlier: None,
-            memo_of: (cell.cell.goal.name(), Precision::F32),
+            memo_of: (cell.cell.goal.name(), Asking::PLAIN),
             memo: self.new_memo(cell),
         })
     }
@@ -179,11 +210,17 @@ impl Runner<'_> {
             goal: cell.cell.goal,
             seed: cell.cell.seed,
             witness: cell.cell.witness,
-            judging: Judging::WhereItMatters,
+            // what an attack hears is not what the judge hears, or rounding can decide more than its gradient says
+            judging: match cell.cell.through {
+                Some(_) => Judging::Every,
+                None => Judging::WhereItMatters,
+            },
+            blind: cell.cell.through == Some(Through::Straight),
+            votes: cell.cell.votes,
             on_device: !self.machine.device.is_cpu(),
             marks: &marks,
             earlier: ready.earlier.as_ref().filter(|_| unit.after().is_some()).map(|(_, earlier)| earlier),
-            confidence: cell.cell.confidence.map(|p| p.to_f64() as f32),
+            confidence: sure(&cell.cell),
             every_image: cell.attack.changes_every_image(),
             batch: self.machine.batch_size(subset.values()),
             stop: self.stop,

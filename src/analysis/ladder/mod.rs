@@ -16,8 +16,9 @@ use crate::statistics::holm;
 use crate::store::Store;
 use autoattack::{more_than_its_parts, square_and_gradients};
 use relations::{
-    MORE, WhiteBoxes, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here, kinds_of_attack,
-    labelled, may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded, zero_gradients,
+    MORE, WhiteBoxes, adaptive, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here,
+    kinds_of_attack, labelled, may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded,
+    zero_gradients,
 };
 use row::LOOK;
 
@@ -66,6 +67,7 @@ fn all(cells: &[Summary], shapes: &Shapes, white_box: Vec<Row>) -> Vec<Row> {
     rows.extend(falls_with_the_budget(&complete));
     rows.extend(MORE.iter().flat_map(|key| more_is_not_weaker(&complete, key)));
     rows.extend(kinds_of_attack(&complete));
+    rows.extend(adaptive(&complete));
     rows.extend(more_than_its_parts(&complete));
     rows.extend(square_and_gradients(&complete));
     rows.extend(complete.iter().filter_map(|s| unbounded(s, shapes)));

@@ -8,7 +8,7 @@ use crate::analysis::transfers::Transferred;
 use crate::digest;
 use crate::record::{Cell, PublishedRecord};
 use crate::statistics::{GATE, mcnemar, tails, wilson};
-use crate::terms::{Budget, Mode, Norm};
+use crate::terms::{Budget, Mode, Norm, Through};
 use std::collections::{BTreeMap, HashMap};
 
 /// Number of classes of a subset, and of values of its images, by its digest.
@@ -193,6 +193,28 @@ pub fn kinds_of_attack(cells: &[&Summary]) -> Vec<Row> {
         let mut row = pair("mean colour is like occlusion", two, &two.1.verdicts, FOOLED, "both only cover");
         row.p = row.only.map(|(b, c)| mcnemar(b, c));
         rows.push(Row { worst: Judgement::Suspicious, ..row });
+    }
+    rows
+}
+
+/// An attack that goes through a defence against the same that does not know of it: where the blind one finds more, the defence
+/// hides gradients from the other, too.
+pub fn adaptive(cells: &[&Summary]) -> Vec<Row> {
+    let defended: Vec<&Summary> = cells.iter().copied().filter(|s| s.cell.through.is_some()).collect();
+    let mut rows = Vec::new();
+    for group in grouped(&defended, |s| but_for(s, |cell| (cell.through, cell.eot) = (None, None))) {
+        let (blind, knowing): (Vec<&Summary>, Vec<&Summary>) =
+            group.into_iter().partition(|s| s.cell.through == Some(Through::Straight));
+        for (blind, knowing) in blind.iter().flat_map(|blind| knowing.iter().map(move |knowing| (*blind, *knowing))) {
+            let why = "one goes through the defence, the other does not know of it";
+            rows.push(pair(
+                "an adaptive attack is not weaker than a blind one",
+                (blind, knowing),
+                &knowing.verdicts,
+                FOOLED,
+                why,
+            ));
+        }
     }
     rows
 }

@@ -65,6 +65,9 @@ impl Pen {
             Form::Scalar => scalar(),
             Form::List(of) => json!({ "type": "array", "items": self.form(of, path, None) }),
             Form::Filled(of) => json!({ "type": "array", "items": self.form(of, path, None), "minItems": 1 }),
+            Form::AnyOf(forms) => {
+                json!({ "anyOf": forms.iter().map(|form| self.form(form, path, None)).collect::<Vec<_>>() })
+            }
             Form::Table(asked) => self.object(asked, path),
         }
     }

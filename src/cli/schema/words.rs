@@ -4,9 +4,10 @@ use super::object::one_or_more;
 use crate::attack::{ATTACKS, Entry, Kind, Param};
 use crate::config::{KeyKind, RECIPES};
 use crate::data::DATASETS;
+use crate::defence::{DEFENCES, StageEntry};
 use crate::figure::{KINDS, PALETTES, WIDTHS};
 use crate::model::{FAMILIES, MODELS};
-use crate::terms::{Norm, Precision, WitnessKind};
+use crate::terms::{Norm, Precision, Through, WitnessKind};
 use serde_json::{Map, Value, json};
 
 /// Names that end so are of ONNX files.
@@ -30,6 +31,7 @@ pub fn of_a_sweep(path: &str) -> Option<Value> {
         "sweep.mode" => known(vec!["at", "within"]),
         "sweep.witness" => known(WitnessKind::ALL.map(WitnessKind::name).to_vec()),
         "sweep.precision" => known(Precision::ALL.map(Precision::name).to_vec()),
+        "sweep.through" => known(Through::ALL.map(Through::name).to_vec()),
         "figure.kind" => known(KINDS.to_vec()),
         "figure.width" => known(WIDTHS.iter().map(|(name, _)| *name).collect()),
         "figure.palette" => known(PALETTES.iter().map(|(name, _)| *name).collect()),
@@ -39,10 +41,14 @@ pub fn of_a_sweep(path: &str) -> Option<Value> {
 
 /// Of a model file.
 pub fn of_a_model(path: &str) -> Option<Value> {
+    let names = || DEFENCES.iter().map(|defence| defence.name).collect::<Vec<_>>();
     let families = || FAMILIES.iter().flat_map(|family| family.names.iter().copied()).chain(["onnx"]);
     match path {
         "family" => Some(json!({ "enum": families().collect::<Vec<_>>() })),
         "mean" => Some(json!({ "const": "inside" })),
+        "defence" => Some(json!({ "enum": names() })),
+        "defence.name" => Some(json!({ "enum": names() })),
+        "defence{}" => Some(DEFENCES.iter().map(constants).collect()),
         "sha256" => Some(json!({ "type": "string", "pattern": "^([0-9a-f]{64}|unpinned)$" })),
         _ => None,
     }
@@ -85,6 +91,22 @@ fn parameters(attack: &Entry) -> Value {
     }
     json!({
         "if": { "properties": { "name": { "const": attack.name } }, "required": ["name"] },
+        "then": { "properties": properties, "additionalProperties": false },
+    })
+}
+
+/// Where a table names this stage of a defence, its constants.
+fn constants(stage: &StageEntry) -> Value {
+    let mut properties = Map::new();
+    properties.insert("name".into(), json!({ "description": stage.summary }));
+    for key in stage.keys {
+        let number =
+            json!({ "type": if key.whole { "integer" } else { "number" }, "minimum": key.least, "maximum": key.most });
+        let value = json!({ "anyOf": [number, { "type": "string" }], "description": key.summary, "default": serde_json::from_str::<Value>(key.default).unwrap_or_else(|_| key.default.into()) });
+        properties.insert(key.name.into(), value);
+    }
+    json!({
+        "if": { "properties": { "name": { "const": stage.name } }, "required": ["name"] },
         "then": { "properties": properties, "additionalProperties": false },
     })
 }

@@ -73,7 +73,8 @@ impl Legend {
                 .map(|(k, v)| in_words(&k.replace('_', " "), v))
                 .collect();
             let named = |name: &str| {
-                let parts = [name.to_string()].into_iter().chain(words.clone()).chain(ensembles.fitted_to(s));
+                let parts =
+                    [name.to_string()].into_iter().chain(words.clone()).chain(met(s)).chain(ensembles.fitted_to(s));
                 parts.collect::<Vec<_>>().join(", ")
             };
             // a label for the whole line goes before one for the attack
@@ -91,6 +92,15 @@ impl Legend {
     pub fn style(&self, s: &Summary) -> usize {
         self.styles[&line_key(s)]
     }
+}
+
+/// How an attack meets a defence, in words; nothing where there is none.
+fn met(s: &Summary) -> Option<String> {
+    let through = s.cell.through?.name();
+    Some(match s.cell.eot {
+        Some(draws) if draws > 1 => format!("{through}, eot {draws}"),
+        _ => through.to_string(),
+    })
 }
 
 /// A parameter and its value as one reads them.

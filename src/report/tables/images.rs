@@ -3,6 +3,7 @@
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::record::Outcome;
+use crate::statistics::wilson;
 use crate::store::Store;
 use crate::table::csv::{self, yes_or_no};
 use crate::table::parquet::Parquet;
@@ -16,7 +17,7 @@ pub const CSV: &str = "tables/images.csv";
 pub const PARQUET: &str = "tables/images.parquet";
 
 /// Columns, normative.
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 20] = [
     Column::text("cell"),
     Column::count("example"),
     Column::count("label"),
@@ -34,6 +35,9 @@ const COLUMNS: [Column; 17] = [
     Column::text("flags"),
     Column::text("weights_pinned"),
     Column::text("data_pinned"),
+    Column::count("votes"),
+    Column::number("votes_low"),
+    Column::number("votes_high"),
 ];
 
 /// Reads the run, and writes the table of its images. `to` gets the text of one cell after the other, with its id; the
@@ -63,6 +67,8 @@ pub fn stream<W: Write + Send>(
 fn rows(s: &Summary, outcomes: &[Outcome]) -> Result<Table> {
     let mut table = Table::new(&COLUMNS);
     for o in outcomes {
+        let votes = s.cell.votes.and_then(|of| Some((o.votes(of)? as usize, of as usize)));
+        let share = votes.map(|(votes, of)| wilson(votes, of));
         table.push(row![
             &s.id,
             o.example,
@@ -81,6 +87,9 @@ fn rows(s: &Summary, outcomes: &[Outcome]) -> Result<Table> {
             &o.flags,
             yes_or_no(s.weights_pinned),
             yes_or_no(s.data_pinned),
+            votes.map(|(votes, _)| votes),
+            share.map(|(low, _)| low),
+            share.map(|(_, high)| high),
         ])?;
     }
     Ok(table)

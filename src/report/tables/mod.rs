@@ -1,6 +1,7 @@
 //! The tables of a report.
 
 pub mod cells;
+pub mod defences;
 pub mod distances;
 pub mod images;
 pub mod optimality;

@@ -97,6 +97,8 @@ impl Resolver<'_> {
         let witness = self.choose(&block.witness, "witness", WitnessKind::ALL, WitnessKind::name);
         let confidence = self.confidence(block, &threats);
         let precision = self.choose(&block.precision, "precision", Precision::ALL, Precision::name);
+        let (through, eot) = (self.through(block), self.eot(block));
+        self.refuse_what_has_no_derivative(&through, &models);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
@@ -106,8 +108,9 @@ impl Resolver<'_> {
         };
         let within = mode == "within";
         let budgets: usize = threats.iter().map(Vec::len).sum();
-        let product =
-            [models.len(), goals.len(), budgets, attacks.len()].iter().try_fold(1usize, |p, n| p.checked_mul(*n));
+        let product = [models.len(), goals.len(), budgets, attacks.len(), through.len()]
+            .iter()
+            .try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
             self.problem(
                 block.line,
@@ -118,9 +121,10 @@ impl Resolver<'_> {
         let mut cells = Vec::new();
         for &model in &models {
             let explain = block.explain.as_ref().and_then(|e| self.explained_layer(model, e));
+            let ways = self.ways(model, &through, eot);
             for At { value: goal, line: goal_line } in &goals {
                 for budgets in &threats {
-                    for attack in &attacks {
+                    for (attack, way) in attacks.iter().flat_map(|a| ways.iter().map(move |way| (a, way))) {
                         let (mut earlier, mut smaller) = (None, Vec::new());
                         for threat in rungs(within, budgets) {
                             match attack.entry.build(&attack.params, &threat) {
@@ -136,18 +140,22 @@ impl Resolver<'_> {
                                         continue;
                                     }
                                     let of_mode = within.then(|| built.caveat_within()).flatten();
+                                    let sighted = way.caveat(built.as_ref());
                                     let unsure = confidence.filter(|_| built.seeks_nearest()).map(|_| {
                                         "it looks for the nearest image, which no network is sure of: `confidence` changes \
                                          nothing"
                                             .to_string()
                                     });
-                                    for caveat in [built.caveat(&threat, witness), of_mode, unsure] {
+                                    for caveat in [built.caveat(&threat, witness), of_mode, sighted, unsure] {
                                         self.note(caveat.map(|why| format!("attack `{}`: {why}", attack.entry.name)));
                                     }
                                     let mut cell = Cell {
                                         witness,
                                         precision,
                                         confidence,
+                                        through: way.through,
+                                        eot: way.eot,
+                                        votes: way.votes,
                                         ..self.cell(model, data, attack, threat, *goal, seed)
                                     };
                                     let Some(fit) =
@@ -210,6 +218,9 @@ impl Resolver<'_> {
             mode: Mode::At,
             witness: WitnessKind::U8,
             precision: Precision::F32,
+            through: None,
+            eot: None,
+            votes: None,
             confidence: None,
             seed,
             train: None,

@@ -5,6 +5,7 @@ mod block;
 mod budget;
 mod cells;
 mod data;
+mod defence;
 mod figures;
 mod goal;
 mod model;

@@ -1,0 +1,122 @@
+//! What is left of a network behind a defence, beside what is left of the network alone (Athalye, Carlini, Wagner 2018).
+
+use super::answer::labelled;
+use super::groups::grouped;
+use super::summary::Summary;
+use crate::record::{Cell, DEFENCE};
+use crate::terms::Through;
+use std::collections::HashMap;
+
+/// By how many points a defended network may stand better than the bare one, and the defence count as fallen.
+pub const FALLEN: f64 = 5.0;
+
+/// A cell of a defended network.
+pub struct Defended<'a> {
+    /// The cell.
+    pub cell: &'a Summary,
+    /// What stands before the network.
+    pub defence: &'a str,
+    /// The same attack on the same network with nothing before it; `None`: the run has no such cell.
+    pub bare: Option<&'a Summary>,
+}
+
+/// One defended network under one attack.
+pub struct Compared<'a> {
+    /// What stands before the network.
+    pub defence: &'a str,
+    /// The attack that does not know of it.
+    pub blind: Option<&'a Summary>,
+    /// Of those that do, the one that leaves least.
+    pub adaptive: Option<&'a Summary>,
+    /// The network alone.
+    pub bare: Option<&'a Summary>,
+}
+
+/// What stands before a network, as its record says; `None`: nothing.
+pub fn defence(cell: &Cell) -> Option<&str> {
+    let (_, rest) = cell.model.network.split_once(DEFENCE)?;
+    Some(rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest))
+}
+
+/// The cell of the same attack on the network alone, whatever that is called.
+fn bare(cell: &Cell) -> String {
+    let mut bare = cell.clone().without_defence();
+    bare.model.name.clear();
+    bare.id()
+}
+
+/// The share of images that are right after the attack, in percent.
+pub fn left(s: &Summary) -> Option<f64> {
+    s.rates.as_ref().filter(|r| r.labelled).map(|r| 100.0 * r.robust_correct as f64 / r.n as f64)
+}
+
+/// Every complete cell of a defended network, in the order of the plan.
+pub fn defended(cells: &[Summary]) -> Vec<Defended<'_>> {
+    let alone = cells.iter().filter(|s| labelled(s) && defence(&s.cell).is_none());
+    let alone: HashMap<String, &Summary> = alone.map(|s| (bare(&s.cell), s)).collect();
+    let row =
+        |cell| Some(Defended { cell, defence: defence(&cell.cell)?, bare: alone.get(&bare(&cell.cell)).copied() });
+    cells.iter().filter(|s| labelled(s)).filter_map(row).collect()
+}
+
+/// The same, the ways of meeting a defence side by side: one entry a defended network and attack, those of one attack on one
+/// network together.
+pub fn compared(cells: &[Summary]) -> Vec<Vec<Compared<'_>>> {
+    let rows = defended(cells);
+    let of: HashMap<&str, &Defended> = rows.iter().map(|row| (row.cell.id.as_str(), row)).collect();
+    let all: Vec<&Summary> = rows.iter().map(|row| row.cell).collect();
+    let compared = |ways: Vec<&Summary>| {
+        let is_blind = |s: &&Summary| s.cell.through == Some(Through::Straight);
+        let first = of[ways[0].id.as_str()];
+        let find = |s: &Summary| rows.iter().find(|row| row.cell.id == s.id).map(|row| row.cell);
+        let least = |a: &&&Summary, b: &&&Summary| left(a).unwrap_or(0.0).total_cmp(&left(b).unwrap_or(0.0));
+        Compared {
+            defence: first.defence,
+            blind: ways.iter().find(|s| is_blind(s)).and_then(|s| find(s)),
+            adaptive: ways.iter().filter(|s| !is_blind(s)).min_by(least).and_then(|s| find(s)),
+            bare: first.bare,
+        }
+    };
+    let of_one = |cells: Vec<&Summary>| {
+        let own = |s: &Summary| (s.cell.model.name.clone(), s.cell.model.network.clone());
+        grouped(&cells, own).into_iter().map(compared).collect::<Vec<_>>()
+    };
+    grouped(&all, |s| bare(&s.cell)).into_iter().map(of_one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::ladder::tests::summary;
+
+    /// A cell of `n` images of which `fooled` fall, of a network behind `defence`, met `through`.
+    fn cell(defence: &str, through: Option<Through>, fooled: u32) -> Summary {
+        let fallen: Vec<u32> = (0..fooled).collect();
+        summary(20, &fallen, |c| {
+            c.model.name = format!("net{defence}");
+            if !defence.is_empty() {
+                c.model.network += &format!(" {DEFENCE}[{defence}]");
+            }
+            c.through = through;
+        })
+    }
+
+    #[test]
+    fn blind_and_adaptive_stand_beside_the_same_attack_on_the_network_alone() {
+        let cells = [
+            cell("", None, 19),
+            cell("jpeg quality=75", Some(Through::Straight), 4),
+            cell("jpeg quality=75", Some(Through::Bpda), 18),
+            cell("blur sigma=1", Some(Through::Bpda), 12),
+            cell("blur sigma=1", Some(Through::Exact), 20),
+        ];
+        let found = compared(&cells);
+        assert_eq!(found.len(), 1, "one attack on one network");
+        let told: Vec<_> =
+            found[0].iter().map(|c| (c.defence, [c.blind, c.adaptive, c.bare].map(|s| s.and_then(left)))).collect();
+        assert_eq!(
+            told,
+            [("jpeg quality=75", [Some(80.0), Some(10.0), Some(5.0)]), ("blur sigma=1", [None, Some(0.0), Some(5.0)]),]
+        );
+    }
+}

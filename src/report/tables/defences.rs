@@ -1,0 +1,123 @@
+//! Defended networks beside the same without a defence, as tables.
+
+use super::readable::share;
+use crate::analysis::defences::{Compared, Defended, FALLEN, compared, defended, left};
+use crate::analysis::{Run, Summary};
+use crate::error::Result;
+use crate::figure::FigureRecord;
+use crate::report::draw::legend::Legend;
+use crate::report::draw::look::Look;
+use crate::statistics::wilson;
+use crate::table::pages::Stands::{Left, Right, Wrapped};
+use crate::table::pages::{Group, NONE, Pages, Row};
+use crate::table::{Column, Table, row};
+use crate::terms::Through;
+
+/// Columns of `defences.csv`, normative.
+const COLUMNS: [Column; 23] = [
+    Column::text("cell"),
+    Column::text("model"),
+    Column::text("defence"),
+    Column::text("dataset"),
+    Column::text("attack"),
+    Column::text("params"),
+    Column::text("norm"),
+    Column::text("eps"),
+    Column::text("goal"),
+    Column::text("through"),
+    Column::count("eot"),
+    Column::count("votes"),
+    Column::count("split_votes"),
+    Column::count("n"),
+    Column::count("robust_correct"),
+    Column::number("clean_accuracy"),
+    Column::number("robust_accuracy"),
+    Column::number("robust_low"),
+    Column::number("robust_high"),
+    Column::text("bare_model"),
+    Column::text("bare_cell"),
+    Column::number("bare_robust_accuracy"),
+    Column::number("left_over_bare"),
+];
+
+/// `defences.csv`: one row a complete cell of a defended network.
+pub fn table(run: &Run) -> Result<Option<Table>> {
+    let row = |d: Defended| {
+        let c = &d.cell.cell;
+        let rates = d.cell.rates.as_ref().expect("the cell is complete");
+        let share = |k: usize| k as f64 / rates.n as f64;
+        let (low, high) = wilson(rates.robust_correct, rates.n);
+        let own = c.clone().without_defence();
+        let over = d.bare.and_then(|bare| Some((left(d.cell)? - left(bare)?) / 100.0));
+        let asked = row![
+            d.cell.id.clone(),
+            c.model.name.clone(),
+            d.defence.to_string(),
+            c.data.text(),
+            c.attack.name.clone(),
+            own.params(),
+            c.threat.norm.name(),
+            c.threat.eps_text(),
+            c.goal.name(),
+            c.through.map(Through::name),
+            c.eot.map(|k| k as usize),
+            c.votes.map(|k| k as usize),
+            c.votes.map(|_| d.cell.indicators.split_votes),
+        ];
+        let counts =
+            row![rates.n, rates.robust_correct, share(rates.clean_correct), share(rates.robust_correct), low, high];
+        let bare = row![
+            d.bare.map(|b| b.cell.model.name.clone()),
+            d.bare.map(|b| b.id.clone()),
+            d.bare.and_then(left).map(|percent| percent / 100.0),
+            over,
+        ];
+        asked.into_iter().chain(counts).chain(bare).collect::<Vec<_>>()
+    };
+    Table::of(&COLUMNS, defended(&run.cells).into_iter().map(row))
+}
+
+/// For people: a group an attack, a row a defence.
+pub fn readable(run: &Run) -> Result<Option<Pages>> {
+    let columns = &[
+        ("defence", Wrapped),
+        ("clean / %", Right),
+        ("blind / %", Right),
+        ("adaptive / %", Right),
+        ("what is left over the bare network", Left),
+    ];
+    let note = "What a defended network has right, in percent; in brackets: 95 % Wilson intervals. Blind: the attack does not know \
+                of the defence (`straight`), as in the papers that proposed it. Adaptive: it goes through the defence (`bpda`, \
+                `exact`); of several the one that leaves least.";
+    let general = FigureRecord::default();
+    let look = Look::new("table", &general, &run.id, &run.name);
+    let cells: Vec<&Summary> = run.cells.iter().collect();
+    let legend = Legend::of(&cells, &look);
+    let group = |rows: Vec<Compared>| {
+        let any = rows.iter().find_map(|c| c.bare.or(c.blind).or(c.adaptive)).expect("a row is of a cell");
+        let bare = rows.iter().find_map(|c| c.bare);
+        let alone = bare.map_or("the network alone is not in this run".into(), |s| {
+            format!("{} alone: {} %", s.cell.model.name, robust(Some(s)))
+        });
+        let attack = bare.map_or(any.cell.attack.name.clone(), |s| legend.names[legend.style(s)].clone());
+        let title = format!("{attack}, {}, n = {}; {alone}", any.cell.budget_text(), any.n.unwrap_or(0));
+        Group { title, rows: rows.iter().map(line).collect() }
+    };
+    let groups: Vec<Group> = compared(&run.cells).into_iter().map(group).collect();
+    Ok((!groups.is_empty()).then_some(Pages { columns, groups, note }))
+}
+
+fn line(c: &Compared) -> Row {
+    let rates = c.adaptive.or(c.blind).and_then(|s| s.rates.as_ref());
+    let clean = rates.map_or(NONE.into(), |r| share(r.clean_correct, r.n));
+    let over = c.adaptive.and_then(left).zip(c.bare.and_then(left)).map(|(own, bare)| own - bare);
+    let said = over.map_or(NONE.into(), |over| match over <= FALLEN {
+        true => format!("{over:.1} points: it falls"),
+        false => format!("{over:.1} points"),
+    });
+    Row { fields: vec![c.defence.into(), clean, robust(c.blind), robust(c.adaptive), said], bold: None }
+}
+
+fn robust(s: Option<&Summary>) -> String {
+    s.and_then(|s| s.rates.as_ref()).map_or(NONE.into(), |r| share(r.robust_correct, r.n))
+}
