@@ -1,8 +1,9 @@
 //! What some file systems cannot do: lock, and say when bytes are safe.
 
+use crate::error::{Error, Result};
 use crate::notice::say;
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Once;
 
@@ -42,6 +43,22 @@ pub fn sync(file: &File, path: &Path) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+/// A file in place of the one before, whole or not at all; its folder is made. The umask decides who may read it.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    let mut beside = tempfile::Builder::new();
+    #[cfg(unix)]
+    beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = beside.tempfile_in(folder).map_err(Error::io("write in", folder))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    sync(file.as_file(), path).map_err(Error::io("sync", path))?;
+    file.persist(path).map(drop).map_err(|e| Error::io("rename into", path)(e.error))
 }
 
 /// Name of this machine, by which those that share a disk are told apart; empty where the system does not say.

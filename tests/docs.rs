@@ -282,6 +282,8 @@ fn models() -> String {
             Place::File(_) if entry.is_embedded() => "compiled in".into(),
             Place::File(_) => "a file".into(),
         };
+        let stages: Vec<&str> = f.defence.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let behind = if stages.is_empty() { String::new() } else { format!(", behind `{}`", stages.join("`, `")) };
         let pinned = f.sha256.as_ref().map_or("no", |_| "yes");
         let accuracy = f
             .published
@@ -293,7 +295,7 @@ fn models() -> String {
         };
         vec![
             code(entry.name),
-            format!("{}{width}", f.family),
+            format!("{}{width}{behind}", f.family),
             foolproof::size::text(f.size),
             f.classes.to_string(),
             place,
@@ -473,6 +475,12 @@ fn described_columns_are_those_that_are_written() {
         goals = ["untargeted"]
         threats = [{ norm = "linf", eps = ["8/255"] }]
         attacks = [{ name = "autoattack", steps = 5 }]
+        [[sweep]]
+        models = ["vgg11-half-jpeg"]
+        data = { name = "cifar10-sample", take = 2 }
+        goals = ["untargeted"]
+        threats = [{ norm = "linf", eps = ["8/255"] }]
+        attacks = [{ name = "fgsm" }]
         [[sweep]]
         models = ["vgg11-half-cifar10"]
         data = { name = "blank-cifar10", take = 1 }

@@ -127,7 +127,7 @@ fn a_run_is_computed_once_and_reports_are_remade_to_the_byte() {
     let images = String::from_utf8(before[Path::new("tables/images.csv")].clone()).unwrap();
     assert!(images.starts_with(
         "cell,example,label,clean_prediction,adversarial_prediction,success,linf_255,l2,margin_clean,margin_adversarial,step,\
-         restart,forwards,backwards,flags,weights_pinned,data_pinned\n"
+         restart,forwards,backwards,flags,weights_pinned,data_pinned,votes,votes_low,votes_high\n"
     ));
     assert_eq!(images.lines().count(), 1 + 20 * QUICK_CELLS);
 

@@ -50,38 +50,49 @@ pub fn left(s: &Summary) -> Option<f64> {
     s.rates.as_ref().filter(|r| r.labelled).map(|r| 100.0 * r.robust_correct as f64 / r.n as f64)
 }
 
-/// Every complete cell of a defended network, in the order of the plan.
-pub fn defended(cells: &[Summary]) -> Vec<Defended<'_>> {
+/// Complete cells of networks with nothing before them, by what those with a defence share with them.
+fn alone(cells: &[Summary]) -> HashMap<String, &Summary> {
+    if cells.iter().all(|s| defence(&s.cell).is_none()) {
+        return HashMap::new(); // a run may have very many
+    }
     let alone = cells.iter().filter(|s| labelled(s) && defence(&s.cell).is_none());
-    let alone: HashMap<String, &Summary> = alone.map(|s| (bare(&s.cell), s)).collect();
-    let row =
-        |cell| Some(Defended { cell, defence: defence(&cell.cell)?, bare: alone.get(&bare(&cell.cell)).copied() });
+    alone.map(|s| (bare(&s.cell), s)).collect()
+}
+
+/// Every complete cell of a defended network, in the order of the plan.
+pub fn defended<'a>(cells: &'a [Summary]) -> Vec<Defended<'a>> {
+    let alone = alone(cells);
+    let row = |cell: &'a Summary| {
+        let defence = defence(&cell.cell)?;
+        Some(Defended { cell, defence, bare: alone.get(&bare(&cell.cell)).copied() })
+    };
     cells.iter().filter(|s| labelled(s)).filter_map(row).collect()
 }
 
 /// The same, the ways of meeting a defence side by side: one entry a defended network and attack, those of one attack on one
 /// network together.
 pub fn compared(cells: &[Summary]) -> Vec<Vec<Compared<'_>>> {
-    let rows = defended(cells);
-    let of: HashMap<&str, &Defended> = rows.iter().map(|row| (row.cell.id.as_str(), row)).collect();
-    let all: Vec<&Summary> = rows.iter().map(|row| row.cell).collect();
-    let compared = |ways: Vec<&Summary>| {
-        let is_blind = |s: &&Summary| s.cell.through == Some(Through::Straight);
-        let first = of[ways[0].id.as_str()];
-        let find = |s: &Summary| rows.iter().find(|row| row.cell.id == s.id).map(|row| row.cell);
-        let least = |a: &&&Summary, b: &&&Summary| left(a).unwrap_or(0.0).total_cmp(&left(b).unwrap_or(0.0));
-        Compared {
-            defence: first.defence,
-            blind: ways.iter().find(|s| is_blind(s)).and_then(|s| find(s)),
-            adaptive: ways.iter().filter(|s| !is_blind(s)).min_by(least).and_then(|s| find(s)),
-            bare: first.bare,
-        }
-    };
-    let of_one = |cells: Vec<&Summary>| {
-        let own = |s: &Summary| (s.cell.model.name.clone(), s.cell.model.network.clone());
-        grouped(&cells, own).into_iter().map(compared).collect::<Vec<_>>()
-    };
-    grouped(&all, |s| bare(&s.cell)).into_iter().map(of_one).collect()
+    let alone = alone(cells);
+    let all: Vec<&Summary> = cells.iter().filter(|s| labelled(s) && defence(&s.cell).is_some()).collect();
+    let own = |s: &Summary| (s.cell.model.name.clone(), s.cell.model.network.clone());
+    let mut groups = Vec::new();
+    for of_one in grouped(&all, |s| bare(&s.cell)) {
+        let bare = alone.get(&bare(&of_one[0].cell)).copied();
+        groups.push(grouped(&of_one, own).iter().map(|ways| side_by_side(ways, bare)).collect());
+    }
+    groups
+}
+
+/// The ways of meeting one defence.
+fn side_by_side<'a>(ways: &[&'a Summary], bare: Option<&'a Summary>) -> Compared<'a> {
+    let is_blind = |s: &&&Summary| s.cell.through == Some(Through::Straight);
+    let least = |a: &&&Summary, b: &&&Summary| left(a).unwrap_or(0.0).total_cmp(&left(b).unwrap_or(0.0));
+    Compared {
+        defence: defence(&ways[0].cell).unwrap_or_default(),
+        blind: ways.iter().find(is_blind).copied(),
+        adaptive: ways.iter().filter(|s| !is_blind(s)).min_by(least).copied(),
+        bare,
+    }
 }
 
 #[cfg(test)]

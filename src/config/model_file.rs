@@ -89,7 +89,13 @@ impl DefenceSpec {
                 for (key, texts) in t.rest() {
                     match texts.as_slice() {
                         [value] => values.push((key.value, value.clone())),
-                        _ => t.problem(key.line, format!("`{}` in `defence`: one value, not a list", key.value)),
+                        _ => t.problem(
+                            key.line,
+                            format!(
+                                "`{}` in `defence`: one value, not a list (hint: a model file for each)",
+                                key.value
+                            ),
+                        ),
                     }
                 }
                 t.leave_rest();

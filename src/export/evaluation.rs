@@ -6,7 +6,7 @@ use crate::analysis::{Run, Summary};
 use crate::error::{Error, Result};
 use crate::record::StoredCell;
 use crate::store::Store;
-use crate::terms::WitnessKind;
+use crate::terms::{Through, WitnessKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One net on one set of images at one budget, under all attacks of the run.
@@ -85,6 +85,10 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
         let untargeted = evaluation.cells.iter().find(|s| !s.cell.goal.is_targeted());
         if !untargeted.and_then(|s| s.rates.as_ref()).is_some_and(|rates| rates.labelled && rates.n > 0) {
             notes.push(format!("{what} left out: no untargeted attack on images with a true class"));
+            continue;
+        }
+        if evaluation.cells.iter().all(|s| s.cell.through == Some(Through::Straight)) {
+            notes.push(format!("{what} left out: no attack of it knows of the defence"));
             continue;
         }
         evaluation.judge(run.store)?;

@@ -38,6 +38,16 @@ macro_rules! embedded {
     };
 }
 
+/// The standard network, bare or behind a defence: the same weights.
+macro_rules! standard {
+    ($name:literal) => {
+        BuiltIn { name: $name, text: text!($name), weights: Some(STANDARD), digest: OnceLock::new() }
+    };
+}
+
+/// Weights of `vgg11-half-cifar10`.
+static STANDARD: &[u8] = include_bytes!("../../configs/models/vgg11-half-cifar10.safetensors");
+
 macro_rules! described {
     ($name:literal) => {
         BuiltIn { name: $name, text: text!($name), weights: None, digest: OnceLock::new() }
@@ -45,9 +55,18 @@ macro_rules! described {
 }
 
 /// Every model that is known without a file of the user's.
-pub static MODELS: [BuiltIn; 24] = [
-    embedded!("vgg11-half-cifar10"),
+pub static MODELS: [BuiltIn; 33] = [
+    standard!("vgg11-half-cifar10"),
     embedded!("vgg11-half-cifar10-robust"),
+    standard!("vgg11-half-bit-depth"),
+    standard!("vgg11-half-blur"),
+    standard!("vgg11-half-crops"),
+    standard!("vgg11-half-jpeg"),
+    standard!("vgg11-half-median"),
+    standard!("vgg11-half-noise"),
+    standard!("vgg11-half-quantise"),
+    standard!("vgg11-half-random-resize-pad"),
+    standard!("vgg11-half-tv"),
     described!("vgg16_bn_cifar10"),
     described!("vgg11.tv_in1k"),
     described!("vgg13.tv_in1k"),

@@ -101,7 +101,7 @@ pub const WORST_CASE: Described = Described {
 };
 
 /// Of `distances.csv`.
-pub const DEFENCES: Described = Described {
+const DEFENCES: Described = Described {
     table: "tables/defences",
     rows: "One row per complete cell of a network with a defence.",
     columns: &[
@@ -131,7 +131,7 @@ pub const DEFENCES: Described = Described {
     ],
 };
 
-const DISTANCES: Described = Described {
+pub const DISTANCES: Described = Described {
     table: "tables/distances",
     rows: "One row per complete cell of a minimal threat; written only if there are any.",
     columns: &[

@@ -5,6 +5,7 @@ use super::state::State;
 use super::weights;
 use crate::config::{KeyValue, Names, quoted};
 use crate::digest;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::families;
 use std::fmt::Write;
@@ -22,8 +23,8 @@ pub fn write(training: &Training, state: &State, file: &str, folder: &Path) -> R
     let bytes = weights::of_model(training, state.model())?;
     let place = |end: &str| folder.join(format!("{}.{end}", training.model));
     let [weights, model] = [place("safetensors"), place("toml")];
-    replace(&weights, &bytes)?;
-    replace(&model, text(training, state, file, &bytes).as_bytes())?;
+    disk::replace(&weights, &bytes)?;
+    disk::replace(&model, text(training, state, file, &bytes).as_bytes())?;
     Ok(model)
 }
 
@@ -44,21 +45,6 @@ pub fn prepare(training: &Training, folder: &Path) -> Result<()> {
             model.display()
         ))),
     }
-}
-
-/// A file in place of the one before: whole, or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write in", folder))?;
-    std::fs::write(file.path(), bytes).map_err(Error::io("write", path))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // a temporary file is its owner's alone; a model is a file as others
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
-            .map_err(Error::io("write", path))?;
-    }
-    file.persist(path).map(drop).map_err(|e| Error::io("rename into", path)(e.error))
 }
 
 fn text(training: &Training, state: &State, file: &str, weights: &[u8]) -> String {

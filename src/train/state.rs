@@ -9,7 +9,6 @@ use crate::kernel::learn::Tensors;
 use crate::record::EpochRecord;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::Path;
 
 /// What is no tensor.
@@ -122,12 +121,7 @@ impl State {
         let note = serde_json::to_string(&progress)
             .map_err(|e| Error::usage(format!("progress: {e} (hint: please report it)")))?;
         let bytes = weights::file(&named, Some((NOTE, note)))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write in", folder))?;
-        file.write_all(&bytes).map_err(Error::io("write", path))?;
-        disk::sync(file.as_file(), path).map_err(Error::io("sync", path))?;
-        file.persist(path).map(drop).map_err(|e| Error::io("rename into", path)(e.error))
+        disk::replace(path, &bytes)
     }
 
     /// The one that was saved, if there is one.

@@ -62,6 +62,13 @@ impl Resolver<'_> {
                 model.name
             )));
         }
+        if through.iter().all(|through| through.value == Through::Straight) {
+            self.note(Some(format!(
+                "model `{}`: attacks that do not know of its defence say nothing of one that does (hint: through = \
+                 [\"straight\", \"bpda\"])",
+                model.name
+            )));
+        }
         // of several networks together there is no one vote
         let votes = model.defences().next().and_then(|defence| defence.vote()).filter(|_| model.files().count() == 1);
         let way = |through: &At<Through>| Way {
