@@ -161,6 +161,7 @@ fn what_cannot_be_is_refused_with_a_way_out() {
         ("defence = \"jpeg\"", "", "expected a list"),
         ("defence = [\"jpeg\"]\nvotes = 30", "", "nothing in `defence` is random"),
         ("defence = [\"noise\"]\nvotes = 0", "", "`votes`: expected a whole number from 1 to 100000"),
+        ("defence = [\"jpeg\"]\ndraws = 5", "", "draws = 5: nothing in `defence` is random"),
         ("draws = 3", "", "`draws` belongs to `defence`, and there is none"),
         ("defence = [\"jpeg\"]", "explain = true", "explain the network without its `defence`"),
     ];

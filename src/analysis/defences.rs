@@ -8,7 +8,7 @@ use crate::terms::Through;
 use std::collections::HashMap;
 
 /// By how many points a defended network may stand better than the bare one, and the defence count as fallen.
-pub const FALLEN: f64 = 5.0;
+const FALLEN: f64 = 5.0;
 
 /// A cell of a defended network.
 pub struct Defended<'a> {
@@ -22,6 +22,8 @@ pub struct Defended<'a> {
 
 /// One defended network under one attack.
 pub struct Compared<'a> {
+    /// Name of the defended network.
+    pub model: &'a str,
     /// What stands before the network.
     pub defence: &'a str,
     /// The attack that does not know of it.
@@ -32,10 +34,26 @@ pub struct Compared<'a> {
     pub bare: Option<&'a Summary>,
 }
 
+impl Compared<'_> {
+    /// By how many points more is left of the defended network than of the bare one.
+    pub fn over(&self) -> Option<f64> {
+        Some(left(self.adaptive?)? - left(self.bare?)?)
+    }
+
+    /// Whether the defence has fallen: hardly more is left than of the bare network, and the adaptive attack fools most of what
+    /// the defended network has right. Otherwise a control, or an attack that breaks nothing, would say so too.
+    pub fn falls(&self) -> bool {
+        let rates = self.adaptive.and_then(|s| s.rates.as_ref());
+        let fools_most = rates.is_some_and(|r| 2 * (r.clean_correct - r.robust_correct) > r.clean_correct);
+        fools_most && self.over().is_some_and(|over| over <= FALLEN)
+    }
+}
+
 /// What stands before a network, as its record says; `None`: nothing.
 pub fn defence(cell: &Cell) -> Option<&str> {
     let (_, rest) = cell.model.network.split_once(DEFENCE)?;
-    Some(rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest))
+    // of an ensemble, what stands before the first network that is defended
+    rest.trim_start_matches('[').split(']').next()
 }
 
 /// The cell of the same attack on the network alone, whatever that is called.
@@ -88,6 +106,7 @@ fn side_by_side<'a>(ways: &[&'a Summary], bare: Option<&'a Summary>) -> Compared
     let is_blind = |s: &&&Summary| s.cell.through == Some(Through::Straight);
     let least = |a: &&&Summary, b: &&&Summary| left(a).unwrap_or(0.0).total_cmp(&left(b).unwrap_or(0.0));
     Compared {
+        model: &ways[0].cell.model.name,
         defence: defence(&ways[0].cell).unwrap_or_default(),
         blind: ways.iter().find(is_blind).copied(),
         adaptive: ways.iter().filter(|s| !is_blind(s)).min_by(least).copied(),

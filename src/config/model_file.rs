@@ -66,7 +66,7 @@ pub struct DefenceSpec {
     /// Draws whose majority decides, where one is random.
     pub votes: Option<u32>,
     /// Seed of the draws.
-    pub draws: u64,
+    pub draws: Option<u64>,
 }
 
 /// `{ name, … }`, or the name alone.
@@ -111,10 +111,13 @@ impl DefenceSpec {
             }
         }
         if let Some(votes) = votes.as_ref().filter(|v| !(1..=MOST_VOTES).contains(&v.value)) {
-            top.problem(votes.line, format!("`votes`: expected a whole number from 1 to {MOST_VOTES}"));
+            top.problem(
+                votes.line,
+                format!("`votes`: expected a whole number from 1 to {MOST_VOTES}, found {}", votes.value),
+            );
         }
         let votes = votes.map(|v| v.value.clamp(1, MOST_VOTES) as u32);
-        DefenceSpec { stages, votes, draws: draws.map_or(0, |d| d.value) }
+        DefenceSpec { stages, votes, draws: draws.map(|d| d.value) }
     }
 }
 

@@ -12,7 +12,7 @@ pub const ENTRY: StageEntry = StageEntry {
         name: "bits",
         default: "3",
         least: 1.0,
-        most: 8.0,
+        most: 7.0,
         whole: true,
         summary: "bits that are kept; the paper's 3",
     }],

@@ -30,6 +30,9 @@ struct Crops {
 
 fn build(values: &Values, size: Size) -> Built {
     let crop = size.map(|side| (side as f64 * values.get("share")).round() as usize);
+    if crop == size {
+        return Err(format!("share = {}: nothing is left to draw (hint: less)", values.text_of("share")));
+    }
     match crop.iter().min() {
         Some(2..) => Ok(Box::new(Crops { size, crop })),
         _ => Err(format!("share = {}: a crop has 2 pixels at least (hint: more)", values.text_of("share"))),

@@ -16,7 +16,7 @@ mod tv;
 pub use defended::{Defended, Draws};
 pub use stage::{Key, Stage, StageEntry, Values};
 
-use crate::config::StageSpec;
+use crate::config::{DefenceSpec, StageSpec};
 use crate::error::hint;
 
 /// Every stage.
@@ -61,21 +61,20 @@ impl Defence {
     /// What a model file asks for, for images of this height and width; `None`: nothing.
     ///
     /// # Errors
-    /// A stage that is not known, or does not fit the images; votes where nothing is random.
-    pub fn new(
-        specs: &[StageSpec],
-        votes: Option<u32>,
-        draws: u64,
-        size: [usize; 2],
-    ) -> Result<Option<Defence>, String> {
-        let stages = specs.iter().map(|spec| placed(spec, size)).collect::<Result<Vec<_>, String>>()?;
+    /// A stage that is not known, or does not fit the images; votes or draws where nothing is random.
+    pub fn new(spec: &DefenceSpec, size: [usize; 2]) -> Result<Option<Defence>, String> {
+        let stages = spec.stages.iter().map(|stage| placed(stage, size)).collect::<Result<Vec<_>, String>>()?;
         let is_random = stages.iter().any(|placed| placed.entry.is_random);
-        if let Some(of) = votes.filter(|_| !is_random) {
+        let given = [("votes", spec.votes.map(u64::from)), ("draws", spec.draws)];
+        if let Some((key, value)) =
+            given.into_iter().find_map(|(key, value)| Some((key, value.filter(|_| !is_random)?)))
+        {
             return Err(format!(
-                "votes = {of}: nothing in `defence` is random, so all votes are the same (hint: remove `votes`)"
+                "{key} = {value}: nothing in `defence` is random, so all votes are the same (hint: remove `{key}`)"
             ));
         }
-        let votes = is_random.then(|| Vote { of: votes.unwrap_or(VOTES), draws });
+        let vote = || Vote { of: spec.votes.unwrap_or(VOTES), draws: spec.draws.unwrap_or(0) };
+        let votes = is_random.then(vote);
         Ok((!stages.is_empty()).then_some(Defence { stages, votes }))
     }
 

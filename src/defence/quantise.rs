@@ -12,7 +12,7 @@ pub const ENTRY: StageEntry = StageEntry {
         name: "levels",
         default: "32",
         least: 2.0,
-        most: 256.0,
+        most: 255.0,
         whole: true,
         summary: "levels, from 0 to 1; the paper's 5 bits for CIFAR-10 and ImageNet",
     }],

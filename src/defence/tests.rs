@@ -14,7 +14,8 @@ fn stage(name: &str, values: &[(&str, &str)]) -> StageSpec {
 }
 
 fn defence(stages: &[StageSpec], votes: Option<u32>) -> Result<Defence, String> {
-    Defence::new(stages, votes, 0, SIZE).map(|defence| defence.expect("there are stages"))
+    let spec = DefenceSpec { stages: stages.to_vec(), votes, draws: None };
+    Defence::new(&spec, SIZE).map(|defence| defence.expect("there are stages"))
 }
 
 fn values(seed: u64, n: usize) -> Vec<f32> {
@@ -141,7 +142,7 @@ fn the_softmax_of_a_vote_is_its_share() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_a_way_out() {
-    let refused = |spec: StageSpec| Defence::new(&[spec], None, 0, SIZE).err().unwrap();
+    let refused = |spec: StageSpec| defence(&[spec], None).err().unwrap();
     let cases = [
         (stage("jpg", &[]), "unknown defence `jpg` (hint: did you mean `jpeg`?)"),
         (
@@ -165,6 +166,7 @@ fn what_does_not_fit_is_refused_with_a_way_out() {
             stage("crops", &[("share", "1/12")]),
             "defence `crops`: share = 1/12: a crop has 2 pixels at least (hint: more)",
         ),
+        (stage("crops", &[("share", "1")]), "defence `crops`: share = 1: nothing is left to draw (hint: less)"),
         (
             stage("random-resize-pad", &[("smallest", "1")]),
             "defence `random-resize-pad`: smallest = 1: of 10 pixels nothing is left to draw (hint: at most 0.9)",
@@ -173,6 +175,6 @@ fn what_does_not_fit_is_refused_with_a_way_out() {
     for (spec, expected) in cases {
         assert_eq!(refused(spec), expected);
     }
-    let votes = Defence::new(&[stage("jpeg", &[])], Some(30), 0, SIZE).err().unwrap();
+    let votes = defence(&[stage("jpeg", &[])], Some(30)).err().unwrap();
     assert!(votes.contains("hint: remove `votes`"), "{votes}");
 }

@@ -14,7 +14,7 @@ pub const ENTRY: StageEntry = StageEntry {
             name: "keep",
             default: "0.5",
             least: 0.01,
-            most: 1.0,
+            most: 0.99,
             whole: false,
             summary: "probability that a pixel is kept; the paper's 0.5",
         },

@@ -385,7 +385,7 @@ impl ModelSource {
 /// See [`Defence::new`].
 fn defence_of(file: &ModelFile) -> Result<Option<Defence>, String> {
     let spec = &file.defence;
-    Defence::new(&spec.stages, spec.votes, spec.draws, file.size)
+    Defence::new(spec, file.size)
 }
 
 /// Everything but the weights that decides what a network says, in one line.

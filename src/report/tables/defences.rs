@@ -1,7 +1,7 @@
 //! Defended networks beside the same without a defence, as tables.
 
 use super::readable::share;
-use crate::analysis::defences::{Compared, Defended, FALLEN, compared, defended, left};
+use crate::analysis::defences::{Compared, Defended, compared, defended, left};
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
 use crate::figure::FigureRecord;
@@ -80,15 +80,18 @@ pub fn table(run: &Run) -> Result<Option<Table>> {
 /// For people: a group an attack, a row a defence.
 pub fn readable(run: &Run) -> Result<Option<Pages>> {
     let columns = &[
+        ("model", Left),
         ("defence", Wrapped),
         ("clean / %", Right),
         ("blind / %", Right),
         ("adaptive / %", Right),
         ("what is left over the bare network", Left),
     ];
-    let note = "What a defended network has right, in percent; in brackets: 95 % Wilson intervals. Blind: the attack does not know \
-                of the defence (`straight`), as in the papers that proposed it. Adaptive: it goes through the defence (`bpda`, \
-                `exact`); of several the one that leaves least.";
+    let note = "What a defended network has right, in percent; in brackets: 95 % Wilson intervals. Blind: the attack asks the network \
+                without its defence, as in the papers that proposed it; of attacks that count no iterations, such as Square, FAB \
+                and noise, each candidate is tried on the defended network all the same. Adaptive: the attack goes through the \
+                defence; of several ways the one that leaves least. A defence falls where that leaves at most 5 points more than \
+                is left of the network alone, and fools more than half of what was right.";
     let general = FigureRecord::default();
     let look = Look::new("table", &general, &run.id, &run.name);
     let cells: Vec<&Summary> = run.cells.iter().collect();
@@ -110,12 +113,11 @@ pub fn readable(run: &Run) -> Result<Option<Pages>> {
 fn line(c: &Compared) -> Row {
     let rates = c.adaptive.or(c.blind).and_then(|s| s.rates.as_ref());
     let clean = rates.map_or(NONE.into(), |r| share(r.clean_correct, r.n));
-    let over = c.adaptive.and_then(left).zip(c.bare.and_then(left)).map(|(own, bare)| own - bare);
-    let said = over.map_or(NONE.into(), |over| match over <= FALLEN {
-        true => format!("{over:.1} points: it falls"),
-        false => format!("{over:.1} points"),
+    let said = c.over().map_or(NONE.into(), |over| {
+        let verdict = if c.falls() { ": it falls" } else { "" };
+        format!("{over:.1} points{verdict}")
     });
-    Row { fields: vec![c.defence.into(), clean, robust(c.blind), robust(c.adaptive), said], bold: None }
+    Row { fields: vec![c.model.into(), c.defence.into(), clean, robust(c.blind), robust(c.adaptive), said], bold: None }
 }
 
 fn robust(s: Option<&Summary>) -> String {

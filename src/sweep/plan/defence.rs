@@ -19,7 +19,9 @@ pub(super) struct Way {
 impl Way {
     /// What an attack hears of a defence that it is not to know of.
     pub(super) fn caveat(self, built: &dyn Attack) -> Option<String> {
-        let hears = self.through == Some(Through::Straight) && built.iterations().is_none();
+        // what takes one step has one candidate
+        let several = built.iterations().is_none() && built.cost() > 1;
+        let hears = self.through == Some(Through::Straight) && several;
         hears.then(|| {
             "it counts no iterations, so each of its candidates is tried on the defended network: `straight` is not blind \
              to what comes of them"
