@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::goal::{Aim, argmax, margin};
 use crate::kernel::{Engine, bus};
 use crate::loss::probability;
-use crate::record::Witnesses;
+use crate::record::{Witnesses, votes};
 use crate::statistics::wilson;
 use candle_core::{Device, Tensor};
 
@@ -50,17 +50,13 @@ impl Verdict {
 }
 
 impl Verdict {
-    /// Votes for a class, of so many draws of a random defence: the softmax is (nᵢ + p̄ᵢ)/(of + 1), and p̄ᵢ is below 1.
-    pub fn votes(&self, class: usize, of: u32) -> u32 {
-        ((of + 1) as f32 * probability(&self.logits, class)).floor().min(of as f32) as u32
-    }
-
     /// Whether other draws may decide otherwise on an aim: of the votes for the two classes that it hangs on, the 95 % interval
     /// of either's share has the half in it.
     pub fn is_split(&self, aim: &Aim, of: u32) -> bool {
         let class = aim.target.unwrap_or(aim.label);
         let others = (0..self.logits.len()).filter(|other| *other != class);
-        let (own, most) = (self.votes(class, of), others.map(|other| self.votes(other, of)).max().unwrap_or(0));
+        let votes = |class: usize| votes(probability(&self.logits, class), of);
+        let (own, most) = (votes(class), others.map(votes).max().unwrap_or(0));
         let (low, high) = wilson(own as usize, (own + most) as usize);
         low <= 0.5 && 0.5 <= high
     }

@@ -12,7 +12,7 @@ pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
 pub use cell::{AttackRecord, Cell, CellId, DEFENCE, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
 pub use outcome::{
     BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, SPLIT_VOTE, Witnesses,
-    ZERO_GRADIENT,
+    ZERO_GRADIENT, votes,
 };
 pub use plan::{PlanRecord, PublishedRecord};
 pub use provenance::{HubFile, Provenance, StageRecord, StoredCell, TableRecord};

@@ -114,12 +114,15 @@ pub const CARRIED: &str = "carried";
 /// Flag: the attack proposed an image outside its threat set; an error row.
 pub const OUTSIDE: &str = "outside";
 
+/// Votes for a class, of so many draws of a random defence, from its softmax, which is (votes + a mean probability below 1)/(of + 1).
+pub fn votes(softmax: f32, of: u32) -> u32 {
+    (((of + 1) as f32 * softmax).floor() as u32).min(of)
+}
+
 impl Outcome {
-    /// Votes for the class that is predicted for the witness, of so many draws of a random defence: the softmax that is stored is
-    /// (votes + a mean probability below 1)/(of + 1).
+    /// Votes for the class that is predicted for the witness, of so many draws of a random defence.
     pub fn votes(&self, of: u32) -> Option<u32> {
-        let share = self.confidence_adversarial?;
-        Some((((of + 1) as f32 * share).floor() as u32).min(of))
+        self.confidence_adversarial.map(|share| votes(share, of))
     }
 
     /// Names of its fields, in the order of `outcomes.csv`.
