@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names of all charts, in the order in which they are drawn. `report::CHARTS` draws them.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "side-by-side",
     "robust-accuracy",
     "security-curve",
+    "corruption",
     "success-steps",
     "success-queries",
     "patch-area",

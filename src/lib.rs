@@ -1,9 +1,11 @@
 //! foolproof
 pub mod analysis;
 pub mod attack;
+pub mod binarise;
 pub mod cli;
 pub mod compare;
 pub mod config;
+pub mod corruption;
 pub mod data;
 pub mod defence;
 pub mod digest;

@@ -135,6 +135,15 @@ fn normal_tail(z: f64) -> f64 {
     libm::erfc(z * std::f64::consts::FRAC_1_SQRT_2) / 2.0
 }
 
+/// 95 % interval of the mean of values of [0,1] by the normal approximation; `None` for fewer than two.
+pub fn of_mean(values: &[f64]) -> Option<(f64, f64)> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let reach = Z_95 * (variance / n).sqrt();
+    (values.len() > 1).then(|| ((mean - reach).max(0.0), (mean + reach).min(1.0)))
+}
+
 /// The middle value, or the mean of the two middle ones; `None` without values.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

@@ -42,6 +42,7 @@ const BLOCKS: &[Block] = &[
     ("onnx-operators", onnx_operators),
     ("datasets", datasets),
     ("defences", defences),
+    ("corruptions", corruptions),
     ("formats", formats),
     ("columns", all_columns),
     ("export-columns", || columns_of(&columns::EXPORT)),
@@ -363,6 +364,15 @@ fn defences() -> String {
     )
 }
 
+fn corruptions() -> String {
+    let row = |c: &foolproof::corruption::Corruption| {
+        let made = c.generate.map_or("–".into(), |_| code(&(c.name.to_string() + foolproof::corruption::LIKE)));
+        let common = if c.is_common { "yes" } else { "no" };
+        vec![code(c.name), made, common.into(), c.summary.into()]
+    };
+    table(&["published", "made here", "common", "what it is"], foolproof::corruption::CORRUPTIONS.iter().map(row))
+}
+
 fn formats() -> String {
     table(&["format", "what it is"], FORMATS.iter().map(|f| vec![code(f.name), f.summary.to_string()]))
 }
@@ -477,10 +487,11 @@ fn described_columns_are_those_that_are_written() {
         attacks = [{ name = "autoattack", steps = 5 }]
         [[sweep]]
         models = ["vgg11-half-jpeg"]
-        data = { name = "cifar10-sample", take = 2 }
+        data = { name = "cifar10-sample", take = 2, corruption = "fog-like", severity = 1 }
         goals = ["untargeted"]
         threats = [{ norm = "linf", eps = ["8/255"] }]
         attacks = [{ name = "fgsm" }]
+        binarise = 1
         [[sweep]]
         models = ["vgg11-half-cifar10"]
         data = { name = "blank-cifar10", take = 1 }
@@ -668,9 +679,16 @@ fn examples_are_valid() {
 /// What the readers of sweep and model files ask for is explained.
 #[test]
 fn every_key_is_in_the_manual() {
-    let pages = ["docs/sweep-file.md", "docs/models.md", "docs/data.md", "docs/training.md", "docs/defences.md"]
-        .map(|p| read(Path::new(p)))
-        .concat();
+    let pages = [
+        "docs/sweep-file.md",
+        "docs/models.md",
+        "docs/data.md",
+        "docs/training.md",
+        "docs/defences.md",
+        "docs/corruptions.md",
+    ]
+    .map(|p| read(Path::new(p)))
+    .concat();
     let said: BTreeSet<&str> = pages.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let mut keys = BTreeSet::new();
     for source in ["src/config/sweep_file.rs", "src/config/model_file.rs", "src/config/training_file.rs"] {

@@ -2,6 +2,8 @@
 //! sanity ladder, what other nets say of witnesses. It draws and writes nothing.
 
 pub mod answer;
+pub mod binarised;
+pub mod corruptions;
 pub mod defences;
 pub mod groups;
 pub mod ladder;

@@ -148,6 +148,8 @@ enum Verb {
     },
     /// Print the stages that a defence may have, with their constants, as CSV
     Defences,
+    /// Print the corruptions that images may suffer, as CSV
+    Corruptions,
     /// Print what this machine has and what the program finds on it, and test that it computes what it should
     Doctor {
         /// As JSON
@@ -218,6 +220,7 @@ impl Cli {
                 None => registries::datasets(),
             },
             Some(Verb::Defences) => registries::defences(),
+            Some(Verb::Corruptions) => registries::corruptions(),
             Some(Verb::Attacks { name }) => name.as_deref().map_or_else(registries::attacks, entry::attack),
             Some(Verb::Doctor { json }) => doctor::doctor(*json, &self.options),
             Some(Verb::Completions { shell }) => completions::completions(*shell, Cli::command()),

@@ -3,6 +3,7 @@
 use super::hang_up;
 use crate::attack::ATTACKS;
 use crate::config::{Place, UNPINNED};
+use crate::corruption::{CORRUPTIONS, Corruption, LIKE};
 use crate::data::DATASETS;
 use crate::defence::DEFENCES;
 use crate::error::{Error, Result};
@@ -114,6 +115,16 @@ pub fn defences() -> Result<()> {
         d.keys.iter().for_each(|key| row(key.name, key.default, key.summary));
     }
     print_csv(&["defence", "random", "derivative", "key", "default", "summary", "source"], rows)
+}
+
+/// Prints the corruptions, a row each; loads nothing.
+pub fn corruptions() -> Result<()> {
+    let row = |c: &Corruption| {
+        let made = c.generate.map_or(String::new(), |_| c.name.to_string() + LIKE);
+        let common = if c.is_common { "yes" } else { "no" };
+        vec![c.name.to_string(), made, common.to_string(), c.summary.to_string()]
+    };
+    print_csv(&["corruption", "made here", "common", "summary"], CORRUPTIONS.iter().map(row).collect())
 }
 
 /// Writes rows to stdout.

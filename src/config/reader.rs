@@ -374,6 +374,17 @@ impl<'a> Table<'a> {
         one.into_iter().chain(several).collect()
     }
 
+    /// A whole number from 0 or a list of them, if the key is there.
+    pub fn count_or_counts(&self, key: &'static str) -> Vec<u64> {
+        if !self.has(key) {
+            return Vec::new();
+        }
+        let is_list = self.get(key).is_some_and(|value| value.get_ref().as_array().is_some());
+        let one = if is_list { None } else { self.count(key).map(|count| count.value) };
+        let several = if is_list || self.is_asking() { self.counts(key) } else { Vec::new() };
+        one.into_iter().chain(several).collect()
+    }
+
     /// Calls `read` for a table or for each table of a list, if the key is there.
     pub fn table_or_tables(&self, key: &'static str, mut read: impl FnMut(&Table)) {
         if self.is_asking() && self.has(key) {

@@ -84,6 +84,8 @@ pub struct Block {
     pub train: Option<TrainSpec>,
     /// Models that judge the witnesses too.
     pub transfer_to: Vec<At<String>>,
+    /// Images of each cell on which its attack is put to the binarisation test.
+    pub binarise: Option<At<u64>>,
     /// Whether predictions are explained by maps, and by which.
     pub explain: Option<ExplainSpec>,
 }
@@ -108,7 +110,8 @@ pub struct TrainSpec {
     pub data: DataSpec,
 }
 
-/// `data = { name, split, first, every, take, shuffle, indices, path, resize, allow_empty }`, and the keys of a [`TableSpec`].
+/// `data = { name, split, first, every, take, shuffle, indices, path, resize, allow_empty, corruption, severity }`, and the keys of a
+/// [`TableSpec`].
 #[derive(Debug, Clone)]
 pub struct DataSpec {
     /// Name in the registry.
@@ -131,6 +134,10 @@ pub struct DataSpec {
     pub resize: Option<At<usize>>,
     /// Whether a class folder without pictures is a class all the same.
     pub allow_empty: Option<At<bool>>,
+    /// What the images suffer: names, or words for several.
+    pub corruption: Vec<At<String>>,
+    /// At which severities; empty: all.
+    pub severity: Vec<u64>,
     /// For the dataset of parquet files.
     pub table: TableSpec,
 }
@@ -294,6 +301,10 @@ impl Block {
             confidence: table.text("confidence"),
             train: table.table("train", TrainSpec::parse).flatten(),
             transfer_to: if table.has("transfer_to") { table.texts("transfer_to") } else { Vec::new() },
+            binarise: {
+                table.range("binarise", 1, u64::MAX);
+                table.count("binarise")
+            },
             explain: ExplainSpec::parse(table),
         }
     }
@@ -395,6 +406,7 @@ impl DataSpec {
             sha256,
         };
         let allow_empty = table.flag("allow_empty");
+        let (corruption, severity) = (table.text_or_texts("corruption"), table.count_or_counts("severity"));
         Some(DataSpec {
             name: name?,
             split,
@@ -406,6 +418,8 @@ impl DataSpec {
             path,
             resize: resize.map(|n| At { value: size(n.value), line: n.line }),
             allow_empty,
+            corruption,
+            severity,
             table: rest,
         })
     }

@@ -1,7 +1,7 @@
 //! Which images of a split are wanted: evenly spaced ones, in order or in a random order fixed by a seed, or a list.
 
 use super::prepare::Preparation;
-use crate::record::{DataRecord, TableRecord};
+use crate::record::{CorruptionRecord, DataRecord, TableRecord};
 use crate::rng::Streams;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ pub struct Choice {
     pub preparation: Option<Preparation>,
     /// Whether a class folder without pictures is a class all the same.
     pub allow_empty: bool,
+    /// What the images suffer, or suffered before they were published.
+    pub corruption: Option<CorruptionRecord>,
 }
 
 impl Choice {
@@ -48,6 +50,7 @@ impl Choice {
             table: None,
             preparation: None,
             allow_empty: false,
+            corruption: None,
         }
     }
 
@@ -60,6 +63,7 @@ impl Choice {
             path: path.map(PathBuf::from),
             table: table.cloned(),
             preparation: Preparation::parse(&record.prepared),
+            corruption: record.corruption.clone(),
             allow_empty: true, // the digest decides
             ..Choice::new(&record.split, record.first, Some(record.take))
         }

@@ -1,6 +1,7 @@
 //! A dataset: a line of the registry, and how a choice of its images is read.
 
 use super::choice::Choice;
+use super::corrupted;
 use super::place::{ALL, Content, Place};
 use super::source::Source;
 use super::subset::Subset;
@@ -29,6 +30,8 @@ pub struct Dataset {
     pub prepared: bool,
     /// Whether a sweep names its files and columns ([`TableRecord`]).
     pub table: bool,
+    /// Whether its images were corrupted before they were published: a sweep says how ([`CorruptionRecord`]).
+    pub corrupted: bool,
     /// Whether the command line gives it ([`super::Given`]): no sweep file can name it.
     pub given: bool,
     /// Files and folders below the data folder where it is looked for first.
@@ -61,6 +64,7 @@ impl Dataset {
         folder: None,
         prepared: false,
         table: false,
+        corrupted: false,
         given: false,
         places: &[],
         hub: None,
@@ -74,8 +78,17 @@ impl Dataset {
         self.splits.first().copied().unwrap_or(ALL)
     }
 
-    /// The images of a choice; no other picture is read.
+    /// The images of a choice; no other picture is read. What they are to suffer is done to them here.
     pub fn subset(&self, source: &Source, choice: &Choice) -> Result<Subset> {
+        let clean = self.stored(source, choice)?;
+        match &choice.corruption {
+            Some(corruption) if !self.corrupted => corrupted::corrupted(&clean, corruption),
+            _ => Ok(clean),
+        }
+    }
+
+    /// The images of a choice as they are stored.
+    pub fn stored(&self, source: &Source, choice: &Choice) -> Result<Subset> {
         let split = choice.split.as_str();
         if !self.splits.is_empty() && !self.splits.contains(&split) {
             let known = hint(split, self.splits.iter().copied());
@@ -87,6 +100,7 @@ impl Dataset {
             split,
             folder,
             table: choice.table.as_ref(),
+            corruption: choice.corruption.as_ref().filter(|_| self.corrupted),
             dataset: self.name,
             allow_empty: choice.allow_empty,
             notes: RefCell::default(),

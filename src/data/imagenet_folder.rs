@@ -31,7 +31,8 @@ static CLASSES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
 /// File with a line a picture.
 const LABELS: &str = "labels.csv";
 
-fn load(place: &Place) -> Result<Content> {
+/// What lies in the folder of a place.
+pub(super) fn load(place: &Place) -> Result<Content> {
     let folder = &place.folder;
     let labels = folder.join(LABELS);
     let mut unread = Unread::default();
@@ -126,7 +127,7 @@ fn by_name(place: &Place, unread: &mut Unread) -> Result<Listing> {
     refuse_empty(place, &empty)?;
     files.iter().for_each(|file| unread.add("outside the folders of the classes", file));
     match listing.is_empty() {
-        true => Err(no_picture(&place.folder)),
+        true => Err(no_picture(place)),
         false => Ok(listing),
     }
 }
@@ -147,7 +148,7 @@ fn by_file_name(place: &Place, files: Vec<PathBuf>, unread: &mut Unread) -> Resu
         listing.push(file, class);
     }
     match listing.is_empty() {
-        true => Err(no_picture(&place.folder)),
+        true => Err(no_picture(place)),
         false => Ok(listing),
     }
 }
@@ -160,11 +161,12 @@ fn class_of_path(path: &Path) -> Result<Option<usize>> {
     })
 }
 
-fn no_picture(folder: &Path) -> Error {
+fn no_picture(place: &Place) -> Error {
     Error::usage(format!(
-        "dataset `imagenet-folder`: no picture in {} (hint: {LABELS} with columns file,label, folders named n01440764 and \
+        "dataset `{}`: no picture in {} (hint: {LABELS} with columns file,label, folders named n01440764 and \
          so on, or files named n01440764_1.JPEG)",
-        folder.display()
+        place.dataset,
+        place.folder.display()
     ))
 }
 

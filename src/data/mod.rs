@@ -7,16 +7,20 @@ mod cifar;
 mod cifar10;
 mod cifar100;
 mod cifar10_sample;
+mod cifar_c;
 mod columns;
+mod corrupted;
 mod dataset;
 mod folder;
 mod gif;
 mod given;
 mod imagenet_1k;
+mod imagenet_c;
 mod imagenet_folder;
 mod imagenette;
 mod mini_imagenet;
 mod name;
+mod npy;
 mod parquet;
 mod path;
 pub mod picture;
@@ -37,11 +41,12 @@ use crate::record::{DataRecord, Inputs};
 
 pub use batch::{Batch, to_tensor};
 pub use choice::Choice;
+pub use corrupted::corrupted;
 pub use dataset::{Dataset, Folder};
 pub use given::Given;
 pub use name::{CLASS_SETS, class_names, find_class};
 pub use path::{Located, find_folder, find_model_file, find_path, find_picture};
-pub use place::ALL;
+pub use place::{ALL, MOST_PIXELS};
 pub use prepare::Preparation;
 pub use shown::picture_files;
 pub use source::{Kept, Source};
@@ -53,11 +58,14 @@ pub const DATASETS: &[&Dataset] = &[
     &cifar10::DATASET,
     &shapes::DATASET,
     &cifar100::DATASET,
+    &cifar_c::TEN,
+    &cifar_c::HUNDRED,
     &imagenet_1k::DATASET,
     &imagenette::DATASET,
     &imagenette::SMALL,
     &mini_imagenet::DATASET,
     &imagenet_folder::DATASET,
+    &imagenet_c::DATASET,
     &folder::DATASET,
     &parquet::DATASET,
     &blank::CIFAR10,

@@ -6,7 +6,7 @@ use super::prepared::Prepared;
 use super::source::Source;
 use super::subset::Subset;
 use crate::error::{Error, Result};
-use crate::record::TableRecord;
+use crate::record::{CorruptionRecord, TableRecord};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub(super) const GREY: u8 = 128;
 
 /// Bytes of the pixels of a subset, which lie in memory; ImageNet's 50,000 of side 299 take 12.5 GiB.
-const MOST_PIXELS: usize = 16 << 30;
+pub const MOST_PIXELS: usize = 16 << 30;
 
 /// Where a split is read from.
 pub(super) struct Place<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Place<'a> {
     pub(super) folder: PathBuf,
     /// Of a dataset that a sweep says all about.
     pub(super) table: Option<&'a TableRecord>,
+    /// Of a dataset whose images were corrupted before they were published: which of them.
+    pub(super) corruption: Option<&'a CorruptionRecord>,
     /// For messages.
     pub(super) dataset: &'static str,
     /// Whether a class may have no picture.

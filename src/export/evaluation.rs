@@ -46,8 +46,12 @@ impl Image {
 /// make the worst case look better than it is, so they are an error.
 pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>)> {
     let (mut groups, mut notes): (Vec<(String, Evaluation)>, Vec<String>) = (Vec::new(), Vec::new());
-    let (mut others, mut minimal) = (0, 0);
+    let (mut others, mut minimal, mut corrupted) = (0, 0, 0);
     for s in &run.cells {
+        if s.cell.data.corruption.is_some() {
+            corrupted += 1;
+            continue;
+        }
         if s.cell.threat.eps.is_minimal() {
             minimal += 1;
             continue;
@@ -73,6 +77,11 @@ pub fn evaluations<'a>(run: &'a Run) -> Result<(Vec<Evaluation<'a>>, Vec<String>
     }
     if minimal > 0 {
         notes.push(format!("{minimal} cells left out: a least distance is no budget"));
+    }
+    if corrupted > 0 {
+        notes.push(format!(
+            "{corrupted} cells left out: their images are corrupted (tables/corruption-mean has what is asked of these)"
+        ));
     }
     if others > 0 {
         notes.push(format!("{others} cells left out: no norm that they know"));

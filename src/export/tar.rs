@@ -15,7 +15,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What of a run's folder goes in; `lock` and half-done work stay.
-const FOLDERS: [&str; 8] = ["inputs", "cells", "fits", "transfers", "explanations", "tables", "figures", "pictures"];
+const FOLDERS: [&str; 9] =
+    ["inputs", "cells", "fits", "transfers", "explanations", "binarised", "tables", "figures", "pictures"];
 const FILES: [&str; 2] = ["plan.json", "report.html"];
 
 /// `<name>.tar`.

@@ -1,9 +1,13 @@
-//! What is done to one picture, value by value: blur, median, JPEG's losses, total variation, resizing. Pictures are planes,
-//! 3×H×W in row order, f32 in [0,1]. What a gradient passes through has its way back beside it.
+//! What is done to one picture, value by value: blur, median, JPEG's losses, total variation, resizing. Pictures are
+//! planes, 3×H×W in row order, f32 in [0,1]. What a gradient passes through has its way back beside it.
 
 pub mod blur;
+pub mod edges;
+pub mod hsv;
 pub mod jpeg;
+pub mod kernel;
 pub mod median;
+pub mod motion;
 pub mod resample;
 pub mod variation;
 
@@ -15,6 +19,18 @@ pub fn mirrored(i: isize, n: usize) -> usize {
     let n = n as isize;
     let i = i.rem_euclid(2 * n);
     (if i < n { i } else { 2 * n - 1 - i }) as usize
+}
+
+/// Index beyond an edge, mirrored at the outermost pixel's middle: … 2 1 | 0 1 2 … (OpenCV's `BORDER_REFLECT_101`).
+pub fn reflected(i: isize, n: usize) -> usize {
+    let last = n as isize - 1;
+    let i = i.rem_euclid((2 * last).max(1));
+    i.min(2 * last - i).max(0) as usize
+}
+
+/// Index beyond an edge, the outermost pixel repeated.
+pub fn repeated(i: isize, n: usize) -> usize {
+    i.clamp(0, n as isize - 1) as usize
 }
 
 /// The 8-bit value of a number in [0,1], rounded to nearest.

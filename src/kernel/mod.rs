@@ -20,6 +20,7 @@ pub mod learn;
 pub mod libraries;
 pub mod pixels;
 pub mod plain;
+mod readout;
 mod real;
 pub mod schedule;
 
@@ -28,4 +29,5 @@ pub use bus::lend;
 pub use engine::{Change, Engine, Loss, changed};
 pub use ensemble::Ensemble;
 pub use graph::Graph;
+pub use readout::Readout;
 pub use real::Real;

@@ -177,7 +177,7 @@ impl ModelSource {
         match self.others.is_empty() {
             true => Ok(()),
             false => Err(Error::usage(format!(
-                "model `{}` is several networks, and has no layers of its own (hint: explain each apart)",
+                "model `{}` is several networks, and has no layers of its own (hint: each apart)",
                 self.name
             ))),
         }
@@ -250,6 +250,59 @@ impl ModelSource {
         })
     }
 
+    /// What the last linear layer of the network reads, as an engine whose logits these are: behind its defence as the judge
+    /// meets it, of a random one the mean over the draws that are put to the vote.
+    ///
+    /// # Errors
+    /// An ensemble; a network that does not end in a linear layer; see [`ModelSource::engine`].
+    pub fn features(&self, device: &Device) -> Result<Box<dyn Engine>> {
+        let vote = self.defence.as_ref().and_then(|defence| defence.vote());
+        let draws = vote.map_or(Draws::Mean(1, 0), |vote| Draws::Mean(vote.of, vote.draws));
+        Ok(self.behind_its_defence(self.bare_features(device, Precision::F32)?, draws))
+    }
+
+    /// The same as an attack meets it: [`ModelSource::attacked`].
+    ///
+    /// # Errors
+    /// See [`ModelSource::features`].
+    pub fn attacked_features(
+        &self,
+        device: &Device,
+        precision: Precision,
+        through: Option<Through>,
+        (eot, seed): (u32, u64),
+    ) -> Result<Box<dyn Engine>> {
+        let bare = self.bare_features(device, precision)?;
+        match through {
+            Some(Through::Straight) => Ok(bare),
+            _ => Ok(self.behind_its_defence(bare, Draws::Mean(eot, seed))),
+        }
+    }
+
+    /// Whether the network has features, without its weights where a family knows that.
+    ///
+    /// # Errors
+    /// See [`ModelSource::features`].
+    pub fn check_features(&self) -> Result<()> {
+        self.refuse_several()?;
+        let found = if self.file.family == config::ONNX {
+            self.imported(&self.bytes.read()?)?.graph.into_features().map(|_| ())
+        } else {
+            let network = self.family.network(&self.file, None);
+            network.expect("the description was checked when the model was found").graph.into_features().map(|_| ())
+        };
+        found.map_err(|problem| self.without_features(&problem))
+    }
+
+    fn without_features(&self, problem: &str) -> Error {
+        Error::usage(format!("model `{}` has no features: {problem} (hint: without `binarise`)", self.name))
+    }
+
+    fn bare_features(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+        let graph = self.load()?.into_features().map_err(|problem| self.without_features(&problem))?;
+        compiled(graph, device, precision)
+    }
+
     /// What stands before it, or before one of the networks that it is.
     pub fn defences(&self) -> impl Iterator<Item = &Defence> {
         std::iter::once(self).chain(&self.others).filter_map(|one| one.defence.as_deref())
@@ -276,13 +329,7 @@ impl ModelSource {
 
     /// The network itself, whatever stands before it.
     fn bare(&self, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
-        let graph = self.unpacked_alone()?.0;
-        #[cfg(feature = "cuda")]
-        if device.is_cuda() {
-            return Ok(Box::new(Halving::new(Box::new(Cuda::new(graph, device, precision)?))));
-        }
-        let _ = (device, precision);
-        Ok(Box::new(Cpu::new(graph)))
+        compiled(self.unpacked_alone()?.0, device, precision)
     }
 
     /// The layer that class activation maps are made of: that of this name, else the usual one ([`layer::usual`]).
@@ -377,6 +424,16 @@ impl ModelSource {
             self.name, published.correct, published.of, published.source
         )))
     }
+}
+
+/// A network ready to compute on `device`, on a GPU in the given precision.
+fn compiled(graph: Graph<f32>, device: &Device, precision: Precision) -> Result<Box<dyn Engine>> {
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        return Ok(Box::new(Halving::new(Box::new(Cuda::new(graph, device, precision)?))));
+    }
+    let _ = (device, precision);
+    Ok(Box::new(Cpu::new(graph)))
 }
 
 /// What a model file says that stands before the network.

@@ -66,6 +66,18 @@ pub struct Transfer {
     pub target_rank: Option<usize>,
 }
 
+/// What came of the binarisation test of an attack on one image (Zimmermann et al. 2022).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binarised {
+    /// Index of the image in its split.
+    pub example: usize,
+    /// Whether the attack found an image on the far side of the readout, where one is; `None`: no readout told the points apart.
+    pub fooled: Option<bool>,
+    /// Whether one of some hundred guesses did.
+    pub guessed: Option<bool>,
+}
+
 /// The clean images that cells refer to, kept once a run so that a report needs nothing but the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {

@@ -128,16 +128,50 @@ pub struct DataRecord {
     /// Names of the pictures, where the command line gave them. Not written where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<String>>,
+    /// What the images suffered; `None`: nothing. Not written then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corruption: Option<CorruptionRecord>,
     /// How pictures became images of the network's size, and what decoded them; empty where they are stored in it.
     pub prepared: String,
     /// SHA-256 of indices, labels and pixels.
     pub digest: String,
 }
 
+/// A corruption of all images of a subset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorruptionRecord {
+    /// Name in the registry; that of a generator ends in `-like`.
+    pub name: String,
+    /// From 1 to 5.
+    pub severity: u8,
+    /// Seed of a generator; `None`: the images are published ones. Not written then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl CorruptionRecord {
+    /// `fog 3`.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.name, self.severity)
+    }
+}
+
 impl DataRecord {
     /// `cifar10:test[0..1000]`, with a stride `imagenet-folder:all[0..100:2]`, shuffled `cifar10:test[0..1000 shuffle=7]`,
-    /// listed `cifar10:test[3 14 15]`, given `pictures[banana.jpg]`.
+    /// listed `cifar10:test[3 14 15]`, given `pictures[banana.jpg]`; with its corruption `cifar10-c:test[0..1000] fog 3`.
     pub fn text(&self) -> String {
+        let suffered = self.corruption.as_ref().map_or(String::new(), |c| format!(" {}", c.text()));
+        self.chosen() + &suffered
+    }
+
+    /// The same images before anything happened to them; its digest is that of the corrupted ones.
+    pub fn without_corruption(&self) -> DataRecord {
+        DataRecord { corruption: None, ..self.clone() }
+    }
+
+    /// Which images of which dataset.
+    fn chosen(&self) -> String {
         let DataRecord { name, split, first, every, take, shuffle, indices, files, .. } = self;
         if let Some(files) = files {
             return format!("{name}[{}]", listed(files));

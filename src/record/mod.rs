@@ -8,8 +8,10 @@ mod provenance;
 mod training;
 mod work;
 
-pub use artefact::{Explained, Explanation, Inputs, StoredPictures, Transfer};
-pub use cell::{AttackRecord, Cell, CellId, DEFENCE, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord};
+pub use artefact::{Binarised, Explained, Explanation, Inputs, StoredPictures, Transfer};
+pub use cell::{
+    AttackRecord, Cell, CellId, CorruptionRecord, DEFENCE, DataRecord, FitRecord, ModelRecord, SCHEMA, TrainRecord,
+};
 pub use outcome::{
     BOUNDARY, CARRIED, CLEAN_WRONG, Distances, NOT_FINITE, OUTSIDE, Outcome, SHORT_STEP, SPLIT_VOTE, Witnesses,
     ZERO_GRADIENT, votes,

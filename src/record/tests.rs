@@ -14,6 +14,7 @@ pub(crate) fn cell() -> Cell {
             shuffle: None,
             indices: None,
             files: None,
+            corruption: None,
             prepared: String::new(),
             digest: "11".into(),
         },

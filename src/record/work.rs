@@ -40,6 +40,9 @@ pub struct AfterRecord {
     pub models: Vec<ModelRecord>,
     /// The layer whose maps explain predictions.
     pub layer: Option<String>,
+    /// Images on which the attack is put to the binarisation test. Not written where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binarise: Option<usize>,
 }
 
 /// Cells that one run of an attack serves.

@@ -14,7 +14,21 @@ pub struct Described {
 
 /// Every table of a report.
 pub const TABLES: &[Described] = &[
-    SUMMARY, WORST_CASE, IMAGES, DEFENCES, DISTANCES, STAGES, TARGETS, CONFUSION, CLASS_MAX, TRANSFER, EXPLAIN, SANITY,
+    SUMMARY,
+    WORST_CASE,
+    IMAGES,
+    CORRUPTIONS,
+    CORRUPTION_MEAN,
+    DEFENCES,
+    BINARISED,
+    DISTANCES,
+    STAGES,
+    TARGETS,
+    CONFUSION,
+    CLASS_MAX,
+    TRANSFER,
+    EXPLAIN,
+    SANITY,
 ];
 
 const CELL: (&str, &str) = ("cell", "id of the cell: the name of its folder below `cells/`");
@@ -100,7 +114,85 @@ pub const WORST_CASE: Described = Described {
     ],
 };
 
-/// Of `distances.csv`.
+/// Of `corruptions.csv`.
+const CORRUPTIONS: Described = Described {
+    table: "tables/corruptions",
+    rows: "One row per complete cell of images that suffered a corruption.",
+    columns: &[
+        CELL,
+        MODEL,
+        DATASET,
+        ("corruption", "what the images suffered before they were attacked; `-like`: made here"),
+        ("severity", "from 1 to 5"),
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        GOAL,
+        ("n", "images"),
+        ("clean_accuracy", "images that are right before the attack, of `n`"),
+        ("clean_low", "95 % Wilson interval, lower bound"),
+        ("clean_high", "the same, upper bound"),
+        ("robust_accuracy", "images that are right before and after the attack, of `n`"),
+        ("robust_low", "95 % Wilson interval, lower bound"),
+        ("robust_high", "the same, upper bound"),
+    ],
+};
+
+/// Of `corruption-mean.csv`.
+const CORRUPTION_MEAN: Described = Described {
+    table: "tables/corruption-mean",
+    rows: "One row per network on corrupted images, alone and under each attack besides.",
+    columns: &[
+        MODEL,
+        ("dataset", "name of the dataset"),
+        ("images", "the images before anything happened to them"),
+        ("attack", "name of the attack; empty: none"),
+        ("params", "its parameters"),
+        NORM,
+        EPS,
+        GOAL,
+        ("n", "images"),
+        (
+            "corruptions",
+            "corruptions that the mean is over: of the common fifteen those that are there, else the extra ones",
+        ),
+        ("cells", "cells that it is over"),
+        ("whole", "`yes`: fifteen corruptions at five severities, as RobustBench reports it"),
+        ("mean_accuracy", "mean of the accuracies, each with the same weight"),
+        ("mean_low", "95 % interval over images, lower bound"),
+        ("mean_high", "the same, upper bound"),
+        ("mce", "mean corruption error: errors by those of AlexNet; of the whole of `imagenet-c` alone"),
+    ],
+};
+
+/// Of `binarised.csv`.
+const BINARISED: Described = Described {
+    table: "tables/binarised",
+    rows: "One row per cell whose attack was put to the binarisation test (`binarise`).",
+    columns: &[
+        CELL,
+        MODEL,
+        DATASET,
+        ATTACK,
+        PARAMS,
+        NORM,
+        EPS,
+        ("images", "images that it was put to"),
+        (
+            "separated",
+            "of these, with a readout that tells the point to be found from the others: only they say something",
+        ),
+        ("fooled", "of these, on which the attack found what is there to be found"),
+        ("success_rate", "`fooled` of `separated`: an attack that is equal to the network reaches nearly 1"),
+        ("success_low", "95 % Wilson interval, lower bound"),
+        ("success_high", "the same, upper bound"),
+        ("guessed", "of `separated`, on which one of 400 guesses found it"),
+        ("guess_rate", "`guessed` of `separated`: near 1 the test is too easy to say anything"),
+    ],
+};
+
+/// Of `defences.csv`.
 const DEFENCES: Described = Described {
     table: "tables/defences",
     rows: "One row per complete cell of a network with a defence.",
@@ -128,6 +220,9 @@ const DEFENCES: Described = Described {
         ("bare_cell", "id of the cell of the same attack on that"),
         ("bare_robust_accuracy", "its `robust_accuracy`"),
         ("left_over_bare", "the difference"),
+        ("binarised", "images of the binarisation test with a readout; empty: the attack was not put to it"),
+        ("binarised_fooled", "of these, on which the attack found what is there to be found"),
+        ("binarised_guessed", "of these, on which guesses found it"),
     ],
 };
 

@@ -18,8 +18,8 @@ use crate::store::Store;
 use crate::table::pages::Pages;
 use crate::table::{Table, csv, parquet};
 use charts::{
-    class_max, confusion, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy, security_curve,
-    side_by_side, success_queries, success_steps, transfer_matrix,
+    class_max, confusion, corruption, cost, distance, explain, gallery, patch_area, patch_picture, robust_accuracy,
+    security_curve, side_by_side, success_queries, success_steps, transfer_matrix,
 };
 use draw::canvas::Picture;
 use draw::font::lacking;
@@ -28,7 +28,7 @@ use draw::stamp::NAMESPACE;
 use page::Excerpt;
 use std::collections::BTreeSet;
 use tables::images::not_what_cells_give;
-use tables::{cells, defences, distances, images, readable, sanity, stages, worst_case};
+use tables::{binarised, cells, corruptions, defences, distances, images, readable, sanity, stages, worst_case};
 
 /// Nothing where there is nothing to show.
 type Tabled = fn(&Run) -> Result<Option<Table>>;
@@ -44,7 +44,10 @@ type Chart = fn(&Run, &Look) -> Result<Option<Picture>>;
 const TABLES: &[(&str, Tabled)] = &[
     ("tables/summary", cells::summary),
     ("tables/worst-case", worst_case::table),
+    ("tables/corruptions", corruptions::table),
+    ("tables/corruption-mean", corruptions::means),
     ("tables/defences", defences::table),
+    ("tables/binarised", binarised::table),
     ("tables/distances", distances::table),
     (TIMED, stages::table),
     ("tables/targets", cells::targets),
@@ -64,6 +67,7 @@ const PAGE: &str = "report.html";
 /// Every table for people, as Markdown and LaTeX: path below the run without extension, and what it says.
 const READABLE: &[(&str, Readable)] = &[
     ("tables/summary", readable::summary),
+    ("tables/corruptions", corruptions::readable),
     ("tables/defences", defences::readable),
     ("tables/targets", readable::targets),
     ("tables/class-max", class_max::readable),
@@ -76,6 +80,7 @@ const CHARTS: &[(&str, Chart)] = &[
     ("side-by-side", side_by_side::draw),
     ("robust-accuracy", robust_accuracy::draw),
     ("security-curve", security_curve::draw),
+    ("corruption", corruption::draw),
     ("success-steps", success_steps::draw),
     ("success-queries", success_queries::draw),
     ("patch-area", patch_area::draw),

@@ -3,10 +3,10 @@
 
 use super::codec::{csv_of, parse_pictures, picture_file, tensor_file};
 use super::pending::{TEMPORARY, remove};
-use super::{CHECKPOINTS, EXPLANATIONS, FITS, LAYER, Store, TRANSFERS};
+use super::{BINARISED, CHECKPOINTS, EXPLANATIONS, FITS, LAYER, Store, TRANSFERS};
 use crate::digest;
 use crate::error::Result;
-use crate::record::{Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
+use crate::record::{Binarised, Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::fs;
@@ -178,6 +178,21 @@ impl Store {
             Ok(Explanation { rows, layer, size, clean: maps("clean")?, adversarial: maps("adversarial")? })
         };
         parse().map(Some).map_err(|e| self.damaged(EXPLANATIONS, cell, MAPS, e))
+    }
+
+    /// Stores what came of the binarisation test of a cell's attack, in place of that of fewer images.
+    pub fn put_binarised(&self, cell: &str, rows: &[Binarised], provenance: Provenance) -> Result<()> {
+        self.put_files(BINARISED, cell, vec![(ROWS, csv_of(rows)?)], provenance)
+    }
+
+    /// What came of the binarisation test of a cell's attack, by image; nothing where it was not put to it.
+    pub fn read_binarised(&self, cell: &str) -> Result<Vec<Binarised>> {
+        if !self.dir.join(BINARISED).join(cell).is_dir() {
+            return Ok(Vec::new());
+        }
+        let bytes = self.checked(BINARISED, cell, ROWS, &self.provenance(BINARISED, cell)?)?;
+        let rows = csv::Reader::from_reader(bytes.as_slice()).into_deserialize();
+        rows.collect::<Result<_, _>>().map_err(|e| self.damaged(BINARISED, cell, ROWS, e))
     }
 
     /// Stores the state of a part of long work, in place of an older one.

@@ -44,11 +44,13 @@ const CELLS: &str = "cells";
 const FITS: &str = "fits";
 const TRANSFERS: &str = "transfers";
 const EXPLANATIONS: &str = "explanations";
+const BINARISED: &str = "binarised";
 const CHECKPOINTS: &str = "checkpoints";
 /// Models that came with the run from another machine.
 const MODELS: &str = "models";
 /// Folders that files and folders are written into, but for those of checkpoints.
-const SWEPT: [&str; 9] = ["", CELLS, "inputs", "tables", "figures", "pictures", FITS, TRANSFERS, EXPLANATIONS];
+const SWEPT: [&str; 10] =
+    ["", CELLS, "inputs", "tables", "figures", "pictures", FITS, TRANSFERS, EXPLANATIONS, BINARISED];
 
 /// How long one who joins waits for one who writes alone, and the other way round; and the time between two looks.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,5 +1,7 @@
-//! What is made of stored witnesses: what other nets say of them, and where a net looked. No outcome depends on it.
+//! What is made of stored cells: what other nets say of their witnesses, where a net looked, whether an attack finds what is there
+//! to be found. No outcome depends on it.
 
+use super::binarised::Features;
 use super::plan::PlannedCell;
 use super::runner::{Event, Runner};
 use crate::data::Subset;
@@ -36,6 +38,12 @@ pub fn all(runner: &Runner, tell: &mut dyn FnMut(Event)) -> Result<()> {
         afterwards.transfer(cell, tell)?;
     }
     let mut afterwards = Afterwards::new(runner); // nets are not needed any more
+    let tested = complete(runner, |cell| cell.binarise.is_some())?;
+    for (done, cell) in tested.iter().enumerate() {
+        tell(Event::After { what: "binarisation tests", done, of: tested.len() });
+        afterwards.binarise(cell)?;
+    }
+    let mut afterwards = Afterwards::new(runner);
     let explained = complete(runner, |cell| cell.explain.is_some())?;
     for (done, cell) in explained.iter().enumerate() {
         tell(Event::After { what: "maps", done, of: explained.len() });
@@ -55,7 +63,8 @@ impl<'a, 'r> Afterwards<'a, 'r> {
     pub fn is_done(&self, cell: &PlannedCell) -> Result<bool> {
         let (runner, store) = (self.runner, self.runner.store);
         let judged = |model: &usize| store.has_transfer(&cell.id, &runner.plan.models[*model].record());
-        if cell.transfer_to.iter().all(judged) && store.explained_layer(&cell.id)? == cell.explain {
+        let explained = store.explained_layer(&cell.id)? == cell.explain;
+        if cell.transfer_to.iter().all(judged) && explained && self.is_binarised(cell)? {
             return Ok(true);
         }
         Ok(store.state(&cell.id)? == State::Failed)
@@ -72,19 +81,13 @@ impl<'a, 'r> Afterwards<'a, 'r> {
             runner.check_stop()?;
             let began = Instant::now();
             let device = &runner.machine.device;
-            let engine = match self.engines.entry(*model) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(runner.plan.models[*model].engine(device, Precision::F32)?),
-            };
+            self.ask_of_clean_images(*model, cell.data)?;
             runner.tell_notes(*model, tell);
-            let (engine, subset) = (engine.as_ref(), &runner.plan.data[cell.data].subset);
-            let batch = runner.machine.batch_size(subset.values());
-            let predict = |images: &Witnesses| judge::predict_stored(engine, images, subset.size, device, batch);
-            let clean = match self.cleans.entry((*model, cell.data)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(predict(&Witnesses::U8(subset.pixels.clone()))?),
-            };
-            let verdicts = predict(&runner.store.read_witnesses(&cell.id)?)?;
+            let (engine, clean) = (self.engines[model].as_ref(), &self.cleans[&(*model, cell.data)]);
+            let subset = &runner.plan.data[cell.data].subset;
+            let (batch, witnesses) =
+                (runner.machine.batch_size(subset.values()), runner.store.read_witnesses(&cell.id)?);
+            let verdicts = judge::predict_stored(engine, &witnesses, subset.size, device, batch)?;
             let rows = transfers(subset, &runner.store.read(&cell.id)?.outcomes, clean, &verdicts);
             let asked = &runner.plan.models[*model];
             let provenance = Provenance {
@@ -97,6 +100,45 @@ impl<'a, 'r> Afterwards<'a, 'r> {
             runner.store.put_transfer(&cell.id, &record, &rows, provenance)?;
         }
         Ok(())
+    }
+
+    /// Has the verdicts of a model on the clean images of a subset in `cleans`, and its engine in `engines`.
+    fn ask_of_clean_images(&mut self, model: usize, data: usize) -> Result<()> {
+        let (runner, device) = (self.runner, &self.runner.machine.device);
+        let engine = match self.engines.entry(model) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(runner.plan.models[model].engine(device, Precision::F32)?),
+        };
+        if let Entry::Vacant(new) = self.cleans.entry((model, data)) {
+            let subset = &runner.plan.data[data].subset;
+            let (batch, images) = (runner.machine.batch_size(subset.values()), Witnesses::U8(subset.pixels.clone()));
+            new.insert(judge::predict_stored(engine.as_ref(), &images, subset.size, device, batch)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the attack of a cell was put to the binarisation test on as many images as the plan asks for.
+    fn is_binarised(&self, cell: &PlannedCell) -> Result<bool> {
+        let Some(wanted) = cell.binarise else { return Ok(true) };
+        Ok(self.runner.store.read_binarised(&cell.id)?.len() >= wanted)
+    }
+
+    /// Puts the attack of a complete cell to the binarisation test, if the plan wants it.
+    pub fn binarise(&mut self, cell: &PlannedCell) -> Result<()> {
+        let (runner, Some(wanted)) = (self.runner, cell.binarise) else { return Ok(()) };
+        if self.is_binarised(cell)? {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.ask_of_clean_images(cell.model, cell.data)?;
+        let clean = &self.cleans[&(cell.model, cell.data)];
+        let features = Features::load(runner, cell)?;
+        let mut rows = Vec::new();
+        for (image, verdict) in clean.iter().enumerate().take(wanted) {
+            runner.check_stop()?;
+            rows.push(features.test(runner, cell, image, verdict)?);
+        }
+        runner.store.put_binarised(&cell.id, &rows, runner.provenance(cell, began, None))
     }
 
     /// Maps of the class predicted for each clean image and each witness of a complete cell (Grad-CAM), if the plan wants it

@@ -1,4 +1,5 @@
 //! What is claimed of an image, held against what is computed again.
+use std::sync::Arc;
 
 use super::fits;
 use crate::data::Subset;
@@ -17,7 +18,7 @@ pub(super) const TOLERANCE: f32 = 1e-4;
 pub(super) const MAP_TOLERANCE: f32 = 1e-3;
 
 pub(super) struct Bench {
-    pub(super) engine: Box<dyn crate::kernel::Engine>,
+    pub(super) engine: Arc<dyn crate::kernel::Engine>,
     pub(super) subset: Subset,
     pub(super) clean: Vec<Verdict>,
 }

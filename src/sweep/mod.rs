@@ -2,6 +2,7 @@
 //! claimed.
 
 mod afterwards;
+mod binarised;
 mod chunks;
 mod claim;
 pub mod class_names;

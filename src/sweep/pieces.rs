@@ -114,7 +114,7 @@ impl<'a, 'r> OfRun<'a, 'r> {
         }
         for unit in 0..run.units.len() {
             for cell in run.units[unit].cells.clone() {
-                if cell.transfer_to.is_empty() && cell.explain.is_none() {
+                if cell.transfer_to.is_empty() && cell.explain.is_none() && cell.binarise.is_none() {
                     continue;
                 }
                 let cost = runner.plan.models[cell.model].multiply_adds()? as f64 * cell.cell.data.take as f64;
@@ -161,7 +161,8 @@ impl<'a, 'r> OfRun<'a, 'r> {
         let plan = self.runner.plan;
         let after = |piece: &Piece| {
             let models = piece.cell.transfer_to.iter().map(|model| plan.models[*model].record()).collect();
-            AfterRecord { cell: piece.cell.id.clone(), models, layer: piece.cell.explain.clone() }
+            let (layer, binarise) = (piece.cell.explain.clone(), piece.cell.binarise);
+            AfterRecord { cell: piece.cell.id.clone(), models, layer, binarise }
         };
         let after = self.pieces.iter().filter(|p| matches!(p.kind, Kind::After)).map(after).collect();
         Ok(WorkRecord { schema: SCHEMA, run: plan.record().run_id(), units, after })
@@ -319,6 +320,7 @@ impl Pieces for OfRun<'_, '_> {
             Kind::Join => return self.join(unit),
             Kind::After => {
                 self.afterwards.transfer(cell, self.tell)?;
+                self.afterwards.binarise(cell)?;
                 self.afterwards.explain(cell)?;
             }
         }

@@ -56,7 +56,7 @@ pub enum Event {
     Fitted(f64),
     /// Of what is made of stored witnesses, so many cells are done.
     After {
-        /// What is made: "transfers" or "maps".
+        /// What is made: "transfers", "maps" or "binarisation tests".
         what: &'static str,
         /// Cells done.
         done: usize,

@@ -108,11 +108,11 @@ pub fn is_somebody_at_work(store: &Store) -> bool {
     store.workers().into_iter().any(|said| known_of(said, now).state == AT_WORK)
 }
 
-/// What the plan asks of stored cells that is not there, a line each: other nets' verdicts, maps.
+/// What the plan asks of stored cells that is not there, a line each: other nets' verdicts, maps, tests.
 pub fn missing_afterwards(store: &Store) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for after in store.read_work().map_or_else(Vec::new, |work| work.after) {
-        let AfterRecord { cell, models, layer } = &after;
+        let AfterRecord { cell, models, layer, binarise } = &after;
         if store.is_failed(cell) || !store.has(cell) {
             continue; // of a failed one nothing is made, and a missing one is named itself
         }
@@ -120,6 +120,11 @@ pub fn missing_afterwards(store: &Store) -> Result<Vec<String>> {
         lines.extend(unasked.map(|model| format!("missing: what `{}` says of cell {cell}", model.name)));
         if layer.is_some() && store.explained_layer(cell)? != *layer {
             lines.push(format!("missing: the maps of cell {cell}"));
+        }
+        if let Some(wanted) = *binarise
+            && store.read_binarised(cell)?.len() < wanted
+        {
+            lines.push(format!("missing: the binarisation test of cell {cell}"));
         }
     }
     Ok(lines)

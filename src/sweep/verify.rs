@@ -7,13 +7,14 @@ use crate::data::{self, Choice, Source, Subset, picture};
 use crate::error::{Error, Result};
 use crate::explain::{Explainer, Map};
 use crate::judge::{self};
-use crate::kernel::Precision;
+use crate::kernel::{Engine, Precision};
 use crate::model::{self, ModelSource, Portable};
 use crate::record::{Cell, DataRecord, Explanation, ModelRecord, Provenance, StoredCell, Witnesses};
 use crate::store::Store;
 use crate::terms::WitnessKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What was checked, and what does not hold.
@@ -54,8 +55,18 @@ struct Loaded<'a> {
     brought: BTreeSet<PathBuf>,
     /// By the records of both: the net, the images, the net's verdicts on them.
     benches: BTreeMap<String, Bench>,
+    /// Nets that several subsets share, by their records and where they were found.
+    nets: BTreeMap<String, Net>,
     /// By the same, and a layer.
     explainers: BTreeMap<(String, Option<String>), Known>,
+}
+
+/// A net, and what it takes: height and width of images, and classes.
+#[derive(Clone)]
+struct Net {
+    engine: Arc<dyn Engine>,
+    size: [usize; 2],
+    classes: usize,
 }
 
 /// What explains a net, and the maps of clean images that are known, by example.
@@ -77,8 +88,8 @@ fn key(model: &ModelRecord, data: &DataRecord) -> String {
 /// Checks every cell of the run's plan, and every stored cell besides.
 pub fn verify(store: &Store, source: &Source, machine: &Machine) -> Result<Findings> {
     let mut findings = Findings::default();
-    let (benches, explainers, absent, brought) = Default::default();
-    let mut loaded = Loaded { store, source, machine, absent, brought, benches, explainers };
+    let (benches, nets, explainers, absent, brought) = Default::default();
+    let mut loaded = Loaded { store, source, machine, absent, brought, benches, nets, explainers };
     let stored = store.ids()?;
     let planned: Vec<String> = match store.read_plan() {
         Ok(plan) => plan.cells.iter().map(Cell::id).collect(),
@@ -118,6 +129,7 @@ fn check_bytes(store: &Store, id: &str, images: &mut BTreeMap<String, [usize; 2]
     store.read_witnesses(id)?;
     store.transfers_and_provenance(id)?;
     store.read_explanation(id)?;
+    store.read_binarised(id)?;
     let digest = &stored.cell.data.digest;
     if !images.contains_key(digest) {
         images.insert(digest.clone(), run_images(store, &stored.cell.data)?.size);
@@ -190,6 +202,8 @@ impl Loaded<'_> {
                 Err(problem) => findings.problems.push(format!("cell {id}, example {}: {problem}", outcome.example)),
             }
         }
+        // what the binarisation test found has no witness: it is as it was written, and no more is checked
+        store.read_binarised(id)?;
         self.check_transfers(&stored, &witnesses, findings)?;
         self.check_maps(&stored, witnesses, findings)
     }
@@ -345,20 +359,32 @@ impl Loaded<'_> {
         }
     }
 
+    /// The net that a record speaks of, loaded once however many sets of images it is shown.
+    fn net(&mut self, record: &ModelRecord, provenance: &Provenance) -> Result<Net> {
+        let at = (record, &provenance.model_file, &provenance.model_commit);
+        let at = serde_json::to_string(&at).expect("plain data");
+        if !self.nets.contains_key(&at) {
+            let source = self.model(record, provenance)?;
+            let engine = source.engine(&self.machine.device, Precision::F32)?.into();
+            let net = Net { engine, size: source.file.size, classes: source.file.classes };
+            self.nets.insert(at.clone(), net);
+        }
+        Ok(self.nets[&at].clone())
+    }
+
     /// A net and its verdicts on the images of a cell.
     fn bench(&mut self, stored: &StoredCell, model: &ModelRecord, provenance: &Provenance) -> Result<&Bench> {
         let key = key(model, &stored.cell.data);
         if !self.benches.contains_key(&key) {
-            let source = self.model(model, provenance)?;
+            let Net { engine, size, classes } = self.net(model, provenance)?;
             let subset = self.subset(stored)?;
-            if subset.size != source.file.size || subset.labels.iter().any(|label| *label >= source.file.classes) {
+            if subset.size != size || subset.labels.iter().any(|label| *label >= classes) {
                 let data = stored.cell.data.text();
                 return Err(Error::Store(format!(
                     "{data} has images or labels that model `{}` does not take",
                     model.name
                 )));
             }
-            let engine = source.engine(&self.machine.device, Precision::F32)?;
             let batch = self.machine.batch_size(subset.values());
             let pixels = Witnesses::U8(subset.pixels.clone());
             let clean = judge::predict_stored(engine.as_ref(), &pixels, subset.size, &self.machine.device, batch)?;

@@ -75,7 +75,7 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
     });
     let takes = file.network.as_ref().map(Takes::of);
     let mut load = |spec: &Option<DataSpec>| {
-        let (loaded, said) = images(&problems, beside, source, spec.as_ref()?, takes.as_ref()?)?;
+        let (loaded, said) = images(&problems, beside, source, spec.as_ref()?, takes.as_ref()?, file.seed)?;
         notes.extend(said);
         notes.extend(loaded.subset.notes.iter().cloned());
         Some(loaded)

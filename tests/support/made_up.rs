@@ -18,6 +18,7 @@ pub fn cell() -> Cell {
             shuffle: None,
             indices: None,
             files: None,
+            corruption: None,
             prepared: String::new(),
             digest: "1".repeat(64),
         },

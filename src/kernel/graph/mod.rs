@@ -78,6 +78,21 @@ impl<T: Real> Graph<T> {
         self.shapes[self.nodes.len()].iter().product()
     }
 
+    /// The same network up to what its last linear layer reads: its features.
+    ///
+    /// # Errors
+    /// A network that does not end in a linear layer, or whose features are no vector.
+    pub fn into_features(mut self) -> Result<Graph<T>, String> {
+        let last = self.nodes.pop().filter(|node| matches!(node.op, Op::Linear { .. }));
+        let value = last.ok_or("its last operation is no linear layer")?.inputs[0];
+        self.nodes.truncate(value);
+        self.shapes.truncate(value + 1);
+        match self.shapes[value].len() {
+            1 => Ok(self),
+            _ => Err(format!("its last linear layer reads {:?}, no vector", self.shapes[value])),
+        }
+    }
+
     /// Multiplications with an addition each that the logits of one image take, of convolutions and products of matrices: all but
     /// a few percent of the work of a network. That of an outline is the same.
     pub fn multiply_adds(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 pub mod class_max;
 pub mod confusion;
+pub mod corruption;
 pub mod cost;
 pub mod distance;
 pub mod explain;

@@ -7,6 +7,7 @@ use super::words::cut;
 use crate::analysis::answer::{
     Answer, at_usual_budget, by_budget, change_text, labelled, least_change, nearest, over_goals, question, shown,
 };
+use crate::analysis::corruptions::{Suffering, images, suffering};
 use crate::analysis::groups::grouped;
 use crate::analysis::{Run, Summary};
 use crate::error::Result;
@@ -41,12 +42,15 @@ struct Cards<'a> {
     names: BTreeMap<&'a str, &'a str>,
     /// Sets of images, by digest.
     inputs: BTreeMap<String, Inputs>,
+    /// Networks on corrupted images.
+    suffering: Vec<Suffering<'a>>,
 }
 
 /// Writes the section with all cards.
 pub fn write(run: &Run, names: &[String], link: Link, html: &mut Html) -> Result<()> {
     let names = run.cells.iter().zip(names).map(|(s, name)| (s.id.as_str(), name.as_str())).collect();
-    let mut cards = Cards { run, link, names, inputs: BTreeMap::new() };
+    let suffering = suffering(&run.cells);
+    let mut cards = Cards { run, link, names, inputs: BTreeMap::new(), suffering };
     let cells: Vec<&Summary> = run.cells.iter().collect();
     let model = |s: &Summary| [&s.cell.model.name, &s.cell.model.network, &s.cell.model.weights].map(String::clone);
     let models = grouped(&cells, |s| model(s).to_vec());
@@ -93,13 +97,17 @@ impl<'a> Cards<'a> {
         if let Some(first) = complete.first() {
             html.element("p", &[("class", "quiet")], &on(first));
         }
-        let questions = grouped(&complete, question);
+        // of corrupted images the means are asked for
+        let as_they_are: Vec<&Summary> =
+            complete.iter().copied().filter(|s| s.cell.data.corruption.is_none()).collect();
+        let questions = grouped(&as_they_are, question);
         let mut lines = Vec::new();
         for question in questions.iter().take(MOST_LINES) {
-            lines.push(self.line(question, cells, complete[0])?);
+            lines.push(self.line(question, cells, as_they_are[0])?);
         }
         html.raw("<dl>");
-        clean(html, &complete);
+        clean(html, &as_they_are);
+        self.means(html, cells);
         lines.iter().for_each(|line| self.number(html, line));
         html.raw("</dl>");
         if questions.len() > MOST_LINES {
@@ -108,10 +116,34 @@ impl<'a> Cards<'a> {
         }
         match complete.is_empty() {
             true => html.raw("<p>No cell of this model is complete: there is no number yet.</p>"),
-            false => self.pairs(html, &shown(&lines, &complete), room)?,
+            false if as_they_are.is_empty() => {}
+            false => self.pairs(html, &shown(&lines, &as_they_are), room)?,
         }
         html.raw("</article>");
         Ok(())
+    }
+
+    /// What a model has right on corrupted images, in the mean.
+    fn means(&self, html: &mut Html, cells: &[&Summary]) {
+        let own = |one: &&Suffering| cells.iter().any(|s| s.id == one.first.id);
+        for one in self.suffering.iter().filter(own) {
+            let mean = one.mean();
+            let budget = if one.attacked { format!(", {}", one.first.cell.budget_text()) } else { String::new() };
+            html.element("dt", &[], &format!("{} corruptions{budget}", mean.corruptions));
+            html.raw("<dd>");
+            html.element("strong", &[], &format!("{:.1} %", 100.0 * mean.accuracy));
+            let done = if one.attacked { "robust" } else { "right" };
+            html.text(&format!(" {done}, mean of {} cells on {}", mean.cells, images(&one.first.cell.data)));
+            if let Some((low, high)) = mean.interval {
+                html.text(&format!(", interval {:.1} to {:.1} %", 100.0 * low, 100.0 * high));
+            }
+            if one.attacked {
+                let name = cut(self.names.get(one.first.id.as_str()).copied().unwrap_or_default());
+                html.text(&format!(". Attack: {name}"));
+            }
+            html.text(".");
+            html.raw("</dd>");
+        }
     }
 
     fn inputs(&mut self, digest: &str) -> Result<&Inputs> {

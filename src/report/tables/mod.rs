@@ -1,6 +1,8 @@
 //! The tables of a report.
 
+pub mod binarised;
 pub mod cells;
+pub mod corruptions;
 pub mod defences;
 pub mod distances;
 pub mod images;

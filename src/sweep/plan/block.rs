@@ -30,14 +30,16 @@ pub fn parse(path: &Path, text: &str, source: &Source) -> Result<Plan> {
     let beside = path.parent().filter(|_| !pipe).unwrap_or(Path::new("."));
     let name = named(&file.name, source.limit);
     let source = &source.with(kept(&name, source));
-    let (models, refused, data, notes) = Default::default();
-    let mut resolver = Resolver { problems: &problems, source, beside, models, refused, data, notes };
+    let mut resolver = Resolver::new(&problems, source, beside, file.seed);
     let mut cells: Vec<PlannedCell> = Vec::new();
     let mut places: BTreeMap<CellId, usize> = BTreeMap::new();
     for block in &file.blocks {
-        for planned in resolver.block(block, file.seed) {
+        for planned in resolver.block(block) {
             match places.get(&planned.id) {
-                Some(place) => cells[*place].explain_too(planned.explain, block.line, &problems),
+                Some(place) => {
+                    cells[*place].binarise = cells[*place].binarise.max(planned.binarise);
+                    cells[*place].explain_too(planned.explain, block.line, &problems);
+                }
                 None => {
                     places.insert(planned.id.clone(), cells.len());
                     cells.push(planned);
@@ -78,11 +80,13 @@ fn rungs(within: bool, budgets: &[Threat]) -> Vec<Threat> {
 }
 
 impl Resolver<'_> {
-    fn block(&mut self, block: &Block, seed: u64) -> Vec<PlannedCell> {
+    fn block(&mut self, block: &Block) -> Vec<PlannedCell> {
         let found: Vec<(usize, usize)> =
             block.models.iter().filter_map(|m| self.model(m).map(|index| (index, m.line))).collect();
         let takes: Vec<Takes> = found.iter().map(|(m, _)| Takes::of(&self.models[*m].1.file)).collect();
-        let data = block.data.as_ref().and_then(|d| self.data(d, &takes, self.source.limit));
+        let all_data = block.data.as_ref().map_or(Vec::new(), |d| self.all_data(d, &takes, self.source.limit));
+        // images that suffer different things are the same images
+        let data = all_data.first().copied();
         // where there is no data, that is reported where it stands
         let fits = |(model, line): &(usize, usize)| data.is_none_or(|d| self.fits(*model, d, *line));
         let models: Vec<usize> = found.iter().filter(|f| fits(f)).map(|(model, _)| *model).collect();
@@ -99,16 +103,17 @@ impl Resolver<'_> {
         let precision = self.choose(&block.precision, "precision", Precision::ALL, Precision::name);
         let (through, eot) = (self.through(block), self.eot(block));
         self.refuse_what_has_no_derivative(&through, &models);
+        let binarise = self.binarise(block, &threats, &goals, &models);
         if witness == Some(WitnessKind::U8) {
             self.refuse_less_than_a_grey_level(block, &threats);
         }
         self.refuse_more_than_all(block, &threats, &models);
-        let (Some(data), Some(witness), Some(mode), Some(precision)) = (data, witness, mode, precision) else {
+        let (Some(witness), Some(mode), Some(precision)) = (witness, mode, precision) else {
             return Vec::new();
         };
         let within = mode == "within";
         let budgets: usize = threats.iter().map(Vec::len).sum();
-        let product = [models.len(), goals.len(), budgets, attacks.len(), through.len()]
+        let product = [models.len(), all_data.len(), goals.len(), budgets, attacks.len(), through.len()]
             .iter()
             .try_fold(1usize, |p, n| p.checked_mul(*n));
         if product.is_none_or(|p| p > MOST_CELLS) {
@@ -119,7 +124,7 @@ impl Resolver<'_> {
             return Vec::new();
         }
         let mut cells = Vec::new();
-        for &model in &models {
+        for (&model, &data) in models.iter().flat_map(|model| all_data.iter().map(move |data| (model, data))) {
             let explain = block.explain.as_ref().and_then(|e| self.explained_layer(model, e));
             let ways = self.ways(model, &through, eot);
             for At { value: goal, line: goal_line } in &goals {
@@ -156,7 +161,7 @@ impl Resolver<'_> {
                                         through: way.through,
                                         eot: way.eot,
                                         votes: way.votes,
-                                        ..self.cell(model, data, attack, threat, *goal, seed)
+                                        ..self.cell(model, data, attack, threat, *goal)
                                     };
                                     let Some(fit) =
                                         self.fitting(&mut cell, built.as_ref(), attack, train.as_ref(), model)
@@ -183,6 +188,7 @@ impl Resolver<'_> {
                                         fit,
                                         transfer_to: transfer_to.clone(),
                                         explain: explain.clone(),
+                                        binarise,
                                     });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),
@@ -203,7 +209,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: Threat, goal: Goal, seed: u64) -> Cell {
+    fn cell(&self, model: usize, data: usize, attack: &ResolvedAttack, threat: Threat, goal: Goal) -> Cell {
         Cell {
             schema: SCHEMA,
             model: self.model_record(model),
@@ -222,7 +228,7 @@ impl Resolver<'_> {
             eot: None,
             votes: None,
             confidence: None,
-            seed,
+            seed: self.seed,
             train: None,
         }
     }

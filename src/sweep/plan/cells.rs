@@ -56,6 +56,8 @@ pub struct PlannedCell {
     pub transfer_to: Vec<usize>,
     /// The layer whose maps explain predictions, if they are explained.
     pub explain: Option<String>,
+    /// Images on which the attack is put to the binarisation test, if it is.
+    pub binarise: Option<usize>,
 }
 
 /// What the pictures of an attack are made from.
@@ -164,8 +166,10 @@ impl PlannedCell {
 }
 
 impl LoadedData {
-    /// Which published clean accuracies speak of these images. Those that were picked one by one are no sample of anything.
+    /// Which published clean accuracies speak of these images. Those that were picked one by one are no sample of anything, and no
+    /// number of clean images speaks of corrupted ones.
     pub fn population(&self) -> Option<&'static str> {
-        (self.dataset.population)(&self.choice.split).filter(|_| self.choice.indices.is_none())
+        (self.dataset.population)(&self.choice.split)
+            .filter(|_| self.choice.indices.is_none() && self.choice.corruption.is_none())
     }
 }

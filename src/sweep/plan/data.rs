@@ -4,9 +4,10 @@ use super::cells::LoadedData;
 use super::resolver::Resolver;
 use super::takes::Takes;
 use crate::config::{At, DataSpec, Problems};
-use crate::data::{self, Choice, DATASETS, Dataset, Preparation, Source};
-use crate::error::Error;
-use crate::record::TableRecord;
+use crate::data::{self, Choice, DATASETS, Dataset, MOST_PIXELS, Preparation, Source, Subset};
+
+use crate::error::{Error, Result};
+use crate::record::{CorruptionRecord, TableRecord};
 use crate::size;
 use std::path::Path;
 
@@ -21,24 +22,77 @@ fn listed(names: &[&str]) -> String {
 /// No model file has more.
 const MOST_CLASSES: u64 = 100_000;
 
-/// The images that a file names which is no sweep, for a network that takes these pictures; `beside`: its folder. What has to be
-/// said of paths comes with them.
+/// The images that a file names which is no sweep, for a network that takes these pictures; `beside`: its folder, `seed`: that of
+/// corruptions. What has to be said of paths comes with them.
 pub fn images(
     problems: &Problems,
     beside: &Path,
     source: &Source,
     spec: &DataSpec,
     takes: &Takes,
+    seed: u64,
 ) -> Option<(LoadedData, Vec<String>)> {
-    let (models, refused, data, notes) = Default::default();
-    let mut resolver = Resolver { problems, source, beside, models, refused, data, notes };
+    let mut resolver = Resolver::new(problems, source, beside, seed);
     let at = resolver.data(spec, std::slice::from_ref(takes), source.limit)?;
     Some((resolver.data.swap_remove(at), resolver.notes.into_inner()))
 }
 
 impl Resolver<'_> {
-    /// The images, for models that take these pictures; no more than `limit`.
+    /// The images, for models that take these pictures, where one set of them is needed; no more than `limit`.
     pub(super) fn data(&mut self, spec: &DataSpec, takes: &[Takes], limit: Option<usize>) -> Option<usize> {
+        match self.all_data(spec, takes, limit).as_slice() {
+            [] => None,
+            [one] => Some(*one),
+            several => {
+                let hint = "hint: corruption = \"fog\", severity = 3, or as they are";
+                let problem =
+                    format!("here images suffer one corruption at one severity, not {} ({hint})", several.len());
+                self.problem(spec.name.line, problem);
+                None
+            }
+        }
+    }
+
+    /// The images of a block: a set for each corruption and severity, all of the same examples. Nothing after a problem.
+    pub(super) fn all_data(&mut self, spec: &DataSpec, takes: &[Takes], limit: Option<usize>) -> Vec<usize> {
+        let Some((dataset, choice, corruptions)) = self.chosen(spec, takes, limit) else { return Vec::new() };
+        let mut clean = None;
+        let mut all = Vec::new();
+        for corruption in corruptions {
+            let choice = Choice { corruption, ..choice.clone() };
+            let same = |d: &LoadedData| d.dataset.name == dataset.name && d.choice == choice;
+            if let Some(known) = self.data.iter().position(same) {
+                all.push(known);
+                continue;
+            }
+            let subset = self.subset(dataset, &choice, &mut clean);
+            let Some(subset) = self.or_problem(spec.name.line, subset) else { return Vec::new() };
+            self.data.push(LoadedData { dataset, subset, choice });
+            all.push(self.data.len() - 1);
+        }
+        all
+    }
+
+    /// The images of a choice; those that suffer something here are decoded once for all that they suffer.
+    fn subset(&self, dataset: &Dataset, choice: &Choice, clean: &mut Option<Subset>) -> Result<Subset> {
+        let Some(corruption) = choice.corruption.as_ref().filter(|_| !dataset.corrupted) else {
+            return dataset.subset(self.source, choice);
+        };
+        if clean.is_none() {
+            *clean = Some(dataset.stored(self.source, choice)?);
+        }
+        let clean = clean.as_ref().expect("read above");
+        self.room_for_one_more(clean)?;
+        data::corrupted(clean, corruption)
+    }
+
+    /// What a block says of images, and what they are to suffer.
+    fn chosen(
+        &self,
+        spec: &DataSpec,
+        takes: &[Takes],
+        limit: Option<usize>,
+    ) -> Option<(&'static Dataset, Choice, Vec<Option<CorruptionRecord>>)> {
         let line = spec.name.line;
         let dataset = self.or_problem(line, data::find(&spec.name.value))?;
         if dataset.given && self.source.given.is_none() {
@@ -76,13 +130,19 @@ impl Resolver<'_> {
         if dataset.table {
             choice.table = Some(self.table(spec)?);
         }
-        let same = |d: &LoadedData| d.dataset.name == dataset.name && d.choice == choice;
-        if let Some(known) = self.data.iter().position(same) {
-            return Some(known);
+        Some((dataset, choice, self.corruptions(spec, dataset, self.seed)?))
+    }
+
+    /// All images of a sweep lie in memory, and corruptions multiply them.
+    fn room_for_one_more(&self, more: &Subset) -> Result<()> {
+        let bytes = self.data.iter().map(|d| d.subset.pixels.len()).sum::<usize>() + more.pixels.len();
+        match bytes <= MOST_PIXELS {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "the images of this sweep take more than {} GiB (hint: `take` fewer, or a sweep file for each half of the corruptions)",
+                MOST_PIXELS >> 30
+            ))),
         }
-        let subset = self.or_problem(line, dataset.subset(self.source, &choice))?;
-        self.data.push(LoadedData { dataset, subset, choice });
-        Some(self.data.len() - 1)
     }
 
     /// Keys that this dataset has not.

@@ -1,9 +1,11 @@
 //! Resolves a sweep file: names through the registries, blocks into their products, all errors at once.
 
 mod attack;
+mod binarise;
 mod block;
 mod budget;
 mod cells;
+mod corruption;
 mod data;
 mod defence;
 mod figures;

@@ -17,6 +17,8 @@ pub(super) struct Resolver<'a> {
     pub(super) problems: &'a Problems,
     pub(super) source: &'a Source,
     pub(super) beside: &'a Path,
+    /// Of every random choice.
+    pub(super) seed: u64,
     pub(super) models: Vec<(String, ModelSource)>,
     /// Names of models that cannot be had.
     pub(super) refused: Vec<String>,
@@ -43,7 +45,13 @@ pub(super) struct ResolvedTrain {
 /// What is wrong with parameters, each with the index into those given.
 pub(super) type ParamProblems = Vec<(usize, String)>;
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    /// Nothing is found yet.
+    pub(super) fn new(problems: &'a Problems, source: &'a Source, beside: &'a Path, seed: u64) -> Resolver<'a> {
+        let (models, refused, data, notes) = Default::default();
+        Resolver { problems, source, beside, seed, models, refused, data, notes }
+    }
+
     pub(super) fn problem(&self, line: usize, problem: impl Into<String>) {
         self.problems.add(line, problem);
     }

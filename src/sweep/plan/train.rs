@@ -93,6 +93,7 @@ impl Resolver<'_> {
                 .filter(|_| data.dataset.given)
                 .map(|given| given.names())
                 .filter(|names| !names.is_empty()),
+            corruption: data.choice.corruption.clone(),
             prepared: match (data.subset.preparation, data.dataset.prepared) {
                 (Some(p), true) => p.text(),
                 (Some(p), false) => p.size_text(),
