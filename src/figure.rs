@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// Names of all charts, in the order in which they are drawn. `report::CHARTS` draws them.
 pub const KINDS: [&str; 14] = [
     "side-by-side",
+    "corruption",
     "robust-accuracy",
     "security-curve",
-    "corruption",
     "success-steps",
     "success-queries",
     "patch-area",

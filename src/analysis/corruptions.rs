@@ -8,7 +8,7 @@ use crate::corruption::{self, CORRUPTIONS, Corruption, SEVERITIES};
 use crate::record::{CorruptionRecord, DataRecord};
 use crate::statistics::of_mean;
 use crate::terms::Budget;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One network on the corrupted versions of one set of images.
 pub struct Suffering<'a> {
@@ -61,25 +61,37 @@ pub fn images(data: &DataRecord) -> String {
 
 /// Every network, first alone, then under each attack that may change something, in the order of the plan.
 pub fn suffering(all: &[Summary]) -> Vec<Suffering<'_>> {
-    let mut found: Vec<(Key, Suffering)> = Vec::new();
+    let mut found: Vec<Suffering> = Vec::new();
+    let mut places: HashMap<Key, usize> = HashMap::new();
+    let clean = if cells(all).next().is_some() { clean(all) } else { HashMap::new() };
     for (s, record) in cells(all) {
         let Some(corruption) = corruption::find(&record.name) else { continue };
-        let ways: &[bool] = if s.cell.threat.eps == Budget::ZERO { &[false] } else { &[false, true] };
-        for &attacked in ways {
+        for &attacked in ways(s) {
             let key = key(s, attacked);
-            let at = found.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-                let clean = clean(all, s, attacked);
-                found.push((key, Suffering { first: s, attacked, clean, corruptions: Vec::new() }));
-                found.len() - 1
-            });
-            found[at].1.add(corruption, record, s);
+            let at = *places.entry(key).or_insert(found.len());
+            if at == found.len() {
+                let clean = clean.get(&of_clean(s, attacked)).copied();
+                found.push(Suffering { first: s, attacked, clean, corruptions: Vec::new() });
+            }
+            found[at].add(corruption, record, s);
         }
     }
-    let mut found: Vec<Suffering> = found.into_iter().map(|(_, one)| one).collect();
     for one in &mut found {
         one.corruptions.sort_by_key(|c| place(c.corruption));
+        one.first = one.corruptions.iter().flat_map(|c| c.cells.values()).next().expect("a cell made it");
     }
     found
+}
+
+/// Whether what a cell says of the network alone is of more images than what another says: a target leaves those of its class out.
+fn says_more(s: &Summary, than: &Summary) -> bool {
+    let said = |s: &Summary| (!s.cell.goal.is_targeted(), s.n);
+    said(s) > said(than)
+}
+
+/// Whether a cell says something of an attack, besides what it says of the network alone.
+fn ways(s: &Summary) -> &'static [bool] {
+    if s.cell.threat.eps == Budget::ZERO { &[false] } else { &[false, true] }
 }
 
 /// Names of all corruptions that some networks suffered, in the order of the registry.
@@ -112,26 +124,39 @@ fn key(s: &Summary, attacked: bool) -> Key {
     key
 }
 
-/// The cell of the same images as they are.
-fn clean<'a>(all: &'a [Summary], of: &Summary, attacked: bool) -> Option<&'a Summary> {
-    let name = |s: &Summary| s.cell.data.name.strip_suffix("-c").unwrap_or(&s.cell.data.name).to_string();
-    let as_clean = |s: &Summary| {
-        let mut key = key(s, attacked);
-        key[3] = name(s);
-        key
-    };
-    let wanted = as_clean(of);
-    all.iter().filter(|s| labelled(s) && s.cell.data.corruption.is_none()).find(|s| as_clean(s) == wanted)
+/// [`key`] of the same images as they are, which belong to a dataset of another name where corrupted ones are published.
+fn of_clean(s: &Summary, attacked: bool) -> Key {
+    let mut key = key(s, attacked);
+    key[3] = s.cell.data.name.strip_suffix("-c").unwrap_or(&s.cell.data.name).to_string();
+    key
+}
+
+/// The cells of images as they are, by what corrupted ones share with them.
+fn clean(all: &[Summary]) -> HashMap<Key, &Summary> {
+    let mut found = HashMap::new();
+    for s in all.iter().filter(|s| labelled(s) && s.cell.data.corruption.is_none()) {
+        for attacked in ways(s) {
+            let known = found.entry(of_clean(s, *attacked)).or_insert(s);
+            if says_more(s, known) {
+                *known = s;
+            }
+        }
+    }
+    found
 }
 
 impl<'a> Suffering<'a> {
+    /// Of several cells that say the same of the network alone the one with most images counts.
     fn add(&mut self, corruption: &'static Corruption, record: &CorruptionRecord, s: &'a Summary) {
         let at = self.corruptions.iter().position(|c| c.name == record.name).unwrap_or_else(|| {
             let (name, cells) = (record.name.clone(), BTreeMap::new());
             self.corruptions.push(Suffered { corruption, name, cells });
             self.corruptions.len() - 1
         });
-        self.corruptions[at].cells.entry(record.severity).or_insert(s);
+        let known = self.corruptions[at].cells.entry(record.severity).or_insert(s);
+        if says_more(s, known) {
+            *known = s;
+        }
     }
 
     /// Images of a cell that are right, of how many.
@@ -196,6 +221,7 @@ impl<'a> Suffering<'a> {
 mod tests {
     use super::*;
     use crate::analysis::ladder::tests::summary;
+    use crate::terms::Goal;
 
     /// A cell of 20 images under a corruption, of which `fooled` fall to the attack.
     fn cell(corruption: Option<(&str, u8)>, fooled: u32) -> Summary {
@@ -235,6 +261,24 @@ mod tests {
         let (low, high) = mean.interval.unwrap();
         assert!(low < mean.accuracy && mean.accuracy < high, "{low} {high}");
         assert_eq!(mean.mce, None);
+    }
+
+    #[test]
+    fn a_target_leaves_no_image_out_of_what_is_said_of_the_network_alone() {
+        let of = |goal: Goal, n: u32| {
+            let mut s = summary(n as usize, &[], |c| {
+                c.goal = goal;
+                c.data.corruption = Some(CorruptionRecord { name: "fog".into(), severity: 1, seed: None });
+            });
+            s.n = Some(n as usize);
+            s
+        };
+        for cells in
+            [[of(Goal::Class(3), 18), of(Goal::Untargeted, 20)], [of(Goal::Untargeted, 20), of(Goal::Class(3), 18)]]
+        {
+            let alone = suffering(&cells).remove(0);
+            assert_eq!((alone.attacked, alone.first.n), (false, Some(20)));
+        }
     }
 
     #[test]

@@ -58,16 +58,22 @@ fn load(place: &Place, classes: &[&str]) -> Result<Content> {
         let problem = format!("an array of {:?}, expected {rows} labels, one an image of {name}.npy", labels.shape);
         return Err(labels.refused(&format!("{problem} (hint: both files of one archive)")));
     }
-    let first = usize::from(corruption.severity - SEVERITIES.start()) * rows / steps;
-    let wanted = first..first + rows / steps;
-    let numbers = labels.numbers(wanted.clone())?;
-    if let Some(at) = numbers.iter().position(|label| *label >= classes.len() as u64) {
-        let (label, last) = (numbers[at] as i64, classes.len() - 1);
-        let problem = format!("row {} has label {label}, expected 0 to {last}", first + at);
+    let numbers = labels.numbers(0..rows)?;
+    if let Some(row) = numbers.iter().position(|label| !(0..classes.len() as i64).contains(label)) {
+        let problem = format!("row {row} has label {}, expected 0 to {}", numbers[row], classes.len() - 1);
         return Err(labels.refused(&format!("{problem} (hint: the labels of another data set?)")));
     }
+    let each = rows / steps;
+    if let Some(row) = (each..rows).find(|row| numbers[*row] != numbers[row % each]) {
+        let problem =
+            format!("row {row} is the same image as row {} at another severity, and has another label", row % each);
+        return Err(labels.refused(&problem));
+    }
+    let first = usize::from(corruption.severity - SEVERITIES.start()) * each;
+    let wanted = first..first + each;
+    let numbers = &numbers[wanted.clone()];
     let pixels = images.rows(wanted)?.chunks_exact(3 * SIDE * SIDE).flat_map(planes).collect();
-    Ok(content(classes, numbers.into_iter().map(|label| label as usize).collect(), pixels))
+    Ok(content(classes, numbers.iter().map(|label| *label as usize).collect(), pixels))
 }
 
 /// Which corruption is wanted.

@@ -20,6 +20,7 @@ pub struct Npy {
     begin: u64,
     /// Bytes of a number.
     width: usize,
+    is_signed: bool,
     /// Length of each axis.
     pub shape: Vec<usize>,
 }
@@ -33,13 +34,15 @@ impl Npy {
         let mut file = File::open(path).map_err(Error::io("read", path))?;
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let header = header(&mut file).and_then(|(begin, text)| Ok((begin, parsed(&text)?)));
-        let (begin, (width, shape)) = header.map_err(|problem| refused(path, &problem))?;
+        let (begin, (width, is_signed, shape)) = header.map_err(|problem| refused(path, &problem))?;
         let bytes = shape.iter().try_fold(width as u64, |product, n| product.checked_mul(*n as u64));
         match bytes.and_then(|bytes| bytes.checked_add(begin)) {
-            Some(expected) if expected == length => Ok(Npy { path: path.to_path_buf(), file, begin, width, shape }),
+            Some(expected) if expected == length => {
+                Ok(Npy { path: path.to_path_buf(), file, begin, width, is_signed, shape })
+            }
             expected => {
                 let expected = expected.map_or("more than a file can have".into(), |n| n.to_string());
-                Err(refused(path, &format!("{length} bytes, expected {expected} (hint: the download was cut short)")))
+                Err(refused(path, &format!("{length} bytes, expected {expected} (hint: download it again)")))
             }
         }
     }
@@ -59,10 +62,13 @@ impl Npy {
     ///
     /// # Errors
     /// Rows beyond the last.
-    pub fn numbers(&mut self, rows: Range<usize>) -> Result<Vec<u64>> {
-        let width = self.width;
-        // a negative number is a very large one, which the caller refuses
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    pub fn numbers(&mut self, rows: Range<usize>) -> Result<Vec<i64>> {
+        let (width, is_signed) = (self.width, self.is_signed);
+        let number = |bytes: &[u8]| {
+            let unsigned = bytes.iter().rev().fold(0i64, |n, byte| n << 8 | i64::from(*byte));
+            let unused = 64 - 8 * width;
+            if is_signed { unsigned << unused >> unused } else { unsigned }
+        };
         Ok(self.bytes(rows)?.chunks_exact(width).map(number).collect())
     }
 
@@ -100,7 +106,11 @@ fn header(file: &mut File) -> Result<(u64, String), String> {
         return Err(no_array());
     }
     let mut length = [0; 4];
-    let wide = if start[6] == 1 { 2 } else { 4 };
+    let wide = match start[6] {
+        1 => 2,
+        2 | 3 => 4,
+        version => return Err(format!("version {version} of numpy's format, expected 1 to 3")),
+    };
     file.read_exact(&mut length[..wide]).map_err(none)?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MOST_HEADER {
@@ -111,23 +121,24 @@ fn header(file: &mut File) -> Result<(u64, String), String> {
     Ok(((start.len() + wide + length) as u64, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Bytes of a number, and the shape: `{'descr': '|u1', 'fortran_order': False, 'shape': (50000, 32, 32, 3), }`.
-fn parsed(text: &str) -> Result<(usize, Vec<usize>), String> {
+/// Bytes of a number, whether it has a sign, and the shape: `{'descr': '|u1', 'fortran_order': False, 'shape': (50000, 32, 32, 3), }`.
+fn parsed(text: &str) -> Result<(usize, bool, Vec<usize>), String> {
     let after = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
     let missing = |key: &str| format!("no `{key}` in the header of numpy");
     let kind = after("descr").and_then(|rest| rest.strip_prefix('\'')?.split('\'').next()).ok_or(missing("descr"))?;
-    let width = match kind {
-        "|u1" => 1,
-        "<i4" | "<u4" => 4,
-        "<i8" | "<u8" => 8,
-        other => return Err(format!("numbers of kind `{other}`, expected uint8, int32 or int64")),
+    let (width, is_signed) = match kind {
+        "|u1" => (1, false),
+        "<u4" => (4, false),
+        "<i4" => (4, true),
+        "<i8" | "<u8" => (8, true),
+        other => return Err(format!("numbers of kind `{other}`, expected uint8, of labels int32 or int64")),
     };
     if !after("fortran_order").is_some_and(|rest| rest.starts_with("False")) {
         return Err("numbers in column order (hint: numpy.ascontiguousarray before numpy.save)".into());
     }
     let shape = after("shape").and_then(|rest| rest.strip_prefix('(')?.split(')').next()).ok_or(missing("shape"))?;
     let axes = shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()).map(str::parse);
-    Ok((width, axes.collect::<Result<_, _>>().map_err(|_| format!("a shape of ({shape})"))?))
+    Ok((width, is_signed, axes.collect::<Result<_, _>>().map_err(|_| format!("a shape of ({shape})"))?))
 }
 
 #[cfg(test)]
@@ -149,8 +160,13 @@ mod tests {
         assert_eq!(array.shape, [3, 2]);
         assert_eq!(array.rows(1..3).unwrap(), [3, 4, 5, 6]);
         assert!(array.rows(1..4).unwrap_err().to_string().contains("3 rows, expected 4"));
-        let labels = written("<i8", "False", "2,", &[7u64.to_le_bytes(), u64::MAX.to_le_bytes()].concat());
-        assert_eq!(Npy::open(labels.path()).unwrap().numbers(0..2).unwrap(), [7, u64::MAX]);
+        for (kind, data) in [
+            ("<i8", [7i64.to_le_bytes(), (-1i64).to_le_bytes()].concat()),
+            ("<i4", [7i32.to_le_bytes(), (-1i32).to_le_bytes()].concat()),
+        ] {
+            let labels = written(kind, "False", "2,", &data);
+            assert_eq!(Npy::open(labels.path()).unwrap().numbers(0..2).unwrap(), [7, -1]);
+        }
     }
 
     #[test]

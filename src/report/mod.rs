@@ -78,9 +78,9 @@ const READABLE: &[(&str, Readable)] = &[
 /// Every figure: its name, and what draws it.
 const CHARTS: &[(&str, Chart)] = &[
     ("side-by-side", side_by_side::draw),
+    ("corruption", corruption::draw),
     ("robust-accuracy", robust_accuracy::draw),
     ("security-curve", security_curve::draw),
-    ("corruption", corruption::draw),
     ("success-steps", success_steps::draw),
     ("success-queries", success_queries::draw),
     ("patch-area", patch_area::draw),

@@ -3,7 +3,7 @@
 
 use super::codec::{csv_of, parse_pictures, picture_file, tensor_file};
 use super::pending::{TEMPORARY, remove};
-use super::{BINARISED, CHECKPOINTS, EXPLANATIONS, FITS, LAYER, Store, TRANSFERS};
+use super::{BINARISED, CHECKPOINTS, EXPLANATIONS, FITS, IMAGES, LAYER, Store, TRANSFERS};
 use crate::digest;
 use crate::error::Result;
 use crate::record::{Binarised, Explained, Explanation, FitRecord, ModelRecord, Provenance, StoredPictures, Transfer};
@@ -182,7 +182,8 @@ impl Store {
 
     /// Stores what came of the binarisation test of a cell's attack, in place of that of fewer images.
     pub fn put_binarised(&self, cell: &str, rows: &[Binarised], provenance: Provenance) -> Result<()> {
-        self.put_files(BINARISED, cell, vec![(ROWS, csv_of(rows)?)], provenance)
+        let images = rows.len().to_string().into_bytes();
+        self.put_files(BINARISED, cell, vec![(IMAGES, images), (ROWS, csv_of(rows)?)], provenance)
     }
 
     /// What came of the binarisation test of a cell's attack, by image; nothing where it was not put to it.

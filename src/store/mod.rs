@@ -37,6 +37,8 @@ const PROVENANCE: &str = "provenance.json";
 const PLAN: &str = "plan.json";
 /// Of maps.
 const LAYER: &str = "layer.json";
+/// Of binarisation tests: on how many images.
+const IMAGES: &str = "images.json";
 const LOCK: &str = "lock";
 
 /// Folders of a run: what was computed, what was made of it.

@@ -1,7 +1,7 @@
 //! Several processes that write one run: who comes second compares.
 
 use super::pending::{TEMPORARY, remove, sync_dir, write_synced};
-use super::{BINARISED, EXPLANATIONS, LAYER, PROVENANCE, Store};
+use super::{BINARISED, EXPLANATIONS, IMAGES, LAYER, PROVENANCE, Store};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::record::Provenance;
@@ -61,14 +61,17 @@ impl Store {
 
     /// What another process, or an earlier run, has stored in the same place.
     fn rival(&self, shelf: &str, id: &str, ours: &Provenance) -> Rival {
-        // whoever is alone replaces a failed cell, maps of another layer, or a test on fewer images
+        // whoever is alone replaces a failed cell, maps of another layer, or a test on other images
         let (true, Ok(there)) = (self.is_shared, self.provenance(shelf, id)) else { return Rival::Replace };
         if ours.error.is_some() || there.files == ours.files {
             return Rival::Keep;
         }
-        let other_layer = shelf == EXPLANATIONS && there.files.get(LAYER) != ours.files.get(LAYER);
-        let other_images = shelf == BINARISED;
-        if there.error.is_some() || other_layer || other_images { Rival::Replace } else { Rival::Differs }
+        let other = |of: &str, file: &str| shelf == of && there.files.get(file) != ours.files.get(file);
+        if there.error.is_some() || other(EXPLANATIONS, LAYER) || other(BINARISED, IMAGES) {
+            Rival::Replace
+        } else {
+            Rival::Differs
+        }
     }
 
     /// Keeps what differs from what is stored, and says where.

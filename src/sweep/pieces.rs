@@ -57,6 +57,9 @@ pub struct OfRun<'a, 'r> {
     tell: &'r mut dyn FnMut(Event),
 }
 
+/// About what a binarisation test takes: the points inside, and the guesses.
+const PASSES_OF_A_TEST: usize = 1400;
+
 impl<'a, 'r> OfRun<'a, 'r> {
     /// Cuts a plan into pieces: all of it, whatever is stored, so that every worker sees the same.
     pub fn new(runner: &'r Runner<'a>, tell: &'r mut dyn FnMut(Event)) -> Result<OfRun<'a, 'r>> {
@@ -117,7 +120,8 @@ impl<'a, 'r> OfRun<'a, 'r> {
                 if cell.transfer_to.is_empty() && cell.explain.is_none() && cell.binarise.is_none() {
                     continue;
                 }
-                let cost = runner.plan.models[cell.model].multiply_adds()? as f64 * cell.cell.data.take as f64;
+                let pass = runner.plan.models[cell.model].multiply_adds()? as f64;
+                let cost = pass * (cell.cell.data.take + cell.binarise.unwrap_or(0) * PASSES_OF_A_TEST) as f64;
                 let (name, needs) = (format!("after-{},0,0", cell.id), vec![last[&cell.id]]);
                 let group = groups[&(cell.model, cell.data)].0;
                 run.pieces.push(Piece { name, kind: Kind::After, unit, cell, cost, group, needs });

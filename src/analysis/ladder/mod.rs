@@ -2,6 +2,7 @@
 //! (`docs/methodology.md` has each relation with its test and source). Nothing here looks at an image again.
 
 mod autoattack;
+mod hidden;
 mod relations;
 mod row;
 
@@ -15,6 +16,7 @@ use crate::record::PublishedRecord;
 use crate::statistics::holm;
 use crate::store::Store;
 use autoattack::{more_than_its_parts, square_and_gradients};
+use hidden::hidden;
 use relations::{
     MORE, WhiteBoxes, adaptive, clean_accuracies, clean_predictions, falls_with_the_budget, fitted_here,
     kinds_of_attack, labelled, may_be_unbounded, more_is_not_weaker, no_budget, short_steps, still_rising, unbounded,
@@ -50,6 +52,7 @@ pub fn ladder(store: &Store, cells: &[Summary], published: &[PublishedRecord]) -
     }
     let mut rows = all(cells, &shapes, white_box);
     rows.extend(clean_accuracies(cells, published));
+    rows.extend(hidden(store, cells)?);
     Ok(rows)
 }
 

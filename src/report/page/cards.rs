@@ -83,7 +83,10 @@ fn on(summary: &Summary) -> String {
     } else {
         ""
     };
-    format!("on {}{labels}", summary.cell.data.text())
+    match summary.cell.data.corruption {
+        Some(_) => format!("on corrupted images of {}", images(&summary.cell.data)),
+        None => format!("on {}{labels}", summary.cell.data.text()),
+    }
 }
 
 impl<'a> Cards<'a> {
@@ -94,12 +97,12 @@ impl<'a> Cards<'a> {
         incomplete(html, cells);
         let complete: Vec<&Summary> =
             cells.iter().copied().filter(|s| s.rates.as_ref().is_some_and(|r| r.n > 0)).collect();
-        if let Some(first) = complete.first() {
-            html.element("p", &[("class", "quiet")], &on(first));
-        }
         // of corrupted images the means are asked for
         let as_they_are: Vec<&Summary> =
             complete.iter().copied().filter(|s| s.cell.data.corruption.is_none()).collect();
+        if let Some(first) = as_they_are.first().or(complete.first()) {
+            html.element("p", &[("class", "quiet")], &on(first));
+        }
         let questions = grouped(&as_they_are, question);
         let mut lines = Vec::new();
         for question in questions.iter().take(MOST_LINES) {

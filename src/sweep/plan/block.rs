@@ -188,7 +188,7 @@ impl Resolver<'_> {
                                         fit,
                                         transfer_to: transfer_to.clone(),
                                         explain: explain.clone(),
-                                        binarise,
+                                        binarise: binarise.map(|images| images.min(self.data[data].subset.len())),
                                     });
                                 }
                                 Err(problem) => self.problem(attack.line, problem),

@@ -74,10 +74,11 @@ pub struct Fitting {
 }
 
 impl Plan {
-    /// What was dropped or bent without being asked for: everything that has to be said of the input.
+    /// What was dropped or bent without being asked for: everything that has to be said of the input, once of images that suffer
+    /// several things.
     pub fn warnings(&self) -> Vec<&str> {
         let of_data = self.data.iter().flat_map(|data| &data.subset.notes);
-        self.notes.iter().chain(of_data).map(String::as_str).collect()
+        once(self.notes.iter().chain(of_data).map(String::as_str))
     }
 
     /// The same of the input of one cell, its training images among it.
@@ -112,7 +113,7 @@ impl Plan {
             };
             unpinned.map(line).collect::<Vec<_>>()
         };
-        self.data.iter().flat_map(of).collect()
+        once(self.data.iter().flat_map(of))
     }
 
     /// What is published of each model and the population of the images that it is attacked on.
@@ -148,6 +149,12 @@ impl Plan {
             figures: self.figures.clone(),
         }
     }
+}
+
+/// Each of these once, in the order of the first.
+fn once<T: Ord + Clone>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut known = BTreeSet::new();
+    all.filter(|one| known.insert(one.clone())).collect()
 }
 
 impl PlannedCell {

@@ -72,7 +72,7 @@ impl Resolver<'_> {
             }
             _ => {}
         }
-        let is_like = name.value.ends_with(LIKE);
+        let is_like = name.value.replace('_', "-").ends_with(LIKE);
         let problem = match corruption::find(&name.value) {
             Some(known) if there(&known) && is_like != dataset.corrupted => return Some(vec![Some(known)]),
             Some(known) if is_like && dataset.corrupted => {

@@ -65,7 +65,7 @@ impl Resolver<'_> {
                 all.push(known);
                 continue;
             }
-            let subset = self.subset(dataset, &choice, &mut clean);
+            let subset = self.subset(dataset, &choice, &mut clean).and_then(|subset| self.with_room_for(subset));
             let Some(subset) = self.or_problem(spec.name.line, subset) else { return Vec::new() };
             self.data.push(LoadedData { dataset, subset, choice });
             all.push(self.data.len() - 1);
@@ -82,7 +82,6 @@ impl Resolver<'_> {
             *clean = Some(dataset.stored(self.source, choice)?);
         }
         let clean = clean.as_ref().expect("read above");
-        self.room_for_one_more(clean)?;
         data::corrupted(clean, corruption)
     }
 
@@ -134,12 +133,12 @@ impl Resolver<'_> {
     }
 
     /// All images of a sweep lie in memory, and corruptions multiply them.
-    fn room_for_one_more(&self, more: &Subset) -> Result<()> {
+    fn with_room_for(&self, more: Subset) -> Result<Subset> {
         let bytes = self.data.iter().map(|d| d.subset.pixels.len()).sum::<usize>() + more.pixels.len();
         match bytes <= MOST_PIXELS {
-            true => Ok(()),
+            true => Ok(more),
             false => Err(Error::usage(format!(
-                "the images of this sweep take more than {} GiB (hint: `take` fewer, or a sweep file for each half of the corruptions)",
+                "the images of this sweep take more than {} GiB (hint: `take` fewer, or some of the corruptions a sweep file)",
                 MOST_PIXELS >> 30
             ))),
         }
