@@ -239,6 +239,7 @@ fn what_cannot_be_is_refused_with_a_way_out() {
     ] {
         refused(&of_sample(more), ALONE, expected);
     }
+    refused("name = \"blank-cifar10\", corruption = \"fog-like\"", ALONE, "nothing to spoil");
     let of_published = "name = \"cifar10-c\", path = \"c\"";
     refused("name = \"cifar10-c\"", ALONE, "no folder");
     published(&at.join("c"));
@@ -319,4 +320,54 @@ fn a_test_with_a_known_answer_tells_an_attack_from_guesses() {
     let text = fs::read_to_string(&place).unwrap();
     fs::write(&place, text.replace("true", "false")).unwrap();
     assert!(!run(at, &["verify", "t"]).status.success(), "what was changed by hand");
+}
+
+/// With a network of ImageNet's classes, where one is at hand.
+#[test]
+fn the_corruption_error_is_that_of_alexnet_in_parts() {
+    let Some(shared) = support::shared_data("the mean corruption error") else { return };
+    let shared = shared.canonicalize().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (at, root) = (folder.path(), folder.path().join("ImageNet-C"));
+    let picture = |name: &str| image::open(shared.join("imagenet").join(name)).unwrap().to_rgb8();
+    let (fish, bird) = (picture("n01443537_goldfish.JPEG"), picture("n01558993_robin.JPEG"));
+    let common = || CORRUPTIONS.iter().filter(|known| known.is_common);
+    let put = |known: &str, severity: u8, name: &str, shown: &image::RgbImage| {
+        let place = root.join(known.replace('-', "_")).join(severity.to_string()).join("n01443537");
+        fs::create_dir_all(&place).unwrap();
+        shown.save(place.join(name)).unwrap();
+    };
+    for (k, known) in common().enumerate() {
+        for severity in SEVERITIES {
+            // a robin is no goldfish: so many are wrong
+            let shown = if (k + usize::from(severity)) % 3 == 0 { &bird } else { &fish };
+            put(known.name, severity, "a.png", shown);
+        }
+    }
+    let text = format!(
+        "name = \"c\"\n[[sweep]]\nmodels = [\"squeezenet1_0-imagenet\"]\ndata = {{ name = \"imagenet-c\", path = \"{}\" }}\n\
+         goals = [\"untargeted\"]\n{ALONE}\n",
+        root.display()
+    );
+    fs::write(at.join("c.toml"), text).unwrap();
+    let run =
+        || foolproof().current_dir(at).env("FOOLPROOF_DATA", &shared).args(["--config", "c.toml"]).output().unwrap();
+    let output = run();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let cells = table(at, "c", "corruptions");
+    let error = |name: &str| -> f64 {
+        let of = cells.iter().filter(|row| row["corruption"] == name);
+        of.map(|row| 1.0 - row["clean_accuracy"].parse::<f64>().unwrap()).sum::<f64>() / 5.0
+    };
+    let expected = common().map(|known| error(known.name) / known.alexnet_error.unwrap()).sum::<f64>() / 15.0;
+    let means = table(at, "c", "corruption-mean");
+    let mce = means[0]["mce"].parse::<f64>().unwrap();
+    assert!((mce - expected).abs() < 1e-5 && mce > 0.2, "{mce} {expected}");
+
+    // an archive that was unpacked in part
+    put("fog", 3, "b.png", &fish);
+    let output = run();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has 1 images under `gaussian-noise 1` and 2 or other ones under `fog 3`"), "{said}");
 }

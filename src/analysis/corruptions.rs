@@ -2,12 +2,12 @@
 //! attack besides.
 
 use super::answer::labelled;
-use super::groups::{Key, line_key};
+use super::groups::Key;
 use super::summary::Summary;
 use crate::corruption::{self, CORRUPTIONS, Corruption, SEVERITIES};
-use crate::record::{CorruptionRecord, DataRecord};
+use crate::record::{Cell, CorruptionRecord, DataRecord};
 use crate::statistics::of_mean;
-use crate::terms::Budget;
+use crate::terms::{Budget, Precision, WitnessKind};
 use std::collections::{BTreeMap, HashMap};
 
 /// One network on the corrupted versions of one set of images.
@@ -44,7 +44,7 @@ pub struct Mean {
     pub accuracy: f64,
     /// 95 % interval over images, which are the same in all cells.
     pub interval: Option<(f64, f64)>,
-    /// Mean corruption error: each corruption's error by that of AlexNet. Of the whole of ImageNet-C alone.
+    /// Mean corruption error: each corruption's error by that of AlexNet. Of all sets of ImageNet-C, without an attack.
     pub mce: Option<f64>,
 }
 
@@ -111,15 +111,15 @@ fn place(corruption: &Corruption) -> Option<usize> {
     CORRUPTIONS.iter().position(|known| known.name == corruption.name)
 }
 
-/// What cells of one network have in common whatever their images suffered.
+/// What cells of one network have in common whatever their images suffered: without an attack, the network and the images; under
+/// one, all but what the images suffered.
 fn key(s: &Summary, attacked: bool) -> Key {
     let c = &s.cell;
     let own = [&c.model.name, &c.model.network, &c.model.weights, &c.data.name, &images(&c.data), &c.data.prepared];
     let mut key: Key = own.into_iter().cloned().collect();
     if attacked {
-        key.extend(line_key(s));
-        key.extend([c.threat.caption(), c.goal.name(), c.mode.name().into()]);
-        key.extend([c.witness.to_string(), c.precision.to_string(), c.seed.to_string()]);
+        let data = DataRecord { name: String::new(), digest: String::new(), ..c.data.without_corruption() };
+        key.push(Cell { data, ..c.clone() }.id());
     }
     key
 }
@@ -159,6 +159,16 @@ impl<'a> Suffering<'a> {
         }
     }
 
+    /// What is asked of the attack, as far as it is not the usual: `Linf 8/255, target:3`.
+    pub fn asked(&self) -> String {
+        let c = &self.first.cell;
+        let mut parts = vec![c.budget_text()];
+        parts.extend(c.goal.is_targeted().then(|| c.goal.name()));
+        parts.extend((c.witness != WitnessKind::U8).then(|| format!("{} witness", c.witness)));
+        parts.extend((c.precision != Precision::F32).then(|| format!("{} gradients", c.precision)));
+        parts.join(", ")
+    }
+
     /// Images of a cell that are right, of how many.
     pub fn right(&self, s: &Summary) -> (usize, usize) {
         let rates = s.rates.as_ref().expect("complete cells have rates");
@@ -172,7 +182,7 @@ impl<'a> Suffering<'a> {
         let is_whole = counted.len() == CORRUPTIONS.iter().filter(|known| known.is_common).count()
             && counted.iter().all(|c| c.corruption.is_common && c.cells.keys().copied().eq(SEVERITIES));
         let accuracy = self.mean_of(&cells);
-        let mce = (is_whole && self.first.cell.data.name == "imagenet-c").then(|| {
+        let mce = (is_whole && !self.attacked && self.first.cell.data.name == "imagenet-c").then(|| {
             let of_each = counted.iter().map(|c| {
                 let cells: Vec<&Summary> = c.cells.values().copied().collect();
                 Some((1.0 - self.mean_of(&cells)) / c.corruption.alexnet_error?)
@@ -221,6 +231,7 @@ impl<'a> Suffering<'a> {
 mod tests {
     use super::*;
     use crate::analysis::ladder::tests::summary;
+    use crate::record::TrainRecord;
     use crate::terms::Goal;
 
     /// A cell of 20 images under a corruption, of which `fooled` fall to the attack.
@@ -261,6 +272,24 @@ mod tests {
         let (low, high) = mean.interval.unwrap();
         assert!(low < mean.accuracy && mean.accuracy < high, "{low} {high}");
         assert_eq!(mean.mce, None);
+    }
+
+    #[test]
+    fn cells_that_differ_in_more_than_the_corruption_stand_apart() {
+        let of = |change: &dyn Fn(&mut Cell)| {
+            let mut s = cell(Some(("fog", 1)), 5);
+            change(&mut s.cell);
+            s
+        };
+        let fitted = |digest: &'static str| {
+            move |c: &mut Cell| {
+                let data = DataRecord { digest: digest.into(), ..c.data.clone() };
+                c.train = Some(TrainRecord { models: Vec::new(), data });
+            }
+        };
+        let cells = [of(&|_| ()), of(&|c| c.goal = Goal::Class(1)), of(&fitted("a")), of(&fitted("b"))];
+        let told: Vec<bool> = suffering(&cells).iter().map(|one| one.attacked).collect();
+        assert_eq!(told, [false, true, true, true, true], "the network alone is one");
     }
 
     #[test]

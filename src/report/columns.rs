@@ -162,7 +162,7 @@ const CORRUPTION_MEAN: Described = Described {
         ("mean_accuracy", "mean of the accuracies, each with the same weight"),
         ("mean_low", "95 % interval over images, lower bound"),
         ("mean_high", "the same, upper bound"),
-        ("mce", "mean corruption error: errors by those of AlexNet; of the whole of `imagenet-c` alone"),
+        ("mce", "mean corruption error: errors by those of AlexNet; of all sets of `imagenet-c`, without an attack"),
     ],
 };
 

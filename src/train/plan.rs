@@ -81,6 +81,9 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
         Some(loaded)
     };
     let (data, held_out) = (load(&file.data), load(&file.held_out));
+    if let Some(suffered) = held_out.as_ref().and_then(|held_out: &LoadedData| held_out.choice.corruption.as_ref()) {
+        notes.push(format!("accuracies are of held-out images that suffer `{}`", suffered.text()));
+    }
     if let (Some(network), Some(data), Some(held_out)) = (&file.network, &data, &held_out) {
         check_images(&file, network, [data, held_out], &problems);
     }
@@ -107,7 +110,8 @@ pub fn load(path: &Path, source: &Source) -> Result<Plan> {
             data.subset.digest,
             file.seed
         );
-        let images = format!("{} {}, {} images", data.dataset.name, data.choice.split, data.subset.len());
+        let suffered = data.choice.corruption.as_ref().map_or(String::new(), |c| format!(" {}", c.text()));
+        let images = format!("{} {}{suffered}, {} images", data.dataset.name, data.choice.split, data.subset.len());
         let classes =
             if data.subset.classes.len() == network.classes { data.subset.classes.clone() } else { Vec::new() };
         let (file, blueprint, seed, model) = (network.clone(), blueprint.clone(), file.seed, name.value.clone());

@@ -66,7 +66,7 @@ fn legend(found: &[Suffering], look: &Look) -> Vec<String> {
         }
         if one.attacked {
             parts.push(attacks.names[attacks.style(one.first)].clone());
-            parts.push(c.budget_text());
+            parts.push(one.asked());
         }
         look.label(&parts.join(", "))
     };

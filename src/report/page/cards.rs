@@ -131,7 +131,7 @@ impl<'a> Cards<'a> {
         let own = |one: &&Suffering| cells.iter().any(|s| s.id == one.first.id);
         for one in self.suffering.iter().filter(own) {
             let mean = one.mean();
-            let budget = if one.attacked { format!(", {}", one.first.cell.budget_text()) } else { String::new() };
+            let budget = if one.attacked { format!(", {}", one.asked()) } else { String::new() };
             html.element("dt", &[], &format!("{} corruptions{budget}", mean.corruptions));
             html.raw("<dd>");
             html.element("strong", &[], &format!("{:.1} %", 100.0 * mean.accuracy));

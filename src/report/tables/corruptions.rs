@@ -132,7 +132,7 @@ pub fn readable(run: &Run) -> Result<Option<Pages>> {
     let legend = Legend::of(&firsts, &look);
     let group = |one: &Suffering| {
         let c = &one.first.cell;
-        let attack = || format!(", under {}, {}", legend.names[legend.style(one.first)], c.budget_text());
+        let attack = || format!(", under {}, {}", legend.names[legend.style(one.first)], one.asked());
         let under = if one.attacked { attack() } else { String::new() };
         let clean = one.clean.map_or(String::new(), |s| {
             let (right, n) = one.right(s);

@@ -23,6 +23,13 @@ impl Resolver<'_> {
         dataset: &Dataset,
         seed: u64,
     ) -> Option<Vec<Option<CorruptionRecord>>> {
+        if let Some(name) = spec.corruption.first().filter(|_| !dataset.labelled) {
+            let hint = "hint: leave `corruption` out";
+            let problem =
+                format!("dataset `{}` has canvases, on which there is nothing to spoil ({hint})", dataset.name);
+            self.problem(name.line, problem);
+            return None;
+        }
         let severities = self.severities(spec, dataset)?;
         let by_default = [At { value: COMMON.to_string(), line: spec.name.line }];
         let asked =

@@ -44,7 +44,7 @@ impl Resolver<'_> {
             [] => None,
             [one] => Some(*one),
             several => {
-                let hint = "hint: corruption = \"fog\", severity = 3, or as they are";
+                let hint = "hint: one name as `corruption`, one number as `severity`";
                 let problem =
                     format!("here images suffer one corruption at one severity, not {} ({hint})", several.len());
                 self.problem(spec.name.line, problem);
@@ -70,7 +70,29 @@ impl Resolver<'_> {
             self.data.push(LoadedData { dataset, subset, choice });
             all.push(self.data.len() - 1);
         }
-        all
+        match self.others_than_the_first(&all) {
+            Some(problem) => {
+                self.problem(spec.name.line, problem);
+                Vec::new()
+            }
+            None => all,
+        }
+    }
+
+    /// Where the images of a corruption are not those of the others, as after an archive that was unpacked in part: no mean over them
+    /// would say anything.
+    fn others_than_the_first(&self, all: &[usize]) -> Option<String> {
+        let of = |at: usize| (&self.data[at].subset.examples, &self.data[at].subset.labels);
+        let text = |at: usize| self.data[at].choice.corruption.as_ref().map_or("none".into(), CorruptionRecord::text);
+        let first = *all.first()?;
+        let other = *all.iter().find(|at| of(**at) != of(first))?;
+        let [n, m] = [first, other].map(|at| self.data[at].subset.len());
+        Some(format!(
+            "dataset `{}` has {n} images under `{}` and {m} or other ones under `{}` (hint: unpack the archives again)",
+            self.data[first].dataset.name,
+            text(first),
+            text(other)
+        ))
     }
 
     /// The images of a choice; those that suffer something here are decoded once for all that they suffer.
