@@ -406,6 +406,7 @@ impl DataSpec {
             sha256,
         };
         let allow_empty = table.flag("allow_empty");
+        table.range("severity", 1, 5);
         let (corruption, severity) = (table.text_or_texts("corruption"), table.count_or_counts("severity"));
         Some(DataSpec {
             name: name?,

@@ -152,6 +152,10 @@ const CORRUPTION_MEAN: Described = Described {
         NORM,
         EPS,
         GOAL,
+        MODE,
+        WITNESS,
+        PRECISION,
+        ("train", "images that the attack was fitted to; empty: none"),
         ("n", "images"),
         (
             "corruptions",

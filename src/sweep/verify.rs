@@ -283,7 +283,10 @@ impl Loaded<'_> {
                         true => "",
                         false => " (hint: another decoder read them then)",
                     };
-                    let problem = format!("dataset `{}` has other images than the cell's{decoder}", record.name);
+                    let suffered =
+                        record.corruption.as_ref().map_or(String::new(), |c| format!(" under `{}`", c.text()));
+                    let problem =
+                        format!("dataset `{}` has other images{suffered} than the cell's{decoder}", record.name);
                     return Err(Error::Store(problem));
                 }
                 Err(problem) if problem.is_absence() => problem.to_string(),

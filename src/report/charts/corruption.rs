@@ -36,9 +36,13 @@ pub fn draw(run: &Run, look: &Look) -> Result<Option<Picture>> {
         let lines = found.iter().enumerate().map(mean).collect();
         panels.insert(0, panel(look, look.label("mean"), lines));
     }
-    let note = "bands: 95 % Wilson intervals; at 0: the same images as they are, where the run has them; the mean is over the common \
-                corruptions, each with the same weight";
-    render(&Curves::new(look, panels, legend(&found, look), note), look).map(Some)
+    let common = found.iter().any(|one| one.counted().iter().any(|suffered| suffered.corruption.is_common));
+    let note = format!(
+        "bands: 95 % Wilson intervals; at 0: the same images as they are, where the run has them; the mean is over the {} corruptions, \
+         each with the same weight",
+        if common { "common" } else { "extra" }
+    );
+    render(&Curves::new(look, panels, legend(&found, look), &note), look).map(Some)
 }
 
 fn panel(look: &Look, title: String, lines: Vec<Line>) -> Panel {

@@ -25,7 +25,8 @@ pub fn title(c: &Cell, classes: &[String], look: &Look) -> String {
         norm => format!(", {} eps {}", look.label(norm.name()), c.threat.eps_text()),
     };
     let goal = with_class_name(c.goal.name(), &c.goal, classes);
-    format!("{}: {}{params}{budget}, {goal}", look.label(&c.model.name), look.label(&c.attack.name))
+    let suffered = c.data.corruption.as_ref().map_or(String::new(), |suffered| format!(" on {}", suffered.text()));
+    format!("{}{suffered}: {}{params}{budget}, {goal}", look.label(&c.model.name), look.label(&c.attack.name))
         + if c.mode != Mode::At { ", within" } else { "" }
         + &if c.precision == Precision::F32 { String::new() } else { format!(", {} gradients", c.precision) }
 }

@@ -132,7 +132,8 @@ impl<'a> Cards<'a> {
         for one in self.suffering.iter().filter(own) {
             let mean = one.mean();
             let budget = if one.attacked { format!(", {}", one.asked()) } else { String::new() };
-            html.element("dt", &[], &format!("{} corruptions{budget}", mean.corruptions));
+            let several = if mean.corruptions == 1 { "" } else { "s" };
+            html.element("dt", &[], &format!("{} corruption{several}{budget}", mean.corruptions));
             html.raw("<dd>");
             html.element("strong", &[], &format!("{:.1} %", 100.0 * mean.accuracy));
             let done = if one.attacked { "robust" } else { "right" };

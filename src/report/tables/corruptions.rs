@@ -63,7 +63,7 @@ pub fn table(run: &Run) -> Result<Option<Table>> {
 }
 
 /// Columns of `corruption-mean.csv`, normative.
-const MEAN_COLUMNS: [Column; 16] = [
+const MEAN_COLUMNS: [Column; 20] = [
     Column::text("model"),
     Column::text("dataset"),
     Column::text("images"),
@@ -72,6 +72,10 @@ const MEAN_COLUMNS: [Column; 16] = [
     Column::text("norm"),
     Column::text("eps"),
     Column::text("goal"),
+    Column::text("mode"),
+    Column::text("witness"),
+    Column::text("precision"),
+    Column::text("train"),
     Column::count("n"),
     Column::count("corruptions"),
     Column::count("cells"),
@@ -97,6 +101,10 @@ pub fn means(run: &Run) -> Result<Option<Table>> {
             under(c.threat.norm.name().to_string()),
             under(c.threat.eps_text()),
             under(c.goal.name()),
+            under(c.mode.name().to_string()),
+            under(c.witness.to_string()),
+            under(c.precision.to_string()),
+            c.train.as_ref().and_then(|train| under(train.data.text())),
             one.first.n,
             mean.corruptions,
             mean.cells,

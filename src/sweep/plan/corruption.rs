@@ -37,22 +37,22 @@ impl Resolver<'_> {
         if asked.is_empty() {
             return Some(vec![None]);
         }
+        // all names are looked at, so that all that are wrong are told
+        let named: Vec<_> = asked.iter().map(|name| self.named(name, dataset)).collect();
         let mut wanted: Vec<Option<CorruptionRecord>> = Vec::new();
-        for name in asked {
-            for found in self.named(name, dataset)? {
-                let at = |severity: &u8| {
-                    let record = |known: &Corruption| CorruptionRecord {
-                        name: if dataset.corrupted { known.name.into() } else { known.name.to_string() + LIKE },
-                        severity: *severity,
-                        seed: (!dataset.corrupted).then_some(seed),
-                    };
-                    found.map(record)
+        for found in named.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten() {
+            let at = |severity: &u8| {
+                let record = |known: &Corruption| CorruptionRecord {
+                    name: if dataset.corrupted { known.name.into() } else { known.name.to_string() + LIKE },
+                    severity: *severity,
+                    seed: (!dataset.corrupted).then_some(seed),
                 };
-                severities.iter().map(at).for_each(|one| {
-                    if !wanted.contains(&one) {
-                        wanted.push(one);
-                    }
-                });
+                found.map(record)
+            };
+            for one in severities.iter().map(at) {
+                if !wanted.contains(&one) {
+                    wanted.push(one);
+                }
             }
         }
         Some(wanted)
@@ -103,7 +103,8 @@ impl Resolver<'_> {
                 let end = if dataset.corrupted { "" } else { LIKE };
                 let names: Vec<String> =
                     CORRUPTIONS.iter().filter(there).map(|known| known.name.to_string() + end).collect();
-                let words = [NONE, COMMON, ALL].into_iter().chain(names.iter().map(String::as_str));
+                let none = (!dataset.corrupted).then_some(NONE);
+                let words = none.into_iter().chain([COMMON, ALL]).chain(names.iter().map(String::as_str));
                 format!("unknown corruption `{}`{}", name.value, hint(&name.value, words))
             }
         };
