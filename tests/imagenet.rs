@@ -284,7 +284,7 @@ fn what_a_dataset_does_not_take_is_refused_with_the_way_out() {
         (good.replace("take = 9", "take = 11"), "has 20 images in split `all`: first = 1, every = 2, take = 11"),
         (
             cifar.clone(),
-            "dataset `cifar10-sample` has no `path` (hint: that is for imagenet-folder, folder and parquet)",
+            "dataset `cifar10-sample` has no `path` (hint: that is for cifar10-c, cifar100-c, imagenet-folder, imagenet-c, folder and parquet)",
         ),
         (cifar, "dataset `cifar10-sample` has no `resize`"),
         (good.replace("PATH", "x").replacen("path", "paths", 1), "needs `path`"),

@@ -363,7 +363,7 @@ fn what_was_said_stands_on_stderr_and_in_the_provenance_and_the_run_is_verified(
         .replace("name = \"folder\", resize = 32, path = \"pics\"", "name = \"cifar10-sample\", allow_empty = true");
     assert!(
         problems(&foreign, folder.path())
-            .contains("has no `allow_empty` (hint: that is for imagenet-folder and folder)")
+            .contains("has no `allow_empty` (hint: that is for imagenet-folder, imagenet-c and folder)")
     );
 }
 
