@@ -178,7 +178,9 @@ impl Resolver<'_> {
             }
         };
         spec.path.iter().for_each(|path| refuse("path", path.line, |d| d.folder.is_some() || d.table));
-        spec.allow_empty.iter().for_each(|empty| refuse("allow_empty", empty.line, |d| d.folder.is_some() && d.prepared));
+        spec.allow_empty
+            .iter()
+            .for_each(|empty| refuse("allow_empty", empty.line, |d| d.folder.is_some() && d.prepared));
         spec.resize.iter().for_each(|resize| refuse("resize", resize.line, |d| d.prepared));
         spec.table.given().into_iter().for_each(|(key, line)| refuse(key, line, |d| d.table));
     }
