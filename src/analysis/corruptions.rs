@@ -55,8 +55,12 @@ pub fn cells(all: &[Summary]) -> impl Iterator<Item = (&Summary, &CorruptionReco
 
 /// The images before anything happened to them: `cifar10:test[0..1000]`, of CIFAR-10-C, too.
 pub fn images(data: &DataRecord) -> String {
-    let name = data.name.strip_suffix("-c").unwrap_or(&data.name).to_string();
-    DataRecord { name, ..data.without_corruption() }.text()
+    DataRecord { name: name_of_clean(data), ..data.without_corruption() }.text()
+}
+
+/// Name of the dataset that images belong to before they are published as corrupted ones: `cifar10` of `cifar10-c`.
+fn name_of_clean(data: &DataRecord) -> String {
+    data.name.strip_suffix("-c").unwrap_or(&data.name).to_string()
 }
 
 /// Every network, first alone, then under each attack that may change something, in the order of the plan.
@@ -127,7 +131,7 @@ fn key(s: &Summary, attacked: bool) -> Key {
 /// [`key`] of the same images as they are, which belong to a dataset of another name where corrupted ones are published.
 fn of_clean(s: &Summary, attacked: bool) -> Key {
     let mut key = key(s, attacked);
-    key[3] = s.cell.data.name.strip_suffix("-c").unwrap_or(&s.cell.data.name).to_string();
+    key[3] = name_of_clean(&s.cell.data);
     key
 }
 

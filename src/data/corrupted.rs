@@ -20,8 +20,8 @@ pub fn corrupted(clean: &Subset, record: &CorruptionRecord) -> Result<Subset> {
     })?;
     let streams = Streams::new(seed, record.name.as_str());
     let pixels = corruption::corrupt(generate, &streams, record.severity, clean.size, &clean.examples, &clean.pixels);
-    let Subset { examples, labels, size, classes, .. } = clean.clone();
-    let made = Subset::new(examples, labels, pixels, size, classes);
+    let (examples, labels, classes) = (clean.examples.clone(), clean.labels.clone(), clean.classes.clone());
+    let made = Subset::new(examples, labels, pixels, clean.size, classes);
     Ok(Subset {
         labelled: clean.labelled,
         sources: clean.sources.clone(),

@@ -1,5 +1,4 @@
 //! What is claimed of an image, held against what is computed again.
-use std::sync::Arc;
 
 use super::fits;
 use crate::data::Subset;
@@ -10,6 +9,7 @@ use crate::placement::{Picture, Placement};
 use crate::record::{BOUNDARY, CLEAN_WRONG, Cell, Explained, Outcome, SPLIT_VOTE, StoredCell, Transfer, Witnesses};
 use crate::store::Store;
 use crate::threat::Threat;
+use std::sync::Arc;
 
 /// Margins and confidences may differ by this much (relative to 1 + |value|) on another machine.
 pub(super) const TOLERANCE: f32 = 1e-4;
